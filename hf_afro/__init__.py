@@ -1,0 +1,1 @@
+"""Make a multilingual encoder African, small and proven."""

@@ -1,0 +1,9 @@
+"""The two trainers, thin over Hugging Face's: MAFT adapts a model to languages, relation distillation shrinks it."""
+
+from __future__ import annotations
+
+from hf_afro.training.arguments import MAFTTrainingArguments, RelationDistillTrainingArguments
+from hf_afro.training.distill import RelationDistillTrainer
+from hf_afro.training.maft import MAFTTrainer
+
+__all__ = ["MAFTTrainer", "MAFTTrainingArguments", "RelationDistillTrainer", "RelationDistillTrainingArguments"]

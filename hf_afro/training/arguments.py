@@ -1,0 +1,87 @@
+"""The settings of the two trainers: a few fields of their own on top of Hugging Face's `TrainingArguments`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from transformers import TrainingArguments
+
+
+@dataclass
+class MixtureTrainingArguments(TrainingArguments):
+    """How text of several languages becomes training batches; shared by both trainers.
+
+    Every other setting is documented with `transformers.TrainingArguments`. `seed` decides the order and the masks:
+    both are functions of it and of the sample alone.
+    """
+
+    max_length: int = field(
+        default=512, metadata={"help": "Tokens in a training sequence at most, special tokens included."}
+    )
+    packing: bool = field(
+        default=True,
+        metadata={
+            "help": "Pack the documents of a language end to end into full sequences; otherwise a line is a row, cut "
+            "where it is longer than max_length."
+        },
+    )
+    language_alpha: float = field(
+        default=1.0,
+        metadata={
+            "help": "Languages are sampled with p proportional to n^alpha, n their number of sequences: 1 as in the "
+            "paper, 0.3 as XLM-R was trained, 0 all alike. In [0, 1]."
+        },
+    )
+
+    def __post_init__(self) -> None:
+        """Check the bounds."""
+        super().__post_init__()
+        if self.max_length < 3:
+            raise ValueError(
+                f"max_length={self.max_length} leaves no room between the two special tokens; use at least 3"
+            )
+        if not 0 <= self.language_alpha <= 1:
+            raise ValueError(f"language_alpha={self.language_alpha} is outside [0, 1]; 1 keeps the texts' own sizes")
+
+
+@dataclass
+class MAFTTrainingArguments(MixtureTrainingArguments):
+    """Settings of `MAFTTrainer`."""
+
+    mlm_probability: float = field(
+        default=0.15, metadata={"help": "Share of the tokens that are masked in training, in (0, 1)."}
+    )
+
+    def __post_init__(self) -> None:
+        """Check the bounds."""
+        super().__post_init__()
+        if not 0 < self.mlm_probability < 1:
+            raise ValueError(f"mlm_probability={self.mlm_probability} is outside (0, 1); the paper masks 0.15")
+
+
+@dataclass
+class RelationDistillTrainingArguments(MixtureTrainingArguments):
+    """Settings of `RelationDistillTrainer`."""
+
+    teacher_layer: int | None = field(
+        default=None,
+        metadata={
+            "help": "Layer of the teacher that is taught, counted from 1. By default as in the paper: the last; of 24 "
+            "layers the 21st (BERT) or the 19th (RoBERTa, XLM-R)."
+        },
+    )
+    num_relation_heads: int | None = field(
+        default=None,
+        metadata={
+            "help": "Relation heads; they divide both widths. By default four times the teacher's attention heads, "
+            "as in the paper (48 of base teachers, 64 of large ones), or the next lower number that divides both."
+        },
+    )
+    relation_impl: str = field(
+        default="auto", metadata={"help": "Implementation of the relation loss: auto, reference or chunked."}
+    )
+    # The rest of the student's last layer and its head take no part in the relation loss. DDP has to be told that
+    # parameters may get no gradient, with activation checkpointing too, where the Trainer's own default is False.
+    ddp_find_unused_parameters: bool | None = field(
+        default=True, metadata={"help": "Passed to DistributedDataParallel; relation distillation needs True."}
+    )

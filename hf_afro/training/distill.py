@@ -1,0 +1,211 @@
+"""`RelationDistillTrainer`: a student learns the self-attention relations of one layer of a teacher (MiniLMv2)."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+import torch
+from transformers import PreTrainedModel, Trainer
+
+from hf_afro.corpora.batching import PaddingCollator
+from hf_afro.families import encoder_of, layers_of
+from hf_afro.objectives.relations import legal_relation_heads, relation_loss
+from hf_afro.training.arguments import RelationDistillTrainingArguments
+from hf_afro.training.capture import RELATIONS, StudentCapture, TeacherCapture
+from hf_afro.training.loading import LanguageDatasets, evaluation_rows, mixture_dataloader, samples_of
+from hf_afro.training.masked_only import MaskedOnlyHead
+from hf_afro.training.window import count_over_window, sequences_with_a_token
+
+if TYPE_CHECKING:
+    from torch.utils.data import DataLoader
+    from transformers import PreTrainedTokenizerBase
+
+    from hf_afro.vocabulary import VocabularyMap
+
+logger = logging.getLogger(__name__)
+
+# The layer taught in the paper, by family and depth; any other teacher teaches from its last.
+PAPER_TEACHER_LAYERS = {("bert", 24): 21, ("roberta", 24): 19, ("xlm-roberta", 24): 19}
+
+
+class RelationDistillTrainer(Trainer):
+    """Distils a teacher into a student by the relations among its queries, its keys and its values.
+
+    The loss is that of MiniLMv2, the last layer of the student learning from one layer of the teacher; each relation
+    has weight 1. Every sum is divided by the sequences of the whole optimizer step on all processes, so a step is the
+    same for any split into processes and accumulation steps. The teacher is not part of the model: it is in no
+    checkpoint and no optimizer, stays in eval mode, and runs only up to the layer taught.
+
+    What follows the projections in the student's last layer, and its head, take no part and keep their weights: fit
+    the head afterwards, with a short run of `MAFTTrainer`.
+
+    Args:
+        model: The student, of a family in `hf_afro.families`, with or without a head.
+        teacher_model: The teacher, likewise; of any width and number of heads. It is put into eval mode.
+        args: See `RelationDistillTrainingArguments`.
+        train_dataset: ``{language: dataset}``, or one dataset with a column `language`; with `text`, tokenised here,
+            or `input_ids`.
+        eval_dataset: The same form; `eval_<language>_loss` is the mean over its sequences.
+        processing_class: The student's tokenizer; saved with the student.
+        vocabulary_map: For a teacher of the full vocabulary and a student of the pruned one: the ids of each batch
+            are mapped back for the teacher.
+        **trainer_settings: Whatever else `transformers.Trainer` takes: callbacks, optimizers and so on.
+
+    Raises:
+        ValueError: If teacher and student do not fit: a vocabulary without its map, relation heads that do not divide
+            both widths, a layer that is not there.
+
+    References:
+        Wang et al., "MiniLMv2", Findings of ACL 2021.
+    """
+
+    # The loss is divided by the count of the whole accumulation window, so the Trainer must not divide once more.
+    loss_is_scaled_for_ga = True
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        teacher_model: PreTrainedModel,
+        args: RelationDistillTrainingArguments,
+        train_dataset: LanguageDatasets | None = None,
+        eval_dataset: LanguageDatasets | None = None,
+        processing_class: PreTrainedTokenizerBase | None = None,
+        vocabulary_map: VocabularyMap | None = None,
+        **trainer_settings: Any,
+    ) -> None:
+        check_vocabularies(model, teacher_model, vocabulary_map)
+        self.num_relation_heads = _relation_heads(args, teacher_model, model)
+        self.teacher_layer = args.teacher_layer or _default_teacher_layer(teacher_model)
+        self.vocabulary_map = vocabulary_map
+        self.teacher_capture = TeacherCapture(teacher_model, self.teacher_layer)
+        # In this order: both hook the same module of a student without a head, and the vectors have the last word.
+        self.head = MaskedOnlyHead(model)
+        self.student_capture = StudentCapture(model, layer=len(layers_of(model)))
+        super().__init__(
+            model=model,
+            args=args,
+            data_collator=_pad_collator(processing_class, model),
+            train_dataset=None if train_dataset is None else samples_of(train_dataset, processing_class, args),
+            eval_dataset=None if eval_dataset is None else evaluation_rows(eval_dataset, processing_class, args),
+            processing_class=processing_class,
+            **trainer_settings,
+        )
+        self.teacher_model = self.accelerator.prepare_model(teacher_model, evaluation_mode=True)
+        # Evaluation finds no labels, and still has a loss.
+        self.label_names, self.can_return_loss = [], True
+        logger.info(
+            "Layer %d of %d of the teacher teaches layer %d of the student by %d relation heads.",
+            self.teacher_layer,
+            len(layers_of(teacher_model)),
+            len(layers_of(model)),
+            self.num_relation_heads,
+        )
+
+    def get_train_dataloader(self) -> DataLoader:
+        """Return this process's share of the mixture; its order is a function of the seed alone."""
+        if self.train_dataset is None:
+            raise ValueError("training was started without a train_dataset; pass {language: dataset}")
+        return mixture_dataloader(self.train_dataset, self.args, self.data_collator)
+
+    def get_batch_samples(
+        self, epoch_iterator: Any, num_batches: int, device: torch.device
+    ) -> tuple[list[Any], torch.Tensor]:
+        """Return the micro-batches of one step and how many sequences it holds over all processes."""
+        batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
+        return batches, count_over_window(batches, sequences_with_a_token, self.accelerator)
+
+    def compute_loss(
+        self,
+        model: torch.nn.Module,
+        inputs: dict[str, torch.Tensor],
+        return_outputs: bool = False,
+        num_items_in_batch: torch.Tensor | None = None,
+    ) -> torch.Tensor | tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """Return the loss of one micro-batch as its part of the step's; in evaluation, the mean over its sequences.
+
+        Args:
+            model: The student as it was wrapped.
+            inputs: `input_ids` and `attention_mask`, ``[batch, length]``.
+            return_outputs: Whether to return the student's vectors too, ``{relation: [batch, length, width]}``.
+            num_items_in_batch: Sequences of the whole step; without it the loss stands alone.
+        """
+        input_ids, attention_mask = inputs["input_ids"], inputs["attention_mask"]
+        teacher_ids = input_ids if self.vocabulary_map is None else self.vocabulary_map.to_old(input_ids)
+        with self.accelerator.autocast():
+            taught = self.teacher_capture(teacher_ids, attention_mask)
+        # The head has no part in this loss, so it is given no position to work on.
+        with self.head.at(input_ids.new_empty(0)):
+            learnt = self.student_capture(model, input_ids=input_ids, attention_mask=attention_mask)
+        total = sum(
+            relation_loss(
+                taught[relation],
+                learnt[relation],
+                attention_mask,
+                self.num_relation_heads,
+                self.args.relation_impl,
+                reduction="sum",
+            )
+            for relation in RELATIONS
+        )
+        if num_items_in_batch is None:
+            loss = total / sequences_with_a_token(inputs).clamp_min(1)
+        else:
+            # DDP takes the mean of the gradients over processes; what is wanted is their sum over one count.
+            loss = total * self.accelerator.num_processes / num_items_in_batch
+        return (loss, learnt) if return_outputs else loss
+
+    def prediction_step(
+        self,
+        model: torch.nn.Module,
+        inputs: dict[str, torch.Tensor],
+        prediction_loss_only: bool,
+        ignore_keys: list[str] | None = None,
+    ) -> tuple[torch.Tensor | None, torch.Tensor | None, torch.Tensor | None]:
+        """Return the loss alone: the vectors of a whole evaluation set would fill any memory."""
+        return super().prediction_step(model, inputs, prediction_loss_only=True, ignore_keys=ignore_keys)
+
+
+def check_vocabularies(
+    student: PreTrainedModel, teacher: PreTrainedModel, vocabulary_map: VocabularyMap | None
+) -> None:
+    """Raise a ValueError unless ids that fit the student's rows fit the teacher's, through the map if there is one."""
+    student_rows, teacher_rows = (encoder_of(m).get_input_embeddings().weight.shape[0] for m in (student, teacher))
+    if vocabulary_map is None:
+        if student_rows != teacher_rows:
+            raise ValueError(
+                f"the student has {student_rows} tokens and the teacher {teacher_rows}; pass the vocabulary_map that "
+                "pruning saved beside the student, or use the pruned teacher"
+            )
+        return
+    if len(vocabulary_map) > student_rows or vocabulary_map.old_size > teacher_rows:
+        raise ValueError(
+            f"the vocabulary_map leads from {len(vocabulary_map)} tokens to {vocabulary_map.old_size}, the student "
+            f"has {student_rows} and the teacher {teacher_rows}; it belongs to other models"
+        )
+
+
+def _pad_collator(tokenizer: PreTrainedTokenizerBase | None, student: PreTrainedModel) -> PaddingCollator:
+    return (
+        PaddingCollator(student.config.pad_token_id)
+        if tokenizer is None
+        else PaddingCollator.from_tokenizer(tokenizer)
+    )
+
+
+def _default_teacher_layer(teacher: PreTrainedModel) -> int:
+    depth = len(layers_of(teacher))
+    return PAPER_TEACHER_LAYERS.get((teacher.config.model_type, depth), depth)
+
+
+def _relation_heads(args: RelationDistillTrainingArguments, teacher: PreTrainedModel, student: PreTrainedModel) -> int:
+    """Return the number of relation heads asked for, or the default, if it divides both widths."""
+    legal = legal_relation_heads(teacher.config.hidden_size, student.config.hidden_size)
+    if args.num_relation_heads is None:
+        return max(heads for heads in legal if heads <= 4 * teacher.config.num_attention_heads)
+    if args.num_relation_heads not in legal:
+        raise ValueError(
+            f"num_relation_heads={args.num_relation_heads} does not divide both widths, {teacher.config.hidden_size} "
+            f"of the teacher and {student.config.hidden_size} of the student; legal are {', '.join(map(str, legal))}"
+        )
+    return args.num_relation_heads

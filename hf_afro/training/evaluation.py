@@ -1,0 +1,94 @@
+"""How well a model predicts masked words: the sums that loss, perplexity and bits a byte are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from datasets import Dataset, IterableDataset
+
+from hf_afro.corpora.batching import IGNORED, PaddingCollator, pad_rows
+from hf_afro.corpora.word_masks import MaskedSentence, mask_sentences
+from hf_afro.objectives import MaskedWordTotals, masked_lm_loss, restrict_to_kept
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from hf_afro.training.masked_only import MaskedOnlyHead
+
+# The words that are masked must be the same for every model that is ever compared, so their seed is no setting.
+WORD_MASK_SEED = 0
+
+
+def masked_sentences(
+    datasets: Mapping[str, Dataset | IterableDataset], tokenizer: PreTrainedTokenizerBase, max_length: int
+) -> dict[str, list[MaskedSentence]]:
+    """Mask words of every language's sentences, once and for good.
+
+    Args:
+        datasets: ``{language: dataset}`` with a column `text`, a sentence a row.
+        tokenizer: The model's.
+        max_length: Tokens of a sentence at most; words beyond are left out.
+
+    Raises:
+        ValueError: If a dataset has no `text`, or none of its sentences has a masked word.
+    """
+    masked = {}
+    for language, dataset in datasets.items():
+        if dataset.column_names is not None and "text" not in dataset.column_names:
+            raise ValueError(
+                f"the evaluation set of {language} has the columns {dataset.column_names}; expected 'text': bits a "
+                "byte are counted over words, which ids no longer show"
+            )
+        texts = (row["text"] for row in dataset)
+        masked[language] = list(mask_sentences(texts, tokenizer, max_length=max_length, seed=WORD_MASK_SEED))
+        if not masked[language]:
+            raise ValueError(f"no sentence of {language} has a masked word; give more of them, 200 are a good number")
+    return masked
+
+
+@torch.no_grad()
+def masked_word_totals(
+    model: PreTrainedModel,
+    head: MaskedOnlyHead,
+    sentences: Sequence[MaskedSentence],
+    pad_id: int,
+    batch_size: int,
+    kept_ids: torch.Tensor | None = None,
+) -> MaskedWordTotals:
+    """Return the sums over the masked words of some sentences.
+
+    Args:
+        model: A masked language model in eval mode.
+        head: The model's own masked-only head.
+        sentences: What `masked_sentences` made with the model's tokenizer; an empty sequence gives zeros.
+        pad_id: What short rows are filled with.
+        batch_size: Sentences at a time.
+        kept_ids: ``[kept]``, int64: a full-vocabulary model is asked to choose among these alone, to stand beside a
+            pruned one. The pieces to predict must be among them.
+    """
+    nats, pieces = torch.zeros((), dtype=torch.float64), 0
+    by_length = sorted(sentences, key=lambda sentence: len(sentence.input_ids))
+    collate = PaddingCollator(pad_id)
+    for start in range(0, len(by_length), batch_size):
+        batch = by_length[start : start + batch_size]
+        inputs = collate([{"input_ids": sentence.input_ids} for sentence in batch])
+        labels = torch.from_numpy(pad_rows([sentence.labels for sentence in batch], IGNORED)).flatten()
+        positions = (labels != IGNORED).nonzero().squeeze(1)
+        on_device = positions.to(model.device)
+        with head.at(on_device):
+            logits = model(**{name: tensor.to(model.device) for name, tensor in inputs.items()}).logits
+        logits = head.select(logits, on_device)
+        if kept_ids is not None:
+            logits = restrict_to_kept(logits, kept_ids)
+        nats += masked_lm_loss(logits, labels[positions].to(model.device)).double().cpu()
+        pieces += len(positions)
+    return MaskedWordTotals(
+        nats=nats.item(),
+        pieces=pieces,
+        scored_bytes=sum(sentence.scored_bytes for sentence in sentences),
+        unknown_bytes=sum(sentence.unknown_bytes for sentence in sentences),
+        scored_words=sum(len(sentence.words) - sentence.unknown_words for sentence in sentences),
+        unknown_words=sum(sentence.unknown_words for sentence in sentences),
+    )

@@ -1,0 +1,156 @@
+"""From a trainer's datasets to its batches: languages to rows of tokens, rows to this process's share of each step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from datasets import Dataset, IterableDataset
+from torch.utils.data import DataLoader
+from torch.utils.data import Dataset as TorchDataset
+
+from hf_afro.corpora.chunks import TokenRows, cut, pack
+from hf_afro.corpora.mixing import Mixture, MixtureBatchSampler, MixtureDataset
+from hf_afro.corpora.tokenizing import boundary_ids, ready_rows, tokenize_corpus
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from hf_afro.training.arguments import MixtureTrainingArguments
+
+LanguageDatasets = Mapping[str, Dataset | IterableDataset] | Dataset
+
+
+class MixtureDataLoader(DataLoader):
+    """A loader over a mixture that the Trainer can tell which epoch it is.
+
+    It is not handed to `accelerator.prepare`: its batch sampler already yields this process's share alone, and reaches
+    its place after a resume by skipping keys, without loading what it skips.
+    """
+
+    def set_epoch(self, epoch: int) -> None:
+        """Pass the epoch on to the order of the mixture."""
+        self.batch_sampler.set_epoch(epoch)  # type: ignore[union-attr]
+
+
+def mixture_dataloader(
+    samples: MixtureDataset, args: MixtureTrainingArguments, collate: Callable[[list[dict[str, Any]]], Any]
+) -> MixtureDataLoader:
+    """Return this process's loader over the mixture of all languages.
+
+    Args:
+        samples: The rows of all languages.
+        args: Batch size, accumulation, processes, seed and smoothing.
+        collate: Makes a batch of a list of samples.
+    """
+    per_process = args.train_batch_size
+    window = per_process * args.world_size * args.gradient_accumulation_steps
+    mixture = Mixture(samples.sizes, window, data_seed(args), args.language_alpha)
+    workers = args.dataloader_num_workers
+    return MixtureDataLoader(
+        samples,
+        batch_sampler=MixtureBatchSampler(
+            mixture, per_process, args.process_index, args.world_size, args.gradient_accumulation_steps
+        ),
+        collate_fn=collate,
+        num_workers=workers,
+        pin_memory=args.dataloader_pin_memory,
+        persistent_workers=args.dataloader_persistent_workers,
+        prefetch_factor=args.dataloader_prefetch_factor if workers else None,
+        # A generator of its own, so that starting an epoch takes nothing from the one that dropout draws from.
+        generator=torch.Generator().manual_seed(0),
+    )
+
+
+def data_seed(args: MixtureTrainingArguments) -> int:
+    """Return the seed of order and masks: `data_seed` where it is set, else `seed`."""
+    return args.seed if args.data_seed is None else args.data_seed
+
+
+def samples_of(
+    datasets: LanguageDatasets, tokenizer: PreTrainedTokenizerBase | None, args: MixtureTrainingArguments
+) -> MixtureDataset:
+    """Return the rows of every language, tokenised and cut to length where they are text.
+
+    Args:
+        datasets: A dataset a language, or one dataset with a column `language`. Each has a column `text`, tokenised
+            here, or `input_ids`, taken as they are. A streamed one is read to its end: its tokens, not its text, are
+            held, four bytes each.
+        tokenizer: Needed for text.
+        args: Length and packing.
+
+    Raises:
+        TypeError: If something else was given.
+        ValueError: If a dataset has neither column, is empty, or holds rows longer than `max_length`.
+    """
+    return MixtureDataset(
+        {language: _rows(language, part, tokenizer, args) for language, part in by_language(datasets).items()}
+    )
+
+
+class RowsDataset(TorchDataset[dict[str, Any]]):
+    """Rows of one language by number, for evaluation: each once, in order."""
+
+    def __init__(self, rows: TokenRows) -> None:
+        self.rows = rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        return {"input_ids": self.rows[index]}
+
+
+def evaluation_rows(
+    datasets: LanguageDatasets, tokenizer: PreTrainedTokenizerBase | None, args: MixtureTrainingArguments
+) -> dict[str, RowsDataset]:
+    """Return each language's rows to be evaluated; arguments and errors are those of `samples_of`."""
+    parts = samples_of(datasets, tokenizer, args)
+    return {language: RowsDataset(rows) for language, rows in parts.chunks.items()}
+
+
+def by_language(datasets: LanguageDatasets) -> dict[str, Dataset | IterableDataset]:
+    """Return one dataset a language, of a mapping or of one dataset with a column `language`.
+
+    Raises:
+        TypeError: If something else was given.
+        ValueError: If one dataset was given and has no column `language`.
+    """
+    if isinstance(datasets, Dataset):
+        if "language" not in datasets.column_names:
+            raise ValueError(
+                f"the dataset has the columns {datasets.column_names} and no 'language'; add that column, or give a "
+                "dict of language to dataset"
+            )
+        languages = np.asarray(datasets["language"])
+        return {str(code): datasets.select(np.flatnonzero(languages == code)) for code in np.unique(languages)}
+    if not isinstance(datasets, Mapping):
+        raise TypeError(
+            f"got {type(datasets).__name__}; expected a dict of language to datasets.Dataset, or one datasets.Dataset "
+            "with a column 'language'"
+        )
+    for language, part in datasets.items():
+        if not isinstance(part, Dataset | IterableDataset):
+            raise TypeError(f"{language} is {type(part).__name__}; expected a datasets.Dataset or IterableDataset")
+    return dict(datasets)
+
+
+def _rows(
+    language: str,
+    dataset: Dataset | IterableDataset,
+    tokenizer: PreTrainedTokenizerBase | None,
+    args: MixtureTrainingArguments,
+) -> TokenRows:
+    columns = (
+        dataset.column_names or next(iter(dataset), {}).keys()
+    )  # a streamed one may not know before its first row
+    if "input_ids" in columns:
+        return ready_rows(dataset, args.max_length)
+    if "text" not in columns:
+        raise ValueError(f"{language} has the columns {list(columns)}; expected 'text' or 'input_ids'")
+    if tokenizer is None:
+        raise ValueError(f"{language} holds text, and no tokenizer was given; pass processing_class=tokenizer")
+    make_rows = pack if args.packing else cut
+    return make_rows(tokenize_corpus(dataset, tokenizer), args.max_length, *boundary_ids(tokenizer))

@@ -1,0 +1,176 @@
+"""`MAFTTrainer`: multilingual adaptive fine-tuning, the masked-language-model objective on many languages at once."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import TYPE_CHECKING, Any
+
+import torch
+from transformers import PreTrainedModel, Trainer
+
+from hf_afro.corpora.batching import MaskingCollator
+from hf_afro.objectives import MaskedWordTotals, masked_lm_loss
+from hf_afro.training.arguments import MAFTTrainingArguments
+from hf_afro.training.evaluation import masked_sentences, masked_word_totals
+from hf_afro.training.loading import LanguageDatasets, by_language, data_seed, mixture_dataloader, samples_of
+from hf_afro.training.masked_only import MaskedOnlyHead
+from hf_afro.training.window import count_over_window, masked_tokens
+
+if TYPE_CHECKING:
+    from torch.utils.data import DataLoader
+    from transformers import PreTrainedTokenizerBase
+
+
+class MAFTTrainer(Trainer):
+    """Adapts a masked language model to the languages of its text, all at once.
+
+    Logits are made at masked positions only. The loss is divided by the masked tokens of the whole optimizer step on
+    all processes, so a step is the same for any split into processes and accumulation steps. Masks and order are
+    functions of (seed, pass, sample), so a resumed run ends in the weights of an unbroken one.
+
+    Adapting to a single language is LAFT: give one language.
+
+    Args:
+        model: A `...ForMaskedLM` model. Families not in `hf_afro.families` keep their full head.
+        args: See `MAFTTrainingArguments`.
+        train_dataset: ``{language: dataset}``, or one dataset with a column `language`; with `text`, tokenised here,
+            or `input_ids`, rows with their special tokens.
+        eval_dataset: The same form, with `text`, a sentence a row; languages outside the mix are welcome, to see what
+            is forgotten.
+        processing_class: The model's tokenizer.
+        **trainer_settings: Whatever else `transformers.Trainer` takes: callbacks, optimizers and so on.
+
+    Raises:
+        ValueError: If there is no tokenizer, it does not fit the model, or a dataset has not the columns needed.
+
+    References:
+        Alabi et al., "Adapting Pre-trained Language Models to African Languages via Multilingual Adaptive
+        Fine-Tuning", COLING 2022.
+    """
+
+    # The loss is divided by the count of the whole accumulation window, so the Trainer must not divide once more.
+    loss_is_scaled_for_ga = True
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        args: MAFTTrainingArguments,
+        train_dataset: LanguageDatasets | None = None,
+        eval_dataset: LanguageDatasets | None = None,
+        processing_class: PreTrainedTokenizerBase | None = None,
+        **trainer_settings: Any,
+    ) -> None:
+        check_tokenizer(model, processing_class)
+        self.head = MaskedOnlyHead(model)
+        super().__init__(
+            model=model,
+            args=args,
+            data_collator=MaskingCollator.from_tokenizer(
+                processing_class, seed=data_seed(args), probability=args.mlm_probability
+            ),
+            train_dataset=None if train_dataset is None else samples_of(train_dataset, processing_class, args),
+            eval_dataset=None
+            if eval_dataset is None
+            else masked_sentences(by_language(eval_dataset), processing_class, args.max_length),
+            processing_class=processing_class,
+            **trainer_settings,
+        )
+
+    def get_train_dataloader(self) -> DataLoader:
+        """Return this process's share of the mixture; its order is a function of the seed alone."""
+        if self.train_dataset is None:
+            raise ValueError("training was started without a train_dataset; pass {language: dataset}")
+        return mixture_dataloader(self.train_dataset, self.args, self.data_collator)
+
+    def get_batch_samples(
+        self, epoch_iterator: Any, num_batches: int, device: torch.device
+    ) -> tuple[list[Any], torch.Tensor]:
+        """Return the micro-batches of one step and how many masked tokens it holds over all processes."""
+        batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
+        return batches, count_over_window(batches, masked_tokens, self.accelerator)
+
+    def compute_loss(
+        self,
+        model: torch.nn.Module,
+        inputs: dict[str, torch.Tensor],
+        return_outputs: bool = False,
+        num_items_in_batch: torch.Tensor | None = None,
+    ) -> torch.Tensor | tuple[torch.Tensor, Any]:
+        """Return the loss of one micro-batch as its part of the step's.
+
+        Args:
+            model: The model as it was wrapped.
+            inputs: `input_ids`, `attention_mask` and `labels`, ``[batch, length]``, -100 where nothing is masked.
+            return_outputs: Whether to return the model's output too; its logits are those of masked positions.
+            num_items_in_batch: Masked tokens of the whole step; without it the loss is the mean of this batch.
+        """
+        labels = inputs["labels"].flatten()
+        positions = (labels != -100).nonzero().squeeze(1)
+        with self.head.at(positions):
+            outputs = model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"])
+        total = masked_lm_loss(self.head.select(outputs.logits, positions), labels[positions])
+        if num_items_in_batch is None:
+            loss = total / max(1, len(positions))
+        else:
+            # DDP takes the mean of the gradients over processes; what is wanted is their sum over one count.
+            loss = total * self.accelerator.num_processes / num_items_in_batch
+        return (loss, outputs) if return_outputs else loss
+
+    def evaluate(
+        self,
+        eval_dataset: LanguageDatasets | None = None,
+        ignore_keys: list[str] | None = None,
+        metric_key_prefix: str = "eval",
+    ) -> dict[str, float]:
+        """Measure how well masked words are predicted, by language, on masks that never change.
+
+        15 % of the white-space words of each sentence are masked, chosen from the text alone, so that the figures of
+        models with other vocabularies are about the same words.
+
+        Args:
+            eval_dataset: In place of the one given to the trainer.
+            ignore_keys: Not used; the Trainer's signature.
+            metric_key_prefix: What the names of the figures start with.
+
+        Returns:
+            For each language `<prefix>_<language>_loss` (nats a piece), `_perplexity`, `_bits_per_byte` and
+            `_unknown_share`; `<prefix>_loss` over the pieces of all languages, and `<prefix>_bits_per_byte` as the
+            mean of the languages. The same for any number of processes and any batch size, up to rounding.
+        """
+        sentences = self.eval_dataset
+        if eval_dataset is not None:
+            sentences = masked_sentences(by_language(eval_dataset), self.processing_class, self.args.max_length)
+        if sentences is None:
+            raise ValueError("evaluation was asked for without an eval_dataset; pass {language: dataset} with 'text'")
+        metrics: dict[str, float] = {}
+        pooled, bits = MaskedWordTotals(), []
+        self.model.eval()
+        for language, examples in sentences.items():
+            own = examples[self.args.process_index :: self.args.world_size]
+            with self.accelerator.autocast():
+                totals = masked_word_totals(
+                    self.model, self.head, own, self.data_collator.pad_id, self.args.eval_batch_size
+                )
+            sums = torch.tensor(dataclasses.astuple(totals), dtype=torch.float64, device=self.args.device)
+            totals = MaskedWordTotals(*self.accelerator.reduce(sums, reduction="sum").tolist())
+            pooled += totals
+            bits.append(totals.bits_per_byte)
+            for name in ("loss", "perplexity", "bits_per_byte", "unknown_share"):
+                metrics[f"{metric_key_prefix}_{language}_{name}"] = getattr(totals, name)
+        metrics[f"{metric_key_prefix}_loss"] = pooled.loss
+        metrics[f"{metric_key_prefix}_bits_per_byte"] = math.fsum(bits) / len(bits)
+        self.log(metrics)
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
+
+
+def check_tokenizer(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None) -> None:
+    """Raise a ValueError if there is no tokenizer or the model has no row for one of its tokens."""
+    if tokenizer is None:
+        raise ValueError("MAFT masks tokens and needs the model's tokenizer; pass processing_class=tokenizer")
+    rows = model.get_input_embeddings().weight.shape[0]
+    if len(tokenizer) > rows:
+        raise ValueError(
+            f"the tokenizer has {len(tokenizer)} tokens and the model {rows} rows; they do not belong together"
+        )

@@ -1,0 +1,117 @@
+"""What the training tests share: tiny datasets, settings, and a run of a few steps that says what each step did."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import torch
+from datasets import Dataset
+from transformers import TrainerCallback, XLMRobertaForMaskedLM
+
+from hf_afro.training import (
+    MAFTTrainer,
+    MAFTTrainingArguments,
+    RelationDistillTrainer,
+    RelationDistillTrainingArguments,
+)
+from tests.conftest import tiny_config
+from tests.texts import AFRICAN
+
+WINDOW = 16
+
+
+def text_datasets(repeat: int = 3) -> dict[str, Dataset]:
+    """A small dataset a language, `text` only; lines of very different lengths."""
+    return {
+        language: Dataset.from_dict(
+            {"text": [" ".join(sentences[i : i + 1 + i % 3]) for i in range(len(sentences))] * repeat}
+        )
+        for language, sentences in AFRICAN.items()
+    }
+
+
+def settings(output_dir: Path, processes: int = 1, accumulation: int = 1, **overrides) -> dict:
+    """Settings of a run whose global batch is `WINDOW` samples however it is split."""
+    return {
+        "output_dir": str(output_dir),
+        "per_device_train_batch_size": WINDOW // (processes * accumulation),
+        "gradient_accumulation_steps": accumulation,
+        "max_steps": 4,
+        "learning_rate": 1e-3,
+        "logging_steps": 1,
+        "save_strategy": "no",
+        "use_cpu": True,
+        "disable_tqdm": True,
+        "max_length": 48,
+        "packing": False,  # a line a row: ragged, so that every micro-batch holds another number of tokens
+        "seed": 3,
+        **overrides,
+    }
+
+
+def maft_trainer(model, tokenizer, output_dir, **kwargs) -> MAFTTrainer:
+    """A MAFT trainer on the small datasets."""
+    data = {name: kwargs.pop(name) for name in ("train_dataset", "eval_dataset") if name in kwargs}
+    return MAFTTrainer(
+        model=model,
+        args=MAFTTrainingArguments(**settings(output_dir, **kwargs)),
+        processing_class=tokenizer,
+        **{"train_dataset": text_datasets(), **data},
+    )
+
+
+def student_of(tokenizer) -> XLMRobertaForMaskedLM:
+    """An untrained student of one layer and half the width; its relations, like the teacher's, are far from even."""
+    torch.manual_seed(1)
+    config = tiny_config(
+        len(tokenizer), num_hidden_layers=1, hidden_size=16, num_attention_heads=2, initializer_range=0.2
+    )
+    return XLMRobertaForMaskedLM(config)
+
+
+def teacher_of(tokenizer) -> XLMRobertaForMaskedLM:
+    """An untrained teacher of two layers and width 32, whose relations say something."""
+    torch.manual_seed(0)
+    return XLMRobertaForMaskedLM(tiny_config(len(tokenizer), initializer_range=0.2)).eval()
+
+
+def distill_trainer(teacher, tokenizer, output_dir, **kwargs) -> RelationDistillTrainer:
+    """A distillation trainer on the small datasets, teacher of width 32 to a student of width 16."""
+    own = {
+        name: kwargs.pop(name)
+        for name in ("model", "train_dataset", "eval_dataset", "vocabulary_map", "callbacks")
+        if name in kwargs
+    }
+    return RelationDistillTrainer(
+        teacher_model=teacher,
+        args=RelationDistillTrainingArguments(**settings(output_dir, **kwargs)),
+        processing_class=tokenizer,
+        **{"model": student_of(tokenizer), "train_dataset": text_datasets(), **own},
+    )
+
+
+def steps_of(trainer) -> list[tuple[float, float]]:
+    """Train, and return loss and gradient norm of every step."""
+    trainer.train()
+    return [(entry["loss"], entry["grad_norm"]) for entry in trainer.state.log_history if "grad_norm" in entry]
+
+
+def checksum(model: torch.nn.Module) -> str:
+    """A hash of every parameter, bit for bit."""
+    digest = hashlib.sha256()
+    for name, parameter in sorted(model.named_parameters()):
+        digest.update(name.encode())
+        digest.update(parameter.detach().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+class StopAt(TrainerCallback):
+    """Ends training after a step, as a time limit would."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def on_step_end(self, args, state, control, **kwargs):
+        if state.global_step == self.step:
+            control.should_training_stop = True

@@ -1,0 +1,45 @@
+"""Started by torchrun with two processes: trains both trainers on splits of one global batch and writes each step."""
+
+from __future__ import annotations
+
+import copy
+import json
+import sys
+from pathlib import Path
+
+import torch
+from datasets import Dataset
+from transformers import AutoModelForMaskedLM, AutoTokenizer
+
+from tests.texts import SENTENCES
+from tests.training.recipes import checksum, distill_trainer, maft_trainer, steps_of, teacher_of
+
+
+def main(folder: Path) -> None:
+    """Train from the model in `folder`, and write `steps.json` there."""
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model = AutoModelForMaskedLM.from_pretrained(folder)
+    held_out = {code: Dataset.from_dict({"text": SENTENCES[code]}) for code in ("swa", "amh", "rus")}
+    found = {}
+    for accumulation in (1, 4):
+        split = {"processes": 2, "accumulation": accumulation, "eval_dataset": held_out}
+        trainers = {
+            "maft": maft_trainer(copy.deepcopy(model), tokenizer, folder / "maft", **split),
+            "distill": distill_trainer(teacher_of(tokenizer), tokenizer, folder / "distill", **split),
+        }
+        for name, trainer in trainers.items():
+            # Several ways of starting two processes are silently one (and the comparison would then be empty).
+            assert trainer.args.world_size == 2, trainer.args.world_size
+            assert trainer.args.distributed_state.distributed_type.value == "MULTI_CPU"
+            evaluation = trainer.evaluate()
+            steps = steps_of(trainer)
+            checksums = [None, None]
+            torch.distributed.all_gather_object(checksums, checksum(trainer.model))
+            found[f"{name} {accumulation}"] = {"steps": steps, "evaluation": evaluation, "checksums": checksums}
+    if trainers["maft"].is_world_process_zero():
+        (folder / "steps.json").write_text(json.dumps(found))
+    torch.distributed.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -29,7 +29,7 @@ def test_loss_falls_and_the_teacher_stays(teacher, tokenizer, tmp_path):
     before = checksum(teacher)
     trainer = distill_trainer(teacher, tokenizer, tmp_path, max_steps=40, learning_rate=1e-2)
     steps = steps_of(trainer)
-    assert sum(loss for loss, _ in steps[-5:]) / 5 < 0.5 * steps[0][0]
+    assert sum(loss for loss, _ in steps[-5:]) / 5 < 0.75 * steps[0][0]
     assert checksum(teacher) == before
     assert not teacher.training
     assert all(parameter.grad is None for parameter in teacher.parameters())
@@ -171,11 +171,11 @@ def test_teachers_of_another_family_and_students_without_a_head(tokenizer, tmp_p
             num_attention_heads=2,
             intermediate_size=32,
             max_position_embeddings=64,
-            initializer_range=0.2,
+            initializer_range=0.1,
         )
     )
     student = XLMRobertaModel(
-        tiny_config(len(tokenizer), hidden_size=16, num_attention_heads=4, initializer_range=0.2)
+        tiny_config(len(tokenizer), hidden_size=16, num_attention_heads=4, initializer_range=0.1)
     )
     trainer = distill_trainer(bert, tokenizer, tmp_path, model=student, max_steps=20, learning_rate=5e-3)
     assert trainer.num_relation_heads == 8  # four times the teacher's 2 heads; it divides 24 and 16

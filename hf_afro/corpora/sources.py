@@ -1,0 +1,155 @@
+"""Where text comes from: one value a language that yields its lines, from files in a folder or from the Hub."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
+
+from hf_afro.corpora.files import SUFFIXES, Errors, check_errors, read_lines, suffix_of
+from hf_afro.languages import find_language
+
+
+@dataclass(frozen=True)
+class TextSource:
+    """The text of one language, line by line, as often as wanted; never held in memory as a whole.
+
+    A line ends at a line feed only: running text holds U+2028, U+0085 and carriage returns. Empty lines are yielded.
+
+    Attributes:
+        language: ISO 639-3.
+        origin: Where the text is, for messages and provenance: a path, or a dataset with its configuration and split.
+        open: Gives a fresh iterator over the lines.
+    """
+
+    language: str
+    origin: str
+    open: Callable[[], Iterator[str]] = field(repr=False, compare=False)
+
+    def __iter__(self) -> Iterator[str]:
+        return self.open()
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of all lines in UTF-8, each with a line feed: the same text has the same one in any container.
+
+        The text is gone through once, when the fingerprint is first asked for.
+        """
+        digest = hashlib.sha256()
+        for line in self:
+            digest.update(line.encode())
+            digest.update(b"\n")
+        return digest.hexdigest()
+
+
+def read_corpora(
+    source: str | os.PathLike[str], languages: Iterable[str] | None = None, *, errors: Errors = "fail"
+) -> dict[str, TextSource]:
+    """Open the texts of a folder that holds one file a language: ``swa.txt``, ``yor.jsonl.gz``, ``amh.parquet``.
+
+    The name before the suffix is a language code of any kind. Text files hold a line a sentence, paragraph or
+    document; `.jsonl` and `.parquet` have a field `text`, and a text of several lines gives several lines. `.gz` and
+    `.zst` may follow `.txt` and `.jsonl`. Files of other kinds are left alone.
+
+    Args:
+        source: The folder.
+        languages: The languages wanted, in any code; all of the folder where None.
+        errors: What is done with bytes that are not UTF-8: `fail` names file and line, `replace` puts U+FFFD, `skip`
+            leaves the line out.
+
+    Returns:
+        One source a language, by ISO 639-3 code, sorted.
+
+    Raises:
+        FileNotFoundError: If the folder does not exist.
+        ValueError: If a code is unknown, a language is missing, empty or there twice, or bytes are not UTF-8.
+    """
+    check_errors(errors)
+    folder = Path(source)
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder} is no folder; expected one that holds files such as swa.txt")
+    files: dict[str, Path] = {}
+    wanted = None if languages is None else {find_language(code).iso639_3 for code in languages}
+    for path in sorted(path for path in folder.iterdir() if suffix_of(path) and path.is_file()):
+        language = _language_of(path)
+        if language in files:
+            raise ValueError(f"{files[language]} and {path} both hold {language!r}; keep one, or join them")
+        files[language] = path
+    missing = sorted((wanted or set()) - set(files))
+    if missing or not files:
+        there = ", ".join(sorted(files)) or f"no file named <language> with one of {', '.join(SUFFIXES)}"
+        raise ValueError(f"{folder} has no text for {', '.join(missing) or 'any language'}; it holds {there}")
+    return {
+        language: _checked(TextSource(language, str(path), partial(read_lines, path, errors)))
+        for language, path in sorted(files.items())
+        if wanted is None or language in wanted
+    }
+
+
+def load_hub(
+    repository: str,
+    languages: Iterable[str] | Mapping[str, str],
+    *,
+    split: str = "train",
+    column: str = "text",
+    streaming: bool = False,
+    revision: str | None = None,
+) -> dict[str, TextSource]:
+    """Open the texts of a dataset that has one configuration a language, through `datasets.load_dataset`.
+
+    Args:
+        repository: The name on the Hub, or a local folder that `load_dataset` opens.
+        languages: The configurations wanted, where they are named by a language code; or language to configuration.
+        split: The split that is read.
+        column: The column that holds the text; a text of several lines gives several lines.
+        streaming: Read over the network while going through it, instead of a download first.
+        revision: The commit, tag or branch; a commit makes the text repeatable.
+
+    Returns:
+        One source a language, by ISO 639-3 code, sorted.
+
+    Raises:
+        ValueError: If a code is unknown or named twice, a language is empty, or there is no such column.
+    """
+    # A second to import, and reading files needs none of it.
+    from datasets import load_dataset
+
+    names = dict(languages) if isinstance(languages, Mapping) else {code: code for code in languages}
+    sources: dict[str, TextSource] = {}
+    for code, name in names.items():
+        language = find_language(code).iso639_3
+        if language in sources:
+            raise ValueError(f"{code!r} and another code both mean {language!r}; name a language once")
+        dataset = load_dataset(repository, name, split=split, streaming=streaming, revision=revision)
+        origin = f"{repository}/{name}:{split}" + (f"@{revision}" if revision else "")
+        if dataset.column_names is not None and column not in dataset.column_names:
+            raise ValueError(f"{origin} has the columns {dataset.column_names}; expected one named {column!r}")
+        sources[language] = _checked(TextSource(language, origin, partial(_dataset_lines, dataset, column, origin)))
+    return dict(sorted(sources.items()))
+
+
+def _dataset_lines(dataset: Any, column: str, origin: str) -> Iterator[str]:
+    for batch in dataset.with_format(None).iter(1000):
+        for text in batch[column]:
+            if not isinstance(text, str):
+                raise ValueError(f"{origin} holds {text!r} in {column!r}; expected strings only")
+            yield from text.split("\n")
+
+
+def _language_of(path: Path) -> str:
+    code = path.name[: -len(suffix_of(path) or "")]
+    try:
+        return find_language(code).iso639_3
+    except ValueError as error:
+        raise ValueError(f"{path}: a text file is named by its language. {error}") from error
+
+
+def _checked(source: TextSource) -> TextSource:
+    """Refuse a source without any text, having read no further than to the first word."""
+    if any(line.strip() for line in source):
+        return source
+    raise ValueError(f"{source.origin} has no text for {source.language!r}; leave the language out or give it text")

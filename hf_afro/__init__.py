@@ -1,1 +1,78 @@
-"""Make a multilingual encoder African, small and proven."""
+"""Make a multilingual encoder African, small and proven.
+
+Importing the package registers the student classes with transformers' Auto classes and does nothing else; the names
+below are loaded at their first use.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from hf_afro.registration import register_when_imported as _register_when_imported
+from hf_afro.version import __version__
+
+if TYPE_CHECKING:
+    from hf_afro.languages import find_language
+    from hf_afro.students import (
+        AfroStudentConfig,
+        AfroStudentForMaskedLM,
+        AfroStudentForMultipleChoice,
+        AfroStudentForQuestionAnswering,
+        AfroStudentForSequenceClassification,
+        AfroStudentForTokenClassification,
+        AfroStudentModel,
+        build_student,
+    )
+    from hf_afro.training import (
+        MAFTTrainer,
+        MAFTTrainingArguments,
+        RelationDistillTrainer,
+        RelationDistillTrainingArguments,
+    )
+    from hf_afro.vocabulary import TokenCounts, VocabularyMap, count_tokens, prune_vocabulary, select_tokens
+
+__all__ = [
+    "AfroStudentConfig",
+    "AfroStudentForMaskedLM",
+    "AfroStudentForMultipleChoice",
+    "AfroStudentForQuestionAnswering",
+    "AfroStudentForSequenceClassification",
+    "AfroStudentForTokenClassification",
+    "AfroStudentModel",
+    "MAFTTrainer",
+    "MAFTTrainingArguments",
+    "RelationDistillTrainer",
+    "RelationDistillTrainingArguments",
+    "TokenCounts",
+    "VocabularyMap",
+    "__version__",
+    "build_student",
+    "count_tokens",
+    "find_language",
+    "prune_vocabulary",
+    "select_tokens",
+]
+
+_ROOMS = {
+    "languages": ("find_language",),
+    "students": tuple(name for name in __all__ if name.startswith("AfroStudent")) + ("build_student",),
+    "training": tuple(name for name in __all__ if "Train" in name),
+    "vocabulary": ("TokenCounts", "VocabularyMap", "count_tokens", "prune_vocabulary", "select_tokens"),
+}
+_ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _ROOM_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_ROOM_OF[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+_register_when_imported()

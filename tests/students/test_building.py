@@ -1,0 +1,304 @@
+"""Students built from teachers of each family: what is copied, what is projected, what is left to the seed."""
+
+from __future__ import annotations
+
+import copy
+import logging
+
+import pytest
+import torch
+from transformers import (
+    BertConfig,
+    BertForMaskedLM,
+    PreTrainedModel,
+    RobertaConfig,
+    RobertaForMaskedLM,
+    XLMRobertaForMaskedLM,
+    XLMRobertaModel,
+)
+
+from hf_afro import AfroStudentForMaskedLM, build_student
+from tests.conftest import tiny_config
+from tests.students.conftest import student_config
+
+SIZES = {"hidden_size": 32, "num_attention_heads": 4, "intermediate_size": 64, "max_position_embeddings": 66}
+OFF = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+SAME = {"num_hidden_layers": 4, "hidden_size": 32}
+
+
+def randomise(model: PreTrainedModel) -> PreTrainedModel:
+    """Give every parameter, norms and biases included, values of its own; the padding rows stay zero."""
+    generator = torch.Generator().manual_seed(3)
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.add_(torch.randn(weight.shape, generator=generator) * 0.05)
+        for module in model.modules():
+            if getattr(module, "padding_idx", None) is not None and hasattr(module, "weight"):
+                module.weight[module.padding_idx] = 0.0
+    return model.eval()
+
+
+def make_teacher(family: str) -> PreTrainedModel:
+    torch.manual_seed(0)
+    if family == "bert":
+        return randomise(BertForMaskedLM(BertConfig(vocab_size=120, num_hidden_layers=4, **SIZES, **OFF)))
+    if family == "roberta":
+        config = RobertaConfig(vocab_size=120, num_hidden_layers=4, type_vocab_size=1, **SIZES, **OFF)
+        return randomise(RobertaForMaskedLM(config))
+    if family == "afro-student":
+        return randomise(AfroStudentForMaskedLM(student_config(num_hidden_layers=4)))
+    return randomise(XLMRobertaForMaskedLM(tiny_config(120, num_hidden_layers=4)))
+
+
+FAMILIES = ("xlm-roberta", "roberta", "bert", "afro-student")
+
+
+@pytest.fixture(params=FAMILIES)
+def teacher(request) -> PreTrainedModel:
+    """A masked language model of four layers and width 32."""
+    return make_teacher(request.param)
+
+
+@pytest.fixture
+def xlm_roberta() -> PreTrainedModel:
+    """The same, XLM-R only."""
+    return make_teacher("xlm-roberta")
+
+
+def logits(model, batch):
+    with torch.no_grad():
+        return model(**batch).logits
+
+
+def test_a_student_of_the_teachers_shape_is_the_teacher(teacher, batch):
+    batch["input_ids"][batch["attention_mask"] == 0] = teacher.config.pad_token_id
+    batch["input_ids"][batch["attention_mask"] == 1] = batch["input_ids"][batch["attention_mask"] == 1].clamp(min=4)
+    same = {**SAME, "embedding_size": getattr(teacher.config, "embedding_size", None)}
+    student = build_student(teacher, **same)
+    real = batch["attention_mask"].bool()
+    assert torch.equal(logits(student, batch)[real], logits(teacher, batch)[real])
+
+
+def test_the_teacher_is_never_changed(teacher):
+    before = copy.deepcopy(teacher.state_dict())
+    config = teacher.config.to_dict()
+    build_student(teacher, num_hidden_layers=2, hidden_size=16, embedding_size=8)
+    student = build_student(teacher, **SAME, embedding_size=getattr(teacher.config, "embedding_size", None))
+    with torch.no_grad():
+        for weight in student.parameters():
+            weight.add_(1.0)
+    assert all(torch.equal(weight, before[name]) for name, weight in teacher.state_dict().items())
+    assert teacher.config.to_dict() == config
+
+
+def test_the_student_is_plain_xlm_roberta_unless_factorised(teacher, batch):
+    plain = build_student(teacher, num_hidden_layers=2, hidden_size=16)
+    assert type(plain) is XLMRobertaForMaskedLM
+    assert plain.config.model_type == "xlm-roberta"
+    assert type(build_student(teacher, num_hidden_layers=2, hidden_size=16, embedding_size=16)) is type(plain)
+    factorised = build_student(teacher, num_hidden_layers=2, hidden_size=16, embedding_size=4)
+    assert type(factorised) is AfroStudentForMaskedLM
+    assert not factorised.training
+    assert torch.isfinite(logits(factorised, batch)).all()
+
+
+def test_vocabulary_positions_and_arithmetic_are_the_teachers(teacher):
+    config = build_student(teacher, num_hidden_layers=2, hidden_size=16).config
+    old = teacher.config
+    assert config.vocab_size == old.vocab_size
+    for name in ("pad_token_id", "bos_token_id", "eos_token_id", "type_vocab_size", "layer_norm_eps", "hidden_act"):
+        assert getattr(config, name) == getattr(old, name), name
+    assert config.hidden_dropout_prob == config.attention_probs_dropout_prob == 0.0
+    positions = 66 if old.model_type == "bert" else 64
+    assert config.max_position_embeddings - config.pad_token_id - 1 == positions
+
+
+def effective(model: PreTrainedModel) -> torch.Tensor:
+    embeddings = model.base_model.embeddings
+    table = embeddings.word_embeddings.weight.detach().double()
+    return table @ embeddings.projection.weight.detach().double().T if hasattr(embeddings, "projection") else table
+
+
+def truncated(table: torch.Tensor, rank: int) -> torch.Tensor:
+    left, singular, right = torch.linalg.svd(table, full_matrices=False)
+    return (left[:, :rank] * singular[:rank]) @ right[:rank]
+
+
+@pytest.mark.parametrize("family", ["xlm-roberta", "bert"])
+def test_products_between_rows_are_those_of_the_best_approximation(family):
+    teacher = make_teacher(family)
+    student = build_student(teacher, num_hidden_layers=2, hidden_size=16)
+    best = truncated(effective(teacher), 16)
+    rows = effective(student)
+    torch.testing.assert_close(rows @ rows.T, 0.5 * best @ best.T, rtol=0, atol=1e-6)  # 16 / 32 is the scale squared
+    energy = (best**2).sum() / (effective(teacher) ** 2).sum()
+    assert student.config.built_from["embedding_energy"] == pytest.approx(float(energy), abs=1e-6)
+    # An entry keeps its mean square, less the energy that was cut.
+    assert (rows**2).mean() == pytest.approx(float((effective(teacher) ** 2).mean() * energy), rel=1e-6)
+
+
+@pytest.mark.parametrize("hidden_size", [32, 16])
+@pytest.mark.parametrize("family", ["xlm-roberta", "roberta", "bert"])
+def test_the_factorised_product_is_the_best_approximation_of_the_table_it_replaces(family, hidden_size):
+    teacher = make_teacher(family)
+    whole = build_student(teacher, num_hidden_layers=2, hidden_size=hidden_size)
+    factorised = build_student(teacher, num_hidden_layers=2, hidden_size=hidden_size, embedding_size=8)
+    torch.testing.assert_close(effective(factorised), truncated(effective(whole), 8), rtol=0, atol=1e-6)
+    narrow = factorised.get_input_embeddings().weight.detach().double()
+    best = truncated(effective(teacher), 8)
+    torch.testing.assert_close(narrow @ narrow.T, 8 / 32 * best @ best.T, rtol=0, atol=1e-6)
+
+
+def test_positions_and_types_take_the_axes_of_the_words(xlm_roberta):
+    student = build_student(xlm_roberta, num_hidden_layers=2, hidden_size=16)
+    old, new = xlm_roberta.base_model.embeddings, student.base_model.embeddings
+    axes = torch.linalg.lstsq(old.word_embeddings.weight.double(), effective(student)).solution  # [32, 16]
+    for name in ("position_embeddings", "token_type_embeddings"):
+        expected = getattr(old, name).weight.double() @ axes
+        torch.testing.assert_close(getattr(new, name).weight.double(), expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("sizes", [{"hidden_size": 32}, {"hidden_size": 16}, {"hidden_size": 16, "embedding_size": 4}])
+def test_the_padding_row_stays_zero(teacher, sizes):
+    student = build_student(teacher, num_hidden_layers=2, **sizes)
+    pad = teacher.config.pad_token_id
+    assert not student.get_input_embeddings().weight[pad].any()
+    assert not student.base_model.embeddings.position_embeddings.weight[pad].any()
+
+
+@pytest.mark.parametrize(
+    ("layers", "count", "sources"),
+    [
+        ("uniform", 4, [0, 1, 2, 3]),
+        ("uniform", 2, [1, 3]),
+        ("uniform", 3, [0, 1, 3]),
+        ("uniform", 1, [3]),
+        ("last", 2, [2, 3]),
+        ((3, 0, 0, 1, 2), 5, [3, 0, 0, 1, 2]),
+    ],
+)
+def test_layers_are_copied_bit_by_bit(teacher, layers, count, sources):
+    student = build_student(teacher, num_hidden_layers=count, hidden_size=32, layers=layers)
+    assert student.config.built_from["layers"] == sources
+    for layer, source in zip(student.base_model.encoder.layer, sources, strict=True):
+        copied = teacher.base_model.encoder.layer[source].state_dict()
+        assert set(copied) == set(layer.state_dict())
+        assert all(torch.equal(weight, copied[name]) for name, weight in layer.state_dict().items())
+
+
+def test_the_bias_of_each_token_is_copied_and_the_rest_of_the_head_where_it_fits(teacher):
+    bias = teacher.get_output_embeddings().bias
+    student = build_student(teacher, num_hidden_layers=2, hidden_size=16)
+    assert torch.equal(student.lm_head.bias, bias)
+    assert student.lm_head.decoder.bias is student.lm_head.bias
+    assert student.get_output_embeddings().weight is student.get_input_embeddings().weight
+    assert student.config.built_from["head_transform"] == "initialised"
+
+
+def test_a_teacher_without_a_head(batch):
+    torch.manual_seed(0)
+    encoder = randomise(XLMRobertaModel(tiny_config(120, num_hidden_layers=4)))
+    student = build_student(encoder, **SAME)
+    assert student.config.built_from["head_bias"] == "initialised"
+    assert not student.lm_head.bias.any()
+    with torch.no_grad():
+        assert torch.equal(student.base_model(**batch)[0], encoder(**batch)[0])
+
+
+def test_the_seed_alone_decides(xlm_roberta):
+    torch.manual_seed(11)
+    state = torch.random.get_rng_state()
+    small = {"num_hidden_layers": 2, "hidden_size": 16, "embedding_size": 4}
+    one = build_student(xlm_roberta, **small, seed=5)
+    assert torch.equal(torch.random.get_rng_state(), state)
+    torch.manual_seed(12)
+    two = build_student(xlm_roberta, **small, seed=5)
+    other = build_student(xlm_roberta, **small, seed=6)
+    assert all(torch.equal(weight, two.state_dict()[name]) for name, weight in one.state_dict().items())
+    name = "roberta.encoder.layer.1.output.dense.weight"
+    assert not torch.equal(one.state_dict()[name], other.state_dict()[name])
+
+
+@pytest.mark.parametrize("embedding_size", [4, None])
+def test_where_it_came_from_is_logged_saved_and_loaded(xlm_roberta, tmp_path, caplog, batch, embedding_size):
+    xlm_roberta.config._name_or_path = "/home/someone/checkpoints/large"
+    with caplog.at_level(logging.INFO, logger="hf_afro.students.building"):
+        student = build_student(
+            xlm_roberta, num_hidden_layers=2, hidden_size=16, embedding_size=embedding_size, seed=7
+        )
+    built_from = student.config.built_from
+    assert str(built_from) in caplog.text
+    assert built_from["teacher"] == "large"  # no path of somebody's machine in a file made to be published
+    assert (built_from["seed"], built_from["embeddings"], built_from["layers"]) == (7, "projected", "initialised")
+    student.save_pretrained(tmp_path)
+    loaded = type(student).from_pretrained(tmp_path)
+    assert loaded.config.built_from == built_from
+    assert torch.equal(logits(loaded, batch), logits(student, batch))
+
+
+def test_a_teacher_in_half_precision_gives_a_student_in_single(xlm_roberta):
+    student = build_student(xlm_roberta.bfloat16(), num_hidden_layers=2, hidden_size=16)
+    assert {weight.dtype for weight in student.parameters()} == {torch.float32}
+
+
+@pytest.mark.parametrize(
+    ("sizes", "heads", "intermediate"),
+    [
+        ({"hidden_size": 32}, 4, 64),
+        ({"hidden_size": 16}, 4, 64),
+        ({"hidden_size": 15, "num_attention_heads": 3}, 3, 60),
+        ({"hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 20}, 2, 20),
+    ],
+)
+def test_sizes_left_out(xlm_roberta, sizes, heads, intermediate):
+    config = build_student(xlm_roberta, num_hidden_layers=1, **sizes).config
+    assert (config.num_attention_heads, config.intermediate_size) == (heads, intermediate)
+
+
+def test_one_head_for_each_64_columns():
+    teacher = XLMRobertaForMaskedLM(tiny_config(50, hidden_size=192, num_attention_heads=4))
+    assert build_student(teacher, num_hidden_layers=1, hidden_size=128).config.num_attention_heads == 2
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"num_hidden_layers": 0}, "num_hidden_layers is 0; expected"),
+        ({"num_hidden_layers": 2.0}, "num_hidden_layers is 2.0; expected"),
+        ({"num_hidden_layers": None}, "num_hidden_layers is None; expected"),
+        ({"hidden_size": "16"}, "hidden_size is '16'; expected"),
+        ({"hidden_size": 64}, "wider than the teacher's 32"),
+        ({"hidden_size": 15}, r"give num_attention_heads, one of \[1, 3, 5, 15\]"),
+        ({"hidden_size": 16, "num_attention_heads": 3}, r"does not divide hidden_size 16; choose one of \[1, 2, 4"),
+        ({"hidden_size": 16, "embedding_size": 17}, "embedding_size 17 is wider than hidden_size 16"),
+        ({"embedding_size": -1}, "embedding_size is -1; expected"),
+        ({"num_hidden_layers": 5}, "5 layers cannot be copied from a teacher of 4"),
+        ({"layers": "first"}, "layers is 'first'; expected"),
+        ({"layers": [0]}, "expected 2 indices"),
+        ({"layers": [0, 4]}, "each from 0 to 3"),
+        ({"layers": [0, -1]}, "each from 0 to 3"),
+        ({"layers": [0, 1], "hidden_size": 16}, "leave layers out, or give the student the teacher's sizes"),
+    ],
+)
+def test_what_cannot_be_built_is_refused(xlm_roberta, wrong, message):
+    with pytest.raises(ValueError, match=message):
+        build_student(xlm_roberta, **{"num_hidden_layers": 2, "hidden_size": 32, **wrong})
+
+
+def test_a_teacher_that_cannot_teach_is_refused(xlm_roberta):
+    xlm_roberta.config.model_type = "gpt2"
+    with pytest.raises(ValueError, match="'gpt2' is not in the table of families"):
+        build_student(xlm_roberta, **SAME)
+    xlm_roberta.config.model_type = "xlm-roberta"
+    xlm_roberta.config.pad_token_id = None
+    with pytest.raises(ValueError, match="pad_token_id is None"):
+        build_student(xlm_roberta, **SAME)
+
+
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")  # peft still reads it
+def test_a_teacher_with_adapters_is_refused(xlm_roberta):
+    from peft import LoraConfig, get_peft_model
+
+    adapted = get_peft_model(xlm_roberta, LoraConfig(target_modules=["query"]))
+    with pytest.raises(ValueError, match="merge them first"):
+        build_student(adapted, **SAME)

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from hf_afro.corpora.cleaning import CleaningReport, clean, reason_to_drop
     from hf_afro.corpora.decontamination import EvaluationSentences, decontaminate
     from hf_afro.corpora.mixing import Mixture, MixtureBatchSampler, MixtureDataset
+    from hf_afro.corpora.preparation import PreparedCorpora, prepare_corpora
     from hf_afro.corpora.sources import TextSource, load_hub, read_corpora
     from hf_afro.corpora.tokenizing import boundary_ids, ready_rows, tokenize_corpus
     from hf_afro.corpora.word_masks import MaskedSentence, choose_words, mask_sentences, mask_words
@@ -24,6 +25,7 @@ __all__ = [
     "MixtureBatchSampler",
     "MixtureDataset",
     "PaddingCollator",
+    "PreparedCorpora",
     "TextSource",
     "TokenRows",
     "boundary_ids",
@@ -37,6 +39,7 @@ __all__ = [
     "mask_words",
     "pack",
     "pad_rows",
+    "prepare_corpora",
     "read_corpora",
     "ready_rows",
     "reason_to_drop",
@@ -49,6 +52,7 @@ _FILES = {
     "cleaning": "CleaningReport clean reason_to_drop",
     "decontamination": "EvaluationSentences decontaminate",
     "mixing": "Mixture MixtureBatchSampler MixtureDataset",
+    "preparation": "PreparedCorpora prepare_corpora",
     "sources": "TextSource load_hub read_corpora",
     "tokenizing": "boundary_ids ready_rows tokenize_corpus",
     "word_masks": "MaskedSentence choose_words mask_sentences mask_words",

@@ -1,0 +1,30 @@
+"""The vocabulary: count tokens, choose those worth keeping, cut model and tokenizer down to them, and prove it."""
+
+from __future__ import annotations
+
+from hf_afro.vocabulary.counting import count_tokens
+from hf_afro.vocabulary.counts import TextSize, TokenCounts
+from hf_afro.vocabulary.coverage import LanguageCoverage, measure_coverage
+from hf_afro.vocabulary.mapping import VocabularyMap
+from hf_afro.vocabulary.pruning import PrunedModel, PruningReport, prune_vocabulary
+from hf_afro.vocabulary.segmentation import TextReport, report_on_text
+from hf_afro.vocabulary.selection import select_tokens
+from hf_afro.vocabulary.verify import VerificationError, VerificationReport, verify
+
+__all__ = [
+    "LanguageCoverage",
+    "PrunedModel",
+    "PruningReport",
+    "TextReport",
+    "TextSize",
+    "TokenCounts",
+    "VerificationError",
+    "VerificationReport",
+    "VocabularyMap",
+    "count_tokens",
+    "measure_coverage",
+    "prune_vocabulary",
+    "report_on_text",
+    "select_tokens",
+    "verify",
+]

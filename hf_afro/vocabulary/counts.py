@@ -1,0 +1,162 @@
+"""TokenCounts: how often each language uses each piece of a tokenizer, with all that selection needs to know."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from hf_afro.vocabulary.storage import written_whole
+from hf_afro.vocabulary.tokenizers import TokenizerTable
+
+_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class TextSize:
+    """How much text was counted.
+
+    Attributes:
+        lines: Texts given, empty ones too.
+        words: Runs of characters between spaces (U+0020).
+        characters: Unicode characters.
+        utf8_bytes: Bytes of the text in UTF-8, line ends not counted.
+    """
+
+    lines: int = 0
+    words: int = 0
+    characters: int = 0
+    utf8_bytes: int = 0
+
+    def __add__(self, other: TextSize) -> TextSize:
+        return TextSize(
+            self.lines + other.lines,
+            self.words + other.words,
+            self.characters + other.characters,
+            self.utf8_bytes + other.utf8_bytes,
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class TokenCounts:
+    """How often each language uses each token; counts of parts of a corpus add up to those of the whole.
+
+    Attributes:
+        languages: Sorted codes, as they were given.
+        counts: Running tokens, ``[languages, old_size]`` int64; without the special tokens around a text.
+        sizes: How much text of each language was counted.
+        table: The pieces of the tokenizer that was counted with.
+        provenance: Versions, and whatever the caller adds.
+    """
+
+    languages: tuple[str, ...]
+    counts: np.ndarray
+    sizes: dict[str, TextSize]
+    table: TokenizerTable
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        expected = (len(self.languages), len(self.table))
+        if self.counts.shape != expected or self.counts.dtype != np.int64:
+            raise ValueError(
+                f"counts have shape {self.counts.shape} and type {self.counts.dtype}; expected {expected} and int64"
+            )
+        if list(self.languages) != sorted(set(self.languages)) or set(self.sizes) != set(self.languages):
+            raise ValueError(f"languages must be sorted, distinct and those of sizes; received {self.languages}")
+        self.counts.flags.writeable = False
+
+    @property
+    def total(self) -> dict[str, int]:
+        """Running tokens of each language."""
+        return {language: int(row.sum()) for language, row in zip(self.languages, self.counts, strict=True)}
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of languages, counts and tokenizer; equal for equal counts."""
+        digest = hashlib.sha256(json.dumps([self.languages, self.table.fingerprint]).encode())
+        digest.update(np.ascontiguousarray(self.counts).tobytes())
+        return digest.hexdigest()[:32]
+
+    def of(self, language: str) -> np.ndarray:
+        """Return the counts of one language, ``[old_size]``.
+
+        Raises:
+            ValueError: If the language was not counted.
+        """
+        if language not in self.languages:
+            raise ValueError(f"no counts of {language!r}; counted were {', '.join(self.languages)}")
+        return self.counts[self.languages.index(language)]
+
+    def merge(self, other: TokenCounts) -> TokenCounts:
+        """Return the counts of both texts together; in whichever order, the result is the same.
+
+        Raises:
+            ValueError: If the two were counted with different tokenizers.
+        """
+        if self.table.fingerprint != other.table.fingerprint:
+            raise ValueError(
+                f"counts of different tokenizers cannot be merged: {self.table.fingerprint} ({len(self.table)} pieces)"
+                f" and {other.table.fingerprint} ({len(other.table)} pieces); count both texts with one tokenizer"
+            )
+        languages = tuple(sorted({*self.languages, *other.languages}))
+        merged = np.zeros((len(languages), len(self.table)), dtype=np.int64)
+        sizes = dict.fromkeys(languages, TextSize())
+        for part in (self, other):
+            for language, row in zip(part.languages, part.counts, strict=True):
+                merged[languages.index(language)] += row
+                sizes[language] = sizes[language] + part.sizes[language]
+        return TokenCounts(languages, merged, sizes, self.table, {**other.provenance, **self.provenance})
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the counts to one ``.npz`` file of plain arrays, whole or not at all."""
+        row, column = np.nonzero(self.counts)
+        table = {**dataclasses.asdict(self.table), "scores": None}
+        facts = {
+            "format": _FORMAT,
+            "languages": self.languages,
+            "sizes": {language: dataclasses.asdict(size) for language, size in self.sizes.items()},
+            "table": table,
+            "provenance": self.provenance,
+        }
+        with written_whole(path) as beside, open(beside, "wb") as file:
+            np.savez_compressed(
+                file,
+                facts=np.frombuffer(json.dumps(facts).encode(), dtype=np.uint8),
+                scores=self.table.scores,
+                row=row.astype(np.int32),
+                column=column.astype(np.int32),
+                count=self.counts[row, column],
+            )
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> TokenCounts:
+        """Read counts written by `save`.
+
+        Raises:
+            ValueError: If the file holds something else.
+        """
+        with np.load(path, allow_pickle=False) as file:
+            if "facts" not in file.files:
+                raise ValueError(f"{path} holds no token counts; expected a file written by TokenCounts.save")
+            facts: Mapping[str, Any] = json.loads(file["facts"].tobytes())
+            if facts["format"] != _FORMAT:
+                raise ValueError(f"{path} has format {facts['format']}, expected {_FORMAT}; count again")
+            fields = facts["table"]
+            table = TokenizerTable(
+                **{
+                    **fields,
+                    "pieces": tuple(fields["pieces"]),
+                    "special_ids": tuple(fields["special_ids"]),
+                    "scores": file["scores"],
+                }
+            )
+            counts = np.zeros((len(facts["languages"]), len(table)), dtype=np.int64)
+            counts[file["row"], file["column"]] = file["count"]
+        sizes = {language: TextSize(**size) for language, size in facts["sizes"].items()}
+        return cls(tuple(facts["languages"]), counts, sizes, table, dict(facts["provenance"]))

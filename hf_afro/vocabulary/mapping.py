@@ -1,0 +1,173 @@
+"""VocabularyMap: which old ids were kept, in the order of the new ones, and translation both ways."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+
+from hf_afro.vocabulary.storage import written_whole
+
+_FORMAT = 1
+MAP_FILE = "vocabulary_map.json"
+
+Ids = TypeVar("Ids", torch.Tensor, np.ndarray, Sequence[int])
+
+
+@dataclass(frozen=True, eq=False)
+class VocabularyMap:
+    """The old id of every new id.
+
+    Attributes:
+        old_ids: ``[new_size]`` int64, ascending: row ``i`` of the pruned model is row ``old_ids[i]`` of the old one.
+        old_size: How many ids the old tokenizer has.
+        old_unknown_id: The old id of the unknown token; it is kept.
+        tokenizer_fingerprint: Of the old tokenizer, see `TokenizerTable`.
+        provenance: How the ids were chosen: languages, budget, coverage, versions, sizes.
+    """
+
+    old_ids: np.ndarray
+    old_size: int
+    old_unknown_id: int
+    tokenizer_fingerprint: str
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        old_ids = np.array(self.old_ids, dtype=np.int64)
+        if old_ids.ndim != 1 or not len(old_ids) or np.any(np.diff(old_ids) <= 0):
+            raise ValueError(f"old_ids must be one row of ascending, distinct ids; received shape {old_ids.shape}")
+        if old_ids[0] < 0 or old_ids[-1] >= self.old_size:
+            raise ValueError(f"old_ids run from {old_ids[0]} to {old_ids[-1]}; expected 0 to {self.old_size - 1}")
+        if not np.isin(self.old_unknown_id, old_ids):
+            raise ValueError(f"the unknown token's old id {self.old_unknown_id} is not kept; expected it in old_ids")
+        old_ids.flags.writeable = False
+        object.__setattr__(self, "old_ids", old_ids)
+
+    def __len__(self) -> int:
+        return len(self.old_ids)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, VocabularyMap):
+            return NotImplemented
+        return self._facts() == other._facts() and np.array_equal(self.old_ids, other.old_ids)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    @property
+    def new_unknown_id(self) -> int:
+        """The new id of the unknown token."""
+        return int(np.searchsorted(self.old_ids, self.old_unknown_id))
+
+    def keeps(self, old_ids: Ids) -> np.ndarray:
+        """Say of each old id whether it is kept; bool, of the shape of the ids."""
+        return self._is_kept[np.asarray(old_ids)]
+
+    def to_new(self, ids: Ids) -> Ids:
+        """Translate old ids to new ones; an id that was not kept becomes the unknown token's.
+
+        Args:
+            ids: Old ids of any shape: a tensor, an array, or a list (of lists). Negative values, such as the label
+                -100, stay as they are.
+
+        Returns:
+            The same type, shape, dtype and device.
+
+        Raises:
+            ValueError: If an id lies beyond the old vocabulary.
+        """
+        return self._translate(ids, self._new_of_old, self.old_size, "old")
+
+    def to_old(self, ids: Ids) -> Ids:
+        """Translate new ids to old ones; see `to_new`."""
+        return self._translate(ids, self.old_ids, len(self), "new")
+
+    def _translate(self, ids: Ids, table: np.ndarray, size: int, which: str) -> Ids:
+        if isinstance(ids, torch.Tensor):
+            # On a GPU the check would wait for it; there, indexing itself refuses an id out of range.
+            if ids.device.type == "cpu" and ids.numel() and int(ids.max()) >= size:
+                raise ValueError(self._beyond(int(ids.max()), size, which))
+            translated = self._tensor(which, ids.device)[ids.clamp(min=0).long()].to(ids.dtype)
+            return torch.where(ids < 0, ids, translated)
+        if isinstance(ids, np.ndarray):
+            if ids.size and int(ids.max()) >= size:
+                raise ValueError(self._beyond(int(ids.max()), size, which))
+            return np.where(ids < 0, ids, table[np.maximum(ids, 0)]).astype(ids.dtype)
+        return [
+            self._translate(one, table, size, which)
+            if isinstance(one, (list, tuple))
+            else one
+            if one < 0
+            else int(table[self._inside(one, size, which)])
+            for one in ids
+        ]
+
+    def _inside(self, one: int, size: int, which: str) -> int:
+        if one >= size:
+            raise ValueError(self._beyond(one, size, which))
+        return one
+
+    def _beyond(self, highest: int, size: int, which: str) -> str:
+        return (
+            f"id {highest} lies beyond the {which} vocabulary of {size}; "
+            f"expected {which} ids: to_new takes old ids, to_old takes new ones"
+        )
+
+    @functools.cached_property
+    def _new_of_old(self) -> np.ndarray:
+        table = np.full(self.old_size, self.new_unknown_id, dtype=np.int64)
+        table[self.old_ids] = np.arange(len(self))
+        return table
+
+    @functools.cached_property
+    def _is_kept(self) -> np.ndarray:
+        kept = np.zeros(self.old_size, dtype=bool)
+        kept[self.old_ids] = True
+        return kept
+
+    @functools.cached_property
+    def _tensors(self) -> dict[tuple[str, torch.device], torch.Tensor]:
+        return {}
+
+    def _tensor(self, which: str, device: torch.device) -> torch.Tensor:
+        """Return a translation table on a device, moved there once."""
+        if (which, device) not in self._tensors:
+            table = self._new_of_old if which == "old" else self.old_ids
+            self._tensors[which, device] = torch.from_numpy(table.copy()).to(device)
+        return self._tensors[which, device]
+
+    def _facts(self) -> dict[str, Any]:
+        return {
+            "format": _FORMAT,
+            "old_size": self.old_size,
+            "new_size": len(self),
+            "old_unknown_id": self.old_unknown_id,
+            "tokenizer_fingerprint": self.tokenizer_fingerprint,
+            "provenance": self.provenance,
+        }
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the map as JSON: the facts first, to be read, then all old ids on the last line."""
+        facts = json.dumps(self._facts(), indent=1, ensure_ascii=False).removesuffix("\n}")
+        ids = json.dumps(self.old_ids.tolist(), separators=(",", ":"))
+        with written_whole(path) as beside:
+            beside.write_text(f'{facts},\n "old_ids": {ids}\n}}\n', encoding="utf-8")
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> VocabularyMap:
+        """Read a map written by `save`.
+
+        Raises:
+            ValueError: If the file holds something else.
+        """
+        with open(path, encoding="utf-8") as file:
+            facts = json.load(file)
+        if not isinstance(facts, dict) or facts.get("format") != _FORMAT or "old_ids" not in facts:
+            raise ValueError(f"{path} holds no vocabulary map of format {_FORMAT}; expected one of VocabularyMap.save")
+        names = ("old_ids", "old_size", "old_unknown_id", "tokenizer_fingerprint", "provenance")
+        return cls(**{name: facts[name] for name in names})

@@ -1,0 +1,216 @@
+"""select_tokens: choose the pieces worth keeping so that no language starves, within a budget."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from hf_afro.languages import find_language
+from hf_afro.version import __version__
+from hf_afro.vocabulary.counts import TokenCounts
+from hf_afro.vocabulary.coverage import coverage_curve, measure_coverage
+from hf_afro.vocabulary.mapping import VocabularyMap
+from hf_afro.vocabulary.scripts import character_ids, scripts_in
+from hf_afro.vocabulary.tokenizers.backend import kind_named
+
+logger = logging.getLogger(__name__)
+
+
+def select_tokens(
+    counts: TokenCounts,
+    budget: int | None = None,
+    *,
+    coverage: float = 0.9995,
+    smoothing: float = 0.3,
+    scripts: Iterable[str] | None = None,
+    keep_characters: bool = True,
+    extra_tokens: Iterable[str] = (),
+    strict: bool = False,
+) -> VocabularyMap:
+    """Choose the tokens to keep.
+
+    Kept whatever happens are the special and added tokens, what the tokenizer's kind cannot do without, the single
+    characters of the scripts wanted and `extra_tokens`. Then, again and again, the language that is covered least
+    gets its most frequent token not kept yet, until all reach the floor or the budget is spent. What is left of the
+    budget goes to the tokens that are most frequent when the languages are sampled with p proportional to n^smoothing.
+    The order is fixed before the budget is looked at, so a larger budget never takes a token away.
+
+    Args:
+        counts: Counts of the languages to serve.
+        budget: Size of the new vocabulary in tokens; None for just what the floor needs. Tokens never seen are not
+            added, so the result may be smaller.
+        coverage: The floor: share of each language's running tokens (unknown ones aside) to keep as they are, 0 to 1.
+        smoothing: Exponent of the sizes of the languages for the rest of the budget: 1 as they are, 0 all alike.
+        scripts: Unicode script names whose characters are kept; None for those that `hf_afro.languages` gives for
+            the languages counted, and, for a language it does not know, those found in its text.
+        keep_characters: Whether to keep the single characters of the scripts.
+        extra_tokens: Pieces to keep besides, spelt as in the vocabulary.
+        strict: Raise where a language stays below the floor, instead of warning.
+
+    Returns:
+        The map; its provenance says how each language fares, which are below the floor, and the smallest budget that
+        would do.
+
+    Raises:
+        ValueError: If an argument is out of range, a language has no tokens, an extra token does not exist, the
+            budget does not even hold what must be kept, or, with `strict`, a language stays below the floor.
+
+    Example:
+        >>> keep = select_tokens(counts, budget=70_000)
+        >>> keep.provenance["below_floor"]
+        []
+    """
+    _check(counts, budget, coverage, smoothing)
+    named = tuple(sorted(scripts)) if scripts is not None else wanted_scripts(counts)
+    reasons = _must_keep(counts, named if keep_characters else (), extra_tokens)
+    must = np.unique(np.concatenate(list(reasons.values())))
+    if budget is not None and budget < len(must):
+        sizes = ", ".join(f"{name} {len(ids)}" for name, ids in reasons.items())
+        raise ValueError(
+            f"a budget of {budget} does not hold the {len(must)} tokens that must be kept ({sizes}); "
+            f"give at least {len(must)}, fewer scripts than {', '.join(named)}, or keep_characters=False"
+        )
+    order = selection_order(counts, must, coverage, smoothing)
+    smallest = len(must) + order.for_floor
+    size = smallest if budget is None else min(budget, len(must) + len(order.ids))
+    if budget is not None and size < budget:
+        logger.info("only %d tokens occur or must be kept; the budget of %d is not used up", size, budget)
+    chosen = order.ids[: size - len(must)]
+    kept = np.sort(np.concatenate([must, chosen]))
+    report = measure_coverage(counts, kept, must=must, floor=coverage)
+    below = [name for name, one in report.items() if not one.reaches_floor]
+    if below:
+        message = (
+            f"a budget of {budget} tokens leaves {', '.join(below)} below the coverage floor of {coverage:.4%}; "
+            f"the smallest budget that would do is {smallest}"
+        )
+        if strict:
+            raise ValueError(message)
+        logger.warning(message)
+    provenance: dict[str, Any] = {
+        "languages": list(counts.languages),
+        "scripts": list(named),
+        "budget": budget,
+        "coverage_floor": coverage,
+        "smoothing": smoothing,
+        "keep_characters": keep_characters,
+        "old_size": len(counts.table),
+        "new_size": len(kept),
+        "must_keep": {name: len(ids) for name, ids in reasons.items()},
+        "below_floor": below,
+        "smallest_budget": smallest,
+        "coverage": {name: one.as_dict() for name, one in report.items()},
+        "curve": coverage_curve(counts, must, chosen),
+        "counts_fingerprint": counts.fingerprint,
+        "counted": counts.provenance,
+        "versions": {
+            name: importlib.metadata.version(name) for name in ("tokenizers", "transformers", "numpy", "regex")
+        }
+        | {"hf_afro": __version__},
+    }
+    table = counts.table
+    return VocabularyMap(kept, len(table), int(table.unknown_id), table.fingerprint, provenance)
+
+
+def _check(counts: TokenCounts, budget: int | None, coverage: float, smoothing: float) -> None:
+    if not 0 <= coverage <= 1:
+        raise ValueError(f"coverage is a share of running tokens, 0 to 1; received {coverage}")
+    if not 0 <= smoothing <= 1:
+        raise ValueError(f"smoothing is an exponent from 0 to 1; received {smoothing}")
+    if budget is not None and (isinstance(budget, bool) or not isinstance(budget, int) or budget < 1):
+        raise ValueError(f"budget is a number of tokens, at least 1, or None; received {budget!r}")
+    if not counts.languages:
+        raise ValueError("there are no languages in the counts; expected at least one")
+    empty = [language for language, total in counts.total.items() if not total]
+    if empty:
+        raise ValueError(f"no tokens were counted for {', '.join(empty)}; give text or leave the language out")
+    if counts.table.unknown_id is None:
+        raise ValueError("the tokenizer has no unknown token; expected one, since text may lose its pieces")
+
+
+def wanted_scripts(counts: TokenCounts) -> tuple[str, ...]:
+    """Return the scripts of the counted languages: from `hf_afro.languages`, or, if unknown there, from the text."""
+    found: set[str] = set()
+    for language in counts.languages:
+        try:
+            found.update(find_language(language).scripts)
+        except ValueError:
+            found.update(scripts_in(counts.table, counts.of(language)[None]))
+    return tuple(sorted(found))
+
+
+def _must_keep(counts: TokenCounts, scripts: tuple[str, ...], extra_tokens: Iterable[str]) -> dict[str, np.ndarray]:
+    """Return the ids that are kept whatever the counts say, by reason."""
+    table = counts.table
+    reasons: dict[str, Any] = {"special": [*table.special_ids, table.unknown_id]}
+    reasons |= kind_named(table.kind).companions(table, counts.counts.sum(axis=0))
+    if scripts:
+        reasons["characters"] = character_ids(table, scripts)
+    if isinstance(extra_tokens, str):
+        raise ValueError(f"extra_tokens is one str, {extra_tokens!r}; expected an iterable of pieces")
+    extra = list(extra_tokens)
+    if extra:
+        ids = {piece: index for index, piece in enumerate(table.pieces)}
+        missing = [token for token in extra if token not in ids]
+        if missing:
+            raise ValueError(
+                f"not in the vocabulary: {', '.join(map(repr, missing))}; extra_tokens are spelt as pieces, "
+                "the mark of a word's start included"
+            )
+        reasons["extra"] = [ids[token] for token in extra]
+    return {name: np.unique(np.asarray(value, dtype=np.int64)) for name, value in reasons.items()}
+
+
+@dataclass(frozen=True)
+class SelectionOrder:
+    """The order in which tokens are taken in.
+
+    Attributes:
+        ids: Old ids beyond those that must be kept, the first to be taken first; every token seen is among them.
+        for_floor: How many of them all languages need to reach the floor.
+    """
+
+    ids: np.ndarray
+    for_floor: int
+
+
+def selection_order(counts: TokenCounts, must: np.ndarray, coverage: float, smoothing: float) -> SelectionOrder:
+    """Put all tokens seen in the order in which they are worth keeping; see `select_tokens`."""
+    known = counts.counts.astype(np.float64)
+    known[:, counts.table.unknown_id] = 0
+    totals = np.maximum(known.sum(axis=1), 1)
+    shares = known / totals[:, None]
+    taken = np.zeros(known.shape[1], dtype=bool)
+    taken[must] = True
+    first = _raise_the_least_covered(known, totals, taken, coverage)
+    weights = totals**smoothing
+    worth = (weights / weights.sum()) @ shares
+    worth[taken] = 0
+    rest = np.argsort(-worth, kind="stable")[: np.count_nonzero(worth)]
+    return SelectionOrder(np.concatenate([np.array(first, dtype=np.int64), rest]), len(first))
+
+
+def _raise_the_least_covered(known: np.ndarray, totals: np.ndarray, taken: np.ndarray, coverage: float) -> list[int]:
+    """Take tokens for the language covered least until all reach the floor; marks them in `taken`."""
+    ranks = [np.argsort(-row, kind="stable") for row in known]
+    place = [0] * len(known)
+    covered = known[:, taken].sum(axis=1)  # whole numbers, so sums are exact in float64
+    covered[known.sum(axis=1) == 0] = 1  # nothing known to cover
+    columns = np.ascontiguousarray(known.T)
+    first: list[int] = []
+    while True:
+        least = int(np.argmin(covered / totals))
+        if covered[least] >= coverage * totals[least]:
+            return first
+        rank = ranks[least]
+        while taken[rank[place[least]]]:
+            place[least] += 1
+        token = int(rank[place[least]])
+        taken[token] = True
+        first.append(token)
+        covered += columns[token]

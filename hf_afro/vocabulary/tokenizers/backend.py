@@ -1,0 +1,140 @@
+"""Read a fast tokenizer's backend as a table of pieces, and rewrite it with fewer pieces, every id renumbered."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+from typing import Any
+
+import numpy as np
+from tokenizers import Tokenizer
+from transformers import PreTrainedTokenizerBase
+
+from hf_afro.vocabulary.tokenizers import unigram
+from hf_afro.vocabulary.tokenizers.table import TokenizerKind, TokenizerTable
+
+KINDS: dict[str, TokenizerKind] = {kind.name: kind for kind in (unigram.KIND,)}
+
+
+def backend_state(tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
+    """Return the backend of a fast tokenizer as the plain value of its JSON form.
+
+    Raises:
+        TypeError: If the tokenizer has no backend of the `tokenizers` library.
+    """
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if not isinstance(backend, Tokenizer):
+        raise TypeError(
+            f"expected a tokenizer backed by the tokenizers library, received {type(tokenizer).__name__}; "
+            "load it with transformers.AutoTokenizer"
+        )
+    return json.loads(backend.to_str())
+
+
+def plain_backend(tokenizer: PreTrainedTokenizerBase) -> Tokenizer:
+    """Return a copy of a tokenizer's backend without truncation and padding.
+
+    What the caller sets on the tokenizer afterwards does not reach the copy, and nothing reaches the tokenizer.
+    """
+    backend = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
+    backend.no_truncation()
+    backend.no_padding()
+    backend.encode_special_tokens = tokenizer.split_special_tokens
+    return backend
+
+
+def kind_named(name: str | None) -> TokenizerKind:
+    """Return the record of a kind of tokenizer model.
+
+    Raises:
+        ValueError: If the kind is not supported; the message names those that are.
+    """
+    if name not in KINDS:
+        raise ValueError(
+            f"tokenizers of kind {name!r} are not supported; expected one of {', '.join(sorted(KINDS))}. "
+            "XLM-R and its relatives are Unigram"
+        )
+    return KINDS[name]
+
+
+def read_table(tokenizer: PreTrainedTokenizerBase) -> TokenizerTable:
+    """Return the pieces of a tokenizer by id.
+
+    Raises:
+        TypeError: If the tokenizer has no backend of the `tokenizers` library.
+        ValueError: If its kind is not supported, two ids share a piece, or some id has no piece.
+    """
+    return table_of(backend_state(tokenizer))
+
+
+def table_of(state: dict[str, Any]) -> TokenizerTable:
+    """Return the pieces of a backend in JSON form; see `read_table`."""
+    kind = kind_named(state["model"].get("type"))
+    pieces, scores, unknown_id = kind.read_model(state["model"])
+    beyond = {token["id"]: token["content"] for token in state["added_tokens"] if token["id"] >= len(pieces)}
+    expected = range(len(pieces), len(pieces) + len(beyond))
+    if sorted(beyond) != list(expected):
+        raise ValueError(
+            f"the added tokens beyond the model's {len(pieces)} pieces have the ids {sorted(beyond)}, "
+            f"expected {list(expected)} without gaps; save the tokenizer with save_pretrained and load it again"
+        )
+    pieces = [*pieces, *(beyond[index] for index in expected)]
+    if len(set(pieces)) != len(pieces):
+        seen: set[str] = set()
+        twice = next(piece for piece in pieces if piece in seen or seen.add(piece))
+        raise ValueError(f"the piece {twice!r} has two ids; expected one id a piece, so that rows can be told apart")
+    return TokenizerTable(
+        kind=kind.name,
+        pieces=tuple(pieces),
+        scores=np.concatenate([scores, np.full(len(beyond), np.nan)]),
+        unknown_id=unknown_id,
+        special_ids=tuple(sorted(token["id"] for token in state["added_tokens"])),
+        byte_fallback=bool(state["model"].get("byte_fallback")),
+        fingerprint=_fingerprint(state, pieces, scores),
+    )
+
+
+def _fingerprint(state: dict[str, Any], pieces: list[str], scores: np.ndarray) -> str:
+    model = {key: value for key, value in state["model"].items() if key not in ("vocab", "merges")}
+    added = [(token["id"], token["content"]) for token in state["added_tokens"]]
+    rest = [model, added, state["normalizer"], state["pre_tokenizer"], state["model"].get("merges")]
+    digest = hashlib.sha256(json.dumps(rest, sort_keys=True).encode())
+    digest.update("\n".join(f"{len(piece)} {piece}" for piece in pieces).encode())
+    digest.update(scores.tobytes())
+    return digest.hexdigest()[:32]
+
+
+def rewrite_tokenizer(state: dict[str, Any], old_ids: np.ndarray) -> dict[str, Any]:
+    """Return a backend's JSON form with the pieces of `old_ids` only.
+
+    Every place that holds an id is renumbered: the model, the added tokens, the post-processor and the padding.
+
+    Args:
+        state: The backend's JSON form; it is not changed.
+        old_ids: Old ids kept, ascending, ``[new_size]``; all added tokens are among them.
+    """
+    kind = kind_named(state["model"]["type"])
+    new_ids = {old: new for new, old in enumerate(old_ids.tolist())}
+    model_size = len(state["model"]["vocab"])
+    rewritten = {key: copy.deepcopy(value) for key, value in state.items() if key != "model"}
+    rewritten["model"] = kind.rewrite_model(state["model"], old_ids[old_ids < model_size])
+    for token in rewritten["added_tokens"]:
+        token["id"] = new_ids[token["id"]]
+    if rewritten["padding"] is not None:
+        rewritten["padding"]["pad_id"] = new_ids[rewritten["padding"]["pad_id"]]
+    _renumber_processor(rewritten["post_processor"], new_ids)
+    return rewritten
+
+
+def _renumber_processor(processor: dict[str, Any] | None, new_ids: dict[int, int]) -> None:
+    if processor is None:
+        return
+    for part in processor.get("processors", ()):  # a Sequence holds processors of its own
+        _renumber_processor(part, new_ids)
+    if processor["type"] == "TemplateProcessing":
+        for special in processor["special_tokens"].values():
+            special["ids"] = [new_ids[old] for old in special["ids"]]
+    for end in ("sep", "cls"):  # BertProcessing and RobertaProcessing write [token, id]
+        if isinstance(processor.get(end), list):
+            processor[end] = [processor[end][0], new_ids[processor[end][1]]]

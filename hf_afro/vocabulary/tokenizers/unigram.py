@@ -1,0 +1,53 @@
+"""The Unigram model (XLM-R): pieces with scores in a list, an id being a position, the best path by score."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from hf_afro.vocabulary.tokenizers.table import TokenizerKind, TokenizerTable
+
+WORD_START = "\u2581"
+BYTE_PIECES = frozenset(f"<0x{byte:02X}>" for byte in range(256))
+
+
+def read_model(model: dict[str, Any]) -> tuple[list[str], np.ndarray, int | None]:
+    """Return pieces, scores and the unknown id of a Unigram model in JSON form."""
+    pieces = [piece for piece, _ in model["vocab"]]
+    scores = np.array([score for _, score in model["vocab"]], dtype=np.float64)
+    return pieces, scores, model.get("unk_id")
+
+
+def rewrite_model(model: dict[str, Any], old_ids: np.ndarray) -> dict[str, Any]:
+    """Return the model with the pieces of `old_ids` only, in that order, and the unknown id moved with its piece."""
+    vocab = model["vocab"]
+    rewritten = {**model, "vocab": [vocab[old_id] for old_id in old_ids.tolist()]}
+    if model.get("unk_id") is not None:
+        rewritten["unk_id"] = int(np.searchsorted(old_ids, model["unk_id"]))
+    return rewritten
+
+
+def companions(table: TokenizerTable, counts: np.ndarray) -> dict[str, list[int]]:
+    """Return the ids that a Unigram model cannot do without.
+
+    An unknown character costs the lowest score of the vocabulary minus 10, so one piece of the lowest score stays:
+    the one seen most, the first of equals. With byte fallback the 256 byte pieces stay, or it would be of no use.
+
+    Args:
+        table: The tokenizer's pieces.
+        counts: How often each id was seen, all languages together, ``[size]``.
+    """
+    lowest = np.flatnonzero(table.scores == np.nanmin(table.scores))
+    needed = {"lowest_score": [int(lowest[np.argmax(counts[lowest])])]}
+    if table.byte_fallback:
+        needed["bytes"] = [index for index, piece in enumerate(table.pieces) if piece in BYTE_PIECES]
+    return needed
+
+
+def bare_text(piece: str) -> str:
+    """Return a piece without the mark of a word's start; the mark alone stays as it is."""
+    return piece[1:] if len(piece) > 1 and piece[0] == WORD_START else piece
+
+
+KIND = TokenizerKind("Unigram", read_model, rewrite_model, companions, bare_text)

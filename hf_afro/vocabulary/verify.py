@@ -1,0 +1,186 @@
+"""verify: read a pruned folder back from disk and hold every row, token and output against the original."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase, PreTrainedTokenizerFast
+
+from hf_afro.vocabulary.mapping import MAP_FILE, VocabularyMap
+from hf_afro.vocabulary.outputs import compare_outputs
+from hf_afro.vocabulary.segmentation import compare_segmentation, probe_texts
+from hf_afro.vocabulary.tensors import find_vocabulary_tensors, named_tensors
+from hf_afro.vocabulary.tokenizers.backend import backend_state, table_of
+from hf_afro.vocabulary.tokenizers.table import TokenizerTable
+
+REPORT_FILE = "pruning_report.json"
+
+# Logits come from another matrix shape, which may round otherwise: relative to the largest, by type.
+_LOGIT_TOLERANCE = {torch.float32: 1e-6, torch.float64: 1e-12}
+_ROWS_AT_ONCE = 16_384
+
+
+class VerificationError(RuntimeError):
+    """Something read back from a pruned folder is not what the original says it should be."""
+
+
+@dataclass(frozen=True)
+class VerificationReport:
+    """What was compared, and how closely it agreed.
+
+    Attributes:
+        tokens: Ids of the new tokenizer, each the same piece as its old id, in every class it was loaded by.
+        tokenizer_classes: Those classes.
+        vocabulary_tensors: Tensors with a row a token, every row bit-equal to the old row of its token.
+        other_tensors: All other tensors, bit-equal.
+        texts_kept: Texts tried whose old pieces are all kept; each was split alike.
+        texts_other: Texts tried with a piece that was dropped; nothing is asked of them.
+        hidden_difference: Largest difference of last hidden states; 0.0.
+        logit_difference: Largest difference of logits over the largest logit; None without a language model head.
+    """
+
+    tokens: int
+    tokenizer_classes: tuple[str, ...]
+    vocabulary_tensors: int
+    other_tensors: int
+    texts_kept: int
+    texts_other: int
+    hidden_difference: float
+    logit_difference: float | None
+
+
+def verify(
+    folder: str | os.PathLike[str],
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    texts: Iterable[str] = (),
+    seed: int = 0,
+) -> VerificationReport:
+    """Check a pruned folder against the model and the tokenizer it was made from.
+
+    Args:
+        folder: Folder with model, tokenizer and ``vocabulary_map.json``.
+        model: The original model; it is only read.
+        tokenizer: The original tokenizer; it is only read.
+        texts: Text to split with both tokenizers, beside texts made of pieces drawn by `seed`.
+        seed: Seed of the texts and ids drawn.
+
+    Raises:
+        VerificationError: If anything differs: a row, a tie, a piece, a special token, the way a text whose pieces
+            are all kept is split, a hidden state, a logit.
+    """
+    folder = Path(folder)
+    keep = VocabularyMap.load(folder / MAP_FILE)
+    old_state = backend_state(tokenizer)
+    table = table_of(old_state)
+    loaded = []
+    # By the class the settings name, and by the generic class that reads tokenizer.json as it is.
+    for loader in (AutoTokenizer, PreTrainedTokenizerFast):
+        loaded.append(loader.from_pretrained(folder))
+        _check_tokenizer(loaded[-1], table, old_state, keep)
+    if type(loaded[0]) is not type(tokenizer):
+        raise VerificationError(
+            f"the tokenizer loads as {type(loaded[0]).__name__}, expected {type(tokenizer).__name__} as the original"
+        )
+    _check_settings(loaded[0], tokenizer)
+    tried = [*probe_texts(table, keep, seed), *texts]
+    alike = [compare_segmentation(tried, tokenizer, one, keep) for one in loaded]
+    for one, result in zip(loaded, alike, strict=True):
+        if result.first_difference is not None:
+            raise VerificationError(
+                f"loaded as {type(one).__name__}, the tokenizer splits a text whose pieces are all kept otherwise: "
+                f"{result.first_difference!r}"
+            )
+    read_back = (
+        type(model)
+        .from_pretrained(folder, dtype=model.dtype, attn_implementation=model.config._attn_implementation)
+        .to(model.device)
+    )
+    vocabulary_tensors, other_tensors = _check_weights(read_back, model, keep)
+    hidden, logits = compare_outputs(model, read_back, keep, seed)
+    tolerance = _LOGIT_TOLERANCE.get(model.dtype, torch.finfo(model.dtype).eps)
+    if hidden != 0.0 or (logits is not None and not logits <= tolerance):
+        raise VerificationError(
+            f"outputs differ: last hidden states by {hidden} (expected 0.0), logits by {logits} of the largest "
+            f"(expected at most {tolerance})"
+        )
+    return VerificationReport(
+        tokens=len(keep),
+        tokenizer_classes=tuple(type(one).__name__ for one in loaded),
+        vocabulary_tensors=vocabulary_tensors,
+        other_tensors=other_tensors,
+        texts_kept=alike[0].kept,
+        texts_other=alike[0].other,
+        hidden_difference=hidden,
+        logit_difference=logits,
+    )
+
+
+def _check_tokenizer(
+    loaded: PreTrainedTokenizerBase, table: TokenizerTable, old_state: dict[str, Any], keep: VocabularyMap
+) -> None:
+    """Compare size, highest id, every piece and score, and the steps before the model."""
+    name = type(loaded).__name__
+    highest = max(loaded.get_vocab().values())
+    if len(loaded) != len(keep) or highest != len(keep) - 1:  # transformers makes up a few tokens for an empty folder
+        raise VerificationError(
+            f"loaded as {name}, the tokenizer has {len(loaded)} tokens with ids up to {highest}; "
+            f"expected {len(keep)} and {len(keep) - 1}"
+        )
+    state = backend_state(loaded)
+    new_table = table_of(state)
+    for new_id, old_id in enumerate(keep.old_ids.tolist()):
+        if new_table.pieces[new_id] != table.pieces[old_id]:
+            raise VerificationError(
+                f"loaded as {name}, id {new_id} is the piece {new_table.pieces[new_id]!r}, but its row belongs to "
+                f"{table.pieces[old_id]!r}"
+            )
+    if not np.array_equal(new_table.scores, table.scores[keep.old_ids], equal_nan=True):
+        raise VerificationError(f"loaded as {name}, the tokenizer scores a piece otherwise")
+    for step in ("normalizer", "pre_tokenizer", "decoder"):
+        if state[step] != old_state[step]:
+            raise VerificationError(f"loaded as {name}, the tokenizer's {step} is {state[step]}")
+
+
+def _check_settings(loaded: PreTrainedTokenizerBase, tokenizer: PreTrainedTokenizerBase) -> None:
+    for name in ("special_tokens_map", "model_max_length", "padding_side", "truncation_side", "chat_template"):
+        found, expected = getattr(loaded, name), getattr(tokenizer, name)
+        if name == "special_tokens_map":
+            found, expected = ({key: str(value) for key, value in one.items()} for one in (found, expected))
+        if found != expected:
+            raise VerificationError(f"the tokenizer's {name} is {found!r} after loading, expected {expected!r}")
+
+
+def _check_weights(read_back: PreTrainedModel, model: PreTrainedModel, keep: VocabularyMap) -> tuple[int, int]:
+    """Compare every tensor bit by bit, rows through the map, and what is tied; return how many of each."""
+    old_tensors, new_tensors = named_tensors(model), named_tensors(read_back)
+    if set(old_tensors) != set(new_tensors):
+        raise VerificationError(f"tensors on one side only: {sorted(set(old_tensors) ^ set(new_tensors))}")
+    rowed = find_vocabulary_tensors(model).names
+    old_ids = torch.from_numpy(keep.old_ids.copy())
+    for name, old in old_tensors.items():
+        new = new_tensors[name]
+        if name not in rowed:
+            equal = torch.equal(old, new)
+        else:
+            equal = new.shape == (len(keep), *old.shape[1:]) and all(
+                torch.equal(old[ids.to(old.device)], new[start : start + len(ids)])
+                for start, ids in zip(range(0, len(keep), _ROWS_AT_ONCE), old_ids.split(_ROWS_AT_ONCE), strict=True)
+            )
+        if not equal or old.dtype != new.dtype:
+            raise VerificationError(f"{name} is not what the original has for the tokens kept")
+    for first in rowed:
+        for second in rowed:
+            if (old_tensors[first] is old_tensors[second]) != (new_tensors[first] is new_tensors[second]):
+                raise VerificationError(f"{first} and {second} are tied in one of the two models only")
+    rows = read_back.get_input_embeddings().weight.shape[0]
+    if read_back.config.vocab_size != rows:
+        raise VerificationError(f"config.vocab_size is {read_back.config.vocab_size}, the embedding has {rows} rows")
+    return len(rowed), len(old_tensors) - len(rowed)

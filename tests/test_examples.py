@@ -1,0 +1,83 @@
+"""The examples as a user starts them: plainly, by torchrun and by `accelerate launch` with two processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import XLMRobertaForMaskedLM
+
+from tests.conftest import tiny_config
+from tests.texts import AFRICAN
+
+ROOT = Path(__file__).resolve().parents[1]
+PLAIN = ([sys.executable], 1)
+TORCHRUN = ([sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"], 2)
+ACCELERATE = (
+    [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1"]
+    + ["--mixed_precision", "no", "--dynamo_backend", "no"],
+    2,
+)
+
+pytestmark = pytest.mark.examples
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, _tokenizer):
+    """Text and a model to start from."""
+    folder = tmp_path_factory.mktemp("examples")
+    (folder / "texts").mkdir()
+    for code, sentences in AFRICAN.items():
+        (folder / "texts" / f"{code}.txt").write_text("\n".join(sentences * 3), "utf-8")
+    torch.manual_seed(0)
+    XLMRobertaForMaskedLM(tiny_config(len(_tokenizer), num_hidden_layers=4)).save_pretrained(folder / "model")
+    _tokenizer.save_pretrained(folder / "model")
+    return folder
+
+
+def run(script: str, start: tuple[list[str], int], *options: str) -> subprocess.CompletedProcess:
+    launcher, processes = start
+    settings = ["--processes", str(processes), "--use_cpu", "--max_steps", "2", "--max_length", "32"]
+    settings += ["--per_device_train_batch_size", "4", "--disable_tqdm", "True"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""}
+    return subprocess.run(
+        [*launcher, str(ROOT / "examples" / script), *options, *settings],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+@pytest.mark.parametrize("start", [PLAIN, TORCHRUN], ids=["plain", "torchrun"])
+def test_maft(folder, tmp_path, start):
+    options = ["--model_name_or_path", str(folder / "model"), "--text", str(folder / "texts")]
+    done = run("maft.py", start, *options, "--output_dir", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    metrics = json.loads((tmp_path / "eval_results.json").read_text())
+    assert metrics["eval_swa_bits_per_byte"] > 0
+    assert (tmp_path / "model.safetensors").is_file()
+    assert (tmp_path / "tokenizer.json").is_file()
+
+
+@pytest.mark.parametrize("start", [PLAIN, ACCELERATE], ids=["plain", "accelerate"])
+def test_distill(folder, tmp_path, start):
+    options = ["--teacher", str(folder / "model"), "--text", str(folder / "texts"), "--embedding_size", "8"]
+    done = run("distill.py", start, *options, "--output_dir", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    config = json.loads((tmp_path / "config.json").read_text())
+    assert (config["model_type"], config["embedding_size"], config["num_hidden_layers"]) == ("afro-student", 8, 2)
+    assert json.loads((tmp_path / "eval_results.json").read_text())["eval_swa_loss"] > 0
+
+
+def test_a_start_that_is_silently_one_process_is_refused(folder, tmp_path):
+    options = ["--model_name_or_path", str(folder / "model"), "--text", str(folder / "texts")]
+    done = run("maft.py", (PLAIN[0], 2), *options, "--output_dir", str(tmp_path))
+    assert done.returncode == 1
+    assert "1 processes share the work, not 2" in done.stderr
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,86 @@
+"""Counts add up, are saved and read back, and refuse what does not fit."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+from transformers import XLMRobertaTokenizer
+
+from hf_afro.vocabulary import TokenCounts, count_tokens
+from tests.texts import SENTENCES
+
+
+def parts_of(tokenizer):
+    first = {language: lines[:3] for language, lines in SENTENCES.items()}
+    second = {language: lines[3:] for language, lines in SENTENCES.items() if language != "rus"}
+    return count_tokens(first, tokenizer), count_tokens(second, tokenizer), {"rus": SENTENCES["rus"][3:]}
+
+
+def test_parts_add_up_in_either_order(tokenizer):
+    first, second, rest = parts_of(tokenizer)
+    whole = count_tokens(SENTENCES, tokenizer)
+    third = count_tokens(rest, tokenizer)
+    for merged in (
+        first.merge(second).merge(third),
+        third.merge(first.merge(second)),
+        second.merge(third).merge(first),
+    ):
+        assert merged.languages == whole.languages
+        assert merged.sizes == whole.sizes
+        assert merged.fingerprint == whole.fingerprint
+        np.testing.assert_array_equal(merged.counts, whole.counts)
+
+
+def test_the_fingerprint_follows_the_counts(tokenizer):
+    first, second, _ = parts_of(tokenizer)
+    assert first.fingerprint != second.fingerprint
+    assert first.fingerprint == parts_of(tokenizer)[0].fingerprint
+
+
+def test_counts_of_another_tokenizer_do_not_merge(tokenizer, counts):
+    other = XLMRobertaTokenizer(vocab=[("<s>", 0.0), ("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("a", -1.0)])
+    with pytest.raises(ValueError, match="different tokenizers"):
+        counts.merge(count_tokens({"swa": ["a"]}, other))
+
+
+def test_one_score_makes_another_tokenizer(tokenizer, counts):
+    vocab = [(piece, score) for piece, score in zip(counts.table.pieces, counts.table.scores, strict=True)]
+    vocab[10] = (vocab[10][0], vocab[10][1] - 1e-9)
+    other = count_tokens({"swa": ["a"]}, XLMRobertaTokenizer(vocab=vocab))
+    assert other.table.pieces == counts.table.pieces
+    assert other.table.fingerprint != counts.table.fingerprint
+
+
+def test_saved_counts_read_back_equal(counts, tmp_path):
+    counts.save(tmp_path / "counts.npz")
+    read = TokenCounts.load(tmp_path / "counts.npz")
+    assert read.languages == counts.languages
+    assert read.sizes == counts.sizes
+    assert read.provenance == counts.provenance
+    assert read.fingerprint == counts.fingerprint
+    assert [item for item in tmp_path.iterdir()] == [tmp_path / "counts.npz"]
+    for field in dataclasses.fields(counts.table):
+        np.testing.assert_array_equal(getattr(read.table, field.name), getattr(counts.table, field.name))
+
+
+def test_another_file_is_refused(tmp_path):
+    np.savez(tmp_path / "other.npz", a=np.arange(3))
+    with pytest.raises(ValueError, match="holds no token counts"):
+        TokenCounts.load(tmp_path / "other.npz")
+
+
+def test_counts_cannot_be_changed(counts):
+    with pytest.raises(ValueError, match="read-only"):
+        counts.counts[0, 0] = 1
+
+
+def test_a_language_not_counted_is_named(counts):
+    with pytest.raises(ValueError, match="no counts of 'xho'; counted were amh"):
+        counts.of("xho")
+
+
+def test_wrong_shapes_are_refused(counts):
+    with pytest.raises(ValueError, match="counts have shape"):
+        dataclasses.replace(counts, counts=counts.counts[:, :-1])

@@ -1,0 +1,87 @@
+"""Ids are translated both ways, in every form they come in."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hf_afro.vocabulary import VocabularyMap
+
+MAP = VocabularyMap(np.array([0, 1, 3, 7, 9]), 12, 3, "f", {"budget": 5, "name": "Yorùbá"})
+
+
+def test_ids_of_every_form():
+    assert MAP.to_new([0, 3, 9, 5, -100]) == [0, 2, 4, 2, -100]
+    assert MAP.to_new([[0], [9, 11]]) == [[0], [4, 2]]
+    assert MAP.to_old([4, 0, -100]) == [9, 0, -100]
+    array = MAP.to_new(np.array([[0, 3], [9, -100]], dtype=np.int32))
+    assert array.dtype == np.int32
+    assert array.tolist() == [[0, 2], [4, -100]]
+    tensor = MAP.to_new(torch.tensor([[0, 3], [9, -100]], dtype=torch.int32))
+    assert tensor.dtype == torch.int32
+    assert tensor.tolist() == [[0, 2], [4, -100]]
+    assert MAP.to_old(torch.tensor([4, 1])).tolist() == [9, 1]
+    assert MAP.to_new([]) == []
+    assert MAP.to_new(torch.empty(0, dtype=torch.long)).shape == (0,)
+    assert MAP.to_new(np.empty((0, 3), dtype=np.int64)).shape == (0, 3)
+
+
+@given(st.lists(st.integers(0, 4)))
+def test_new_ids_survive_the_way_there_and_back(ids):
+    assert MAP.to_new(MAP.to_old(ids)) == ids
+    assert MAP.to_new(MAP.to_old(torch.tensor(ids, dtype=torch.long))).tolist() == ids
+
+
+@given(st.lists(st.integers(0, 11)))
+def test_old_ids_survive_exactly_where_they_are_kept(ids):
+    back = MAP.to_old(MAP.to_new(ids))
+    assert [one == other for one, other in zip(back, ids, strict=True)] == MAP.keeps(np.array(ids, dtype=int)).tolist()
+    assert all(one in (other, 3) for one, other in zip(back, ids, strict=True))
+
+
+@pytest.mark.parametrize("form", [list, np.array, torch.tensor])
+def test_an_id_beyond_the_vocabulary_is_refused(form):
+    with pytest.raises(ValueError, match="id 12 lies beyond the old vocabulary of 12"):
+        MAP.to_new(form([0, 12]))
+    with pytest.raises(ValueError, match="id 5 lies beyond the new vocabulary of 5"):
+        MAP.to_old(form([5]))
+
+
+def test_a_saved_map_reads_back_equal_and_can_be_read_by_eye(tmp_path):
+    MAP.save(tmp_path / "map.json")
+    assert VocabularyMap.load(tmp_path / "map.json") == MAP
+    facts = json.loads((tmp_path / "map.json").read_text(encoding="utf-8"))
+    assert facts["new_size"] == 5
+    assert "Yorùbá" in (tmp_path / "map.json").read_text(encoding="utf-8")
+    assert len(MAP) == 5
+
+
+def test_another_file_is_refused(tmp_path):
+    (tmp_path / "map.json").write_text("{}")
+    with pytest.raises(ValueError, match="holds no vocabulary map"):
+        VocabularyMap.load(tmp_path / "map.json")
+
+
+@pytest.mark.parametrize(
+    ("old_ids", "message"),
+    [
+        ([3, 1], "ascending"),
+        ([1, 3, 3], "ascending"),
+        ([3, 12], "expected 0 to 11"),
+        ([0, 1], "is not kept"),
+        ([], "ascending"),
+    ],
+)
+def test_impossible_maps_are_refused(old_ids, message):
+    with pytest.raises(ValueError, match=message):
+        VocabularyMap(np.array(old_ids, dtype=np.int64), 12, 3, "f")
+
+
+def test_a_map_cannot_be_changed():
+    with pytest.raises(ValueError, match="read-only"):
+        MAP.old_ids[0] = 2

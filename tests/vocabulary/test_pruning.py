@@ -1,0 +1,260 @@
+"""Pruning keeps every row with its token, every tie, type and flag, and changes nothing that was handed in."""
+
+from __future__ import annotations
+
+import copy
+import json
+import logging
+
+import numpy as np
+import pytest
+import torch
+import transformers as hf
+from peft import LoraConfig, get_peft_model
+from torch import nn
+
+from hf_afro.students.configuration_afro_student import AfroStudentConfig
+from hf_afro.students.modeling_afro_student import AfroStudentForMaskedLM, AfroStudentForSequenceClassification
+from hf_afro.vocabulary import VocabularyMap, count_tokens, prune_vocabulary, select_tokens
+from tests.conftest import tiny_config
+from tests.texts import AFRICAN
+
+
+def config_of(kind, size, **overrides):
+    return kind(**{**tiny_config(size).to_dict(), "model_type": kind.model_type, **overrides})
+
+
+MODELS = {
+    "xlm-r": lambda size: hf.XLMRobertaForMaskedLM(tiny_config(size)),
+    "xlm-r untied": lambda size: hf.XLMRobertaForMaskedLM(tiny_config(size, tie_word_embeddings=False)),
+    "encoder": lambda size: hf.XLMRobertaModel(tiny_config(size)),
+    "tokens": lambda size: hf.XLMRobertaForTokenClassification(tiny_config(size)),
+    "sequences": lambda size: hf.XLMRobertaForSequenceClassification(tiny_config(size)),
+    "roberta": lambda size: hf.RobertaForMaskedLM(config_of(hf.RobertaConfig, size)),
+    "bert": lambda size: hf.BertForMaskedLM(config_of(hf.BertConfig, size, pad_token_id=1)),
+    "student": lambda size: AfroStudentForMaskedLM(config_of(AfroStudentConfig, size, embedding_size=8)),
+    "student, full": lambda size: AfroStudentForMaskedLM(config_of(AfroStudentConfig, size)),
+    "student, sequences": lambda size: AfroStudentForSequenceClassification(
+        config_of(AfroStudentConfig, size, embedding_size=8)
+    ),
+}
+
+
+@pytest.fixture(params=MODELS)
+def any_model(request, tokenizer):
+    torch.manual_seed(1)
+    model = MODELS[request.param](len(tokenizer)).eval()
+    for name, parameter in model.named_parameters():  # biases start at 0, which would hide a wrong row
+        if name.endswith("bias"):
+            nn.init.normal_(parameter)
+    return model
+
+
+def tensors(model):
+    return {**dict(model.named_parameters(remove_duplicate=False)), **dict(model.named_buffers())}
+
+
+def test_every_row_is_that_of_its_token(any_model, tokenizer, keep):
+    pruned = prune_vocabulary(any_model, tokenizer, keep)
+    old, new = tensors(any_model), tensors(pruned.model)
+    assert set(old) == set(new)
+    old_ids, new_ids = tokenizer.get_vocab(), pruned.tokenizer.get_vocab()
+    assert len(new_ids) == len(keep) == pruned.model.get_input_embeddings().weight.shape[0]
+    tokens = list(new_ids)  # whatever order the tokenizer gives; rows and tokens are matched by text
+    old_rows = torch.tensor([old_ids[token] for token in tokens])
+    new_rows = torch.tensor([new_ids[token] for token in tokens])
+    for name, tensor in old.items():
+        if name in pruned.report.tensors:
+            assert torch.equal(tensor[old_rows], new[name][new_rows]), name
+        else:
+            assert torch.equal(tensor, new[name]), name
+
+
+def test_a_saved_folder_is_verified_and_loads(any_model, tokenizer, keep, tmp_path):
+    pruned = prune_vocabulary(any_model, tokenizer, keep)
+    report = pruned.save_pretrained(tmp_path / "pruned")
+    assert report.hidden_difference == 0.0
+    assert report.tokens == len(keep)
+    assert (report.logit_difference is not None) == ("MaskedLM" in type(any_model).__name__)
+    assert VocabularyMap.load(tmp_path / "pruned" / "vocabulary_map.json") == keep
+    saved = json.loads((tmp_path / "pruned" / "pruning_report.json").read_text(encoding="utf-8"))
+    assert saved["new_size"] == len(keep)
+    assert saved["verification"]["hidden_difference"] == 0.0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["pruned"]
+
+
+def test_ties_types_and_flags_are_kept(any_model, tokenizer, keep):
+    any_model.requires_grad_(False)
+    any_model.get_input_embeddings().weight.requires_grad_(True)
+    pruned = prune_vocabulary(any_model, tokenizer, keep).model
+    old, new = tensors(any_model), tensors(pruned)
+    for first in old:
+        assert old[first].requires_grad == new[first].requires_grad, first
+        assert old[first].dtype == new[first].dtype
+        for second in old:
+            assert (old[first] is old[second]) == (new[first] is new[second]), (first, second)
+    assert pruned.get_input_embeddings().padding_idx == any_model.get_input_embeddings().padding_idx
+    assert pruned.training is False
+    assert type(pruned) is type(any_model)
+
+
+def test_layers_that_hold_the_rows_know_their_size(model, tokenizer, keep):
+    pruned = prune_vocabulary(model, tokenizer, keep).model
+    assert pruned.get_input_embeddings().num_embeddings == len(keep)
+    assert pruned.get_output_embeddings().out_features == len(keep)
+    assert pruned.lm_head.decoder.bias is pruned.lm_head.bias
+    assert pruned.config.vocab_size == len(keep)
+
+
+def test_a_training_step_after_pruning_keeps_the_tie(model, tokenizer, keep):
+    pruned = prune_vocabulary(model, tokenizer, keep)
+    inputs = pruned.tokenizer(AFRICAN["swa"][:2], return_tensors="pt", padding=True)
+    loss = pruned.model(**inputs, labels=inputs["input_ids"]).loss
+    loss.backward()
+    weight = pruned.model.get_input_embeddings().weight
+    assert weight.grad.abs().sum() > 0
+    assert pruned.model.get_output_embeddings().weight.grad is weight.grad
+    assert model.get_input_embeddings().weight.grad is None
+
+
+def test_nothing_handed_in_is_changed(any_model, tokenizer, keep, tmp_path):
+    any_model.train()
+    before = {name: tensor.clone() for name, tensor in tensors(any_model).items()}
+    config, backend = any_model.config.to_dict(), tokenizer.backend_tokenizer.to_str()
+    settings = copy.deepcopy(tokenizer.init_kwargs)
+    pruned = prune_vocabulary(any_model, tokenizer, keep)
+    pruned.save_pretrained(tmp_path / "pruned")
+    with torch.no_grad():
+        pruned.model.get_input_embeddings().weight.zero_()
+    assert any_model.config.to_dict() == config
+    assert tokenizer.backend_tokenizer.to_str() == backend
+    assert tokenizer.init_kwargs == settings
+    assert all(module.training for module in any_model.modules())
+    assert all(torch.equal(tensor, before[name]) for name, tensor in tensors(any_model).items())
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
+def test_other_types_are_kept_through_the_disk(model, tokenizer, keep, tmp_path, dtype):
+    pruned = prune_vocabulary(model.to(dtype), tokenizer, keep)
+    pruned.save_pretrained(tmp_path / "pruned")
+    read = hf.AutoModelForMaskedLM.from_pretrained(tmp_path / "pruned")
+    assert read.dtype == dtype
+    assert torch.equal(read.lm_head.bias, model.lm_head.bias[torch.from_numpy(keep.old_ids.copy())])
+
+
+def test_keeping_everything_changes_nothing(model, tokenizer, counts, tmp_path):
+    everything = VocabularyMap(np.arange(len(tokenizer)), len(tokenizer), 3, counts.table.fingerprint)
+    pruned = prune_vocabulary(model, tokenizer, everything)
+    assert pruned.tokenizer.backend_tokenizer.to_str() == tokenizer.backend_tokenizer.to_str()
+    assert pruned.model.config.to_dict() == model.config.to_dict()
+    assert all(torch.equal(tensor, tensors(pruned.model)[name]) for name, tensor in tensors(model).items())
+    pruned.save_pretrained(tmp_path / "pruned")
+
+
+def test_spare_rows_are_dropped_and_said(tokenizer, keep, caplog, tmp_path):
+    model = hf.XLMRobertaForMaskedLM(tiny_config(len(tokenizer) + 7)).eval()
+    with caplog.at_level(logging.INFO, logger="hf_afro"):
+        pruned = prune_vocabulary(model, tokenizer, keep)
+    assert "the 7 spare rows are dropped" in caplog.text
+    assert pruned.report.spare_rows == 7
+    pruned.save_pretrained(tmp_path / "pruned")
+
+
+def test_ids_in_the_configuration_move_with_their_tokens(tokenizer, keep):
+    model = hf.XLMRobertaForMaskedLM(tiny_config(len(tokenizer)))
+    mask = len(tokenizer) - 1
+    model.config.mask_token_id = mask
+    model.config.sep_token_id = None
+    model.config.forced_token_ids = [2, [mask]]
+    model.generation_config = hf.GenerationConfig(eos_token_id=[2, mask], pad_token_id=1, suppress_tokens=[-1, mask])
+    pruned = prune_vocabulary(model, tokenizer, keep).model
+    new_mask = len(keep) - 1
+    assert pruned.config.mask_token_id == new_mask
+    assert pruned.config.sep_token_id is None
+    assert pruned.config.forced_token_ids == [2, [new_mask]]
+    assert (pruned.config.bos_token_id, pruned.config.pad_token_id, pruned.config.eos_token_id) == (0, 1, 2)
+    assert pruned.generation_config.eos_token_id == [2, new_mask]
+    assert pruned.generation_config.suppress_tokens == [-1, new_mask]
+    assert model.config.mask_token_id == mask
+
+
+def test_an_id_in_the_configuration_that_was_dropped_is_refused(model, tokenizer, keep):
+    dropped = int(np.setdiff1d(np.arange(len(tokenizer)), keep.old_ids)[0])
+    model.config.decoder_start_token_id = dropped
+    with pytest.raises(ValueError, match=f"decoder_start_token_id is {dropped}, a token that was not kept"):
+        prune_vocabulary(model, tokenizer, keep)
+
+
+def test_parameters_are_counted_exactly(model, tokenizer, keep):
+    report = prune_vocabulary(model, tokenizer, keep).report
+    dropped = report.old_size - report.new_size
+    assert report.old_parameters - report.new_parameters == dropped * (32 + 1)
+    assert report.old_bytes - report.new_bytes == 4 * dropped * (32 + 1)
+
+
+def test_small_vocabularies_may_share_a_size_with_other_tensors(tokenizer, keep):
+    size = len(tokenizer)
+    model = hf.XLMRobertaModel(tiny_config(size, max_position_embeddings=size, intermediate_size=size))
+    pruned = prune_vocabulary(model, tokenizer, keep)
+    assert pruned.report.tensors == ("embeddings.word_embeddings.weight",)
+
+
+def test_a_tensor_of_the_vocabulary_s_size_that_nobody_knows_is_refused(model, tokenizer, keep):
+    model.lm_head.token_prior = nn.Parameter(torch.zeros(len(tokenizer)))
+    with pytest.raises(ValueError, match=r"lm_head.token_prior \(518,\)"):
+        prune_vocabulary(model, tokenizer, keep)
+
+
+def test_a_tokenizer_with_more_ids_than_rows_is_refused(tokenizer, keep):
+    model = hf.XLMRobertaForMaskedLM(tiny_config(len(tokenizer) - 1))
+    with pytest.raises(ValueError, match="ids up to 517, but the embedding .* has only 517 rows"):
+        prune_vocabulary(model, tokenizer, keep)
+
+
+@pytest.mark.filterwarnings("default::FutureWarning")  # peft asks transformers by a name on its way out
+@pytest.mark.parametrize("wrap", [get_peft_model, lambda model, config: model.add_adapter(config) or model])
+def test_peft_is_refused(model, tokenizer, keep, wrap):
+    wrapped = wrap(model, LoraConfig(target_modules=["query"]))
+    with pytest.raises(TypeError, match="carries PEFT adapters"):
+        prune_vocabulary(wrapped, tokenizer, keep)
+
+
+def test_a_map_of_another_tokenizer_is_refused(model, tokenizer, keep):
+    tokenizer.add_tokens(["[extra]"])
+    with pytest.raises(ValueError, match="made for another tokenizer"):
+        prune_vocabulary(model, tokenizer, keep)
+
+
+def test_another_kind_of_tokenizer_is_refused(model, keep):
+    other = hf.BertTokenizer(vocab={"[UNK]": 0, "[CLS]": 1, "[SEP]": 2, "[PAD]": 3, "[MASK]": 4, "a": 5})
+    with pytest.raises(ValueError, match="tokenizers of kind 'WordPiece' are not supported"):
+        prune_vocabulary(model, other, keep)
+
+
+def test_something_that_is_no_tokenizer_is_refused(model, keep):
+    with pytest.raises(TypeError, match="expected a tokenizer backed by the tokenizers library"):
+        prune_vocabulary(model, object(), keep)
+
+
+def test_a_missing_special_token_is_refused(model, tokenizer, keep):
+    without_mask = VocabularyMap(keep.old_ids[:-1], keep.old_size, 3, keep.tokenizer_fingerprint)
+    with pytest.raises(ValueError, match="special tokens are not kept: <mask>"):
+        prune_vocabulary(model, tokenizer, without_mask)
+
+
+def test_an_unknown_family_is_refused(tokenizer, keep):
+    model = hf.DistilBertModel(hf.DistilBertConfig(vocab_size=len(tokenizer), dim=8, n_heads=2, hidden_dim=8))
+    with pytest.raises(ValueError, match="'distilbert' is not in the table of families"):
+        prune_vocabulary(model, tokenizer, keep)
+
+
+def test_an_added_token_beyond_the_pieces_keeps_its_row(tokenizer, tmp_path):
+    tokenizer.add_tokens(["[swa]"], special_tokens=True)
+    model = hf.XLMRobertaForMaskedLM(tiny_config(len(tokenizer))).eval()
+    keep = select_tokens(count_tokens(AFRICAN, tokenizer))
+    pruned = prune_vocabulary(model, tokenizer, keep)
+    assert pruned.tokenizer.convert_tokens_to_ids("[swa]") == len(keep) - 1
+    pruned.save_pretrained(tmp_path / "pruned")
+    read = hf.AutoTokenizer.from_pretrained(tmp_path / "pruned")
+    assert len(read) == len(keep)
+    assert read.convert_tokens_to_ids(["<mask>", "[swa]"]) == [len(keep) - 2, len(keep) - 1]

@@ -1,0 +1,95 @@
+"""A backend is read by id, and every place that holds an id is renumbered."""
+
+from __future__ import annotations
+
+import copy
+import json
+
+import numpy as np
+import pytest
+from tokenizers import AddedToken, Tokenizer, models, normalizers, processors
+
+from hf_afro.vocabulary.tokenizers import read_table, rewrite_tokenizer
+from hf_afro.vocabulary.tokenizers.backend import backend_state, plain_backend, table_of
+
+
+def late_specials():
+    """A Unigram backend whose special tokens come last, so that all of their ids move."""
+    vocab = [(piece, -float(rank)) for rank, piece in enumerate("abcdefgh")]
+    backend = Tokenizer(models.Unigram([*vocab, ("<unk>", 0.0), ("</s>", 0.0), ("<s>", 0.0)], unk_id=8))
+    backend.add_special_tokens(["<unk>", "</s>", "<s>"])
+    backend.add_tokens([AddedToken("[new]", normalized=False)])
+    backend.enable_padding(pad_id=9, pad_token="</s>", length=6)
+    return backend
+
+
+KEPT = np.array([1, 3, 8, 9, 10, 11])
+
+
+@pytest.mark.parametrize(
+    "processor",
+    [
+        processors.TemplateProcessing("<s> $A </s>", special_tokens=[("<s>", 10), ("</s>", 9)]),
+        processors.RobertaProcessing(("</s>", 9), ("<s>", 10)),
+        processors.BertProcessing(("</s>", 9), ("<s>", 10)),
+        processors.Sequence([processors.TemplateProcessing("<s> $A </s>", special_tokens=[("<s>", 10), ("</s>", 9)])]),
+    ],
+)
+def test_every_id_is_renumbered(processor):
+    backend = late_specials()
+    backend.post_processor = processor
+    state = json.loads(backend.to_str())
+    before = copy.deepcopy(state)
+    pruned = Tokenizer.from_str(json.dumps(rewrite_tokenizer(state, KEPT)))
+    assert state == before
+    for text in ("bd", "b[new]d", "bzd", ""):
+        old, new = backend.encode(text), pruned.encode(text)
+        assert new.tokens == old.tokens
+        assert [int(KEPT[one]) for one in new.ids] == old.ids
+    assert [pruned.id_to_token(one) for one in range(6)] == ["b", "d", "<unk>", "</s>", "<s>", "[new]"]
+    assert pruned.padding["pad_id"] == 3
+
+
+def test_the_table_is_by_id_and_holds_added_tokens(tokenizer):
+    table = table_of(json.loads(late_specials().to_str()))
+    assert table.pieces == (*"abcdefgh", "<unk>", "</s>", "<s>", "[new]")
+    assert table.special_ids == (8, 9, 10, 11)
+    assert table.unknown_id == 8
+    assert np.isnan(table.scores[11])
+    real = read_table(tokenizer)
+    assert real.pieces == tuple(tokenizer.convert_ids_to_tokens(range(len(tokenizer))))
+
+
+def test_the_fingerprint_forgets_padding_and_truncation(tokenizer):
+    before = read_table(tokenizer).fingerprint
+    tokenizer.backend_tokenizer.enable_truncation(5)
+    tokenizer.backend_tokenizer.enable_padding(pad_id=1, pad_token="<pad>")
+    assert read_table(tokenizer).fingerprint == before
+    tokenizer.backend_tokenizer.normalizer = normalizers.NFC()
+    assert read_table(tokenizer).fingerprint != before
+
+
+def test_a_plain_backend_is_a_copy_without_limits(tokenizer):
+    tokenizer.backend_tokenizer.enable_truncation(2)
+    plain = plain_backend(tokenizer)
+    assert len(plain.encode("Mwalimu aliwaambia wanafunzi").ids) > 2
+    assert tokenizer.backend_tokenizer.truncation["max_length"] == 2
+
+
+def test_two_ids_of_one_piece_are_refused():
+    state = json.loads(late_specials().to_str())
+    state["model"]["vocab"][2] = ["a", -9.0]
+    with pytest.raises(ValueError, match="the piece 'a' has two ids"):
+        table_of(state)
+
+
+def test_gaps_between_added_tokens_are_refused():
+    state = json.loads(late_specials().to_str())
+    state["added_tokens"][-1]["id"] = 20
+    with pytest.raises(ValueError, match="expected .* without gaps"):
+        table_of(state)
+
+
+def test_something_that_is_no_fast_tokenizer_is_refused():
+    with pytest.raises(TypeError, match="received str"):
+        backend_state("xlm-roberta-base")

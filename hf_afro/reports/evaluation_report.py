@@ -1,0 +1,129 @@
+"""`EvalReport`: every figure measured of one model, each with what it rests on; the only source of a card's numbers."""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hf_afro.version import __version__
+
+FORMAT = 1
+REPORT_FILE = "evaluation_report.json"
+
+
+@dataclass(frozen=True)
+class Score:
+    """One figure of a model: a task in a language by a metric, over some seeds.
+
+    Attributes:
+        task: `ner`, `topic`, `sentiment` or `bits_per_byte`.
+        language: ISO 639-3 code.
+        metric: Such as `entity_f1`, `macro_f1`, `weighted_f1`, `accuracy` or `bits_per_byte`; F1 and accuracy in
+            [0, 1], bits a byte not negative and better when lower.
+        values: The figure of each seed, at least one.
+        seeds: The seeds, in the order of `values`; empty where nothing was trained.
+        n: Examples the figure is over: sentences, texts, or masked words.
+        split: The part of the data, such as `test`.
+        dataset: What the data is called, such as `masakhaner1/swa`.
+        fingerprint: Of the examples evaluated on.
+        note: What a reader must know, such as a collapsed seed; empty where there is nothing.
+    """
+
+    task: str
+    language: str
+    metric: str
+    values: tuple[float, ...]
+    seeds: tuple[int, ...]
+    n: int
+    split: str
+    dataset: str
+    fingerprint: str
+    note: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.values:
+            raise ValueError(f"{self.task} of {self.language} has no value; expected one a seed")
+        if self.seeds and len(self.seeds) != len(self.values):
+            raise ValueError(f"{self.task} of {self.language} has {len(self.values)} values and seeds {self.seeds}")
+
+    @property
+    def mean(self) -> float:
+        """The mean over the seeds."""
+        return statistics.fmean(self.values)
+
+    @property
+    def spread(self) -> float | None:
+        """The standard deviation over the seeds, of a sample; None for a single one."""
+        return statistics.stdev(self.values) if len(self.values) > 1 else None
+
+
+@dataclass(frozen=True)
+class EvalReport:
+    """What was measured of one model.
+
+    Attributes:
+        name: What the model is called in tables, such as `student`.
+        model: Facts about it: `model_type`, `parameters`, `bytes_on_disk`, `vocab_size`, `hidden_size`, `layers`,
+            and whatever else describes it.
+        scores: The figures.
+        settings: How it was fine-tuned and evaluated, by task.
+        provenance: Where it comes from: commands, data with fingerprints, languages, earlier stages.
+        versions: Of the libraries.
+        predictions: By `task/language`, the file beside the report that holds each example's gold and predicted
+            labels for each seed, relative to the report.
+    """
+
+    name: str
+    model: Mapping[str, Any]
+    scores: tuple[Score, ...]
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=lambda: {"hf_afro": __version__})
+    predictions: Mapping[str, str] = field(default_factory=dict)
+
+    def select(
+        self, *, task: str | None = None, language: str | None = None, metric: str | None = None
+    ) -> tuple[Score, ...]:
+        """Return the scores of a task, a language, a metric, or any of these together."""
+        wanted = {"task": task, "language": language, "metric": metric}
+        asked = {name: value for name, value in wanted.items() if value is not None}
+        return tuple(
+            score for score in self.scores if all(getattr(score, name) == value for name, value in asked.items())
+        )
+
+    def mean(self, task: str, metric: str) -> float | None:
+        """Return the mean of a metric over the languages of a task, each counting the same; None where there is none."""
+        scores = self.select(task=task, metric=metric)
+        return statistics.fmean(score.mean for score in scores) if scores else None
+
+    def save(self, folder: str | os.PathLike[str]) -> Path:
+        """Write the report into a folder as JSON; the file appears whole or not at all."""
+        path = Path(folder) / REPORT_FILE
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_name(path.name + ".part")
+        part.write_text(json.dumps({"format": FORMAT, **asdict(self)}, indent=1, ensure_ascii=False) + "\n", "utf-8")
+        part.replace(path)
+        return path
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> EvalReport:
+        """Read a report from its file or its folder.
+
+        Raises:
+            ValueError: If the file is not a report of this format.
+        """
+        path = Path(path)
+        file = path / REPORT_FILE if path.is_dir() else path
+        facts = json.loads(file.read_text("utf-8"))
+        if not isinstance(facts, dict) or facts.pop("format", None) != FORMAT:
+            raise ValueError(f"{file} is not an evaluation report of format {FORMAT}; make it anew with this version")
+        scores = tuple(
+            Score(**{**score, "values": tuple(score["values"]), "seeds": tuple(score["seeds"])})
+            for score in facts.pop("scores")
+        )
+        return cls(scores=scores, **facts)

@@ -12,12 +12,21 @@ from collections.abc import Sequence
 from types import ModuleType
 from typing import NoReturn
 
-from hf_afro.cli import count, distill, maft, prune
+from hf_afro.cli import card, count, distill, evaluate, maft, prune, report, run
 from hf_afro.cli.output import is_main_process
 from hf_afro.version import __version__
 
 # Every command module has DESCRIPTION (its first line is the summary), TAKES_SETTINGS, add_arguments and run.
-COMMANDS: dict[str, ModuleType] = {"count": count, "prune": prune, "maft": maft, "distill": distill}
+COMMANDS: dict[str, ModuleType] = {
+    "count": count,
+    "prune": prune,
+    "maft": maft,
+    "distill": distill,
+    "evaluate": evaluate,
+    "report": report,
+    "card": card,
+    "run": run,
+}
 
 DESCRIPTION = """\
 Make a multilingual encoder African, small and proven.
@@ -29,6 +38,10 @@ The way of the data: count the tokens your languages use, prune the vocabulary t
   hf-afro prune   --model FacebookAI/xlm-roberta-base --counts counts --budget 70000 --output_dir pruned
   hf-afro maft    --model pruned --text texts --output_dir adapted
   hf-afro distill --teacher adapted --student layers=6,hidden_size=384 --text texts --output_dir student
+  hf-afro evaluate --model student --task ner --data masakhaner1 --output_dir scores
+  hf-afro report  scores/student scores/teacher --output_dir report
+  hf-afro card    scores/student scores/teacher --output_dir card
+  hf-afro run     quickstart
 """
 
 MISTAKE, FAILURE, INTERRUPTED = 2, 1, 130
@@ -59,7 +72,13 @@ def build_parser() -> argparse.ArgumentParser:
             allow_abbrev=False,
         )
         command.add_arguments(subparser)
-        subparser.add_argument("--output_dir", required=True, help="the folder to write; made only once all is done")
+        # A command that knows where to write says so in OUTPUT_DIR; all others are told.
+        output_dir = getattr(command, "OUTPUT_DIR", "")
+        subparser.add_argument(
+            "--output_dir",
+            required=not output_dir,
+            help=output_dir or "the folder to write; made only once all is done",
+        )
         subparser.add_argument(
             "--overwrite",
             action="store_true",

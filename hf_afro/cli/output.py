@@ -11,10 +11,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from hf_afro.recipes.folders import RUN_FILE, last_checkpoint, move_into_place
 from hf_afro.version import __version__
 
-RUN_FILE = "hf_afro_run.json"
-"""In every folder a command made: the command, its arguments and the version."""
+__all__ = ["RUN_FILE", "finished_folder", "is_main_process", "last_checkpoint", "move_into_place", "say"]
 
 
 def is_main_process() -> bool:
@@ -117,37 +117,3 @@ def describe_run(args: Namespace) -> dict[str, Any]:
 def write_run_file(folder: Path, args: Namespace) -> None:
     """Write what is run into a folder."""
     (folder / RUN_FILE).write_text(json.dumps(describe_run(args), indent=2, ensure_ascii=False) + "\n", "utf-8")
-
-
-def last_checkpoint(folder: Path) -> str | None:
-    """Return the trainer's checkpoint of the most steps that was written to its end, None where there is none.
-
-    The state of the trainer is the file it writes last, so a checkpoint without it was cut short.
-    """
-    whole = [path.parent for path in folder.glob("checkpoint-*/trainer_state.json") if _parses(path)]
-    return str(max(whole, key=lambda path: int(path.name.removeprefix("checkpoint-")))) if whole else None
-
-
-def _parses(path: Path) -> bool:
-    try:
-        json.loads(path.read_text("utf-8"))
-    except ValueError:
-        return False
-    return True
-
-
-def move_into_place(work: Path, target: Path) -> None:
-    """Move a finished folder to its name; what stood there is removed only once the new one is in place."""
-    if not target.exists():
-        work.rename(target)
-        return
-    former = target.with_name(target.name + ".replaced")
-    if former.exists():
-        shutil.rmtree(former)
-    target.rename(former)
-    try:
-        work.rename(target)
-    except OSError:
-        former.rename(target)
-        raise
-    shutil.rmtree(former)

@@ -1,4 +1,7 @@
-"""What was measured, and how it is shown: evaluation reports, and the tables, plots and page made of them."""
+"""What was measured, and how it is shown: evaluation reports, and the tables, plots and page made of them.
+
+The tables, plots and page have modules of their own, so that a report is read without them.
+"""
 
 from __future__ import annotations
 

@@ -1,8 +1,9 @@
-"""`EvalReport`: every figure measured of one model, each with what it rests on; the only source of a card's numbers."""
+"""`EvalReport`: every figure measured of one model, each with what it rests on; where a card takes its scores from."""
 
 from __future__ import annotations
 
 import json
+import math
 import os
 import statistics
 from collections.abc import Mapping
@@ -48,6 +49,8 @@ class Score:
     def __post_init__(self) -> None:
         if not self.values:
             raise ValueError(f"{self.task} of {self.language} has no value; expected one a seed")
+        if not all(math.isfinite(value) for value in self.values):
+            raise ValueError(f"{self.task} of {self.language} has the values {self.values}; expected finite numbers")
         if self.seeds and len(self.seeds) != len(self.values):
             raise ValueError(f"{self.task} of {self.language} has {len(self.values)} values and seeds {self.seeds}")
 
@@ -97,7 +100,7 @@ class EvalReport:
         )
 
     def mean(self, task: str, metric: str) -> float | None:
-        """Return the mean of a metric over the languages of a task, each counting the same; None where there is none."""
+        """Return the mean of a metric over the languages of a task, each counting the same; None where none is."""
         scores = self.select(task=task, metric=metric)
         return statistics.fmean(score.mean for score in scores) if scores else None
 
@@ -119,11 +122,17 @@ class EvalReport:
         """
         path = Path(path)
         file = path / REPORT_FILE if path.is_dir() else path
-        facts = json.loads(file.read_text("utf-8"))
+        try:
+            facts = json.loads(file.read_text("utf-8"))
+        except ValueError as error:
+            raise ValueError(f"{file} is not an evaluation report: {error}; expected its JSON, in UTF-8") from error
         if not isinstance(facts, dict) or facts.pop("format", None) != FORMAT:
             raise ValueError(f"{file} is not an evaluation report of format {FORMAT}; make it anew with this version")
-        scores = tuple(
-            Score(**{**score, "values": tuple(score["values"]), "seeds": tuple(score["seeds"])})
-            for score in facts.pop("scores")
-        )
-        return cls(scores=scores, **facts)
+        try:
+            scores = tuple(
+                Score(**{**score, "values": tuple(score["values"]), "seeds": tuple(score["seeds"])})
+                for score in facts.pop("scores")
+            )
+            return cls(scores=scores, **facts)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"{file} is not a whole evaluation report: {error}; make it anew") from error

@@ -1,0 +1,8 @@
+"""Model cards: what one says, and the page written from it, every number of which was measured or counted."""
+
+from __future__ import annotations
+
+from hf_afro.cards.facts import CardFacts, TextSource
+from hf_afro.cards.render import render_card
+
+__all__ = ["CardFacts", "TextSource", "render_card"]

@@ -1,0 +1,139 @@
+"""The methods and evaluation sets that a card may name, what each is in a sentence, and whom to cite for it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Citation:
+    """Something to be cited.
+
+    Attributes:
+        what: Its name, and what was done or is held, without a full stop.
+        key: Of the BibTeX entry.
+        kind: Of the BibTeX entry.
+        fields: Of the BibTeX entry, in order.
+    """
+
+    what: str
+    key: str
+    kind: str
+    fields: tuple[tuple[str, str], ...]
+
+    @property
+    def bibtex(self) -> str:
+        """The entry for BibTeX."""
+        lines = ",\n".join(f"  {name} = {{{value}}}" for name, value in self.fields)
+        return f"@{self.kind}{{{self.key},\n{lines}\n}}"
+
+
+def _cite(what: str, key: str, kind: str, **fields: str) -> Citation:
+    return Citation(what, key, kind, tuple(fields.items()))
+
+
+METHODS: dict[str, Citation] = {
+    "pruning": _cite(
+        "pruning of the vocabulary: it was cut to the tokens that the languages use, the rows kept unchanged",
+        "abdaoui-etal-2020-load",
+        "inproceedings",
+        title="Load What You Need: Smaller Versions of Multilingual {BERT}",
+        author="Abdaoui, Amine and Pradel, Camille and Sigel, Gr{\\'e}goire",
+        booktitle="Proceedings of SustaiNLP: Workshop on Simple and Efficient Natural Language Processing",
+        year="2020",
+        url="https://aclanthology.org/2020.sustainlp-1.16",
+    ),
+    "maft": _cite(
+        "multilingual adaptive fine-tuning: masked-language-model training went on with text of all its languages "
+        "at once",
+        "alabi-etal-2022-adapting",
+        "inproceedings",
+        title="Adapting Pre-trained Language Models to {A}frican Languages via Multilingual Adaptive Fine-Tuning",
+        author="Alabi, Jesujoba O. and Adelani, David Ifeoluwa and Mosbach, Marius and Klakow, Dietrich",
+        booktitle="Proceedings of the 29th International Conference on Computational Linguistics",
+        year="2022",
+        eprint="2204.06487",
+        archiveprefix="arXiv",
+    ),
+    "minilmv2": _cite(
+        "distillation of self-attention relations: it learnt how the queries of one layer of its teacher relate to "
+        "one another, and so the keys and the values",
+        "wang-etal-2021-minilmv2",
+        "inproceedings",
+        title="{M}ini{LM}v2: Multi-Head Self-Attention Relation Distillation for Compressing Pretrained Transformers",
+        author="Wang, Wenhui and Bao, Hangbo and Huang, Shaohan and Dong, Li and Wei, Furu",
+        booktitle="Findings of the Association for Computational Linguistics: ACL-IJCNLP 2021",
+        year="2021",
+        url="https://aclanthology.org/2021.findings-acl.188",
+    ),
+    "minilm": _cite(
+        "distillation of self-attention: it learnt the attention distributions and value relations of the last layer "
+        "of its teacher",
+        "wang-etal-2020-minilm",
+        "inproceedings",
+        title="{M}ini{LM}: Deep Self-Attention Distillation for Task-Agnostic Compression of Pre-Trained Transformers",
+        author="Wang, Wenhui and Wei, Furu and Dong, Li and Bao, Hangbo and Yang, Nan and Zhou, Ming",
+        booktitle="Advances in Neural Information Processing Systems",
+        year="2020",
+        eprint="2002.10957",
+        archiveprefix="arXiv",
+    ),
+    "comet": _cite(
+        "hybrid distillation: it learnt the predictions of its teacher, with a matching of attention",
+        "raju-etal-2025-comet",
+        "misc",
+        title="{A}fro{XLMR}-{C}omet: Multilingual Knowledge Distillation with Attention Matching for Low-Resource "
+        "languages",
+        author="Raju, Joshua Sakthivel and S, Sanjay and Walia, Jaskaran Singh and Raghav, Srinivas and "
+        "Marivate, Vukosi",
+        year="2025",
+        eprint="2502.18020",
+        archiveprefix="arXiv",
+    ),
+}
+
+EVALUATION_SETS: dict[str, Citation] = {
+    "masakhaner1": _cite(
+        "named entities in news",
+        "adelani-etal-2021-masakhaner",
+        "article",
+        title="{M}asakha{NER}: Named Entity Recognition for {A}frican Languages",
+        author="Adelani, David Ifeoluwa and others",
+        journal="Transactions of the Association for Computational Linguistics",
+        volume="9",
+        pages="1116--1131",
+        year="2021",
+        doi="10.1162/tacl_a_00416",
+    ),
+    "masakhaner2": _cite(
+        "named entities in news",
+        "adelani-etal-2022-masakhaner",
+        "inproceedings",
+        title="{M}asakha{NER} 2.0: {A}frica-centric Transfer Learning for Named Entity Recognition",
+        author="Adelani, David Ifeoluwa and others",
+        booktitle="Proceedings of the 2022 Conference on Empirical Methods in Natural Language Processing",
+        year="2022",
+        url="https://aclanthology.org/2022.emnlp-main.298",
+    ),
+    "masakhanews": _cite(
+        "topics of news",
+        "adelani-etal-2023-masakhanews",
+        "inproceedings",
+        title="{M}asakha{NEWS}: News Topic Classification for {A}frican languages",
+        author="Adelani, David Ifeoluwa and others",
+        booktitle="Proceedings of IJCNLP-AACL 2023",
+        year="2023",
+        url="https://aclanthology.org/2023.ijcnlp-main.10",
+    ),
+    "afrisenti": _cite(
+        "sentiment of tweets",
+        "muhammad-etal-2023-afrisenti",
+        "inproceedings",
+        title="{A}fri{S}enti: A {T}witter Sentiment Analysis Benchmark for {A}frican Languages",
+        author="Muhammad, Shamsuddeen Hassan and others",
+        booktitle="Proceedings of the 2023 Conference on Empirical Methods in Natural Language Processing",
+        year="2023",
+        url="https://aclanthology.org/2023.emnlp-main.862",
+    ),
+}
+"""By the part of a score's dataset that is before the slash."""

@@ -1,0 +1,140 @@
+"""`CardFacts`: what a card says beside the scores; a trainer or a recipe fills it in, and it knows neither."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hf_afro.cards.citations import METHODS
+from hf_afro.languages import find_language
+from hf_afro.reports import EvalReport
+
+FORMAT = 1
+FACTS_FILE = "card_facts.json"
+
+HEADS = {
+    "kept": "Its masked-language-model head was trained along with it.",
+    "fitted_after_distillation": (
+        "Its masked-language-model head was fitted after the distillation, which trains no head: predictions of "
+        "masked words come from that short fit, and bits a byte measure it too."
+    ),
+    "untrained": "It has no trained masked-language-model head: it is an encoder to be fine-tuned, not to fill masks.",
+}
+"""What may have become of the masked-language-model head, and how a card says so."""
+
+
+@dataclass(frozen=True)
+class TextSource:
+    """Text that a model learnt from.
+
+    Attributes:
+        name: What it is called.
+        licence: Its licence; None where it is not known.
+        url: Where it is found.
+        hub_id: Its id where it is a dataset on the Hub.
+    """
+
+    name: str
+    licence: str | None = None
+    url: str | None = None
+    hub_id: str | None = None
+
+
+@dataclass(frozen=True)
+class CardFacts:
+    """What a card says beside the scores. What is empty is not claimed: the card says that it is not known.
+
+    Attributes:
+        model_name: The name or Hub id of the model.
+        base_model: What it was made from, as names on the Hub; more than one where a teacher is another model.
+        languages: ISO 639-3 codes.
+        licence: As the Hub writes it, such as `apache-2.0`.
+        text: What it learnt from.
+        methods: How it was made, in order: keys of `hf_afro.cards.citations.METHODS`.
+        head: A key of `HEADS`, or empty.
+        settings: The settings of each stage: ``{stage: {name: value}}``.
+        removed: Lines read and taken out of the text: ``{language: {reason: lines}}``.
+        tokens_seen: Tokens trained on, by language, repetitions included.
+        limits: Sentences about limits beyond those that follow from the facts.
+        notice: What must stand above everything else.
+        provenance: Whatever else says where the model comes from.
+    """
+
+    model_name: str
+    base_model: tuple[str, ...] = ()
+    languages: tuple[str, ...] = ()
+    licence: str | None = None
+    text: tuple[TextSource, ...] = ()
+    methods: tuple[str, ...] = ()
+    head: str = ""
+    settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    removed: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    tokens_seen: Mapping[str, int] = field(default_factory=dict)
+    limits: tuple[str, ...] = ()
+    notice: str = ""
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        unknown = [method for method in self.methods if method not in METHODS]
+        if unknown:
+            raise ValueError(f"unknown methods {unknown}; expected any of {', '.join(METHODS)}")
+        if self.head and self.head not in HEADS:
+            raise ValueError(f"unknown state of the head {self.head!r}; expected {', '.join(HEADS)} or nothing")
+        for name, codes in (("languages", self.languages), ("tokens_seen", self.tokens_seen)):
+            wrong = [code for code in codes if find_language(code).iso639_3 != code]
+            if wrong:
+                raise ValueError(f"{name} has {wrong}; expected ISO 639-3 codes, see hf_afro.find_language")
+
+    @classmethod
+    def of_report(cls, report: EvalReport) -> CardFacts:
+        """Return what a report alone tells: the name, and the languages and the base model of its provenance."""
+        named = report.provenance.get("languages") or dict.fromkeys(score.language for score in report.scores)
+        base = report.provenance.get("base_model") or ()
+        return cls(
+            report.name,
+            base_model=(base,) if isinstance(base, str) else tuple(base),
+            languages=tuple(find_language(code).iso639_3 for code in named),
+        )
+
+    def save(self, folder: str | os.PathLike[str]) -> Path:
+        """Write the facts into a folder as JSON; the file appears whole or not at all."""
+        path = Path(folder) / FACTS_FILE
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_name(path.name + ".part")
+        part.write_text(json.dumps({"format": FORMAT, **asdict(self)}, indent=1, ensure_ascii=False) + "\n", "utf-8")
+        part.replace(path)
+        return path
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> CardFacts:
+        """Read facts from their file or its folder.
+
+        Raises:
+            ValueError: If the file does not hold facts of this format, or one of them is not known.
+        """
+        path = Path(path)
+        file = path / FACTS_FILE if path.is_dir() else path
+        try:
+            facts = json.loads(file.read_text("utf-8"))
+        except ValueError as error:
+            raise ValueError(f"{file} holds no facts for a card: {error}; expected JSON, in UTF-8") from error
+        if not isinstance(facts, dict) or facts.pop("format", None) != FORMAT:
+            raise ValueError(f'{file} does not hold facts for a card; expected an object with "format": {FORMAT}')
+        known = [one.name for one in dataclasses.fields(cls)]
+        unknown = [name for name in facts if name not in known]
+        if unknown or "model_name" not in facts:
+            raise ValueError(
+                f"{file} has {unknown or 'no model_name'}; expected model_name and any of {', '.join(known)}"
+            )
+        for name in ("base_model", "languages", "methods", "limits"):
+            facts[name] = tuple(facts.get(name, ()))
+        try:
+            facts["text"] = tuple(TextSource(**source) for source in facts.get("text", ()))
+        except TypeError as error:
+            raise ValueError(f"{file}, text: {error}; expected a list of objects with a name") from error
+        return cls(**facts)

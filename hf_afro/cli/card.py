@@ -1,0 +1,79 @@
+"""`hf-afro card`: a model card from evaluation reports, no number in it that was not measured or counted."""
+
+from __future__ import annotations
+
+import dataclasses
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hf_afro.cli.count import codes
+from hf_afro.cli.output import finished_folder, say
+from hf_afro.cli.report import load_reports
+
+if TYPE_CHECKING:
+    from hf_afro.cards import CardFacts
+    from hf_afro.reports import EvalReport
+
+DESCRIPTION = """\
+Write a model card from evaluation reports.
+
+The first REPORT is that of the model, others are those of the models it is compared with; each is what `hf-afro
+evaluate` left. What the reports do not hold is told by --facts, a JSON file, or by the options below; what nobody
+tells is not claimed, and the section on limits says that it is not known.
+
+  hf-afro card scores/student scores/teacher --base_model Davlan/afro-xlmr-large --licence mit --output_dir card
+
+What comes out: <output_dir>/README.md, as the Hub reads it, and card_facts.json, to be changed and given as --facts.
+"""
+TAKES_SETTINGS = False
+CARD_FILE = "README.md"
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Add the options of this command."""
+    parser.add_argument("reports", nargs="+", metavar="REPORT", help="folder or file of an evaluation report")
+    parser.add_argument("--facts", metavar="FILE", help="card_facts.json, or its folder")
+    parser.add_argument("--model_name", help="name of the model, such as its id on the Hub")
+    parser.add_argument("--base_model", nargs="+", metavar="NAME", help="what it was made from, as named on the Hub")
+    parser.add_argument(
+        "--languages", type=codes, metavar="swa,yor", help="that it was made for; any code or tag will do"
+    )
+    parser.add_argument("--licence", metavar="ID", help="as the Hub writes it, such as apache-2.0")
+
+
+def run(args: Namespace) -> None:
+    """Read, render and write.
+
+    Raises:
+        FileNotFoundError: If a report or the facts are not there.
+        ValueError: If a file is no report, or the facts hold something unknown.
+    """
+    from hf_afro.cards import render_card
+
+    with finished_folder(args) as folder:
+        reports = load_reports(args.reports)
+        facts = tell_facts(args, reports[0])
+        (folder / CARD_FILE).write_text(render_card(reports, facts), "utf-8")
+        facts.save(folder)
+    say(f"card written to {args.output_dir}/{CARD_FILE}")
+
+
+def tell_facts(args: Namespace, report: EvalReport) -> CardFacts:
+    """Return the facts of a command line: those of --facts or else of the report, changed by the other options."""
+    from hf_afro.cards import CardFacts
+    from hf_afro.cards.facts import FACTS_FILE
+    from hf_afro.languages import find_language
+
+    if args.facts is not None:
+        file = Path(args.facts) / FACTS_FILE if Path(args.facts).is_dir() else Path(args.facts)
+        if not file.is_file():
+            raise FileNotFoundError(f"{file} does not exist; --facts takes the {FACTS_FILE} of an earlier card")
+    facts = CardFacts.of_report(report) if args.facts is None else CardFacts.load(file)
+    told: dict[str, Any] = {
+        "model_name": args.model_name,
+        "base_model": args.base_model and tuple(args.base_model),
+        "languages": args.languages and tuple(find_language(code).iso639_3 for code in args.languages),
+        "licence": args.licence,
+    }
+    return dataclasses.replace(facts, **{name: value for name, value in told.items() if value is not None})

@@ -1,0 +1,128 @@
+"""`hf-afro report`: several evaluation reports side by side, as a page and as plain tables."""
+
+from __future__ import annotations
+
+import json
+from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hf_afro.cli.output import finished_folder, say
+
+if TYPE_CHECKING:
+    from hf_afro.reports import EvalReport
+    from hf_afro.reports.page import Work
+
+DESCRIPTION = """\
+Show several models side by side: tables, plots, and one page that opens anywhere.
+
+Each REPORT is what `hf-afro evaluate` left, its folder or its file. What was not measured is shown as a dash, and
+models that were not measured on the same examples are not ranked.
+
+  hf-afro report scores/teacher scores/pruned scores/student --output_dir report
+
+What comes out: <output_dir>/index.html, one file that loads nothing from elsewhere; tables.txt; and the tables here.
+"""
+TAKES_SETTINGS = False
+PAGE_FILE, TABLES_FILE, CLEANING_FILE = "index.html", "tables.txt", "cleaning.json"
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Add the options of this command."""
+    parser.add_argument("reports", nargs="+", metavar="REPORT", help="folder or file of an evaluation report")
+    parser.add_argument("--title", default="Evaluation report", help="of the page")
+    parser.add_argument(
+        "--pruned", metavar="FOLDER", help="what `hf-afro prune` left, for the coverage of its vocabulary"
+    )
+    parser.add_argument(
+        "--trained",
+        nargs="+",
+        default=[],
+        metavar="FOLDER",
+        help="what `hf-afro maft` or `distill` left, for the losses and for what was taken out of the text",
+    )
+
+
+def run(args: Namespace) -> None:
+    """Read, compare, write and show.
+
+    Raises:
+        FileNotFoundError: If a report or a folder is not there.
+        ValueError: If a file is no report, or two reports are of models of the same name.
+    """
+    from hf_afro.reports.page import write_page
+    from hf_afro.reports.tables import comparison_tables, size_table
+
+    with finished_folder(args) as folder:
+        reports = load_reports(args.reports)
+        write_page(reports, folder / PAGE_FILE, title=args.title, work=read_work(args.pruned, args.trained))
+        tables = "\n\n".join(str(table) for table in (size_table(reports), *comparison_tables(reports)))
+        (folder / TABLES_FILE).write_text(tables + "\n", "utf-8")
+    say(tables)
+    say(f"\npage written to {args.output_dir}/{PAGE_FILE}")
+
+
+def load_reports(paths: Sequence[str]) -> list[EvalReport]:
+    """Return the reports at some paths.
+
+    Raises:
+        FileNotFoundError: If one is not there.
+        ValueError: If one is no report, or two are of models of the same name.
+    """
+    from hf_afro.reports.evaluation_report import REPORT_FILE, EvalReport
+
+    for path in map(Path, paths):
+        file = path / REPORT_FILE if path.is_dir() else path
+        if not file.is_file():
+            raise FileNotFoundError(f"{file} does not exist; expected what `hf-afro evaluate` wrote")
+    reports = [EvalReport.load(path) for path in paths]
+    names = [report.name for report in reports]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(
+            f"several reports are called {', '.join(twice)}; name them apart by `hf-afro evaluate --name`"
+        )
+    return reports
+
+
+def read_work(pruned: str | None, trained: Sequence[str]) -> Work:
+    """Return what the folders of other commands tell of the way to the models.
+
+    Args:
+        pruned: What `hf-afro prune` left.
+        trained: What `hf-afro maft` or `distill` left.
+
+    Raises:
+        FileNotFoundError: If a folder does not hold what is looked for in it.
+    """
+    from hf_afro.corpora.cleaning import READ, CleaningReport
+    from hf_afro.reports.page import Work
+    from hf_afro.vocabulary.mapping import MAP_FILE, VocabularyMap
+
+    curve = None
+    if pruned is not None:
+        file = Path(pruned) / MAP_FILE
+        if not file.is_file():
+            raise FileNotFoundError(f"{file} does not exist; --pruned takes what `hf-afro prune` wrote")
+        curve = VocabularyMap.load(file).provenance.get("curve")
+    removed: dict[str, dict[str, int]] = {}
+    losses = {}
+    for folder in map(Path, trained):
+        cleaning = folder / CLEANING_FILE
+        if not cleaning.is_file():
+            raise FileNotFoundError(
+                f"{cleaning} does not exist; --trained takes what `hf-afro maft` or `distill` wrote"
+            )
+        report = CleaningReport.load(cleaning)
+        # Of several trainings the text of the last is shown: each may have cleaned the same text.
+        removed = {code: {READ: lines, **report.dropped[code]} for code, lines in report.read.items()}
+        if (state := _last_state(folder)) is not None:
+            losses[folder.name] = json.loads(state.read_text("utf-8"))["log_history"]
+    return Work(curve=curve, removed=removed, losses=losses)
+
+
+def _last_state(folder: Path) -> Path | None:
+    """The state that a trainer left in its last checkpoint, None where it left none."""
+    states = folder.glob("checkpoint-*/trainer_state.json")
+    return max(states, key=lambda path: int(path.parent.name.removeprefix("checkpoint-")), default=None)

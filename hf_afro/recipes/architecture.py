@@ -1,0 +1,60 @@
+"""The size of an encoder of XLM-R's kind by arithmetic, so that a plan needs no weights and no network."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+from hf_afro.recipes.schema import setting
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """The sizes of an encoder of XLM-R's kind, its masked-LM head tied to its embedding.
+
+    Attributes:
+        vocab_size: Rows of the embedding.
+        hidden_size: Width of the layers.
+        num_hidden_layers: Layers.
+        num_attention_heads: Heads a layer; they change no size.
+        intermediate_size: Width inside the feed-forward part.
+        max_position_embeddings: Rows of the position embedding; two more than the tokens of the longest text.
+        embedding_size: Width of a row of the embedding where it is factorised.
+    """
+
+    vocab_size: int = setting(help="rows of the embedding", low=5)
+    hidden_size: int = setting(help="width of the layers", low=1)
+    num_hidden_layers: int = setting(help="layers", low=1)
+    num_attention_heads: int = setting(help="attention heads a layer", low=1)
+    intermediate_size: int = setting(help="width inside the feed-forward part", low=1)
+    max_position_embeddings: int = setting(514, help="rows of the position embedding", low=5)
+    embedding_size: int | None = setting(None, help="width of a row of the embedding, if factorised", low=1)
+
+    def __post_init__(self) -> None:
+        """Check what concerns several sizes."""
+        if self.hidden_size % self.num_attention_heads:
+            raise ValueError(
+                f"hidden_size {self.hidden_size} is not a multiple of num_attention_heads {self.num_attention_heads}"
+            )
+
+    @property
+    def parameters(self) -> int:
+        """Parameters of the masked language model, tied ones once."""
+        width, inner = self.hidden_size, self.intermediate_size
+        row = self.embedding_size or width
+        projection = row * width if row != width else 0
+        embeddings = self.vocab_size * row + projection + (self.max_position_embeddings + 1 + 2) * width
+        layer = 4 * (width * width + width) + 2 * width * inner + inner + width + 4 * width
+        head = width * row + row + 2 * row + self.vocab_size
+        return embeddings + self.num_hidden_layers * layer + head
+
+    def with_(self, **sizes: Any) -> Architecture:
+        """Return the same with some sizes changed."""
+        return dataclasses.replace(self, **sizes)
+
+    @classmethod
+    def of_config(cls, config: Any) -> Architecture:
+        """Read the sizes off a configuration of transformers."""
+        sizes: dict[str, Any] = {field.name: getattr(config, field.name, None) for field in dataclasses.fields(cls)}
+        return cls(**sizes)

@@ -1,0 +1,84 @@
+"""Folders that are whole or not there: moving into place, a trainer's whole checkpoints, fingerprints of files."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from pathlib import Path
+
+RUN_FILE = "hf_afro_run.json"
+"""In every folder a command made: the command, its arguments and the version."""
+
+_BLOCK = 1 << 20
+
+
+def shipped_recipes() -> dict[str, Path]:
+    """Return the recipes that come with the package, by name."""
+    return {path.stem: path for path in sorted((Path(__file__).parent / "shipped").glob("*.yaml"))}
+
+
+def last_checkpoint(folder: Path) -> str | None:
+    """Return the trainer's checkpoint of the most steps that was written to its end, None where there is none.
+
+    The state of the trainer is the file it writes last, so a checkpoint without it was cut short.
+    """
+    whole = [path.parent for path in folder.glob("checkpoint-*/trainer_state.json") if _parses(path)]
+    return str(max(whole, key=lambda path: int(path.name.removeprefix("checkpoint-")))) if whole else None
+
+
+def _parses(path: Path) -> bool:
+    try:
+        json.loads(path.read_text("utf-8"))
+    except ValueError:
+        return False
+    return True
+
+
+def move_into_place(work: Path, target: Path) -> None:
+    """Move a finished folder to its name; what stood there is removed only once the new one is in place."""
+    if not target.exists():
+        work.rename(target)
+        return
+    former = target.with_name(target.name + ".replaced")
+    if former.exists():
+        shutil.rmtree(former)
+    target.rename(former)
+    try:
+        work.rename(target)
+    except OSError:
+        former.rename(target)
+        raise
+    shutil.rmtree(former)
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a text file that is there whole or not at all."""
+    part = path.with_name(path.name + ".part")
+    part.write_text(text, "utf-8")
+    os.replace(part, path)
+
+
+def fingerprint(path: Path) -> str:
+    """Return the BLAKE2 digest of a file, or of the names and contents of all files of a folder.
+
+    Raises:
+        FileNotFoundError: If there is none.
+    """
+    if path.is_file():
+        return _digest_of(path)
+    if not path.is_dir():
+        raise FileNotFoundError(f"{path} does not exist; expected a file or a folder")
+    digest = hashlib.blake2b(digest_size=16)
+    for file in sorted(one for one in path.rglob("*") if one.is_file()):
+        digest.update(f"{file.relative_to(path).as_posix()}\0{_digest_of(file)}\n".encode())
+    return digest.hexdigest()
+
+
+def _digest_of(path: Path) -> str:
+    digest = hashlib.blake2b(digest_size=16)
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK):
+            digest.update(block)
+    return digest.hexdigest()

@@ -1,0 +1,92 @@
+"""The stage `evaluate`: models fine-tuned and measured on tasks, and measured in bits a byte."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hf_afro.recipes.settings import codes_of
+from hf_afro.recipes.stages.context import StageContext
+from hf_afro.recipes.stages.models import BASE_FILE, open_model, open_tokenizer
+from hf_afro.recipes.stages.text import HELD_OUT, load, read_text, sources_of
+from hf_afro.reports import EvalReport
+from hf_afro.reports.evaluation_report import REPORT_FILE
+
+if TYPE_CHECKING:
+    from hf_afro.reports import Score
+    from hf_afro.tasks import FineTuningSettings, TaskData
+
+NAMES_FILE = "models.json"
+
+
+def run_evaluate(context: StageContext) -> dict[str, Any]:
+    """Fine-tune and measure one model after the other; those that an earlier run finished are not measured again."""
+    data = _tasks_of(context)
+    runs = len(data) * len(context.settings.seeds)
+    context.progress.length(len(context.settings.models) * max(1, runs))
+    for name, stage in context.settings.models.items():
+        if (context.folder / name / REPORT_FILE).is_file():
+            context.progress.advance(max(1, runs))
+        else:
+            _measure(context, name, stage, data)
+    context.write_json(NAMES_FILE, context.settings.models)
+    return {"models": len(context.settings.models), "sets": len(data), "seeds": len(context.settings.seeds)}
+
+
+def _measure(context: StageContext, name: str, stage: str, data: list[TaskData]) -> None:
+    from hf_afro.tasks import evaluate_model
+
+    settings, source = context.settings, context.root / stage
+    tokenizer = open_tokenizer(source)
+    evaluate_model(
+        # A folder where there is one, so that the bytes it takes on disk are known.
+        open_model(source) if (source / BASE_FILE).is_file() else str(source),
+        tokenizer,
+        data,
+        name=name,
+        output_dir=context.folder / name,
+        settings=_settings_of(context, data),
+        seeds=settings.seeds,
+        extra_scores=_bits_per_byte(context, source, tokenizer) if context.has("text") else (),
+        provenance={"recipe": context.recipe.name, "stage": stage},
+        on_run=lambda what, done, total: context.progress.advance(1, f"{name}: {what}"),
+    )
+    if not data:
+        context.progress.advance()
+
+
+def _tasks_of(context: StageContext) -> list[TaskData]:
+    if not context.has("tasks"):
+        return []
+    folder = context.input("tasks")
+    stage = context.recipe.stage(context.stage.inputs["tasks"][0])
+    return [
+        load(folder, task, source, language)
+        for task, source in sources_of(stage.settings)
+        for language in codes_of(source.languages)
+    ]
+
+
+def _settings_of(context: StageContext, data: list[TaskData]) -> dict[str, FineTuningSettings]:
+    from hf_afro.tasks import preset
+
+    return {
+        one.task: preset(context.settings.preset, one.task, one.dataset).replace(
+            **getattr(context.settings, one.task).given
+        )
+        for one in data
+    }
+
+
+def _bits_per_byte(context: StageContext, source: Path, tokenizer: Any) -> tuple[Score, ...]:
+    from hf_afro.tasks import bits_per_byte_scores
+
+    sentences = read_text(context.input("text"), HELD_OUT, context.settings.languages)
+    return bits_per_byte_scores(open_model(source), tokenizer, sentences)
+
+
+def read_reports(folder: Path) -> dict[str, EvalReport]:
+    """Return the reports of a finished `evaluate` stage by the stage of their model, in the order of the recipe."""
+    names = json.loads((folder / NAMES_FILE).read_text("utf-8"))
+    return {stage: EvalReport.load(folder / name) for name, stage in names.items()}

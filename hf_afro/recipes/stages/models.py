@@ -1,0 +1,112 @@
+"""The stages `base`, `count` and `prune`: a model to start from, and its vocabulary cut to what languages use."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hf_afro.recipes.architecture import Architecture
+from hf_afro.recipes.schema import RecipeError
+from hf_afro.recipes.stages.context import StageContext
+from hf_afro.recipes.stages.text import TRAIN, read_text
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+BASE_FILE, COUNTS_FILE = "base.json", "counts.npz"
+
+
+def run_base(context: StageContext) -> dict[str, Any]:
+    """See that the model is there and is what was declared, and write down where it is."""
+    from transformers import AutoConfig
+
+    settings = context.settings
+    settings_of_hub = {"revision": settings.revision} if settings.revision else {}
+    try:
+        config = AutoConfig.from_pretrained(settings.model, **settings_of_hub)
+    except OSError as error:
+        reason = str(error).strip().split("\n")[0]
+        raise ValueError(f"{context.stage.name}: no model could be read from {settings.model!r}: {reason}") from error
+    found = Architecture.of_config(config)
+    if settings.architecture is not None and found != settings.architecture:
+        raise RecipeError(
+            f"{settings.model} is {found}; the recipe declares {settings.architecture}. Correct the recipe"
+        )
+    # What "main" is today may be something else tomorrow; the commit is what this run used.
+    revision = getattr(config, "_commit_hash", None) or settings.revision
+    source = str(Path(settings.model).resolve()) if Path(settings.model).exists() else settings.model
+    context.write_json(BASE_FILE, {"model": source, "revision": revision})
+    return {"vocabulary": found.vocab_size, "parameters": found.parameters}
+
+
+def open_model(folder: Path, **settings: Any) -> PreTrainedModel:
+    """Return the masked language model of a finished stage, in fp32."""
+    import torch
+
+    from hf_afro.recipes.pretrained import load_model
+
+    name, revision = _source_of(folder)
+    # The default of transformers is the checkpoint's own dtype, and fp16 weights do not train.
+    return load_model(name, auto_class="AutoModelForMaskedLM", dtype=torch.float32, **revision, **settings)
+
+
+def open_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    """Return the tokenizer of a finished stage."""
+    from hf_afro.recipes.pretrained import load_tokenizer
+
+    name, revision = _source_of(folder)
+    return load_tokenizer(name, **revision)
+
+
+def _source_of(folder: Path) -> tuple[str, dict[str, Any]]:
+    pointer = folder / BASE_FILE
+    if not pointer.is_file():
+        return str(folder), {}
+    facts = json.loads(pointer.read_text("utf-8"))
+    return facts["model"], {"revision": facts["revision"]} if facts["revision"] else {}
+
+
+def run_count(context: StageContext) -> dict[str, Any]:
+    """Count the tokens of the text, language by language, with the model's tokenizer."""
+    from hf_afro.vocabulary import TokenCounts, count_tokens
+
+    lines = read_text(context.input("text"), TRAIN, context.settings.languages)
+    tokenizer = open_tokenizer(context.input("model"))
+    context.progress.length(len(lines))
+    counts: TokenCounts | None = None
+    for language, own in lines.items():
+        part = count_tokens({language: own}, tokenizer)
+        counts = part if counts is None else counts.merge(part)
+        context.progress.advance()
+    assert counts is not None  # `read_text` gives at least one language
+    counts.save(context.folder / COUNTS_FILE)
+    occurring = int((counts.counts.sum(axis=0) > 0).sum())
+    return {"languages": len(lines), "tokens": sum(counts.total.values()), "distinct_tokens": occurring}
+
+
+def run_prune(context: StageContext) -> dict[str, Any]:
+    """Choose the tokens to keep, cut model and tokenizer, and verify what was written."""
+    from hf_afro.vocabulary import TokenCounts, prune_vocabulary, select_tokens
+
+    settings = context.settings
+    counts = TokenCounts.load(context.input("counts") / COUNTS_FILE)
+    keep = select_tokens(
+        counts, settings.budget, coverage=settings.coverage, smoothing=settings.smoothing, strict=settings.strict
+    )
+    source = context.input("model")
+    pruned = prune_vocabulary(open_model(source), open_tokenizer(source), keep)
+    verification = pruned.save_pretrained(context.folder / "model")
+    # Verified as a folder of its own; nothing of the stage's may stand in its way there.
+    for path in sorted((context.folder / "model").iterdir()):
+        path.rename(context.folder / path.name)
+    (context.folder / "model").rmdir()
+    return {
+        "vocabulary": len(keep),
+        "old_vocabulary": keep.old_size,
+        "parameters": pruned.report.new_parameters,
+        "old_parameters": pruned.report.old_parameters,
+        "below_coverage": keep.provenance["below_floor"],
+        "hidden_difference": verification.hidden_difference,
+        "logit_difference": verification.logit_difference,
+    }

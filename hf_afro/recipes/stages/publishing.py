@@ -1,0 +1,155 @@
+"""The stages `report` and `card`: what was measured, shown, with how the models came about."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hf_afro.corpora.cleaning import READ, CleaningReport
+from hf_afro.recipes import manifest
+from hf_afro.recipes.folders import write_whole
+from hf_afro.recipes.recipe import Recipe, Stage
+from hf_afro.recipes.settings import SAMPLE, codes_of
+from hf_afro.recipes.stages.context import HISTORY_FILE, StageContext
+from hf_afro.recipes.stages.evaluation import read_reports
+from hf_afro.recipes.stages.text import CLEANING, TRAIN
+
+if TYPE_CHECKING:
+    from hf_afro.cards import CardFacts
+    from hf_afro.reports.page import Work
+
+CARD_FILE = "README.md"
+_PATHS = ("text", "folder", "model", "tokenizer")
+_METHODS = {"prune": "pruning", "maft": "maft", "distill": "minilmv2"}
+
+
+def run_report(context: StageContext) -> dict[str, Any]:
+    """Write the page: every table and plot of what was measured, and how the models came about."""
+    from hf_afro.reports.page import write_page
+
+    reports = list(read_reports(context.input("reports")).values())
+    title = context.settings.title or context.recipe.name
+    file = write_page(reports, context.folder, title=title, work=work_before(context))
+    return {"file": file.name}
+
+
+def work_before(context: StageContext) -> Work:
+    """Return what was done before the models were measured, from the manifests of the stages."""
+    from hf_afro.reports.page import Stage as PageStage
+    from hf_afro.reports.page import Work
+    from hf_afro.vocabulary.mapping import MAP_FILE
+
+    stages, losses = [], {}
+    removed: dict[str, dict[str, int]] = {}
+    curve: dict[str, Any] | None = None
+    languages: dict[str, None] = {}
+    for stage in upstream(context.recipe, context.stage):
+        folder = context.root / stage.name
+        facts = (manifest.read(folder) or {})["facts"]
+        stages.append(
+            PageStage(stage.name, settings=_shown(dataclasses.asdict(stage.settings)), sizes=_changes(facts))
+        )
+        if (folder / HISTORY_FILE).is_file():
+            losses[stage.name] = json.loads((folder / HISTORY_FILE).read_text("utf-8"))
+        if (folder / CLEANING).is_file():
+            report = CleaningReport.load(folder / CLEANING)
+            removed = _removed(report)
+            languages |= dict.fromkeys(report.read)
+        if (folder / MAP_FILE).is_file():
+            curve = json.loads((folder / MAP_FILE).read_text("utf-8"))["provenance"].get("curve")
+    return Work(
+        stages=tuple(stages),
+        languages=tuple(languages),
+        removed=removed,
+        curve=curve,
+        losses=losses,
+        provenance={"recipe": context.recipe.name, "description": context.recipe.description},
+    )
+
+
+def _changes(facts: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Return what a stage changed, before and after."""
+    changes = {
+        name: (facts[f"old_{name}"], facts[name]) for name in ("vocabulary", "parameters") if f"old_{name}" in facts
+    }
+    if facts.get("before") is not None and facts.get("after") is not None:
+        changes[facts["figure"]] = (facts["before"], facts["after"])
+    return changes
+
+
+def _shown(settings: dict[str, Any]) -> dict[str, Any]:
+    """Leave out what was not set, and the whole paths of folders, which say more of a machine than of the work."""
+    return {
+        name: _shown(value) if isinstance(value, dict) else Path(value).name if name in _PATHS else value
+        for name, value in settings.items()
+        if value not in (None, {}, ())
+    }
+
+
+def run_card(context: StageContext) -> dict[str, Any]:
+    """Write the card of one model, beside those it was measured with, and the facts it was written from."""
+    from hf_afro.cards import render_card
+
+    settings = context.settings
+    reports = read_reports(context.input("reports"))
+    own = reports.pop(settings.model)
+    facts = card_facts(context)
+    facts.save(context.folder)
+    write_whole(context.folder / CARD_FILE, render_card([own, *reports.values()], facts))
+    return {"file": CARD_FILE}
+
+
+def card_facts(context: StageContext) -> CardFacts:
+    """Return what the stages that a model goes back to say of it."""
+    from hf_afro.cards import CardFacts, TextSource
+
+    settings = context.settings
+    model = context.recipe.stage(settings.model)
+    way = [*upstream(context.recipe, model), model]
+    kinds = [stage.kind for stage in way]
+    text = [stage for stage in way if stage.kind == "corpora"]
+    distilled = "distill" in kinds
+    bases = [stage.settings.model for stage in way if stage.kind == "base" and not Path(stage.settings.model).exists()]
+    return CardFacts(
+        model_name=settings.name or context.recipe.name,
+        base_model=tuple(bases),
+        languages=_languages(context, way),
+        licence=settings.license,
+        text=tuple(
+            TextSource("the sample text of hf_afro", licence="cc0-1.0")
+            if stage.settings.text == SAMPLE
+            else TextSource(Path(stage.settings.text).name)
+            for stage in text
+        ),
+        methods=tuple(dict.fromkeys(_METHODS[kind] for kind in kinds if kind in _METHODS)),
+        head="kept" if not distilled else "fitted_after_distillation" if model.kind != "distill" else "untrained",
+        settings={stage.name: _shown(dataclasses.asdict(stage.settings)) for stage in way if stage.kind != "tasks"},
+        removed=_removed(CleaningReport.load(context.root / text[-1].name / CLEANING)) if text else {},
+        notice=settings.notice,
+        provenance={"recipe": context.recipe.name},
+    )
+
+
+def _languages(context: StageContext, way: list[Stage]) -> tuple[str, ...]:
+    """Return the languages a model was trained on last: of the last stage that names any, else of the text."""
+    for stage in reversed(way):
+        named = getattr(stage.settings, "languages", None)
+        if named:
+            return codes_of(named)
+    found = [context.root / stage.name / TRAIN for stage in way if stage.kind == "corpora"]
+    return tuple(sorted(path.stem for folder in found for path in folder.glob("*.txt")))
+
+
+def _removed(report: CleaningReport) -> dict[str, dict[str, int]]:
+    return {code: {READ: report.read[code], **report.dropped.get(code, {})} for code in report.read}
+
+
+def upstream(recipe: Recipe, stage: Stage) -> list[Stage]:
+    """Return all stages that a stage goes back to, in the order of the recipe."""
+    wanted = set(stage.needs)
+    for earlier in reversed(recipe.stages):
+        if earlier.name in wanted:
+            wanted |= set(earlier.needs)
+    return [one for one in recipe.stages if one.name in wanted]

@@ -1,0 +1,87 @@
+"""Bits a byte of a masked language model as scores of a report: the same words masked for every model."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from datasets import Dataset
+
+from hf_afro.corpora import PaddingCollator
+from hf_afro.reports import Score
+from hf_afro.tasks.encoding import longest
+from hf_afro.tasks.finetuning import check_tokenizer
+from hf_afro.training.evaluation import masked_sentences, masked_word_totals
+from hf_afro.training.masked_only import MaskedOnlyHead
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+BITS_PER_BYTE = "bits_per_byte"
+
+
+def bits_per_byte_scores(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    sentences: Mapping[str, Sequence[str]],
+    *,
+    max_length: int = 512,
+    batch_size: int = 32,
+    dataset: str = "text",
+    split: str = "held_out",
+    kept_ids: torch.Tensor | None = None,
+) -> tuple[Score, ...]:
+    """Measure how well a model predicts masked words, by language.
+
+    Nothing is trained. 15 % of the white-space words are masked, chosen by a hash of the text, so the figures of
+    models with other vocabularies are about the same words; a word that a tokenizer cannot write costs 8 bits a byte.
+
+    Args:
+        model: A `...ForMaskedLM` model; its weights and mode stay, and a hook that does nothing is left on it.
+        tokenizer: Its tokenizer.
+        sentences: By ISO 639-3 code, a line each; text the model was not trained on.
+        max_length: Tokens of a sentence at most; less where the model has fewer positions.
+        batch_size: Sentences at a time.
+        dataset: What the text is called; the language is put behind it.
+        split: The part of the text.
+        kept_ids: ``[kept]``, int64: a model of the full vocabulary chooses among these alone, to stand beside a pruned
+            one; the scores are then of the metric `bits_per_byte_restricted`.
+
+    Returns:
+        A score a language, lower being better; `n` counts masked words, and the note gives the share of unknown ones.
+
+    Raises:
+        ValueError: If a language has no masked word, the model has no head for tokens, or tokenizer and model do not
+            belong together.
+    """
+    check_tokenizer(model, tokenizer)
+    if model.get_output_embeddings() is None:
+        raise ValueError(
+            f"{type(model).__name__} has no masked-LM head; bits a byte need one: load AutoModelForMaskedLM"
+        )
+    columns = {language: Dataset.from_dict({"text": list(lines)}) for language, lines in sentences.items()}
+    masked = masked_sentences(columns, tokenizer, longest(model, max_length))
+    head, pad_id = MaskedOnlyHead(model), PaddingCollator.from_tokenizer(tokenizer).pad_id
+    was_training = model.training
+    model.eval()
+    scores = []
+    for language, examples in masked.items():
+        totals = masked_word_totals(model, head, examples, pad_id, batch_size, kept_ids)
+        scores.append(
+            Score(
+                task=BITS_PER_BYTE,
+                language=language,
+                metric=BITS_PER_BYTE if kept_ids is None else f"{BITS_PER_BYTE}_restricted",
+                values=(totals.bits_per_byte,),
+                seeds=(),
+                n=int(totals.scored_words + totals.unknown_words),
+                split=split,
+                dataset=f"{dataset}/{language}",
+                fingerprint=hashlib.sha256("\n".join(sentences[language]).encode()).hexdigest(),
+                note=f"{totals.unknown_share:.2%} of the words hold <unk>" if totals.unknown_words else "",
+            )
+        )
+    model.train(was_training)
+    return tuple(scores)

@@ -1,0 +1,135 @@
+"""From examples to rows of token ids and back: which piece of a word carries its tag, and what is done without one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from hf_afro.corpora import PaddingCollator, boundary_ids, pad_rows
+from hf_afro.corpora.batching import IGNORED
+from hf_afro.corpora.tokenizing import plain_backend
+from hf_afro.families import FAMILIES
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+NO_PIECE = -1
+
+Row = dict[str, Any]
+"""`input_ids`, `labels`, and of a tagged sentence `positions`: for each word where its first piece is, or -1."""
+
+
+def longest(model: PreTrainedModel, wanted: int) -> int:
+    """Return the tokens of a sequence at most: what is wanted, or what the model has positions for if that is less."""
+    positions = getattr(model.config, "max_position_embeddings", None)
+    family = FAMILIES.get(model.config.model_type)
+    if positions is None or positions <= 0:
+        return wanted
+    return min(wanted, positions - (family.position_offset if family else 0))
+
+
+def encode(task: str, split: Dataset, tokenizer: PreTrainedTokenizerBase, max_length: int) -> list[Row]:
+    """Return a row an example, with its special tokens and cut to length.
+
+    Args:
+        task: `ner`, `topic` or `sentiment`.
+        split: Of a `TaskData`.
+        tokenizer: The model's.
+        max_length: Tokens at most.
+    """
+    if task == "ner":
+        return encode_words(split["tokens"], split["tags"], tokenizer, max_length)
+    front, back, room = _frame(tokenizer, max_length)
+    with plain_backend(tokenizer) as backend:
+        encodings = backend.encode_batch(list(split["text"]), add_special_tokens=False)
+    return [
+        {"input_ids": np.array([*front, *encoding.ids[:room], *back], dtype=np.int64), "labels": label}
+        for encoding, label in zip(encodings, split["label"], strict=True)
+    ]
+
+
+def _frame(tokenizer: PreTrainedTokenizerBase, max_length: int) -> tuple[list[int], list[int], int]:
+    """The special ids in front of a sequence and after it, and the room between them."""
+    bos, eos = boundary_ids(tokenizer)
+    front, back = [] if bos is None else [bos], [] if eos is None else [eos]
+    return front, back, max_length - len(front) - len(back)
+
+
+def encode_words(
+    sentences: Sequence[Sequence[str]],
+    tags: Sequence[Sequence[int]],
+    tokenizer: PreTrainedTokenizerBase,
+    max_length: int,
+) -> list[Row]:
+    """Tokenise sentences word by word; the first piece of a word carries its tag, every other position none.
+
+    A word of which the tokenizer makes nothing, such as a lone zero-width space, and a word behind `max_length` have
+    no piece.
+
+    Args:
+        sentences: The words of each sentence.
+        tags: The tag ids, one a word.
+        tokenizer: A tokenizer backed by the tokenizers library.
+        max_length: Pieces at most, special tokens included.
+
+    Raises:
+        ValueError: If a sentence has another number of words than of tags.
+    """
+    front, back, room = _frame(tokenizer, max_length)
+    with plain_backend(tokenizer) as backend:
+        # The space in front is what a byte-level tokenizer sees within a sentence; the others drop it.
+        encodings = backend.encode_batch(
+            [[f" {word}" if index else word for index, word in enumerate(words)] for words in sentences],
+            is_pretokenized=True,
+            add_special_tokens=False,
+        )
+    rows = []
+    for words, own, encoding in zip(sentences, tags, encodings, strict=True):
+        if len(words) != len(own):
+            raise ValueError(f"a sentence has {len(words)} words and {len(own)} tags: {' '.join(words)[:80]!r}")
+        positions: np.ndarray = np.full(len(words), NO_PIECE, dtype=np.int64)
+        for place, word in reversed(list(enumerate(encoding.word_ids[:room], start=len(front)))):
+            positions[word] = place  # from the end, so that a word's first piece stays
+        ids: np.ndarray = np.array([*front, *encoding.ids[:room], *back], dtype=np.int64)
+        labels: np.ndarray = np.full(len(ids), IGNORED, dtype=np.int64)
+        there = positions != NO_PIECE
+        labels[positions[there]] = np.asarray(own, dtype=np.int64)[there]
+        rows.append({"input_ids": ids, "labels": labels, "positions": positions})
+    return rows
+
+
+def words_of(row: Row, predicted: np.ndarray) -> list[int]:
+    """Return the label of every word from the labels of all positions; a word without a piece is `O`, which is 0.
+
+    So no word drops out of the evaluation, and an entity that was cut away is one that was missed.
+    """
+    positions = row["positions"]
+    words = np.zeros(len(positions), dtype=np.int64)
+    there = positions != NO_PIECE
+    words[there] = predicted[positions[there]]
+    return words.tolist()
+
+
+@dataclass(frozen=True)
+class TaskCollator:
+    """Pads rows to the longest of a batch.
+
+    Attributes:
+        pad_id: The id that fills short rows; their labels are filled with -100.
+    """
+
+    pad_id: int
+
+    def __call__(self, rows: Sequence[Row]) -> dict[str, torch.Tensor]:
+        """Return `input_ids`, `attention_mask` and `labels`."""
+        batch = PaddingCollator(self.pad_id)([{"input_ids": np.asarray(row["input_ids"])} for row in rows])
+        if isinstance(rows[0]["labels"], np.ndarray):
+            batch["labels"] = torch.from_numpy(pad_rows([row["labels"] for row in rows], IGNORED))
+        else:
+            batch["labels"] = torch.tensor([row["labels"] for row in rows], dtype=torch.int64)
+        return batch

@@ -1,0 +1,63 @@
+"""What is told of a model beside its scores: its kind, its size in parameters and bytes, its shape."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from hf_afro.families import encoder_of
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+_WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
+
+
+def model_facts(model: PreTrainedModel, folder: str | os.PathLike[str] | None = None) -> dict[str, Any]:
+    """Return the facts of a model that a report shows.
+
+    Args:
+        model: The model, with the head it was saved with.
+        folder: Where it is saved; without it, the bytes are what its weights would take.
+
+    Returns:
+        `model_type`; `parameters`, tied ones counted once, with the head; `encoder_parameters` without it;
+        `embedding_parameters` of the rows of tokens; `bytes_on_disk`, of the weights; `vocab_size`, `hidden_size`,
+        `layers`.
+    """
+    config = model.config
+    tensors = {tensor.data_ptr(): tensor for tensor in model.parameters()}.values()
+    in_memory = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+    return {
+        "model_type": config.model_type,
+        "parameters": sum(tensor.numel() for tensor in tensors),
+        "encoder_parameters": sum(tensor.numel() for tensor in encoder_of(model).parameters()),
+        "embedding_parameters": model.get_input_embeddings().weight.numel(),
+        "bytes_on_disk": (_weight_bytes(Path(folder)) if folder is not None else 0) or in_memory,
+        "vocab_size": config.vocab_size,
+        "hidden_size": config.hidden_size,
+        "layers": config.num_hidden_layers,
+    }
+
+
+def _weight_bytes(folder: Path) -> int:
+    """Of one kind of weights only: a folder may hold the same ones twice."""
+    for pattern in _WEIGHTS:
+        if files := list(folder.glob(pattern)):
+            return sum(path.stat().st_size for path in files)
+    return 0
+
+
+def model_fingerprint(model: PreTrainedModel) -> str:
+    """Return the SHA-256 of the encoder's configuration and weights: equal for equal encoders, whatever their head."""
+    encoder = encoder_of(model)
+    digest = hashlib.sha256(model.config.model_type.encode())
+    for name, tensor in sorted(encoder.state_dict().items()):
+        if not name.startswith("pooler."):
+            digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
+            digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().data)
+    return digest.hexdigest()

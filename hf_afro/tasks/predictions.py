@@ -1,0 +1,130 @@
+"""What fine-tuned models predicted, on disk: a file a run while it is made, and one a task and language for good.
+
+A run's file is named by what was run, and holds a key made of everything its predictions depend on. So a report that
+was cut short goes on where it was, and never with the predictions of other weights, data or settings.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import shutil
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hf_afro.version import __version__
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from hf_afro.tasks.data import TaskData
+    from hf_afro.tasks.presets import FineTuningSettings
+
+PREDICTIONS = "predictions"
+_RUNS = "runs"
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one fine-tuning run gave.
+
+    Attributes:
+        predicted: Label ids for test: a list a sentence for `ner`, one a text else.
+        dev_scores: The main metric on dev after each epoch.
+        best_epoch: The epoch, from 1, that was kept.
+        seconds: What training took.
+    """
+
+    predicted: list[Any]
+    dev_scores: tuple[float, ...]
+    best_epoch: int
+    seconds: float
+
+
+def run_key(
+    model_fingerprint: str,
+    tokenizer: PreTrainedTokenizerBase,
+    data: TaskData,
+    settings: FineTuningSettings,
+    seed: int,
+) -> str:
+    """Return the SHA-256 of everything a run's predictions depend on."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    facts = [
+        __version__,
+        model_fingerprint,
+        hashlib.sha256((backend.to_str() if backend else repr(tokenizer)).encode()).hexdigest(),
+        {split: data.fingerprint_of(split) for split in sorted(data.splits)},
+        dataclasses.asdict(settings),
+        seed,
+    ]
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def save_run(folder: Path, data: TaskData, seed: int, key: str, run: Run) -> None:
+    """Write a run that has ended; its file appears whole or not at all."""
+    path = _run_file(folder, data, seed)
+    _write_whole(path, [json.dumps({"key": key, **dataclasses.asdict(run)})])
+
+
+def load_run(folder: Path, data: TaskData, seed: int, key: str) -> Run | None:
+    """Return a run of an earlier call with the same key, None where there is none."""
+    path = _run_file(folder, data, seed)
+    if not path.is_file():
+        return None
+    facts = json.loads(path.read_text("utf-8"))
+    if facts.pop("key") != key:
+        return None
+    return Run(**{**facts, "dev_scores": tuple(facts["dev_scores"])})
+
+
+def forget_runs(folder: Path) -> None:
+    """Remove the files of single runs, once the report holds them all."""
+    if (folder / _RUNS).is_dir():
+        shutil.rmtree(folder / _RUNS)
+
+
+def write_predictions(folder: Path, data: TaskData, runs: Mapping[int, Run]) -> str:
+    """Write the right and the predicted labels of every test example, a line each.
+
+    A line holds `index`, the example's place in the test split; `gold`; and `predicted`, by seed; labels by name.
+
+    Returns:
+        The file's path, relative to the folder.
+    """
+    relative = f"{PREDICTIONS}/{data.task}-{data.language}.jsonl"
+    _write_whole(
+        folder / relative,
+        (
+            json.dumps(
+                {
+                    "index": index,
+                    "gold": named(data, gold),
+                    "predicted": {str(seed): named(data, run.predicted[index]) for seed, run in runs.items()},
+                },
+                ensure_ascii=False,
+            )
+            for index, gold in enumerate(data.gold())
+        ),
+    )
+    return relative
+
+
+def named(data: TaskData, labels: int | list[int]) -> str | list[str]:
+    """Return the names of one example's labels."""
+    return data.labels[labels] if isinstance(labels, int) else [data.labels[label] for label in labels]
+
+
+def _run_file(folder: Path, data: TaskData, seed: int) -> Path:
+    return folder / _RUNS / f"{data.task}-{data.language}-{seed}.json"
+
+
+def _write_whole(path: Path, lines: Iterable[str]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    with part.open("w", encoding="utf-8") as file:
+        file.writelines(f"{line}\n" for line in lines)
+    part.replace(path)

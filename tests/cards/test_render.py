@@ -1,0 +1,142 @@
+"""The card: parses as the Hub parses it, says what it was told and no more, and equals the committed ones."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import re
+
+import pytest
+from huggingface_hub import ModelCard
+
+from hf_afro.cards import CardFacts, render_card
+from hf_afro.cards import render as module
+from hf_afro.cards.facts import HEADS
+from hf_afro.reports import EvalReport
+from tests.cards.golden import FOLDERS, card_file, read
+from tests.cards.test_facts import FACTS
+from tests.reports.examples import report, three
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+def test_a_committed_card_equals_a_fresh_one(folder):
+    fresh = render_card(*read(folder))
+    assert card_file(folder).read_text("utf-8") == fresh, "write it anew: python -m tests.cards.golden"
+
+
+def test_there_is_a_committed_card_and_it_says_that_it_is_an_illustration():
+    assert [folder.name for folder in FOLDERS] == ["layout_example"]
+    assert "only illustrates the layout" in card_file(FOLDERS[0]).read_text("utf-8")
+
+
+def test_the_hub_reads_it():
+    card = ModelCard(render_card(three(), FACTS))
+    assert card.data.license == "mit"
+    assert card.data.language == ["am", "ha", "sw", "yo"]
+    assert len(card.data.eval_results) == len(report("teacher").scores)
+    assert card.text.lstrip().startswith("# someone/afro-mini")
+
+
+@pytest.mark.parametrize("facts", [FACTS, CardFacts("a"), dataclasses.replace(FACTS, head="untrained")])
+def test_nothing_is_left_to_be_filled_in(facts):
+    card = render_card(three(), facts)
+    said = re.sub(r"^```bibtex.*?^```$", "", card, flags=re.M | re.S)
+    assert not re.search(r"\{\{|\{%|More Information Needed|TODO|TBD|XXX|<[a-z_ ]+>|\bNone\b|\bnan\b", said)
+    assert not re.search(r"\n{3,}| +$|\|\n\n\|", card, re.M)
+
+
+def test_the_sections_and_what_they_say():
+    card = render_card([report("student"), report("teacher")], FACTS)
+    sections = re.findall(r"^## (.+)$", card, re.M)
+    assert sections == [
+        "How to use it",
+        "Languages",
+        "How it was made",
+        "Text it learnt from",
+        "Evaluation",
+        "Limits and bias",
+        "Licence",
+        "Provenance",
+        "Citation",
+    ]
+    for part in (
+        "> **Take care.**",
+        "for 4 languages, made with hf\\_afro from Davlan/afro-xlmr-large. In the tables it is called student.",
+        "| Amharic | amh | Ethiopic | 123,456 | named entities, bits a byte |",
+        "Settings of maft: learning\\_rate 5e-05, epochs 3.",
+        "- [News](https://example.org/news), licence: cc-by-4.0",
+        "| Swahili (swa) | 1,000 | 17 |",
+        "| Hausa (hau) | 605 | 87.0 ± 1.0 | **91.5 ± 0.5** |",
+        "- ner: learning\\_rate 5e-05, epochs 20",
+        HEADS["fitted_after_distillation"],
+        "- commit: abc123",
+        "@inproceedings{wang-etal-2021-minilmv2,",
+    ):
+        assert part in card
+
+
+def test_what_is_not_known_is_said_to_be_unknown():
+    card = render_card([report("student")], CardFacts("student"))
+    for part in ("what it was made from is not recorded", "How it was made is not recorded", "Not stated."):
+        assert part in card
+    assert "## Languages" not in card
+    assert "In the tables" not in card
+
+
+def test_sets_that_were_evaluated_on_are_cited():
+    own = report("student")
+    named = dataclasses.replace(own, scores=(dataclasses.replace(own.scores[0], dataset="masakhaner1/amh"),))
+    assert "10.1162/tacl_a_00416" in render_card([named])
+    assert "## Citation" not in render_card([own])
+
+
+def test_settings_that_differ_between_models_are_admitted():
+    other = dataclasses.replace(report("teacher"), settings={"ner": {"epochs": 5}})
+    assert "Evaluated with other settings than it: teacher." in render_card([report("student"), other])
+    assert "other settings" not in render_card([report("student"), report("teacher")])
+
+
+def test_settings_that_are_alike_are_said_once_and_what_was_not_set_is_not_said():
+    settings = {"ner/hau": {"epochs": 5, "max_train": None}, "ner/swa": {"epochs": 5, "max_train": None}}
+    card = render_card([dataclasses.replace(report("student"), settings=settings)])
+    assert "- ner (hau, swa): epochs 5\n" in card
+
+
+@pytest.mark.parametrize("model_type", ["afro-student", "xlm-roberta"])
+@pytest.mark.parametrize("head", ["kept", "untrained"])
+def test_the_code_to_load_it_is_code_and_imports_hf_afro_where_needed(model_type, head):
+    own = dataclasses.replace(report("student"), model={"model_type": model_type})
+    card = render_card([own], CardFacts('a "quoted" name', head=head))
+    (code,) = re.findall(r"```python\n(.*?)```", card, re.S)
+    ast.parse(code)
+    assert ("import hf_afro" in code) == (model_type == "afro-student")
+    assert ("fill-mask" in code) == (head == "kept")
+
+
+def test_what_is_handed_in_cannot_break_out_of_its_place():
+    evil = "a | b\n\n# Heading <script> [x](y)"
+    facts = CardFacts("m", provenance={evil: evil}, notice=evil, limits=(evil,), removed={"swa": {evil: 1}})
+    own = dataclasses.replace(
+        report("student"), scores=tuple(dataclasses.replace(one, note=evil) for one in report("student").scores)
+    )
+    card = render_card([own], facts)
+    assert "\n# Heading" not in card
+    assert not re.search(r"(?<!\\)<script|(?<!\\)\[x", card.split("---", 2)[2])
+    assert ModelCard(card).data.model_name == "m"
+
+
+def test_a_number_that_slips_into_the_template_is_an_error(monkeypatch):
+    monkeypatch.setattr(module, "admitted_limits", lambda *_: ["It is 31337 times as fast."])
+    with pytest.raises(RuntimeError, match=r"numbers that no report or fact has: \['31337'\]"):
+        render_card([report("student")])
+
+
+def test_reports_without_names_of_their_own_are_refused():
+    with pytest.raises(ValueError, match=r"received \[\]"):
+        render_card([])
+    with pytest.raises(ValueError, match=r"received \['a', 'a'\]"):
+        render_card([EvalReport("a", {}, ()), EvalReport("a", {}, ())])
+
+
+def test_the_same_facts_give_the_same_card():
+    assert render_card(three(), FACTS) == render_card(three(), FACTS)

@@ -1,0 +1,63 @@
+"""`hf-afro card`: the card it writes, what its options tell, and what it refuses."""
+
+from __future__ import annotations
+
+import pytest
+from huggingface_hub import ModelCard
+
+from hf_afro.cards import CardFacts, render_card
+from hf_afro.cli.main import main
+from tests.cards.test_facts import FACTS
+from tests.reports.examples import report, three
+
+
+@pytest.fixture
+def reports(tmp_path) -> list[str]:
+    return [str(one.save(tmp_path / "scores" / one.name).parent) for one in three()]
+
+
+def test_the_card_is_that_of_the_library_and_its_facts_are_beside_it(reports, tmp_path, capsys):
+    out = tmp_path / "card"
+    facts = FACTS.save(tmp_path / "facts")
+    assert main(["card", *reports, "--facts", str(facts), "--output_dir", str(out)]) == 0
+    assert sorted(path.name for path in out.iterdir()) == ["README.md", "card_facts.json", "hf_afro_run.json"]
+    assert (out / "README.md").read_text("utf-8") == render_card(three(), FACTS)
+    assert CardFacts.load(out) == FACTS
+    assert capsys.readouterr().out == f"card written to {out}/README.md\n"
+
+
+def test_options_tell_what_the_report_does_not(reports, tmp_path):
+    out = tmp_path / "card"
+    told = ["--model_name", "me/mini", "--base_model", "a/b", "c/d", "--languages", "sw,pcm", "--licence", "mit"]
+    assert main(["card", reports[2], *told, "--output_dir", str(out)]) == 0
+    assert CardFacts.load(out) == CardFacts("me/mini", ("a/b", "c/d"), ("swa", "pcm"), "mit")
+    assert ModelCard.load(out / "README.md").data.base_model == ["a/b", "c/d"]
+
+
+def test_options_change_the_facts_of_a_file(reports, tmp_path):
+    out = tmp_path / "card"
+    FACTS.save(tmp_path)
+    words = ["card", reports[2], "--facts", str(tmp_path), "--licence", "apache-2.0", "--output_dir", str(out)]
+    assert main(words) == 0
+    assert CardFacts.load(out).licence == "apache-2.0"
+    assert CardFacts.load(out).model_name == FACTS.model_name
+
+
+def test_a_report_alone_is_enough(reports, tmp_path):
+    out = tmp_path / "card"
+    assert main(["card", reports[2], "--output_dir", str(out)]) == 0
+    assert CardFacts.load(out) == CardFacts.of_report(report("student"))
+
+
+def test_mistakes(refused, reports, tmp_path):
+    out = tmp_path / "card"
+    (tmp_path / "empty.json").write_text("{}", "utf-8")
+    for words, message in (
+        (["nowhere"], "nowhere does not exist"),
+        ([reports[0], "--facts", "nowhere"], "nowhere does not exist; --facts takes the card_facts.json"),
+        ([reports[0], "--facts", str(tmp_path / "empty.json")], "does not hold facts for a card"),
+        ([reports[0], "--languages", "swq"], "unknown language 'swq'; did you mean swa"),
+        ([reports[0], reports[0]], "several reports are called teacher"),
+    ):
+        assert message in refused("card", *words, "--output_dir", out)
+        assert not out.exists()

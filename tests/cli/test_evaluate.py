@@ -1,0 +1,95 @@
+"""`hf-afro evaluate`: the report it leaves, the table it prints, and what it refuses."""
+
+from __future__ import annotations
+
+import pytest
+
+from hf_afro.cli.evaluate import read_settings
+from hf_afro.cli.main import main
+from hf_afro.reports import EvalReport
+from tests.tasks.conftest import labelled, tagged
+
+QUICK = ("--preset", "small", "--epochs", 2, "--learning_rate=5e-3", "--max-length", 32)
+
+
+@pytest.fixture
+def data_folder(tmp_path):
+    """A folder of entities and one of topics, in Swahili and Yoruba by name."""
+    for language in ("swa", "yor"):
+        ner, topic = (tmp_path / "data" / task / language for task in ("ner", "topic"))
+        ner.mkdir(parents=True)
+        topic.mkdir(parents=True)
+        for seed, split in enumerate(("train", "dev", "test")):
+            blocks = ("\n".join(map(" ".join, zip(*example, strict=True))) for example in tagged(32, seed))
+            (ner / f"{split}.txt").write_text("\n\n".join(blocks) + "\n", "utf-8")
+            lines = ("\t".join(example) for example in labelled(32, seed))
+            (topic / f"{split}.tsv").write_text("text\tlabel\n" + "\n".join(lines) + "\n", "utf-8")
+    return tmp_path / "data"
+
+
+def words_of(model, out, *more) -> list[str]:
+    return ["evaluate", *[str(word) for word in ("--model", model, "--output_dir", out, *more)]]
+
+
+def test_a_task_gives_a_report_and_a_table(model_folder, data_folder, tmp_path, capsys):
+    out = tmp_path / "scores"
+    more = ("--task", "ner", "--data", data_folder / "ner", "--languages", "sw,yor", "--seeds", 1, 2, "--name", "tiny")
+    assert main(words_of(model_folder, out, *more, *QUICK)) == 0
+    report = EvalReport.load(out)
+    assert report.name == "tiny"
+    assert [score.language for score in report.select(metric="entity_f1")] == ["swa", "yor"]
+    assert report.select(metric="entity_f1")[0].seeds == (1, 2)
+    assert report.settings["ner/swa"]["max_length"] == 32
+    assert report.model["bytes_on_disk"] > 4 * report.model["encoder_parameters"]
+    assert (out / "predictions" / "ner-swa.jsonl").is_file()
+    header, swa, yor, mean, last = capsys.readouterr().out.splitlines()[-5:]
+    assert header.split()[:3] == ["language", "examples", "entity_f1"]
+    assert [line.split()[0] for line in (swa, yor, mean)] == ["swa", "yor", "mean"]
+    assert float(mean.split()[2]) == pytest.approx(100 * report.mean("ner", "entity_f1"), abs=0.1)
+    assert last == f"report written to {out}"
+
+
+def test_bits_a_byte_of_text(model_folder, text_folder, tmp_path, capsys):
+    out = tmp_path / "bits"
+    assert main(words_of(model_folder, out, "--task", "bits_per_byte", "--text", text_folder)) == 0
+    report = EvalReport.load(out)
+    assert [score.language for score in report.scores] == ["swa", "yor"]
+    assert capsys.readouterr().out.splitlines()[-5].split()[:3] == ["language", "words", "bits_per_byte"]
+
+
+def test_settings_are_those_of_fine_tuning():
+    assert read_settings(["--epochs", "3", "--learning-rate=1e-3", "--patience", "none"]) == {
+        "epochs": 3,
+        "learning_rate": 1e-3,
+        "patience": None,
+    }
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (("--task", "ner"), "--task ner needs --data FOLDER"),
+        (("--task", "bits_per_byte", "--data", "topic"), "--task bits_per_byte needs --text FOLDER"),
+        (("--task", "topic", "--data", "topic", "--text", "topic"), "leave --text out"),
+        (("--task", "bits_per_byte", "--text", "topic", "--epochs", "3"), "trains nothing; leave --epochs 3 out"),
+        (("--task", "topic", "--data", "topic", "--epoch", "3"), "the nearest is 'epochs'"),
+        (("--task", "topic", "--data", "topic", "--epochs", "many"), "--epochs 'many' is not a number"),
+        (("--task", "topic", "--data", "topic", "--epochs", "0"), "epochs=0; expected a whole number"),
+        (("--task", "topic", "--data", "topic", "--epochs"), "'--epochs' stands alone"),
+        (("--task", "topic", "--data", "topic", "--seeds", "1", "1"), "each seed once"),
+        (("--task", "topic", "--data", "topic", "--languages", "zul"), "has no folder for zul"),
+        (("--task", "topic", "--data", "nowhere"), "is no folder"),
+        (("--task", "topic", "--data", "topic", "--preset", "tiny"), "no preset 'tiny'"),
+        (("--task", "pos", "--data", "topic"), "invalid choice: 'pos'"),
+    ],
+)
+def test_mistakes_leave_nothing(refused, model_folder, data_folder, tmp_path, monkeypatch, more, message):
+    monkeypatch.chdir(data_folder)
+    assert message in refused(*words_of(model_folder, tmp_path / "out", *more))
+    assert [path.name for path in tmp_path.iterdir()] == ["data"]
+
+
+def test_several_processes_are_refused(refused, model_folder, data_folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    more = ("--task", "topic", "--data", data_folder / "topic")
+    assert "runs in one process" in refused(*words_of(model_folder, tmp_path / "out", *more))

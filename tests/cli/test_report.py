@@ -1,0 +1,77 @@
+"""`hf-afro report`: the page and the tables it writes, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+
+import pytest
+
+from hf_afro.cli.main import main
+from hf_afro.corpora.cleaning import READ, CleaningReport
+from hf_afro.reports.tables import comparison_table
+from hf_afro.vocabulary import count_tokens, select_tokens
+from hf_afro.vocabulary.mapping import MAP_FILE
+from tests.reports.examples import three
+from tests.texts import SENTENCES
+
+
+@pytest.fixture
+def reports(tmp_path) -> list[str]:
+    return [str(one.save(tmp_path / "scores" / one.name).parent) for one in three()]
+
+
+@pytest.fixture
+def trained(tmp_path) -> str:
+    folder = tmp_path / "adapted"
+    (folder / "checkpoint-9").mkdir(parents=True)
+    (folder / "checkpoint-10").mkdir()
+    CleaningReport.from_counts({"swa": Counter({READ: 1_000, "too few tokens": 321})}).save(folder / "cleaning.json")
+    for steps in (9, 10):
+        history = [{"step": step, "loss": 4.0 - step / 10} for step in range(1, steps + 1)]
+        state = folder / f"checkpoint-{steps}" / "trainer_state.json"
+        state.write_text(json.dumps({"log_history": history}), "utf-8")
+    return str(folder)
+
+
+def test_it_writes_the_page_and_the_tables_and_shows_them(reports, tmp_path, capsys):
+    out = tmp_path / "report"
+    assert main(["report", *reports, "--title", "My models", "--output_dir", str(out)]) == 0
+    assert sorted(path.name for path in out.iterdir()) == ["hf_afro_run.json", "index.html", "tables.txt"]
+    entities = str(comparison_table(three(), "ner"))
+    assert entities in (out / "tables.txt").read_text("utf-8")
+    shown = capsys.readouterr().out
+    assert entities in shown
+    assert shown.endswith(f"page written to {out}/index.html\n")
+    assert "<title>My models</title>" in (out / "index.html").read_text("utf-8")
+
+
+def test_what_other_commands_left_goes_into_the_page(reports, trained, tokenizer, tmp_path):
+    pruned, out = str(tmp_path), tmp_path / "report"
+    select_tokens(count_tokens(SENTENCES, tokenizer), 400).save(tmp_path / MAP_FILE)
+    options = ["--pruned", pruned, "--trained", trained, "--output_dir", str(out)]
+    assert main(["report", *reports, *options]) == 0
+    page = (out / "index.html").read_text("utf-8")
+    assert "Coverage of the vocabulary" in page
+    assert "Loss: adapted" in page
+    # The last checkpoint is the one of ten steps, not the one whose name sorts last.
+    assert "training, step 10: 3" in page
+    assert "321" in page
+
+
+def test_mistakes(refused, reports, tmp_path):
+    out = tmp_path / "report"
+    nowhere, empty = str(tmp_path / "nowhere"), tmp_path / "empty"
+    empty.mkdir()
+    (tmp_path / "other.json").write_text("{}", "utf-8")
+    for words, message in (
+        ([nowhere], "nowhere does not exist; expected what `hf-afro evaluate` wrote"),
+        ([str(empty)], "empty/evaluation_report.json does not exist"),
+        ([str(tmp_path / "other.json")], "other.json is not an evaluation report of format 1"),
+        ([reports[0], reports[0]], "several reports are called teacher"),
+        ([reports[0], "--pruned", nowhere], "vocabulary_map.json does not exist; --pruned takes"),
+        ([reports[0], "--trained", str(empty)], "cleaning.json does not exist; --trained takes"),
+        ([], "the following arguments are required: REPORT"),
+    ):
+        assert message in refused("report", *words, "--output_dir", out)
+        assert not out.exists()

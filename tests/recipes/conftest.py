@@ -1,0 +1,82 @@
+"""A recipe of all trained stages that runs in seconds, on text of the tests."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from tests.texts import SENTENCES
+
+TINY = """\
+name: tiny
+description: all trained stages in seconds
+corpora:
+  text: ${data}/text
+  held_out_lines: 3
+teacher:
+  tokenizer_size: 300
+  hidden_size: 32
+  num_hidden_layers: 2
+  num_attention_heads: 2
+  intermediate_size: 64
+  max_length: 32
+  max_steps: 4
+  learning_rate: 1e-3
+  per_device_train_batch_size: 4
+  save_steps: 2
+count:
+prune:
+  budget: 250
+maft:
+  max_steps: 4
+  max_length: 32
+  learning_rate: 1e-3
+  per_device_train_batch_size: 4
+  save_steps: 2
+distill:
+  num_hidden_layers: 1
+  hidden_size: 16
+  embedding_size: 8
+  max_steps: 2
+  max_length: 32
+  per_device_train_batch_size: 4
+fit:
+  max_steps: 2
+  max_length: 32
+  learning_rate: 1e-3
+  per_device_train_batch_size: 4
+evaluate:
+  models: {teacher: teacher, pruned: prune, adapted: maft, student: fit}
+  text: corpora
+report:
+card:
+  model: fit
+"""
+
+
+@pytest.fixture(autouse=True)
+def _log_level():
+    """Put back the level that a command sets for its own process."""
+    logger = logging.getLogger("hf_afro")
+    level = logger.level
+    yield
+    logger.setLevel(level)
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory):
+    """A folder with text of three languages, in two scripts."""
+    folder = tmp_path_factory.mktemp("data")
+    (folder / "text").mkdir()
+    for language in ("swa", "yor", "amh"):
+        lines = [f"{first} {second}" for first in SENTENCES[language] for second in SENTENCES[language]]
+        (folder / "text" / f"{language}.txt").write_text("\n".join(lines) + "\n", "utf-8")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_file(tmp_path_factory):
+    path = tmp_path_factory.mktemp("recipe") / "tiny.yaml"
+    path.write_text(TINY, "utf-8")
+    return path

@@ -1,0 +1,279 @@
+"""A recipe runs what is not up to date and nothing else, and goes on where it was cut short to the same end."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+
+import pytest
+from transformers import AutoModelForMaskedLM, AutoTokenizer, TrainerCallback
+
+from hf_afro.recipes import RecipeError, load_recipe, run_recipe
+from hf_afro.recipes.folders import RUN_FILE
+from hf_afro.recipes.manifest import MANIFEST
+from hf_afro.recipes.runner import CONTINUED, DONE, LOCK_FILE, TO_CONTINUE, TO_RUN, UNKNOWN, UP_TO_DATE
+from hf_afro.recipes.stages import StageContext, training
+from hf_afro.recipes.stages.evaluation import read_reports
+
+STAGES = ["corpora", "teacher", "count", "prune", "maft", "distill", "fit", "evaluate", "report", "card"]
+
+
+@pytest.fixture(scope="module")
+def load(tiny_file, data):
+    def load(*words):
+        return load_recipe(str(tiny_file), ["--data", str(data), *words])
+
+    return load
+
+
+@pytest.fixture(scope="module")
+def finished(load, tmp_path_factory):
+    """The output of a whole run; not to be changed."""
+    folder = tmp_path_factory.mktemp("runs") / "tiny"
+    results = run_recipe(load(), folder)
+    assert [(result.name, result.status) for result in results] == [(name, DONE) for name in STAGES]
+    return folder
+
+
+@pytest.fixture
+def run_folder(finished, tmp_path):
+    """A copy of it."""
+    return shutil.copytree(finished, tmp_path / "tiny")
+
+
+def statuses(results) -> dict[str, str]:
+    return {result.name: result.status for result in results}
+
+
+def ran(results) -> list[str]:
+    return [result.name for result in results if result.status not in (UP_TO_DATE,)]
+
+
+def bits(folder) -> dict[str, float]:
+    reports = read_reports(folder / "evaluate").values()
+    return {report.name: report.mean("bits_per_byte", "bits_per_byte") for report in reports}
+
+
+def test_every_stage_leaves_a_whole_folder_that_anybody_can_load(finished):
+    assert sorted(path.name for path in finished.iterdir()) == sorted([*STAGES, RUN_FILE, LOCK_FILE])
+    for name in ("teacher", "prune", "maft", "distill", "fit"):
+        model = AutoModelForMaskedLM.from_pretrained(finished / name)
+        assert len(AutoTokenizer.from_pretrained(finished / name)) == model.config.vocab_size
+        assert not list((finished / name).glob("checkpoint-*"))
+    assert (finished / "report" / "index.html").is_file()
+    assert (finished / "card" / "README.md").is_file()
+    assert set(bits(finished)) == {"teacher", "pruned", "adapted", "student"}
+
+
+def test_a_manifest_says_what_a_stage_was_made_from(finished):
+    manifest = json.loads((finished / "maft" / MANIFEST).read_text())
+    pruned = json.loads((finished / "prune" / MANIFEST).read_text())
+    assert manifest["inputs"]["prune"] == pruned["key"]
+    assert manifest["settings"]["learning_rate"] == 1e-3
+    assert {"hf_afro", "torch", "transformers"} <= set(manifest["versions"])
+    assert manifest["seconds"] >= 0
+    assert "model.safetensors" in manifest["files"]
+    assert json.loads((finished / "corpora" / MANIFEST).read_text())["outside"]
+
+
+def test_a_second_run_does_nothing(load, run_folder):
+    before = {path: path.stat().st_mtime_ns for path in run_folder.glob("*/*")}
+    results = run_recipe(load(), run_folder)
+    assert ran(results) == []
+    assert {path: path.stat().st_mtime_ns for path in run_folder.glob("*/*")} == before
+
+
+def test_a_changed_setting_reruns_its_stage_and_what_reads_it(load, run_folder):
+    foreseen = run_recipe(load("--distill.seed", "1"), run_folder, dry_run=True)
+    assert ran(foreseen) == ["distill", "fit", "evaluate", "report", "card"]
+    results = run_recipe(load("--report.title", "Other"), run_folder)
+    assert ran(results) == ["report"]
+    assert "Other" in (run_folder / "report" / "index.html").read_text("utf-8")
+
+
+def test_changed_text_reruns_all_and_moved_text_nothing(load, data, tiny_file, run_folder, tmp_path):
+    moved = shutil.copytree(data, tmp_path / "elsewhere")
+    recipe = load_recipe(str(tiny_file), ["--data", str(moved)])
+    assert ran(run_recipe(recipe, run_folder, dry_run=True)) == []
+    with (moved / "text" / "swa.txt").open("a", encoding="utf-8") as file:
+        file.write("Habari mpya zimefika mjini leo asubuhi.\n")
+    assert ran(run_recipe(recipe, run_folder, dry_run=True)) == STAGES
+
+
+def test_a_result_that_lost_a_file_is_made_again(load, run_folder):
+    (run_folder / "report" / "index.html").unlink()
+    assert ran(run_recipe(load(), run_folder)) == ["report"]
+    assert (run_folder / "report" / "index.html").is_file()
+
+
+class Killed(BaseException):
+    """Stands for a process that ends at once."""
+
+
+def killed_at(monkeypatch, step: int) -> None:
+    class Killer(TrainerCallback):
+        def on_step_end(self, args, state, control, **others):
+            if state.global_step == step:
+                raise Killed
+
+    kept = training.StepProgress
+
+    def both(progress):
+        return Killer()
+
+    monkeypatch.setattr(training, "StepProgress", both)
+    return kept
+
+
+def test_a_killed_training_goes_on_from_its_checkpoint_to_the_same_weights(load, finished, run_folder, monkeypatch):
+    for name in STAGES[STAGES.index("maft") :]:
+        shutil.rmtree(run_folder / name)
+    kept = killed_at(monkeypatch, 3)
+    with pytest.raises(Killed):
+        run_recipe(load(), run_folder)
+    assert (run_folder / "maft.unfinished" / "checkpoint-2").is_dir()
+    assert not (run_folder / "maft").exists()
+    monkeypatch.setattr(training, "StepProgress", kept)
+    assert statuses(run_recipe(load(), run_folder, dry_run=True))["maft"] == TO_CONTINUE
+    # A checkpoint that was being written when the process ended does not count.
+    cut_short = run_folder / "maft.unfinished" / "checkpoint-3"
+    cut_short.mkdir()
+    (cut_short / "model.safetensors").write_bytes(b"half")
+    results = statuses(run_recipe(load(), run_folder))
+    assert results["maft"] == CONTINUED
+    assert results["distill"] == DONE
+    weights = "model.safetensors"
+    assert (run_folder / "maft" / weights).read_bytes() == (finished / "maft" / weights).read_bytes()
+    assert bits(run_folder) == bits(finished)
+    assert not list(run_folder.glob("*.unfinished"))
+
+
+def test_a_training_killed_after_its_last_step_goes_on_from_there(load, finished, run_folder, monkeypatch):
+    shutil.rmtree(run_folder / "maft")
+    whole = StageContext.write_json
+
+    def killed(self, name, facts):
+        if name == training.METRICS_FILE:
+            raise Killed
+        whole(self, name, facts)
+
+    monkeypatch.setattr(StageContext, "write_json", killed)
+    with pytest.raises(Killed):
+        run_recipe(load(), run_folder)
+    assert (run_folder / "maft.unfinished" / "checkpoint-4").is_dir()
+    monkeypatch.setattr(StageContext, "write_json", whole)
+    assert ran(run_recipe(load(), run_folder)) == ["maft"]
+    weights = "model.safetensors"
+    assert (run_folder / "maft" / weights).read_bytes() == (finished / "maft" / weights).read_bytes()
+
+
+def test_what_is_left_of_a_stage_that_starts_over_is_no_hindrance(load, run_folder):
+    manifest = json.loads((run_folder / "prune" / MANIFEST).read_text())
+    del manifest["files"]
+    (run_folder / "prune").rename(run_folder / "prune.unfinished")
+    (run_folder / "prune.unfinished" / MANIFEST).write_text(json.dumps(manifest))
+    (run_folder / "prune.unfinished" / "model").mkdir()
+    (run_folder / "prune.unfinished" / "model" / "config.json").write_text("{")
+    results = statuses(run_recipe(load(), run_folder))
+    assert results["prune"] == DONE
+    assert results["maft"] == UP_TO_DATE
+
+
+def test_what_is_left_of_other_settings_is_not_gone_on_with(load, run_folder, monkeypatch):
+    shutil.rmtree(run_folder / "maft")
+    kept = killed_at(monkeypatch, 3)
+    with pytest.raises(Killed):
+        run_recipe(load(), run_folder)
+    monkeypatch.setattr(training, "StepProgress", kept)
+    other = load("--maft.learning_rate", "1e-4")
+    assert statuses(run_recipe(other, run_folder, dry_run=True))["maft"] == TO_RUN
+
+
+def test_a_finished_stage_that_was_not_yet_moved_is_moved(load, run_folder):
+    (run_folder / "maft").rename(run_folder / "maft.unfinished")
+    results = statuses(run_recipe(load(), run_folder))
+    assert results["maft"] == CONTINUED
+    assert results["distill"] == UP_TO_DATE
+
+
+def test_a_stage_that_fails_before_a_checkpoint_leaves_nothing(load, tmp_path):
+    with pytest.raises(ValueError, match="does not hold the"):
+        run_recipe(load("--prune.budget", "5"), tmp_path / "out")
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(
+        [RUN_FILE, LOCK_FILE, "corpora", "count", "teacher"]
+    )
+
+
+def test_a_failure_of_the_first_stage_leaves_nothing_at_all(load, tmp_path):
+    with pytest.raises(ValueError, match="nothing is left of"):
+        run_recipe(load("--corpora.min_tokens", "1000"), tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_dry_run_writes_nothing_and_needs_no_data(tiny_file, tmp_path):
+    results = run_recipe(load_recipe(str(tiny_file)), tmp_path / "out", dry_run=True)
+    assert list(tmp_path.iterdir()) == []
+    assert {result.status for result in results} == {UNKNOWN}
+    plans = {result.name: result.plan for result in results}
+    assert plans["teacher"].parameters == plans["teacher"].architecture.parameters > 0
+    assert plans["maft"].tokens == 4 * 4 * 32
+    with pytest.raises(
+        RecipeError, match=r"line 3: corpora reads \$\{data\}/text; name the folder of data with --data"
+    ):
+        run_recipe(load_recipe(str(tiny_file)), tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_plan_agrees_with_what_comes_out(load, finished):
+    for result in run_recipe(load(), finished, dry_run=True):
+        if result.plan.parameters is not None:
+            model = AutoModelForMaskedLM.from_pretrained(result.folder)
+            at_most = result.plan.parameters
+            rows = model.config.vocab_size
+            assert result.plan.architecture.with_(vocab_size=rows).parameters == model.num_parameters() <= at_most
+
+
+def test_a_missing_file_is_found_before_anything_runs(load, tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"line 6: teacher reads .*nowhere, which does not exist"):
+        run_recipe(load("--teacher.tokenizer", str(tmp_path / "nowhere")), tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--distill.hidden_size", "48"], r"line \d+: distill: hidden_size is 48; expected at most the teacher's 32"),
+        (["--distill.num_relation_heads", "3"], r"distill: num_relation_heads is 3, .* legal are 1, 2, 4, 8, 16"),
+        (["--distill.teacher_layer", "3"], r"distill: teacher_layer is 3; the teacher has 2"),
+        (["--maft.max_length", "33"], r"maft: max_length is 33; the model takes 32 tokens"),
+        (["--maft.arguments.fp1", "true"], r"maft: arguments\.fp1 is no field .*; the nearest is 'fp16'"),
+        (["--card.model", "distill"], r"card: model is 'distill', which evaluate does not measure; expected one of"),
+    ],
+)
+def test_what_can_be_known_to_be_impossible_is_known_before_anything_runs(load, tmp_path, words, message):
+    with pytest.raises(RecipeError, match=message):
+        run_recipe(load(*words), tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_of_something_else_is_not_touched(load, tmp_path):
+    (tmp_path / "thesis.tex").write_text("all of it")
+    with pytest.raises(ValueError, match="is not empty and was not made by hf-afro run"):
+        run_recipe(load(), tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_two_runs_in_one_folder_are_refused(load, run_folder):
+    import fcntl
+
+    with (run_folder / LOCK_FILE).open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(ValueError, match="another run is at work"):
+            run_recipe(load(), run_folder)
+
+
+def test_several_processes_are_refused(load, tmp_path, monkeypatch):
+    monkeypatch.setitem(os.environ, "WORLD_SIZE", "2")
+    with pytest.raises(ValueError, match="a recipe runs in one process"):
+        run_recipe(load(), tmp_path / "out")

@@ -1,0 +1,136 @@
+"""The page: whole, escaped, self-contained, and with a section for everything that was handed in."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from html.parser import HTMLParser
+
+import pytest
+
+from hf_afro.reports.page import Stage, Work, figures, language_table, render_page, write_page
+from tests.reports.examples import report, three
+from tests.reports.test_plots import CURVE
+
+WORK = Work(
+    stages=(
+        Stage("prune", "The vocabulary was cut.", {"budget": 70_000}, {"parameters": (278_295_186, 140_301_266)}),
+        Stage("maft", settings={"learning_rate": 5e-5, "languages": ["swa", "yor"]}),
+    ),
+    languages=("yor",),
+    removed={"swa": {"read": 1_000, "evaluation sentence": 17}},
+    curve=CURVE,
+    losses={"maft": [{"step": 1, "loss": 3.0}, {"step": 2, "loss": 2.0}]},
+    provenance={"commit": "0123abc", "corpora": {"swa": {"origin": "swa.txt"}}},
+)
+EMPTY_ELEMENTS = {"meta", "br", "img", "link", "circle", "polyline", "polygon"}
+
+
+class Reader(HTMLParser):
+    """Sees that elements are closed in order, and keeps text, attributes and names."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.names: list[str] = []
+        self.attributes: list[tuple[str, str]] = []
+        self.ids: list[str] = []
+        self.text = ""
+
+    def handle_starttag(self, tag, attrs):
+        self.names.append(tag)
+        self.attributes += attrs
+        self.ids += [value for name, value in attrs if name == "id"]
+        if tag not in EMPTY_ELEMENTS or (tag in {"circle", "polygon"} and not self.get_starttag_text().endswith("/>")):
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.names.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text += data
+
+
+def read(page: str) -> Reader:
+    reader = Reader()
+    reader.feed(page)
+    assert reader.open == []
+    return reader
+
+
+def test_the_page_is_well_formed_and_tells_everything():
+    reader = read(render_page(three(), title="Three models", work=WORK))
+    assert reader.names.count("figure") == reader.names.count("svg") == len(figures(three(), WORK)) == 8
+    text = " ".join(reader.text.split())
+    for part in ("Three models", "278.3 M", "140.3 M", "70.6 ± 0.6", "evaluation sentence", "17", "0123abc", "2.13.0"):
+        assert part in text
+    assert reader.ids == ["work", "results", "plots", "languages", "text", "provenance"]
+    links = [value for name, value in reader.attributes if name == "href"]
+    assert links == [f"#{one}" for one in reader.ids]
+
+
+def test_the_page_of_one_bare_report_has_only_what_there_is():
+    bare = dataclasses.replace(report("student"), settings={}, provenance={}, model={})
+    reader = read(render_page([bare]))
+    assert reader.ids == ["results", "plots", "languages", "provenance"]
+
+
+def test_nothing_is_loaded_from_elsewhere():
+    page = render_page(three(), work=WORK)
+    without_names = page.replace('xmlns="http://www.w3.org/2000/svg"', "")
+    assert "://" not in without_names
+    assert not re.search(r"<(script|link|img|iframe|object|embed)\b|@import|url\(|\bsrc=", page)
+
+
+def test_what_is_handed_in_cannot_add_elements():
+    evil = '"><script>alert(1)</script>'
+    own = dataclasses.replace(
+        report("student"),
+        name=evil,
+        model={evil: evil, "parameters": 5},
+        settings={evil: {evil: evil}},
+        provenance={evil: [evil]},
+        versions={evil: evil},
+        scores=tuple(
+            dataclasses.replace(one, note=evil, dataset=evil, split=evil) for one in report("student").scores
+        ),
+    )
+    work = Work(
+        stages=(Stage(evil, evil, {evil: evil}, {evil: (evil, evil)}),),
+        languages=(evil,),
+        removed={evil: {evil: 1}},
+        curve={"budgets": [1, 2], "coverage": {evil: [0.1, 0.2]}},
+        losses={evil: [{"step": 1, "loss": 1.0}, {"step": 2, "loss": 1.0}]},
+        provenance={evil: evil},
+    )
+    page = render_page([own, report("teacher")], title=evil, work=work)
+    assert "script" not in read(page).names
+    assert "<script" not in page
+
+
+def test_the_same_reports_give_the_same_bytes():
+    assert render_page(three(), work=WORK) == render_page(three(), work=WORK)
+
+
+def test_it_is_written_to_a_file_or_into_a_folder(tmp_path):
+    assert write_page(three(), tmp_path / "deep" / "folder").name == "index.html"
+    file = write_page(three(), tmp_path / "page.html")
+    assert file == tmp_path / "page.html"
+    assert file.read_text("utf-8") == render_page(three())
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["deep", "page.html"]
+
+
+def test_reports_without_names_of_their_own_are_refused():
+    with pytest.raises(ValueError, match=r"received \['student', 'student'\]"):
+        render_page([report("student"), report("student")])
+    with pytest.raises(ValueError, match=r"received \[\]"):
+        render_page([])
+
+
+def test_languages_have_names_and_say_on_what_they_were_measured():
+    rows = {row[1].text: [cell.text for cell in row] for row in language_table(three(), ["yor"]).rows}
+    assert rows["hau"] == ["Hausa", "hau", "hau_Latn", "Latin, Arabic", "named entities, news topics, bits a byte"]
+    assert rows["yor"][-1] == "not measured"

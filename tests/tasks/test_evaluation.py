@@ -1,0 +1,147 @@
+"""`evaluate_model`: scores with what they rest on, predictions beside them, and going on after an interruption."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from hf_afro.reports import EvalReport, Score
+from hf_afro.tasks import evaluation
+from hf_afro.tasks.evaluation import collapse_of, evaluate_model, scores_of
+from hf_afro.tasks.finetuning import score
+from hf_afro.tasks.predictions import Run
+from tests.tasks.conftest import make
+
+
+@pytest.fixture
+def report(model, tokenizer, quick, tmp_path):
+    data = [make("ner", "yor"), make("topic")]
+    seen = []
+    made = evaluate_model(
+        model,
+        tokenizer,
+        data,
+        name="tiny",
+        output_dir=tmp_path / "out",
+        settings=quick.replace(epochs=2, max_test=10),
+        seeds=(3, 4),
+        on_run=lambda *what: seen.append(what),
+    )
+    assert [what[1:] for what in seen] == [(index, 4) for index in range(1, 5)]
+    return made
+
+
+def test_a_report_says_what_its_scores_rest_on(report, tmp_path):
+    assert EvalReport.load(tmp_path / "out") == report
+    assert {(score.task, score.language) for score in report.scores} == {
+        ("ner", "yor"),
+        ("topic", "swa"),
+    }
+    (score,) = report.select(task="topic", metric="weighted_f1")
+    assert (score.seeds, score.n, score.split, score.dataset) == ((3, 4), 10, "test", "made/swa")
+    assert score.fingerprint == make("topic").limited(test=10).fingerprint
+    assert report.model["parameters"] > report.model["encoder_parameters"] > 0
+    assert report.settings["ner/yor"]["epochs"] == 2
+    assert report.provenance["data"]["ner/yor"]["sizes"] == {"train": 64, "dev": 16, "test": 16}
+
+
+def test_every_score_can_be_computed_again_from_the_predictions(report, tmp_path):
+    for task, language in (("ner", "yor"), ("topic", "swa")):
+        data = make(task, language).limited(test=10)
+        ids = {label: index for index, label in enumerate(data.labels)}
+        file = tmp_path / "out" / report.predictions[f"{task}/{language}"]
+        lines = [json.loads(line) for line in file.read_text("utf-8").splitlines()]
+        assert [line["index"] for line in lines] == list(range(10))
+
+        def by_id(labels, ids=ids):
+            return ids[labels] if isinstance(labels, str) else [ids[label] for label in labels]
+
+        assert [by_id(line["gold"]) for line in lines] == data.gold()
+        for place, seed in enumerate((3, 4)):
+            again = score(data, data.gold(), [by_id(line["predicted"][str(seed)]) for line in lines])
+            for metric, value in again.items():
+                (own,) = report.select(task=task, language=language, metric=metric)
+                assert own.values[place] == value
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["evaluation_report.json", "predictions"]
+
+
+def test_an_evaluation_that_was_cut_short_goes_on(model, tokenizer, quick, tmp_path, monkeypatch):
+    def call(**changes):
+        settings = quick.replace(**{"epochs": 1, **changes})
+        common = {"name": "tiny", "settings": settings, "seeds": (1, 2), "on_run": stop_after_one}
+        return evaluate_model(
+            model, tokenizer, [make("topic", train=16, other=4)], output_dir=tmp_path / "out", **common
+        )
+
+    def stop_after_one(what, done, total):
+        if stops and done == 1:
+            raise KeyboardInterrupt
+
+    stops, calls = [True], []
+    tune = evaluation.finetune
+    monkeypatch.setattr(evaluation, "finetune", lambda *args: calls.append(args[-1]) or tune(*args))
+    with pytest.raises(KeyboardInterrupt):
+        call()
+    stops.clear()
+    cut_short = call()
+    assert calls == [1, 2]
+    calls.clear()
+    assert call().scores == cut_short.scores
+    assert calls == [1, 2]
+    # What ended under other settings is not taken.
+    stops.append(True)
+    with pytest.raises(KeyboardInterrupt):
+        call(epochs=2)
+    stops.clear()
+    calls.clear()
+    call()
+    assert calls == [1, 2]
+
+
+def test_a_collapsed_run_is_noted(ner, topic):
+    right = Run(ner.gold(), (), 1, 0.0)
+    all_o = Run([[0] * len(tags) for tags in ner.gold()], (), 1, 0.0)
+    scores = scores_of(ner, {1: right, 2: all_o})
+    assert scores[0].values == (1.0, 0.0)
+    assert {score.note for score in scores} == {"seed 2 collapsed: every word is 'O'"}
+    assert scores_of(ner, {1: right})[0].note == ""
+    assert collapse_of(topic, [2] * len(topic.gold())) == "every text is 'rain'"
+    assert collapse_of(topic, [2, *[1] * (len(topic.gold()) - 1)]) == ""
+
+
+def test_a_folder_and_objects_give_the_same(model, tokenizer, quick, tmp_path):
+    model.save_pretrained(tmp_path / "model")
+    tokenizer.save_pretrained(tmp_path / "model")
+    common = {"name": "tiny", "settings": quick.replace(epochs=1), "seeds": [1]}
+    by_folder = evaluate_model(tmp_path / "model", None, [make("topic")], output_dir=tmp_path / "a", **common)
+    by_object = evaluate_model(model, tokenizer, [make("topic")], output_dir=tmp_path / "b", **common)
+    assert by_folder.scores == by_object.scores
+    assert by_folder.model["parameters"] == by_object.model["parameters"]
+    assert by_folder.model["bytes_on_disk"] == (tmp_path / "model" / "model.safetensors").stat().st_size
+
+
+def test_scores_of_other_measures_go_into_the_report(model, tokenizer, tmp_path):
+    other = Score("bits_per_byte", "swa", "bits_per_byte", (2.0,), (), 5, "held_out", "text/swa", "f")
+    report = evaluate_model(model, tokenizer, [], name="tiny", output_dir=tmp_path, extra_scores=[other])
+    assert report.scores == (other,)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"data": []}, "nothing to evaluate on"),
+        ({"data": ["swa", "swa"]}, "topic/swa is there twice"),
+        ({"seeds": []}, "expected at least one"),
+        ({"seeds": [1, 1]}, "each once"),
+        ({"settings": {}}, "no settings for topic"),
+        ({"settings": "tiny"}, "no preset 'tiny'"),
+        ({"tokenizer": None}, "pass the tokenizer too"),
+    ],
+)
+def test_what_cannot_be_done_is_refused_before_it_begins(model, tokenizer, tmp_path, changes, message):
+    call = {"data": ["swa"], "seeds": [1], "settings": "small", "tokenizer": tokenizer, **changes}
+    data = [make("topic", language) for language in call.pop("data")]
+    with pytest.raises(ValueError, match=message):
+        evaluate_model(model, data=data, name="tiny", output_dir=tmp_path / "out", **call)
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,72 @@
+"""New heads on encoders of all kinds, and saved models that answer with the names of the labels."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from transformers import AutoModel, AutoModelForMaskedLM, BertConfig, BertForMaskedLM, pipeline
+
+from hf_afro.students import AfroStudentForMaskedLM
+from hf_afro.tasks.encoding import encode_words
+from hf_afro.tasks.finetuning import finetune
+from hf_afro.tasks.heads import add_head, save_finetuned
+from tests.conftest import tiny_config
+from tests.students.conftest import student_config
+
+LABELS = ("O", "B-PER", "I-PER")
+
+
+def encoders(size: int):
+    yield AutoModelForMaskedLM.from_config(tiny_config(size))
+    yield AutoModel.from_config(tiny_config(size))
+    yield AfroStudentForMaskedLM(student_config(size))
+    sizes = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 4, "intermediate_size": 64}
+    yield BertForMaskedLM(BertConfig(vocab_size=size, **sizes))
+
+
+@pytest.mark.parametrize("task", ["ner", "topic"])
+def test_the_encoder_is_a_copy_and_the_head_is_new(task):
+    for model in encoders(120):
+        before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+        classifier = add_head(model, task, LABELS, seed=1)
+        assert classifier.config.id2label == dict(enumerate(LABELS))
+        own, given = classifier.base_model.state_dict(), model.base_model.state_dict()
+        shared = [name for name in own if name in given]
+        assert len(shared) >= len(own) - 2
+        assert all(torch.equal(own[name], given[name]) for name in shared)
+        assert all(own[name].data_ptr() != given[name].data_ptr() for name in shared)
+        assert model.config.id2label != classifier.config.id2label
+        assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
+
+
+def test_the_head_is_a_function_of_the_seed():
+    model = next(encoders(120))
+    first, again, other = (add_head(model, "ner", LABELS, seed).classifier.weight for seed in (1, 1, 2))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+def test_half_precision_weights_are_trained_in_full():
+    model = next(encoders(120)).half()
+    classifier = add_head(model, "ner", LABELS, seed=1)
+    assert {tensor.dtype for tensor in classifier.parameters()} == {torch.float32}
+
+
+def test_an_encoder_with_weights_of_its_own_is_refused():
+    model = next(encoders(120))
+    model.base_model.extra = torch.nn.Linear(2, 2)
+    with pytest.raises(ValueError, match=r"differ in extra.weight, extra.bias; where the model has adapters"):
+        add_head(model, "ner", LABELS, seed=1)
+
+
+@pytest.mark.parametrize("embedding_size", [8, None], ids=["factorised", "plain"])
+def test_a_fine_tuned_student_works_in_a_pipeline(tokenizer, ner, quick, tmp_path, embedding_size):
+    torch.manual_seed(0)
+    student = AfroStudentForMaskedLM(student_config(len(tokenizer), embedding_size=embedding_size))
+    tuned = finetune(student, tokenizer, ner, quick, seed=1)
+    folder = save_finetuned(tuned.model, tuned.tokenizer, tmp_path / "tagger")
+    tagger = pipeline("token-classification", str(folder))
+    words = "Amina aliondoka Kano jana".split()
+    (row,) = encode_words([words], [[0] * len(words)], tokenizer, 32)
+    found = {piece["index"]: piece["entity"] for piece in tagger(" ".join(words))}
+    assert [found.get(place, "O") for place in row["positions"].tolist()] == ["B-PER", "O", "B-LOC", "O"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import torch
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from hf_afro.training.arguments import MixtureTrainingArguments
 
-LanguageDatasets = Mapping[str, Dataset | IterableDataset] | Dataset
+LanguageDatasets: TypeAlias = Mapping[str, Dataset | IterableDataset] | Dataset
 
 
 class MixtureDataLoader(DataLoader):

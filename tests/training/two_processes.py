@@ -11,6 +11,7 @@ import torch
 from datasets import Dataset
 from transformers import AutoModelForMaskedLM, AutoTokenizer
 
+from hf_afro.training import leave_process_group
 from tests.texts import SENTENCES
 from tests.training.recipes import checksum, distill_trainer, maft_trainer, steps_of, teacher_of
 
@@ -38,8 +39,8 @@ def main(folder: Path) -> None:
             found[f"{name} {accumulation}"] = {"steps": steps, "evaluation": evaluation, "checksums": checksums}
     if trainers["maft"].is_world_process_zero():
         (folder / "steps.json").write_text(json.dumps(found))
-    torch.distributed.destroy_process_group()
 
 
 if __name__ == "__main__":
     main(Path(sys.argv[1]))
+    leave_process_group()

@@ -1,0 +1,64 @@
+"""`hf-afro count`: how often each language uses each token of a tokenizer."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from argparse import ArgumentParser, Namespace
+
+from hf_afro.cli.output import finished_folder, say
+from hf_afro.cli.table import format_table
+
+DESCRIPTION = """\
+Count how often each language of your text uses each token of a tokenizer.
+
+A multilingual vocabulary is mostly pieces your languages never use. Counting says which they do use, exactly as
+encoding every line would, and is the input of `hf-afro prune`.
+
+  hf-afro count --text texts --tokenizer FacebookAI/xlm-roberta-base --output_dir counts
+
+--text is a folder with one file a language, named by its code: swa.txt, yor.txt.gz, amh.jsonl, hau.parquet.
+What comes out: <output_dir>/counts.npz, which `TokenCounts.load` reads, and a table of what was counted.
+"""
+TAKES_SETTINGS = False
+COUNTS_FILE = "counts.npz"
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Add the options of this command."""
+    parser.add_argument("--text", required=True, metavar="FOLDER", help="one file a language, named by its code")
+    parser.add_argument("--tokenizer", required=True, help="folder of a tokenizer or model, or its name on the Hub")
+    parser.add_argument("--languages", type=codes, metavar="swa,yor", help="only these; any code or tag will do")
+
+
+def codes(text: str) -> list[str]:
+    """Split a comma-separated list of language codes."""
+    return [code for code in text.replace(",", " ").split() if code]
+
+
+def run(args: Namespace) -> None:
+    """Count, save and show the sizes.
+
+    Raises:
+        ValueError: If a language is unknown or has no text, or there is no tokenizer.
+    """
+    from hf_afro.cli.loading import load_tokenizer
+    from hf_afro.corpora import read_corpora
+    from hf_afro.vocabulary import count_tokens
+
+    with finished_folder(args) as folder:
+        texts = read_corpora(args.text, args.languages)
+        counts = count_tokens(texts, load_tokenizer(args.tokenizer), show_progress=sys.stderr.isatty())
+        corpora = {
+            language: {"origin": text.origin, "fingerprint": text.fingerprint} for language, text in texts.items()
+        }
+        provenance = {**counts.provenance, "tokenizer": args.tokenizer, "corpora": corpora}
+        counts = dataclasses.replace(counts, provenance=provenance)
+        counts.save(folder / COUNTS_FILE)
+    rows = [
+        [language, counts.sizes[language].lines, counts.total[language], int((counts.of(language) > 0).sum())]
+        for language in counts.languages
+    ]
+    used = int((counts.counts.sum(axis=0) > 0).sum())
+    say(format_table(["language", "lines", "tokens", "distinct"], rows))
+    say(f"{used:,} of the {len(counts.table):,} tokens occur; counts written to {args.output_dir}")

@@ -1,0 +1,137 @@
+"""`hf-afro maft`: adapt a masked language model to the languages of a folder of text."""
+
+from __future__ import annotations
+
+import json
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hf_afro.cli.output import finished_folder, last_checkpoint, say
+from hf_afro.cli.table import format_table
+from hf_afro.cli.text import OPTIONS, add_text_arguments, datasets_of, prepare_text
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, Trainer
+
+    from hf_afro.corpora import PreparedCorpora
+
+DESCRIPTION = """\
+Adapt a masked language model to the languages of your text (MAFT).
+
+Training goes on as the model was pre-trained, on monolingual text of many languages at once: one model serves all of
+them. The text is cleaned as in the paper (Alabi et al., 2022), and what `--exclude` names is taken out of it.
+
+  hf-afro maft --model pruned --text texts --exclude test_sentences.txt --output_dir adapted \\
+      --num_train_epochs 3 --learning_rate 5e-5 --per_device_train_batch_size 10
+
+Every field of MAFTTrainingArguments, hence of transformers.TrainingArguments, is a setting: --name value.
+On several GPUs: accelerate launch --module hf_afro.cli.main maft ...
+A run that was interrupted goes on where it was when the same command is given again.
+
+What comes out: the model and its tokenizer, metrics.json (bits a byte of held-out text before and after, by language),
+cleaning.json (what was read and dropped, and why), and the trainer's checkpoints.
+"""
+TAKES_SETTINGS = True
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Add the options of this command."""
+    parser.add_argument("--model", required=True, help="folder of a model with its tokenizer, or its name on the Hub")
+    add_text_arguments(parser)
+    parser.add_argument("--from_scratch", action="store_true", help="train the architecture from random weights")
+    parser.add_argument(
+        "--config_overrides",
+        metavar="hidden_size=384,...",
+        help="with --from_scratch: what to change of the model's configuration",
+    )
+
+
+def run(args: Namespace) -> None:
+    """Clean, train, evaluate and save.
+
+    Raises:
+        ValueError: If a setting is unknown or impossible, or text or model are not fit for training.
+    """
+    from hf_afro.cli.loading import load_tokenizer
+    from hf_afro.cli.settings import parse_settings
+    from hf_afro.training import MAFTTrainer, MAFTTrainingArguments
+
+    with finished_folder(args, resumable=True) as folder:
+        own = ("model", "from_scratch", "config_overrides", *OPTIONS)
+        settings = parse_settings(MAFTTrainingArguments, args.settings, folder, own)
+        tokenizer = load_tokenizer(args.model)
+        text = prepare_text(args, settings.seed)
+        trainer = MAFTTrainer(
+            model=load_masked_lm(args, settings.seed),
+            args=settings,
+            train_dataset=datasets_of(text.train),
+            eval_dataset=datasets_of(text.evaluation) or None,
+            processing_class=tokenizer,
+        )
+        metrics = train(trainer, folder)
+        save(trainer, text, metrics, folder)
+    report(metrics, text)
+    say(f"model written to {args.output_dir}")
+
+
+def load_masked_lm(args: Namespace, seed: int) -> PreTrainedModel:
+    """Return the model of `--model` in fp32, or one of its architecture with random weights.
+
+    Raises:
+        ValueError: If there is no such model, or `--config_overrides` does not fit it.
+    """
+    import torch
+    from transformers import AutoConfig, AutoModelForMaskedLM, set_seed
+
+    from hf_afro.cli.loading import load_model
+
+    if args.config_overrides and not args.from_scratch:
+        raise ValueError("--config_overrides changes the architecture, so it needs --from_scratch")
+    if not args.from_scratch:
+        # The default of transformers is the checkpoint's own dtype, and fp16 weights do not train.
+        return load_model(args.model, auto_class="AutoModelForMaskedLM", dtype=torch.float32)
+    config = AutoConfig.from_pretrained(args.model)
+    try:
+        config.update_from_string(args.config_overrides or "")
+    except ValueError as error:
+        raise ValueError(f"--config_overrides {args.config_overrides}: {error}") from error
+    set_seed(seed)
+    return AutoModelForMaskedLM.from_config(config)
+
+
+def train(trainer: Trainer, folder: Path) -> dict[str, dict[str, Any]]:
+    """Train from where an earlier run ended, if there was one, evaluating before and after where there is text."""
+    metrics: dict[str, dict[str, Any]] = {}
+    if trainer.eval_dataset is not None:
+        metrics["before"] = trainer.evaluate()
+    metrics["train"] = trainer.train(resume_from_checkpoint=last_checkpoint(folder)).metrics
+    if trainer.eval_dataset is not None:
+        metrics["after"] = trainer.evaluate()
+    return metrics
+
+
+def save(trainer: Trainer, text: PreparedCorpora, metrics: dict[str, dict[str, Any]], folder: Path) -> None:
+    """Save model and tokenizer, and from the main process the metrics and the cleaning report."""
+    trainer.save_model(str(folder))
+    if trainer.is_world_process_zero():
+        text.report.save(folder / "cleaning.json")
+        (folder / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n", "utf-8")
+    # The main process moves the folder next, so every other one has to be done with it.
+    trainer.accelerator.wait_for_everyone()
+
+
+def report(metrics: dict[str, dict[str, Any]], text: PreparedCorpora) -> None:
+    """Print what each language was trained on and what it gained, in bits a byte of held-out text."""
+    before, after = metrics.get("before", {}), metrics.get("after", {})
+    rows = [
+        [
+            language,
+            text.report.read.get(language),
+            text.report.kept.get(language),
+            before.get(f"eval_{language}_bits_per_byte"),
+            after.get(f"eval_{language}_bits_per_byte"),
+        ]
+        for language in sorted({*text.train, *text.evaluation})
+    ]
+    say(format_table(["language", "lines", "trained on", "bits a byte before", "after"], rows))

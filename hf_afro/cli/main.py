@@ -1,0 +1,137 @@
+"""The `hf-afro` command: parses, hands over to one command, and turns its errors into one line and an exit code."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+import traceback
+from collections.abc import Sequence
+from types import ModuleType
+from typing import NoReturn
+
+from hf_afro.cli import count, distill, maft, prune
+from hf_afro.cli.output import is_main_process
+from hf_afro.version import __version__
+
+# Every command module has DESCRIPTION (its first line is the summary), TAKES_SETTINGS, add_arguments and run.
+COMMANDS: dict[str, ModuleType] = {"count": count, "prune": prune, "maft": maft, "distill": distill}
+
+DESCRIPTION = """\
+Make a multilingual encoder African, small and proven.
+
+The way of the data: count the tokens your languages use, prune the vocabulary to them, adapt the model to your text
+(MAFT), distil it into a small student. Every command reads folders and writes one folder, --output_dir.
+
+  hf-afro count   --text texts --tokenizer FacebookAI/xlm-roberta-base --output_dir counts
+  hf-afro prune   --model FacebookAI/xlm-roberta-base --counts counts --budget 70000 --output_dir pruned
+  hf-afro maft    --model pruned --text texts --output_dir adapted
+  hf-afro distill --teacher adapted --student layers=6,hidden_size=384 --text texts --output_dir student
+"""
+
+MISTAKE, FAILURE, INTERRUPTED = 2, 1, 130
+
+
+class OneLineParser(argparse.ArgumentParser):
+    """A parser whose errors are one line: the usage, which may fill a screen, is a `--help` away."""
+
+    def error(self, message: str) -> NoReturn:
+        """Leave with exit code 2."""
+        self.exit(MISTAKE, f"{self.prog}: error: {message}; see {self.prog} --help\n")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line; building it imports nothing heavy."""
+    parser = OneLineParser(
+        prog="hf-afro", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--version", action="version", version=f"hf-afro {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="command")
+    for name, command in COMMANDS.items():
+        subparser = commands.add_parser(
+            name,
+            help=command.DESCRIPTION.splitlines()[0],
+            description=command.DESCRIPTION,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            # A prefix of an option may be the full name of a setting that is passed on.
+            allow_abbrev=False,
+        )
+        command.add_arguments(subparser)
+        subparser.add_argument("--output_dir", required=True, help="the folder to write; made only once all is done")
+        subparser.add_argument(
+            "--overwrite",
+            action="store_true",
+            help="replace what an earlier run of hf-afro left in --output_dir, and begin from the start",
+        )
+        subparser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        argv: The arguments after the program's name; those of the process by default.
+
+    Returns:
+        0 where all went well, 2 for a mistake in what was asked, 1 for a failure, 130 where it was interrupted.
+    """
+    parser = build_parser()
+    try:
+        args, rest = parser.parse_known_args(argv)
+        command = COMMANDS[args.command]
+        if rest and not command.TAKES_SETTINGS:
+            parser.error(f"{args.command} does not know {' '.join(rest)}")
+    except SystemExit as leave:  # argparse leaves so after --help and --version, and after its errors
+        return leave.code if isinstance(leave.code, int) else 0
+    args.settings = rest
+    _show_log()
+    try:
+        command.run(args)
+        _leave_process_group()
+    except KeyboardInterrupt:
+        print(f"hf-afro {args.command}: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except Exception as error:
+        if args.debug:
+            traceback.print_exc()
+        mistake = is_mistake(error)
+        text = " ".join(str(error).split())
+        described = f"error: {text}" if mistake else f"failed: {type(error).__name__}: {text}"
+        hint = "" if mistake or args.debug else " (--debug shows where)"
+        print(f"hf-afro {args.command}: {described}{hint}", file=sys.stderr)
+        return MISTAKE if mistake else FAILURE
+    return 0
+
+
+def is_mistake(error: Exception) -> bool:
+    """Tell what the user can mend from what went wrong inside.
+
+    A file that is not there or not readable is the user's; so is a ValueError or TypeError that was raised in
+    hf_afro, which has them for bad input. One that was raised in a library is a failure.
+    """
+    if isinstance(error, FileNotFoundError | NotADirectoryError | IsADirectoryError | PermissionError):
+        return True
+    if not isinstance(error, ValueError | TypeError) or error.__traceback__ is None:
+        return False
+    innermost = error.__traceback__
+    while innermost.tb_next is not None:
+        innermost = innermost.tb_next
+    return str(innermost.tb_frame.f_globals.get("__name__", "")).partition(".")[0] == "hf_afro"
+
+
+def _show_log() -> None:
+    """Show what the library logs, from the main process; of the other libraries warnings only."""
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    logging.getLogger("hf_afro").setLevel(logging.INFO if is_main_process() else logging.WARNING)
+
+
+def _leave_process_group() -> None:
+    """Take down what several processes shared, where a trainer was used at all."""
+    training = sys.modules.get("hf_afro.training")
+    if training is not None:
+        training.leave_process_group()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,153 @@
+"""What a command leaves behind: a whole folder moved into place at the end, or nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from argparse import Namespace
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from hf_afro.version import __version__
+
+RUN_FILE = "hf_afro_run.json"
+"""In every folder a command made: the command, its arguments and the version."""
+
+
+def is_main_process() -> bool:
+    """Tell the process that writes and prints; the variable is set by `accelerate launch` and `torchrun`."""
+    return int(os.environ.get("RANK", "0")) == 0
+
+
+def say(text: str) -> None:
+    """Print, from the main process only."""
+    if is_main_process():
+        print(text, flush=True)
+
+
+@contextmanager
+def finished_folder(args: Namespace, *, resumable: bool = False) -> Iterator[Path]:
+    """Give a folder beside `args.output_dir` to write to, and move it into place once the block has ended well.
+
+    Args:
+        args: With `command`, `output_dir` and `overwrite`; written into the folder as `RUN_FILE`.
+        resumable: For a trainer. The folder is ``<output_dir>.unfinished``, the same for every process; where the run
+            does not end well but reached a checkpoint, it is kept for the next run of the same command to go on with.
+            The main process makes and moves it: the others must not write before the process group has formed, and
+            must be done before the main one leaves the block.
+
+    Yields:
+        The folder; empty but for `RUN_FILE`, or what an earlier run left.
+
+    Raises:
+        ValueError: If `output_dir` holds something and may not be replaced, or a run that was left unfinished there
+            had other arguments.
+    """
+    target = Path(args.output_dir)
+    check_free(target, overwrite=args.overwrite)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if resumable:
+        work = target.with_name(target.name + ".unfinished")
+        if is_main_process():
+            take_up(work, args)
+    else:
+        work = target.with_name(f".{target.name}.{os.getpid()}")
+        work.mkdir()
+    try:
+        yield work
+    except BaseException:
+        if is_main_process() and not (resumable and last_checkpoint(work)):
+            shutil.rmtree(work)
+        raise
+    if is_main_process():
+        write_run_file(work, args)
+        move_into_place(work, target)
+
+
+def take_up(work: Path, args: Namespace) -> None:
+    """Make the folder of a run that can be gone on with, or take up one that an earlier run left.
+
+    Raises:
+        ValueError: If the folder is not of ours, or the earlier run had other arguments; the message names them.
+    """
+    if work.exists() and not (work / RUN_FILE).is_file():
+        raise ValueError(f"{work} is where this run would write, and was not made by hf-afro; move it away")
+    if work.exists() and (args.overwrite or last_checkpoint(work) is None):
+        shutil.rmtree(work)
+    if work.exists():
+        former, own = json.loads((work / RUN_FILE).read_text("utf-8")), describe_run(args)
+        names = {*former["arguments"], *own["arguments"]}
+        differing = sorted(name for name in names if former["arguments"].get(name) != own["arguments"].get(name))
+        if former != own:
+            raise ValueError(
+                f"{work} is an unfinished run that differs in {', '.join(differing) or 'command or version'}; give "
+                "its arguments to go on with it, --overwrite to begin anew, or another --output_dir"
+            )
+    work.mkdir(exist_ok=True)
+    write_run_file(work, args)
+
+
+def check_free(target: Path, *, overwrite: bool) -> None:
+    """Refuse a target that holds something, unless it may be overwritten and was made by a command of ours.
+
+    Raises:
+        ValueError: If so; the message says what to do.
+    """
+    if not target.name:
+        raise ValueError(f"--output_dir {target} has no name of its own; name a new folder")
+    if target.exists() and not target.is_dir():
+        raise ValueError(f"--output_dir {target} is a file; name a new folder")
+    if not target.exists() or not any(target.iterdir()):
+        return
+    if not overwrite:
+        raise ValueError(f"--output_dir {target} is not empty; name a new folder, or replace it with --overwrite")
+    if not (target / RUN_FILE).is_file():
+        raise ValueError(f"--output_dir {target} was not made by hf-afro, so it is not overwritten; name a new folder")
+
+
+def describe_run(args: Namespace) -> dict[str, Any]:
+    """Return the command, its arguments and the version, as they are written to `RUN_FILE`."""
+    arguments = {name: value for name, value in vars(args).items() if name not in {"command", "debug", "overwrite"}}
+    return {"command": args.command, "arguments": arguments, "hf_afro_version": __version__}
+
+
+def write_run_file(folder: Path, args: Namespace) -> None:
+    """Write what is run into a folder."""
+    (folder / RUN_FILE).write_text(json.dumps(describe_run(args), indent=2, ensure_ascii=False) + "\n", "utf-8")
+
+
+def last_checkpoint(folder: Path) -> str | None:
+    """Return the trainer's checkpoint of the most steps that was written to its end, None where there is none.
+
+    The state of the trainer is the file it writes last, so a checkpoint without it was cut short.
+    """
+    whole = [path.parent for path in folder.glob("checkpoint-*/trainer_state.json") if _parses(path)]
+    return str(max(whole, key=lambda path: int(path.name.removeprefix("checkpoint-")))) if whole else None
+
+
+def _parses(path: Path) -> bool:
+    try:
+        json.loads(path.read_text("utf-8"))
+    except ValueError:
+        return False
+    return True
+
+
+def move_into_place(work: Path, target: Path) -> None:
+    """Move a finished folder to its name; what stood there is removed only once the new one is in place."""
+    if not target.exists():
+        work.rename(target)
+        return
+    former = target.with_name(target.name + ".replaced")
+    if former.exists():
+        shutil.rmtree(former)
+    target.rename(former)
+    try:
+        work.rename(target)
+    except OSError:
+        former.rename(target)
+        raise
+    shutil.rmtree(former)

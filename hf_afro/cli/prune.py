@@ -1,0 +1,99 @@
+"""`hf-afro prune`: cut a model's vocabulary to the tokens its languages use."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hf_afro.cli.count import COUNTS_FILE
+from hf_afro.cli.output import finished_folder, say
+from hf_afro.cli.table import format_table
+
+if TYPE_CHECKING:
+    from hf_afro.vocabulary import PrunedModel, VerificationReport
+
+DESCRIPTION = """\
+Cut a model's vocabulary to the tokens its languages use.
+
+Of the parameters of XLM-R-base 69 % are its embedding, most of it for other languages. The tokens to keep are chosen
+so that every language keeps --coverage of its running tokens; what is left of the budget goes to the most frequent.
+The rows kept are the old ones, bit by bit, and the folder just written is loaded again and compared with the original.
+
+  hf-afro prune --model FacebookAI/xlm-roberta-base --counts counts --budget 70000 --output_dir pruned
+
+What comes out: the model and its tokenizer, which any script loads with from_pretrained; vocabulary_map.json, which
+leads from old ids to new ones; the report of pruning and verification; and a table of what each language keeps.
+"""
+TAKES_SETTINGS = False
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Add the options of this command."""
+    parser.add_argument("--model", required=True, help="folder of a model with its tokenizer, or its name on the Hub")
+    parser.add_argument(
+        "--counts", required=True, metavar="PATH", help="what `hf-afro count` left, made with its tokenizer"
+    )
+    parser.add_argument("--budget", type=int, default=70_000, help="tokens to keep at most (default: 70000)")
+    parser.add_argument(
+        "--coverage",
+        type=float,
+        default=0.9995,
+        help="share of its running tokens that every language keeps where the budget allows (default: 0.9995)",
+    )
+    parser.add_argument("--strict", action="store_true", help="end with an error where the budget does not allow it")
+
+
+def run(args: Namespace) -> None:
+    """Select, prune, save, verify and show what each language keeps.
+
+    Raises:
+        ValueError: If the counts are of another tokenizer, the budget is too small, or the model cannot be pruned.
+    """
+    from hf_afro.cli.loading import load_model, load_tokenizer
+    from hf_afro.vocabulary import TokenCounts, prune_vocabulary, select_tokens
+
+    with finished_folder(args) as folder:
+        counts = TokenCounts.load(counts_file(args.counts))
+        keep = select_tokens(counts, args.budget, coverage=args.coverage, strict=args.strict)
+        pruned = prune_vocabulary(load_model(args.model), load_tokenizer(args.model), keep)
+        verification = pruned.save_pretrained(folder)
+    report(pruned, verification)
+    say(f"model written to {args.output_dir}")
+
+
+def counts_file(path: str) -> Path:
+    """Return the file of counts that a path names, itself or the folder it is in.
+
+    Raises:
+        FileNotFoundError: If there is none.
+    """
+    named = Path(path)
+    file = named / COUNTS_FILE if named.is_dir() else named
+    if not file.is_file():
+        raise FileNotFoundError(f"{file} does not exist; --counts takes the folder that `hf-afro count` wrote")
+    return file
+
+
+def report(pruned: PrunedModel, verification: VerificationReport) -> None:
+    """Print what each language keeps, the sizes before and after, and what was verified."""
+    chosen = pruned.vocabulary_map.provenance
+    rows = [
+        [
+            language,
+            one["running_tokens"],
+            f"{one['coverage']:.3%}" + ("" if one["reaches_floor"] else " below"),
+            one["kept_for_it_alone"],
+        ]
+        for language, one in chosen["coverage"].items()
+    ]
+    say(format_table(["language", "tokens", "kept as they are", "kept for it alone"], rows))
+    facts = pruned.report
+    say(
+        f"{facts.old_size:,} to {facts.new_size:,} tokens, {facts.old_parameters:,} to {facts.new_parameters:,} "
+        f"parameters, {facts.old_bytes / 1e6:,.1f} to {facts.new_bytes / 1e6:,.1f} MB"
+    )
+    say(
+        f"verified on the folder written: {verification.tokens:,} tokens and their rows equal, "
+        f"{verification.texts_kept} texts split alike, hidden states differ by {verification.hidden_difference}"
+    )

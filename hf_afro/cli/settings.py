@@ -1,0 +1,74 @@
+"""The settings of a trainer, read from what a command line holds beyond the command's own options."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn, TypeVar
+
+if TYPE_CHECKING:
+    from transformers import TrainingArguments
+
+Arguments = TypeVar("Arguments", bound="TrainingArguments")
+
+
+def parse_settings(
+    kind: type[Arguments], settings: Sequence[str], output_dir: Path, own_options: Sequence[str] = ()
+) -> Arguments:
+    """Return a trainer's arguments from words such as ``["--learning_rate", "3e-5"]``.
+
+    Args:
+        kind: The class of arguments; every field of it is a setting.
+        settings: The words that the command itself did not know.
+        output_dir: Where the trainer writes; not a setting, since the command decides it.
+        own_options: Names of the command's own options, to name the nearest right one among them too.
+
+    Raises:
+        ValueError: If a setting is unknown, the message naming the nearest, its value is not possible, or several
+            processes were launched that would not work together.
+    """
+    from transformers import HfArgumentParser
+
+    class Parser(HfArgumentParser):
+        def error(self, message: str) -> NoReturn:
+            raise ValueError(message)
+
+    parser = Parser(kind, allow_abbrev=False, add_help=False)
+    words = [*settings, "--output_dir", str(output_dir)]
+    try:
+        parsed, unknown = parser.parse_args_into_dataclasses(
+            words, return_remaining_strings=True, look_for_args_file=False
+        )
+    except (ValueError, TypeError, ImportError) as error:
+        # What TrainingArguments refuses is the user's, though the library raises it.
+        raise ValueError(f"{error}; the settings are the fields of {kind.__name__}") from error
+    if unknown:
+        names = [field.name for field in dataclasses.fields(kind) if field.init]
+        raise ValueError(_describe_unknown(unknown[0], [*names, *own_options], kind.__name__))
+    check_processes(parsed)
+    return parsed
+
+
+def check_processes(parsed: TrainingArguments) -> None:
+    """Refuse processes that do not know of each other: each would do the whole work and write the same files.
+
+    Raises:
+        ValueError: If the trainer sees another number of processes than were launched.
+    """
+    launched = int(os.environ.get("WORLD_SIZE", "1"))
+    if launched != parsed.world_size:
+        raise ValueError(
+            f"{launched} processes were launched and the trainer sees {parsed.world_size}; without a GPU for each, "
+            "add --use_cpu, and launch with --multi_gpu (accelerate) or by torchrun"
+        )
+
+
+def _describe_unknown(word: str, known: Sequence[str], kind: str) -> str:
+    if not word.startswith("--"):
+        return f"{word!r} stands alone; expected --name value, the names being the fields of {kind}"
+    name = word.removeprefix("--").partition("=")[0].replace("-", "_")
+    nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.0)
+    return f"{word} is neither an option of this command nor a field of {kind}; the nearest is --{nearest[0]}"

@@ -1,0 +1,112 @@
+"""The text that `maft` and `distill` train on: read, cleaned, freed of evaluation sentences, a part held out."""
+
+from __future__ import annotations
+
+import re
+from argparse import ArgumentParser, Namespace
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hf_afro.cli.count import codes
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+    from hf_afro.corpora import PreparedCorpora
+
+TOKEN_AND_TAG = re.compile(r"\S+\s+(O|[BI]-[A-Z]+)")
+OPTIONS = ("text", "languages", "eval_text", "eval_lines", "exclude", "min_tokens", "drop_duplicates")
+
+
+def add_text_arguments(parser: ArgumentParser) -> None:
+    """Add the options that say which text is trained on."""
+    parser.add_argument("--text", required=True, metavar="FOLDER", help="one file a language, named by its code")
+    parser.add_argument("--languages", type=codes, metavar="swa,yor", help="only these; any code or tag will do")
+    held_out = parser.add_mutually_exclusive_group()
+    held_out.add_argument("--eval_text", metavar="FOLDER", help="evaluate on this text, of any languages")
+    held_out.add_argument(
+        "--eval_lines",
+        type=int,
+        default=200,
+        metavar="N",
+        help="else hold out this many lines of each language, a tenth of them at most (default: 200; 0 for none)",
+    )
+    parser.add_argument(
+        "--exclude",
+        metavar="PATH",
+        help="a file, or a folder of files, of evaluation sentences, one a line, to take out of the text",
+    )
+    parser.add_argument(
+        "--min_tokens",
+        type=int,
+        default=6,
+        metavar="N",
+        help="drop lines of fewer white-space tokens (default: 6, as in the paper)",
+    )
+    parser.add_argument("--drop_duplicates", action="store_true", help="drop a line that came before")
+
+
+def prepare_text(args: Namespace, seed: int) -> PreparedCorpora:
+    """Read and clean the text a command line asks for.
+
+    Args:
+        args: With the options of `add_text_arguments`.
+        seed: Chooses the lines held out.
+
+    Raises:
+        FileNotFoundError: If a folder or file does not exist.
+        ValueError: If a language is unknown, or nothing is left of one.
+    """
+    from hf_afro.corpora import prepare_corpora, read_corpora
+
+    return prepare_corpora(
+        read_corpora(args.text, args.languages),
+        evaluation=None if args.eval_text is None else read_corpora(args.eval_text),
+        held_out_lines=args.eval_lines,
+        excluded=excluded_sentences(args.exclude),
+        min_tokens=args.min_tokens,
+        drop_duplicates=args.drop_duplicates,
+        seed=seed,
+    )
+
+
+def datasets_of(lines: dict[str, list[str]]) -> dict[str, Dataset]:
+    """Return what a trainer takes: a dataset a language, with a column `text`."""
+    from datasets import Dataset
+
+    return {language: Dataset.from_dict({"text": own}) for language, own in lines.items()}
+
+
+def excluded_sentences(path: str | None) -> Iterator[str]:
+    """Yield the sentences of a file or of every text file in a folder and its folders.
+
+    Raises:
+        FileNotFoundError: If there is no such file or folder.
+        ValueError: If a folder holds no text file, or a file has a token and a tag a line.
+    """
+    from hf_afro.corpora.files import SUFFIXES, read_lines, suffix_of
+
+    if path is None:
+        return
+    root = Path(path)
+    if not root.exists():
+        raise FileNotFoundError(f"{path} does not exist; --exclude takes a file or folder of sentences, one a line")
+    files = (
+        [root] if root.is_file() else sorted(file for file in root.rglob("*") if file.is_file() and suffix_of(file))
+    )
+    if not files:
+        raise ValueError(f"{path} holds no text; --exclude looks for files that end in {', '.join(SUFFIXES)}")
+    for file in files:
+        yield from _sentences(file, read_lines(file))
+
+
+def _sentences(file: Path, lines: Iterable[str]) -> Iterator[str]:
+    for number, line in enumerate(lines, start=1):
+        if TOKEN_AND_TAG.fullmatch(line):
+            raise ValueError(
+                f"{file}, line {number} is a token with its tag; --exclude takes a sentence a line, so that it can be "
+                "found in running text: join the tokens of each sentence by spaces"
+            )
+        if line.strip():
+            yield line

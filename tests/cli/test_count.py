@@ -1,0 +1,68 @@
+"""`hf-afro count`: what it writes equals what the library counts, and what it refuses."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from hf_afro.cli.main import main
+from hf_afro.vocabulary import TokenCounts, count_tokens
+from tests.texts import SENTENCES
+
+
+def test_counts_are_those_of_the_library(counts_folder, tokenizer):
+    saved = TokenCounts.load(f"{counts_folder}/counts.npz")
+    direct = count_tokens(SENTENCES, tokenizer)
+    assert saved.languages == direct.languages
+    assert np.array_equal(saved.counts, direct.counts)
+    assert set(saved.provenance["corpora"]) == set(SENTENCES)
+
+
+def test_only_the_languages_asked_for_and_a_table(text_folder, model_folder, tmp_path, capsys):
+    out = str(tmp_path / "counts")
+    code = main(
+        ["count", "--text", str(text_folder), "--tokenizer", model_folder, "--languages", "sw", "--output_dir", out]
+    )
+    assert code == 0
+    counts = TokenCounts.load(f"{out}/counts.npz")
+    assert counts.languages == ("swa",)
+    header, row, summary = capsys.readouterr().out.splitlines()
+    assert header.split() == ["language", "lines", "tokens", "distinct"]
+    assert row.replace(",", "").split() == [
+        "swa",
+        "64",
+        str(counts.total["swa"]),
+        str(np.count_nonzero(counts.counts)),
+    ]
+    assert summary.endswith(f"counts written to {out}")
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"--text": "nowhere"}, "nowhere is no folder"),
+        ({"--languages": "swq"}, "unknown language 'swq'; did you mean swa"),
+        ({"--languages": "swa,zul"}, "has no text for zul"),
+        ({"--tokenizer": "/nowhere/at/all"}, "no tokenizer could be read from '/nowhere/at/all'"),
+    ],
+)
+def test_mistakes(refused, text_folder, model_folder, tmp_path, changed, message):
+    out = tmp_path / "counts"
+    options = {"--text": text_folder, "--tokenizer": model_folder, "--output_dir": out, **changed}
+    assert message in refused("count", *[word for pair in options.items() for word in pair])
+    assert not out.exists()
+
+
+def test_a_folder_without_a_tokenizer_is_refused(refused, text_folder, model_folder, tmp_path):
+    bare = tmp_path / "bare"
+    bare.mkdir()
+    (bare / "config.json").write_text('{"model_type": "xlm-roberta"}')
+    line = refused("count", "--text", text_folder, "--tokenizer", bare, "--output_dir", tmp_path / "out")
+    assert f"{bare} holds no tokenizer; expected tokenizer.json" in line
+
+
+def test_text_that_is_not_utf8_is_refused_by_file_and_line(refused, text_folder, model_folder, tmp_path):
+    (text_folder / "hau.txt").write_bytes(b"Sannu da zuwa.\ncaf\xe9\n")
+    line = refused("count", "--text", text_folder, "--tokenizer", model_folder, "--output_dir", tmp_path / "out")
+    assert "hau.txt, line 2" in line
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["text"]

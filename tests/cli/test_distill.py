@@ -1,0 +1,84 @@
+"""`hf-afro distill`: a student by sizes or by name, a pruned one under a full teacher, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from transformers import AutoModelForMaskedLM, AutoTokenizer
+
+import hf_afro
+from hf_afro.cli.distill import parse_sizes
+from hf_afro.cli.main import main
+
+SETTINGS = ("--use_cpu", "--per_device_train_batch_size", 4, "--max_length", 32, "--disable_tqdm", "True")
+
+
+def words_of(teacher, text, out, *more) -> list[str]:
+    fixed = ["--teacher", teacher, "--text", text, "--output_dir", out, "--num_relation_heads", 4, *SETTINGS]
+    return ["distill", *[str(word) for word in (*fixed, *more)]]
+
+
+def test_sizes_become_arguments_of_build_student():
+    assert parse_sizes("layers=6, hidden_size=384,embedding_size=128") == {
+        "num_hidden_layers": 6,
+        "hidden_size": 384,
+        "embedding_size": 128,
+    }
+    assert parse_sizes("num_hidden_layers=1,hidden_size=64,heads=2")["num_attention_heads"] == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("layers=6", "expected at least layers and hidden_size"),
+        ("layers=6,hiden_size=384", "'hiden_size' is no size; the nearest is 'hidden_size'"),
+        ("layers=six,hidden_size=384", "layers is 'six'; expected a whole number"),
+        ("layers=0,hidden_size=384", "layers is '0'; expected a whole number, 1 or more"),
+    ],
+)
+def test_sizes_that_cannot_be_are_refused(text, message):
+    with pytest.raises(ValueError, match=message):
+        parse_sizes(text)
+
+
+def test_a_student_by_sizes_learns_and_loads(model_folder, text_folder, tmp_path, capsys):
+    out = tmp_path / "student"
+    more = ("--student", "layers=1,hidden_size=16,heads=2,embedding_size=8", "--eval_lines", 4)
+    training = ("--max_steps", 20, "--learning_rate", 1e-2, "--save_strategy", "no")
+    assert main(words_of(model_folder, text_folder, out, *more, *training)) == 0
+    student = AutoModelForMaskedLM.from_pretrained(out)
+    assert isinstance(student, hf_afro.AfroStudentForMaskedLM)
+    assert (student.config.num_hidden_layers, student.config.embedding_size) == (1, 8)
+    metrics = json.loads((out / "metrics.json").read_text("utf-8"))
+    assert metrics["after"]["eval_swa_loss"] < metrics["before"]["eval_swa_loss"]
+    assert f"student of {student.num_parameters():,} parameters" in capsys.readouterr().out
+
+
+def test_a_full_teacher_teaches_a_pruned_student(model_folder, counts_folder, text_folder, tmp_path):
+    pruned, built, taught = (str(tmp_path / name) for name in ("pruned", "built", "taught"))
+    words = ["prune", "--model", model_folder, "--counts", counts_folder, "--budget", "300", "--output_dir", pruned]
+    assert main(words) == 0
+    more = ("--vocabulary_map", f"{pruned}/vocabulary_map.json", "--eval_lines", 0, "--max_steps", 1)
+    sizes = ("--student", "layers=1,hidden_size=16,heads=2")
+    assert main(words_of(model_folder, text_folder, built, *sizes, *more)) == 0
+    assert len(AutoTokenizer.from_pretrained(built)) == 300
+    assert AutoModelForMaskedLM.from_pretrained(built).config.vocab_size == 300
+    assert main(words_of(model_folder, text_folder, taught, "--student_model", pruned, *more)) == 0
+    assert AutoModelForMaskedLM.from_pretrained(taught).config.vocab_size == 300
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ((), "one of the arguments --student --student_model is required"),
+        (("--student", "layers=1"), "expected at least layers and hidden_size"),
+        (("--student", "layers=1,hidden_size=16", "--mlm_probability", "0.1"), "--mlm_probability is neither"),
+        (("--student", "layers=1,hidden_size=64,heads=2"), "hidden_size 64 is wider than the teacher's 32"),
+        (("--student", "layers=1,hidden_size=16,heads=2", "--vocabulary_map", "nowhere.json"), "nowhere.json"),
+        (("--student", "layers=1,hidden_size=16,heads=2", "--num_relation_heads", "5"), "5"),
+    ],
+)
+def test_mistakes_leave_nothing(refused, model_folder, text_folder, tmp_path, more, message):
+    assert message in refused(*words_of(model_folder, text_folder, tmp_path / "out", *more))
+    assert [path.name for path in tmp_path.iterdir()] == ["text"]

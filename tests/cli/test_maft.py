@@ -1,0 +1,101 @@
+"""`hf-afro maft`: the folder it leaves, going on after an interruption, several processes, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import AutoModelForMaskedLM, AutoTokenizer
+
+from hf_afro.cli.main import main
+
+SETTINGS = ("--use_cpu", "--per_device_train_batch_size", 4, "--max_length", 32, "--disable_tqdm", "True")
+
+
+def words_of(model, text, out, *more) -> list[str]:
+    fixed = ["--model", model, "--text", text, "--output_dir", out, *SETTINGS]
+    return ["maft", *[str(word) for word in (*fixed, *more)]]
+
+
+def test_the_folder_holds_model_tokenizer_metrics_and_report(model_folder, text_folder, tmp_path, capsys):
+    out = tmp_path / "adapted"
+    more = ("--eval_lines", 4, "--max_steps", 30, "--learning_rate", 1e-2, "--save_strategy", "no")
+    assert main(words_of(model_folder, text_folder, out, *more)) == 0
+    metrics = json.loads((out / "metrics.json").read_text("utf-8"))
+    for language in ("swa", "yor"):
+        name = f"eval_{language}_bits_per_byte"
+        assert metrics["after"][name] < metrics["before"][name]
+    assert json.loads((out / "cleaning.json").read_text("utf-8"))["read"] == {"swa": 64, "yor": 64}
+    old, new = (AutoModelForMaskedLM.from_pretrained(folder) for folder in (model_folder, out))
+    assert not torch.equal(old.get_input_embeddings().weight, new.get_input_embeddings().weight)
+    assert AutoTokenizer.from_pretrained(out).get_vocab() == AutoTokenizer.from_pretrained(model_folder).get_vocab()
+    header, swa, *_, last = capsys.readouterr().out.splitlines()[-4:]
+    assert header.split()[:2] == ["language", "lines"]
+    assert swa.split()[:3] == ["swa", "64", "60"]
+    assert last == f"model written to {out}"
+
+
+def test_the_same_command_goes_on_after_an_interruption(model_folder, text_folder, tmp_path):
+    out = tmp_path / "adapted"
+    words = words_of(model_folder, text_folder, out, "--eval_lines", 0, "--max_steps", 4, "--save_steps", 2)
+    assert main(words) == 0
+    unbroken = load_file(out / "model.safetensors")
+    halfway = tmp_path / "adapted.unfinished"
+    shutil.move(out, halfway)
+    shutil.rmtree(halfway / "checkpoint-4")
+    (halfway / "model.safetensors").unlink()
+    assert main(words) == 0
+    assert not halfway.exists()
+    resumed = load_file(out / "model.safetensors")
+    assert all(torch.equal(tensor, resumed[name]) for name, tensor in unbroken.items())
+    state = json.loads((out / "checkpoint-4" / "trainer_state.json").read_text("utf-8"))
+    assert state["global_step"] == 4
+
+
+def test_an_architecture_from_scratch(model_folder, text_folder, tmp_path):
+    out = tmp_path / "small"
+    more = ("--from_scratch", "--config_overrides", "num_hidden_layers=1,hidden_size=16", "--max_steps", 1)
+    assert main(words_of(model_folder, text_folder, out, "--eval_lines", 0, *more)) == 0
+    config = AutoModelForMaskedLM.from_pretrained(out).config
+    assert (config.num_hidden_layers, config.hidden_size) == (1, 16)
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (("--lerning_rate", "1e-3"), "the nearest is --learning_rate"),
+        (("--mlm_probability", "1.5"), "mlm_probability=1.5 is outside (0, 1)"),
+        (("--config_overrides", "hidden_size=16"), "it needs --from_scratch"),
+        (("--from_scratch", "--config_overrides", "width=16"), "--config_overrides width=16:"),
+        (("--languages", "zul"), "has no text for zul"),
+        (("--exclude", "nowhere.txt"), "nowhere.txt does not exist"),
+    ],
+)
+def test_mistakes_leave_nothing(refused, model_folder, text_folder, tmp_path, more, message):
+    assert message in refused(*words_of(model_folder, text_folder, tmp_path / "out", *more))
+    assert [path.name for path in tmp_path.iterdir()] == ["text"]
+
+
+def test_two_processes_leave_one_folder(model_folder, text_folder, tmp_path):
+    out = tmp_path / "adapted"
+    launch = "--multi_gpu --num_processes 2 --num_machines 1 --mixed_precision no --dynamo_backend no".split()
+    words = words_of(model_folder, text_folder, out, "--eval_lines", 4, "--max_steps", 2)
+    done = subprocess.run(
+        [sys.executable, "-m", "accelerate.commands.launch", *launch, "--module", "hf_afro.cli.main", *words],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.count("model written to") == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["adapted", "text"]
+    assert AutoModelForMaskedLM.from_pretrained(out).config.num_hidden_layers == 2
+    # One random state a process is what shows that there were two.
+    assert len(list((out / "checkpoint-2").glob("rng_state_*.pth"))) == 2

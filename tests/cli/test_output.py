@@ -1,0 +1,151 @@
+"""A command leaves a whole folder or nothing, and never takes away what is not its own."""
+
+from __future__ import annotations
+
+import json
+from argparse import Namespace
+
+import pytest
+
+from hf_afro.cli.output import RUN_FILE, finished_folder, last_checkpoint
+from hf_afro.version import __version__
+
+
+def arguments(target, **more) -> Namespace:
+    return Namespace(**{"command": "count", "output_dir": str(target), "overwrite": False, "text": "texts", **more})
+
+
+def make(target, name="result", **more) -> None:
+    with finished_folder(arguments(target, **more)) as folder:
+        (folder / name).write_text(name)
+
+
+def names(folder) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_the_folder_appears_at_the_end_with_what_was_run(tmp_path):
+    target = tmp_path / "deep" / "out"
+    with finished_folder(arguments(target)) as folder:
+        (folder / "result").write_text("1")
+        assert not target.exists()
+    assert names(target) == [RUN_FILE, "result"]
+    assert json.loads((target / RUN_FILE).read_text()) == {
+        "command": "count",
+        "arguments": {"output_dir": str(target), "text": "texts"},
+        "hf_afro_version": __version__,
+    }
+    assert names(target.parent) == ["out"]
+
+
+def test_an_error_leaves_nothing(tmp_path):
+    def fail():
+        with finished_folder(arguments(tmp_path / "out")) as folder:
+            (folder / "result").write_text("1")
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail()
+    assert names(tmp_path) == []
+
+
+def test_an_empty_folder_may_be_filled(tmp_path):
+    (tmp_path / "out").mkdir()
+    make(tmp_path / "out")
+    assert names(tmp_path / "out") == [RUN_FILE, "result"]
+    assert names(tmp_path) == ["out"]
+
+
+def test_a_filled_folder_is_refused_and_left_as_it_was(tmp_path):
+    make(tmp_path / "out")
+    with pytest.raises(ValueError, match="is not empty; name a new folder, or replace it with --overwrite"):
+        make(tmp_path / "out", "other")
+    assert names(tmp_path / "out") == [RUN_FILE, "result"]
+
+
+def test_overwrite_replaces_the_whole_folder(tmp_path):
+    make(tmp_path / "out")
+    make(tmp_path / "out", "other", overwrite=True)
+    assert names(tmp_path / "out") == [RUN_FILE, "other"]
+    assert names(tmp_path) == ["out"]
+
+
+def test_overwrite_keeps_the_former_folder_until_the_new_one_is_whole(tmp_path):
+    make(tmp_path / "out")
+    with pytest.raises(KeyError), finished_folder(arguments(tmp_path / "out", overwrite=True)):
+        raise KeyError
+    assert names(tmp_path / "out") == [RUN_FILE, "result"]
+
+
+def test_overwrite_touches_no_folder_of_somebody_else(tmp_path):
+    (tmp_path / "thesis.tex").write_text("all of it")
+    with pytest.raises(ValueError, match="was not made by hf-afro"):
+        make(tmp_path, overwrite=True)
+    assert names(tmp_path) == ["thesis.tex"]
+
+
+def test_a_file_is_no_folder(tmp_path):
+    (tmp_path / "out").write_text("")
+    with pytest.raises(ValueError, match="is a file; name a new folder"):
+        make(tmp_path / "out")
+
+
+def test_another_process_than_the_main_one_moves_nothing(tmp_path, monkeypatch):
+    monkeypatch.setenv("RANK", "1")
+    with finished_folder(arguments(tmp_path / "out"), resumable=True) as folder:
+        assert folder == tmp_path / "out.unfinished"
+    assert names(tmp_path) == []
+
+
+def test_an_unfinished_folder_of_somebody_else_is_not_touched(tmp_path):
+    (tmp_path / "out.unfinished").mkdir()
+    (tmp_path / "out.unfinished" / "thesis.tex").write_text("half of it")
+    with pytest.raises(ValueError, match="was not made by hf-afro; move it away"):
+        with finished_folder(arguments(tmp_path / "out", overwrite=True), resumable=True):
+            pass
+    assert names(tmp_path / "out.unfinished") == ["thesis.tex"]
+
+
+def interrupted(target, checkpoint=True) -> None:
+    def train():
+        with finished_folder(arguments(target), resumable=True) as folder:
+            if checkpoint:
+                (folder / "checkpoint-2").mkdir()
+                (folder / "checkpoint-2" / "trainer_state.json").write_text("{}")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train()
+
+
+def test_an_interrupted_run_with_a_checkpoint_is_gone_on_with(tmp_path):
+    interrupted(tmp_path / "out")
+    assert names(tmp_path) == ["out.unfinished"]
+    with finished_folder(arguments(tmp_path / "out"), resumable=True) as folder:
+        assert last_checkpoint(folder) == str(folder / "checkpoint-2")
+    assert names(tmp_path / "out") == ["checkpoint-2", RUN_FILE]
+
+
+def test_an_interrupted_run_without_a_checkpoint_leaves_nothing(tmp_path):
+    interrupted(tmp_path / "out", checkpoint=False)
+    assert names(tmp_path) == []
+
+
+def test_an_interrupted_run_is_not_gone_on_with_under_other_arguments(tmp_path):
+    interrupted(tmp_path / "out")
+    with pytest.raises(ValueError, match=r"unfinished run that differs in text; .*--overwrite to begin anew"):
+        with finished_folder(arguments(tmp_path / "out", text="others"), resumable=True):
+            pass
+    assert names(tmp_path) == ["out.unfinished"]
+    with finished_folder(arguments(tmp_path / "out", text="others", overwrite=True), resumable=True) as folder:
+        assert last_checkpoint(folder) is None
+    assert names(tmp_path / "out") == [RUN_FILE]
+
+
+def test_a_checkpoint_cut_short_does_not_count(tmp_path):
+    for step, state in ((2, "{}"), (10, "{}"), (12, '{"half'), (14, None)):
+        folder = tmp_path / f"checkpoint-{step}"
+        folder.mkdir()
+        if state is not None:
+            (folder / "trainer_state.json").write_text(state)
+    assert last_checkpoint(tmp_path) == str(tmp_path / "checkpoint-10")

@@ -1,0 +1,60 @@
+"""`hf-afro prune`: from counts to a folder that any script loads, and what it refuses."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from transformers import AutoModelForMaskedLM, AutoTokenizer
+
+from hf_afro.cli.main import main
+from hf_afro.vocabulary import VocabularyMap
+
+BUDGET = 300
+
+
+@pytest.fixture(scope="module")
+def pruned_folder(model_folder, counts_folder, tmp_path_factory):
+    out = tmp_path_factory.mktemp("pruned") / "out"
+    words = ["prune", "--model", model_folder, "--counts", counts_folder, "--budget", BUDGET, "--output_dir", out]
+    assert main([str(word) for word in words]) == 0
+    return out
+
+
+def test_the_folder_loads_and_holds_the_old_rows(pruned_folder, model_folder):
+    keep = VocabularyMap.load(pruned_folder / "vocabulary_map.json")
+    old, new = (AutoModelForMaskedLM.from_pretrained(folder) for folder in (model_folder, pruned_folder))
+    assert len(keep) == len(AutoTokenizer.from_pretrained(pruned_folder)) == new.config.vocab_size == BUDGET
+    rows = old.get_input_embeddings().weight[torch.from_numpy(keep.old_ids.copy())]
+    assert torch.equal(new.get_input_embeddings().weight, rows)
+
+
+def test_the_table_says_what_each_language_keeps(model_folder, counts_folder, tmp_path, capsys):
+    words = ["prune", "--model", model_folder, "--counts", f"{counts_folder}/counts.npz"]
+    assert main([*words, "--output_dir", str(tmp_path / "out")]) == 0
+    out = capsys.readouterr().out
+    assert "swa" in out
+    assert "100.000%" in out
+    assert "below" not in out
+    assert "hidden states differ by 0.0" in out
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"--budget": 3}, "a budget of 3 does not hold the"),
+        ({"--budget": BUDGET, "--strict": None}, "the smallest budget that would do is"),
+        ({"--coverage": 1.5}, "received 1.5"),
+        ({"--counts": "nowhere"}, "nowhere does not exist; --counts takes the folder that `hf-afro count` wrote"),
+        ({"--model": "/nowhere/at/all"}, "could be read from '/nowhere/at/all'"),
+    ],
+)
+def test_mistakes(refused, model_folder, counts_folder, tmp_path, changed, message):
+    options = {"--model": model_folder, "--counts": counts_folder, "--output_dir": tmp_path / "out", **changed}
+    words = [word for pair in options.items() for word in pair if word is not None]
+    assert message in refused("prune", *words)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_counts_of_another_tokenizer_are_refused(refused, model_folder, pruned_folder, counts_folder, tmp_path):
+    line = refused("prune", "--model", pruned_folder, "--counts", counts_folder, "--output_dir", tmp_path / "out")
+    assert "the map was made for another tokenizer" in line

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import torch
-from datasets import Dataset, IterableDataset
+from datasets import ClassLabel, Dataset, DatasetDict, IterableDataset, IterableDatasetDict
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
@@ -124,8 +124,18 @@ def by_language(datasets: LanguageDatasets) -> dict[str, Dataset | IterableDatas
                 f"the dataset has the columns {datasets.column_names} and no 'language'; add that column, or give a "
                 "dict of language to dataset"
             )
-        languages = np.asarray(datasets["language"])
+        codes = list(datasets["language"])
+        if None in codes:
+            raise ValueError(f"row {codes.index(None)} of the dataset names no language; expected one in every row")
+        label = datasets.features["language"]
+        names = label.int2str(codes) if isinstance(label, ClassLabel) else [str(code) for code in codes]
+        languages = np.asarray(names)
         return {str(code): datasets.select(np.flatnonzero(languages == code)) for code in np.unique(languages)}
+    if isinstance(datasets, DatasetDict | IterableDatasetDict):
+        raise TypeError(
+            f"got a {type(datasets).__name__} of {', '.join(datasets)}, which names splits; expected a dict of "
+            "language to dataset, such as {'swa': swahili['train']}"
+        )
     if not isinstance(datasets, Mapping):
         raise TypeError(
             f"got {type(datasets).__name__}; expected a dict of language to datasets.Dataset, or one datasets.Dataset "

@@ -113,7 +113,8 @@ def _fingerprint(state: dict[str, Any], pieces: list[str], scores: np.ndarray) -
     rest = [model, added, state["normalizer"], state["pre_tokenizer"], state["model"].get("merges")]
     digest = hashlib.sha256(json.dumps(rest, sort_keys=True).encode())
     digest.update("\n".join(f"{len(piece)} {piece}" for piece in pieces).encode())
-    digest.update(scores.tobytes())
+    # In single precision: the library's own JSON moves the last bit of a double, in copies and pickles too.
+    digest.update(scores.astype(np.float32).tobytes())
     return digest.hexdigest()[:32]
 
 

@@ -34,6 +34,7 @@ from hf_afro import (
     select_tokens,
 )
 from hf_afro.corpora import prepare_corpora, read_corpora
+from hf_afro.vocabulary import PrunedModel
 
 logger = logging.getLogger("real_text")
 
@@ -107,22 +108,8 @@ def adapt(args, name, steps, learning_rate, model, pruned, train, held_out) -> d
     return trainer.evaluate()
 
 
-def main() -> None:
-    args = parse()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    start = time.monotonic()
-    torch.manual_seed(0)
-
-    corpora = prepare_corpora(
-        read_corpora(args.text, LANGUAGES),
-        held_out_lines=args.held_out,
-        excluded=entity_sentences(args.exclude),
-        drop_duplicates=True,
-    )
-    lines = {code: own[:100] if args.small else own for code, own in corpora.train.items()}
-    train = {code: Dataset.from_dict({"text": own}) for code, own in lines.items()}
-    held_out = {code: Dataset.from_dict({"text": own}) for code, own in corpora.evaluation.items()}
-
+def prune(args: argparse.Namespace, lines: dict[str, list[str]]) -> PrunedModel:
+    """Return a teacher of random weights and the full vocabulary, pruned to what the text needs."""
     tokenizer = AutoTokenizer.from_pretrained(args.tokenizer)
     keep = select_tokens(count_tokens(lines, tokenizer), args.budget)
     full = XLMRobertaForMaskedLM(
@@ -136,42 +123,60 @@ def main() -> None:
             **TEACHER,
         )
     )
-    pruned = prune_vocabulary(full, tokenizer, keep)
-    del full
-    logger.info("%d tokens kept of %d; %s", len(keep), keep.old_size, corpora.report.kept)
+    return prune_vocabulary(full, tokenizer, keep)
 
-    figures = {}
+
+def distil(args, pruned, student, train) -> XLMRobertaForMaskedLM:
+    """Return the student, taught the teacher's relations."""
+    RelationDistillTrainer(
+        model=student,
+        teacher_model=pruned.model,
+        args=RelationDistillTrainingArguments(**common(args, "student", args.distill_steps, 1e-3)),
+        train_dataset=train,
+        processing_class=pruned.tokenizer,
+    ).train()
+    return student
+
+
+def main() -> None:
+    args = parse()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    start = time.monotonic()
+    torch.manual_seed(0)
+
+    corpora = prepare_corpora(
+        read_corpora(args.text, LANGUAGES),
+        held_out_lines=args.held_out,
+        excluded=entity_sentences(args.exclude),
+        drop_duplicates=True,
+    )
+    lines = {code: own[:100] if args.small else own for code, own in corpora.train.items()}
+    train, held_out = (
+        {code: Dataset.from_dict({"text": own}) for code, own in part.items()} for part in (lines, corpora.evaluation)
+    )
+    pruned = prune(args, lines)
+    logger.info("%d tokens kept of %d", len(pruned.vocabulary_map), pruned.vocabulary_map.old_size)
+
     teacher = pruned.model
-    figures["teacher"] = adapt(args, "teacher", args.teacher_steps, 1e-3, teacher, pruned, train, held_out)
+    figures = {"teacher": adapt(args, "teacher", args.teacher_steps, 1e-3, teacher, pruned, train, held_out)}
     untaught = build_student(
         teacher,
         num_hidden_layers=TEACHER["num_hidden_layers"] // 2,
         hidden_size=TEACHER["hidden_size"] // 2,
         num_attention_heads=TEACHER["num_attention_heads"] // 2,
     )
-    student = copy.deepcopy(untaught)
-    trainer = RelationDistillTrainer(
-        model=student,
-        teacher_model=teacher,
-        args=RelationDistillTrainingArguments(**common(args, "student", args.distill_steps, 1e-3)),
-        train_dataset=train,
-        processing_class=pruned.tokenizer,
-    )
-    trainer.train()
     for name, model, steps in (
-        ("student", student, args.fit_steps),
-        ("mlm alone", copy.deepcopy(untaught), args.distill_steps + args.fit_steps),
-        ("untaught", untaught, args.fit_steps),
+        ("student", distil(args, pruned, copy.deepcopy(untaught), train), args.fit_steps),
+        ("untaught", copy.deepcopy(untaught), args.fit_steps),
+        ("mlm alone", untaught, args.distill_steps + args.fit_steps),
     ):
-        figures[name] = adapt(args, f"{name}-fitted".replace(" ", "-"), steps, 1e-3, model, pruned, train, held_out)
+        folder = f"{name.replace(' ', '-')}-fitted"
+        figures[name] = adapt(args, folder, steps, 1e-3, model, pruned, train, held_out)
 
     minutes = (time.monotonic() - start) / 60
-    folder = Path(args.output_dir)
-    (folder / "figures.json").write_text(json.dumps({"minutes": minutes, "steps": vars(args), **figures}, indent=2))
-    corpora.report.save(folder / "cleaning.json")
-    print_table(
-        figures, minutes, sum(p.numel() for p in teacher.parameters()), sum(p.numel() for p in student.parameters())
-    )
+    facts = {"minutes": minutes, "settings": vars(args), "cleaning": corpora.report.dropped, **figures}
+    (Path(args.output_dir) / "figures.json").write_text(json.dumps(facts, indent=1))
+    print_table(figures, minutes, teacher.num_parameters(), untaught.num_parameters())
 
 
 def print_table(figures: dict[str, dict[str, float]], minutes: float, teacher_size: int, student_size: int) -> None:

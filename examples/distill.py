@@ -24,6 +24,7 @@ from transformers import AutoModelForMaskedLM, AutoTokenizer, HfArgumentParser
 
 from hf_afro import RelationDistillTrainer, RelationDistillTrainingArguments, build_student
 from hf_afro.corpora import prepare_corpora, read_corpora
+from hf_afro.training import leave_process_group
 
 
 @dataclass
@@ -68,8 +69,8 @@ def main() -> None:
     trainer.save_model()
     metrics = trainer.evaluate()
     trainer.save_metrics("eval", metrics)
-    trainer.accelerator.end_training()
 
 
 if __name__ == "__main__":
     main()
+    leave_process_group()

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import dis
-import gc
 import logging
 import sys
 import traceback
@@ -128,9 +126,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def is_mistake(error: Exception) -> bool:
     """Tell what the user can mend from what went wrong inside.
 
-    A file that is not there or not readable is the user's; so is a ValueError or TypeError from a `raise` statement
-    of hf_afro, which has them for bad input only. One out of a library, or out of an expression that failed, is a
-    failure.
+    A file that is not there or not readable is the user's; so is a ValueError or TypeError that was raised in
+    hf_afro, which has them for bad input. One that was raised in a library is a failure.
     """
     if isinstance(error, FileNotFoundError | NotADirectoryError | IsADirectoryError | PermissionError):
         return True
@@ -139,9 +136,7 @@ def is_mistake(error: Exception) -> bool:
     innermost = error.__traceback__
     while innermost.tb_next is not None:
         innermost = innermost.tb_next
-    module = str(innermost.tb_frame.f_globals.get("__name__", ""))
-    instruction = innermost.tb_frame.f_code.co_code[innermost.tb_lasti]
-    return module.partition(".")[0] == "hf_afro" and dis.opname[instruction] == "RAISE_VARARGS"
+    return str(innermost.tb_frame.f_globals.get("__name__", "")).partition(".")[0] == "hf_afro"
 
 
 def _show_log() -> None:
@@ -151,15 +146,10 @@ def _show_log() -> None:
 
 
 def _leave_process_group() -> None:
-    """Take down what several processes shared, in the one order that cannot hang.
-
-    Where a DDP model outlives the group, its destructor ends the group's threads while it holds Python's lock, for
-    which one of them may wait: torch 2.13 with gloo then hangs at exit, now and then.
-    """
-    distributed = sys.modules.get("torch.distributed")
-    if distributed is not None and distributed.is_available() and distributed.is_initialized():
-        gc.collect()  # a trainer is part of reference cycles
-        distributed.destroy_process_group()
+    """Take down what several processes shared, where a trainer was used at all."""
+    training = sys.modules.get("hf_afro.training")
+    if training is not None:
+        training.leave_process_group()
 
 
 if __name__ == "__main__":

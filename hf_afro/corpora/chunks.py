@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+_ROWS_AT_ONCE = 4096
+
 
 @dataclass(frozen=True, eq=False)
 class TokenRows:
@@ -117,9 +119,15 @@ def _wrap(stream: np.ndarray, body_lengths: Sequence[int] | np.ndarray, bos: int
     lengths: np.ndarray = np.asarray(body_lengths, dtype=np.int64)
     front, back = int(bos is not None), int(eos is not None)
     rows = TokenRows.from_flat(np.empty(len(stream) + (front + back) * len(lengths), np.int32), lengths + front + back)
-    # A token moves right by the special tokens of the bodies before its own, and by the one in front of its own.
-    body: np.ndarray = np.repeat(np.arange(len(lengths)), lengths)
-    rows.tokens[np.arange(len(stream)) + body * (front + back) + front] = stream
+    begin = 0
+    # In blocks of rows, since the places take several times the memory of the tokens.
+    for first in range(0, len(lengths), _ROWS_AT_ONCE):
+        block = lengths[first : first + _ROWS_AT_ONCE]
+        total = int(block.sum())
+        # A token moves right by the special tokens of the bodies before its own, and by the one in front of its own.
+        moved = np.repeat(np.arange(len(block)), block) * (front + back) + front
+        rows.tokens[int(rows.offsets[first]) + np.arange(total) + moved] = stream[begin : begin + total]
+        begin += total
     if bos is not None:
         rows.tokens[rows.offsets[:-1]] = bos
     if eos is not None:

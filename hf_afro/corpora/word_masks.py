@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 
 import numpy as np
@@ -25,6 +25,8 @@ class MaskedSentence:
     Attributes:
         input_ids: The pieces, special tokens included, int64 ``[length]``.
         labels: The old id at every piece of a hidden word that is scored, -100 elsewhere, int64 ``[length]``.
+        word_of: The word each piece belongs to, as an index into the words of the sentence, int64 ``[length]``; -1
+            for special tokens.
         words: The hidden words, as indices into the words of the sentence.
         num_bytes: The UTF-8 bytes of each hidden word.
         unknown: Whether each hidden word is unknown.
@@ -33,6 +35,7 @@ class MaskedSentence:
 
     input_ids: np.ndarray
     labels: np.ndarray
+    word_of: np.ndarray
     words: tuple[int, ...]
     num_bytes: tuple[int, ...]
     unknown: tuple[bool, ...]
@@ -47,6 +50,19 @@ class MaskedSentence:
     def unknown_bytes(self) -> int:
         """UTF-8 bytes of the hidden words that are unknown."""
         return sum(size for size, unknown in zip(self.num_bytes, self.unknown, strict=True) if unknown)
+
+    def restricted_to(self, kept: np.ndarray) -> MaskedSentence:
+        """Call every hidden word unknown that has a piece outside a smaller vocabulary.
+
+        Args:
+            kept: Whether each id is in the smaller vocabulary, bool ``[vocabulary]``.
+        """
+        lost = self.word_of[(self.labels != IGNORED) & ~kept[np.maximum(self.labels, 0)]]
+        return replace(
+            self,
+            labels=np.where(np.isin(self.word_of, lost), IGNORED, self.labels),
+            unknown=tuple(was or word in lost for word, was in zip(self.words, self.unknown, strict=True)),
+        )
 
     @property
     def unknown_words(self) -> int:
@@ -194,6 +210,7 @@ def _hide(
         labels=np.concatenate(
             [[IGNORED] * len(front), np.where(scored, ids, IGNORED), [IGNORED] * len(back)],
         ).astype(np.int64),
+        word_of=np.concatenate([[-1] * len(front), word_of, [-1] * len(back)]).astype(np.int64),
         words=kept,
         num_bytes=tuple(len(words[index].encode()) for index in kept),
         unknown=tuple(index in unknown for index in kept),

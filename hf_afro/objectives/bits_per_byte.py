@@ -26,6 +26,7 @@ class MaskedWordTotals:
         unknown_bytes: UTF-8 bytes of the words that hold `<unk>`.
         scored_words: Words scored by the model.
         unknown_words: Words that hold `<unk>`.
+        cut_words: Words that were chosen and lie beyond the longest sequence; they are in none of the other sums.
     """
 
     nats: float = 0.0
@@ -34,6 +35,7 @@ class MaskedWordTotals:
     unknown_bytes: float = 0.0
     scored_words: float = 0.0
     unknown_words: float = 0.0
+    cut_words: float = 0.0
 
     def __add__(self, other: MaskedWordTotals) -> MaskedWordTotals:
         """Pool two sets of words."""
@@ -56,6 +58,12 @@ class MaskedWordTotals:
         if not total_bytes:
             return math.nan
         return (self.nats / math.log(2) + UNKNOWN_BITS_A_BYTE * self.unknown_bytes) / total_bytes
+
+    @property
+    def cut_share(self) -> float:
+        """Share of the chosen words that were cut off, 0 to 1: figures of two models compare where it is near 0."""
+        words = self.scored_words + self.unknown_words + self.cut_words
+        return self.cut_words / words if words else math.nan
 
     @property
     def unknown_share(self) -> float:

@@ -50,14 +50,16 @@ class _ChunkedRelationLoss(torch.autograd.Function):
             )
             if gradient is not None:
                 gradient[sequence, places] = of_student
-        ctx.save_for_backward(gradient.to(student.dtype) if gradient is not None else None)
+        # Kept in fp32: what the caller multiplies it by, a loss scale for one, has to come before any rounding.
+        ctx.save_for_backward(gradient)
+        ctx.dtype = student.dtype
         return losses
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, of_losses: torch.Tensor) -> tuple[torch.Tensor, None, None, None]:
         (gradient,) = ctx.saved_tensors
-        return gradient * of_losses[:, None, None].to(gradient.dtype), None, None, None
+        return (gradient * of_losses[:, None, None]).to(ctx.dtype), None, None, None
 
 
 def _split_heads(vectors: torch.Tensor, num_relation_heads: int) -> torch.Tensor:

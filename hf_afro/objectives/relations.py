@@ -10,10 +10,12 @@ import torch
 from hf_afro.objectives.chunked import chunked_relation_loss
 from hf_afro.objectives.reference import reference_relation_loss
 
-_IMPLEMENTATIONS: dict[str, Callable[[torch.Tensor, torch.Tensor, torch.Tensor, int], torch.Tensor]] = {
+IMPLEMENTATIONS: dict[str, Callable[[torch.Tensor, torch.Tensor, torch.Tensor, int], torch.Tensor]] = {
+    "auto": chunked_relation_loss,
     "reference": reference_relation_loss,
     "chunked": chunked_relation_loss,
 }
+"""What `impl` may say."""
 
 
 def relation_loss(
@@ -57,12 +59,11 @@ def relation_loss(
     _check(teacher, student, attention_mask, num_relation_heads)
     if reduction not in ("mean", "sum"):
         raise ValueError(f"reduction={reduction!r} is not known; use 'mean' or 'sum'")
-    name = "chunked" if impl == "auto" else impl
-    if name not in _IMPLEMENTATIONS:
-        raise ValueError(f"impl={impl!r} is not known; use one of auto, {', '.join(sorted(_IMPLEMENTATIONS))}")
+    if impl not in IMPLEMENTATIONS:
+        raise ValueError(f"impl={impl!r} is not known; use one of {', '.join(IMPLEMENTATIONS)}")
     # Half-precision products would cost the softmax its digits, so a caller's autocast ends here.
     with torch.autocast(device_type=student.device.type, enabled=False):
-        losses = _IMPLEMENTATIONS[name](teacher.detach(), student, attention_mask, num_relation_heads)  # [batch]
+        losses = IMPLEMENTATIONS[impl](teacher.detach(), student, attention_mask, num_relation_heads)  # [batch]
     if reduction == "sum":
         return losses.sum()
     return losses.sum() / attention_mask.bool().any(1).sum().clamp_min(1)

@@ -61,7 +61,7 @@ def write_whole(path: Path, text: str) -> None:
 
 
 def fingerprint(path: Path) -> str:
-    """Return the BLAKE2 digest of a file, or of the names and contents of all files of a folder.
+    """Return the BLAKE2 digest of a file, or of the names and contents of a folder's files, compiled Python aside.
 
     Raises:
         FileNotFoundError: If there is none.
@@ -71,7 +71,7 @@ def fingerprint(path: Path) -> str:
     if not path.is_dir():
         raise FileNotFoundError(f"{path} does not exist; expected a file or a folder")
     digest = hashlib.blake2b(digest_size=16)
-    for file in sorted(one for one in path.rglob("*") if one.is_file()):
+    for file in sorted(one for one in path.rglob("*") if one.is_file() and "__pycache__" not in one.parts):
         digest.update(f"{file.relative_to(path).as_posix()}\0{_digest_of(file)}\n".encode())
     return digest.hexdigest()
 

@@ -16,8 +16,9 @@ from hf_afro.training.evaluation import masked_sentences, masked_word_totals
 from hf_afro.training.masked_only import MaskedOnlyHead
 
 if TYPE_CHECKING:
-    import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from hf_afro.vocabulary import VocabularyMap
 
 BITS_PER_BYTE = "bits_per_byte"
 
@@ -31,7 +32,7 @@ def bits_per_byte_scores(
     batch_size: int = 32,
     dataset: str = "text",
     split: str = "held_out",
-    kept_ids: torch.Tensor | None = None,
+    restrict_to: VocabularyMap | None = None,
 ) -> tuple[Score, ...]:
     """Measure how well a model predicts masked words, by language.
 
@@ -39,15 +40,15 @@ def bits_per_byte_scores(
     models with other vocabularies are about the same words; a word that a tokenizer cannot write costs 8 bits a byte.
 
     Args:
-        model: A `...ForMaskedLM` model; its weights and mode stay, and a hook that does nothing is left on it.
+        model: A `...ForMaskedLM` model; its weights and mode stay as they are.
         tokenizer: Its tokenizer.
         sentences: By ISO 639-3 code, a line each; text the model was not trained on.
         max_length: Tokens of a sentence at most; less where the model has fewer positions.
         batch_size: Sentences at a time.
         dataset: What the text is called; the language is put behind it.
         split: The part of the text.
-        kept_ids: ``[kept]``, int64: a model of the full vocabulary chooses among these alone, to stand beside a pruned
-            one; the scores are then of the metric `bits_per_byte_restricted`.
+        restrict_to: A model of the full vocabulary chooses among the tokens this map keeps alone, to stand beside its
+            pruned form; the scores are then of the metric `bits_per_byte_restricted`.
 
     Returns:
         A score a language, lower being better; `n` counts masked words, and the note gives the share of unknown ones.
@@ -68,12 +69,12 @@ def bits_per_byte_scores(
     model.eval()
     scores = []
     for language, examples in masked.items():
-        totals = masked_word_totals(model, head, examples, pad_id, batch_size, kept_ids)
+        totals = masked_word_totals(model, head, examples, pad_id, batch_size, restrict_to)
         scores.append(
             Score(
                 task=BITS_PER_BYTE,
                 language=language,
-                metric=BITS_PER_BYTE if kept_ids is None else f"{BITS_PER_BYTE}_restricted",
+                metric=BITS_PER_BYTE if restrict_to is None else f"{BITS_PER_BYTE}_restricted",
                 values=(totals.bits_per_byte,),
                 seeds=(),
                 n=int(totals.scored_words + totals.unknown_words),
@@ -83,5 +84,6 @@ def bits_per_byte_scores(
                 note=f"{totals.unknown_share:.2%} of the words hold <unk>" if totals.unknown_words else "",
             )
         )
+    head.remove()
     model.train(was_training)
     return tuple(scores)

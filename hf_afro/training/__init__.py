@@ -5,5 +5,12 @@ from __future__ import annotations
 from hf_afro.training.arguments import MAFTTrainingArguments, RelationDistillTrainingArguments
 from hf_afro.training.distill import RelationDistillTrainer
 from hf_afro.training.maft import MAFTTrainer
+from hf_afro.training.processes import leave_process_group
 
-__all__ = ["MAFTTrainer", "MAFTTrainingArguments", "RelationDistillTrainer", "RelationDistillTrainingArguments"]
+__all__ = [
+    "MAFTTrainer",
+    "MAFTTrainingArguments",
+    "RelationDistillTrainer",
+    "RelationDistillTrainingArguments",
+    "leave_process_group",
+]

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 
 from transformers import TrainingArguments
 
+from hf_afro.objectives.relations import IMPLEMENTATIONS
+
 
 @dataclass
 class MixtureTrainingArguments(TrainingArguments):
@@ -46,10 +48,21 @@ class MixtureTrainingArguments(TrainingArguments):
 
 @dataclass
 class MAFTTrainingArguments(MixtureTrainingArguments):
-    """Settings of `MAFTTrainer`."""
+    """Settings of `MAFTTrainer`, beside those of `transformers.TrainingArguments`.
+
+    Args:
+        max_length: Tokens in a training sequence at most, special tokens included (512).
+        packing: Pack the documents of a language into full sequences; otherwise a line is a row (True).
+        language_alpha: Languages are sampled with p proportional to n^alpha, in [0, 1] (1, as in the paper).
+        mlm_probability: Share of the tokens that are masked, in (0, 1) (0.15).
+    """
 
     mlm_probability: float = field(
         default=0.15, metadata={"help": "Share of the tokens that are masked in training, in (0, 1)."}
+    )
+    # Every parameter of a masked language model takes part in its loss, so DDP need not look for others every step.
+    ddp_find_unused_parameters: bool | None = field(
+        default=False, metadata={"help": "Passed to DistributedDataParallel; MAFT has no unused parameters."}
     )
 
     def __post_init__(self) -> None:
@@ -61,7 +74,18 @@ class MAFTTrainingArguments(MixtureTrainingArguments):
 
 @dataclass
 class RelationDistillTrainingArguments(MixtureTrainingArguments):
-    """Settings of `RelationDistillTrainer`."""
+    """Settings of `RelationDistillTrainer`, beside those of `transformers.TrainingArguments`.
+
+    Args:
+        max_length: Tokens in a training sequence at most, special tokens included (512).
+        packing: Pack the documents of a language into full sequences; otherwise a line is a row (True).
+        language_alpha: Languages are sampled with p proportional to n^alpha, in [0, 1] (1).
+        teacher_layer: Layer of the teacher that is taught, counted from 1 (as in the paper: the last; of 24 layers
+            the 21st of BERT, the 19th of RoBERTa and XLM-R).
+        num_relation_heads: Relation heads, dividing both widths (four times the teacher's heads, or the next lower
+            number that does).
+        relation_impl: `auto`, `reference` or `chunked` (`auto`).
+    """
 
     teacher_layer: int | None = field(
         default=None,
@@ -85,3 +109,11 @@ class RelationDistillTrainingArguments(MixtureTrainingArguments):
     ddp_find_unused_parameters: bool | None = field(
         default=True, metadata={"help": "Passed to DistributedDataParallel; relation distillation needs True."}
     )
+
+    def __post_init__(self) -> None:
+        """Check the choice."""
+        super().__post_init__()
+        if self.relation_impl not in IMPLEMENTATIONS:
+            raise ValueError(
+                f"relation_impl={self.relation_impl!r} is not known; use one of {', '.join(IMPLEMENTATIONS)}"
+            )

@@ -6,6 +6,7 @@ rotation, and whatever attention implementation runs after them.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -14,6 +15,7 @@ from hf_afro.families import encoder_of, family_of, layers_of
 
 if TYPE_CHECKING:
     from torch import nn
+    from torch.utils.hooks import RemovableHandle
     from transformers import PreTrainedModel
 
 RELATIONS = ("query", "key", "value")
@@ -35,20 +37,24 @@ class _Recorder:
             )
         self.is_open = False
         self.vectors: dict[str, torch.Tensor] = {}
+        self._hooks: list[RemovableHandle] = []
         for relation in RELATIONS:
             projection = layers[layer - 1].get_submodule(getattr(family, relation))
-            projection.register_forward_hook(self._record(relation))
+            # A partial of a method and no closure, so that a model with hooks can still be pickled.
+            self._hooks.append(projection.register_forward_hook(partial(self._record, relation)))
 
-    def _record(self, relation: str) -> Any:
-        def hook(_module: nn.Module, _inputs: Any, output: torch.Tensor) -> None:
-            if self.is_open:
-                self.vectors[relation] = output
-                self.on_vector()
-
-        return hook
+    def _record(self, relation: str, _module: nn.Module, _inputs: Any, output: torch.Tensor) -> None:
+        if self.is_open:
+            self.vectors[relation] = output
+            self.on_vector()
 
     def on_vector(self) -> None:
         """Called after each projection."""
+
+    def remove(self) -> None:
+        """Take the hooks off the model, which is then as it was before."""
+        for hook in self._hooks:
+            hook.remove()
 
     def take(self) -> dict[str, torch.Tensor]:
         """Close, and hand the vectors over, keeping no reference to them."""
@@ -115,7 +121,7 @@ class StudentCapture(_Recorder):
 
     def __init__(self, model: PreTrainedModel, layer: int) -> None:
         super().__init__(model, layer)
-        model.register_forward_hook(self._return_vectors)
+        self._hooks.append(model.register_forward_hook(self._return_vectors))
 
     def _return_vectors(self, _model: nn.Module, _inputs: Any, output: Any) -> Any:
         return self.take() if self.is_open else output

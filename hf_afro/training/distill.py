@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import logging
+import math
 from typing import TYPE_CHECKING, Any
 
 import torch
 from transformers import PreTrainedModel, Trainer
 
 from hf_afro.corpora.batching import PaddingCollator
-from hf_afro.families import encoder_of, layers_of
+from hf_afro.families import layers_of
 from hf_afro.objectives.relations import legal_relation_heads, relation_loss
 from hf_afro.training.arguments import RelationDistillTrainingArguments
 from hf_afro.training.capture import RELATIONS, StudentCapture, TeacherCapture
-from hf_afro.training.loading import LanguageDatasets, evaluation_rows, mixture_dataloader, samples_of
+from hf_afro.training.checks import check_length, check_pair, check_settings, check_vocabularies
+from hf_afro.training.loading import (
+    LanguageDatasets,
+    RowsDataset,
+    evaluation_rows,
+    mixture_dataloader,
+    samples_of,
+)
 from hf_afro.training.masked_only import MaskedOnlyHead
-from hf_afro.training.window import count_over_window, sequences_with_a_token
+from hf_afro.training.window import count_over_window, is_past_the_end, sequences_with_a_token
 
 if TYPE_CHECKING:
     from torch.utils.data import DataLoader
@@ -53,8 +61,9 @@ class RelationDistillTrainer(Trainer):
         **trainer_settings: Whatever else `transformers.Trainer` takes: callbacks, optimizers and so on.
 
     Raises:
-        ValueError: If teacher and student do not fit: a vocabulary without its map, relation heads that do not divide
-            both widths, a layer that is not there.
+        TypeError: If a part is handed in that the trainer makes itself, or data of another form.
+        ValueError: If teacher and student do not fit: parameters they share, a vocabulary without its map, relation
+            heads that do not divide both widths, a layer that is not there; or a setting has no meaning here.
 
     References:
         Wang et al., "MiniLMv2", Findings of ACL 2021.
@@ -67,16 +76,22 @@ class RelationDistillTrainer(Trainer):
         self,
         model: PreTrainedModel,
         teacher_model: PreTrainedModel,
-        args: RelationDistillTrainingArguments,
+        args: RelationDistillTrainingArguments | None = None,
         train_dataset: LanguageDatasets | None = None,
         eval_dataset: LanguageDatasets | None = None,
         processing_class: PreTrainedTokenizerBase | None = None,
         vocabulary_map: VocabularyMap | None = None,
         **trainer_settings: Any,
     ) -> None:
-        check_vocabularies(model, teacher_model, vocabulary_map)
+        args = RelationDistillTrainingArguments() if args is None else args
+        check_settings(args, trainer_settings)
+        check_pair(model, teacher_model)
+        check_vocabularies(model, teacher_model, processing_class, vocabulary_map)
+        for network in (model, teacher_model):
+            check_length(network, args.max_length)
         self.num_relation_heads = _relation_heads(args, teacher_model, model)
-        self.teacher_layer = args.teacher_layer or _default_teacher_layer(teacher_model)
+        layer = args.teacher_layer
+        self.teacher_layer = _default_teacher_layer(teacher_model) if layer is None else layer
         self.vocabulary_map = vocabulary_map
         self.teacher_capture = TeacherCapture(teacher_model, self.teacher_layer)
         # In this order: both hook the same module of a student without a head, and the vectors have the last word.
@@ -91,9 +106,8 @@ class RelationDistillTrainer(Trainer):
             processing_class=processing_class,
             **trainer_settings,
         )
-        self.teacher_model = self.accelerator.prepare_model(teacher_model, evaluation_mode=True)
-        # Evaluation finds no labels, and still has a loss.
-        self.label_names, self.can_return_loss = [], True
+        # Placed by hand: whatever Accelerate has prepared keeps the Trainer from preparing the student for evaluation.
+        self.teacher_model = teacher_model.to(self.accelerator.device)
         logger.info(
             "Layer %d of %d of the teacher teaches layer %d of the student by %d relation heads.",
             self.teacher_layer,
@@ -110,8 +124,10 @@ class RelationDistillTrainer(Trainer):
 
     def get_batch_samples(
         self, epoch_iterator: Any, num_batches: int, device: torch.device
-    ) -> tuple[list[Any], torch.Tensor]:
+    ) -> tuple[list[Any], torch.Tensor | None]:
         """Return the micro-batches of one step and how many sequences it holds over all processes."""
+        if is_past_the_end(self.state):
+            return [], None
         batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
         return batches, count_over_window(batches, sequences_with_a_token, self.accelerator)
 
@@ -134,8 +150,8 @@ class RelationDistillTrainer(Trainer):
         teacher_ids = input_ids if self.vocabulary_map is None else self.vocabulary_map.to_old(input_ids)
         with self.accelerator.autocast():
             taught = self.teacher_capture(teacher_ids, attention_mask)
-        # The head has no part in this loss, so it is given no position to work on.
-        with self.head.at(input_ids.new_empty(0)):
+        # The head has no part in this loss. It is given one position to work on, since some cannot do with none.
+        with self.head.at(input_ids.new_zeros(1)):
             learnt = self.student_capture(model, input_ids=input_ids, attention_mask=attention_mask)
         total = sum(
             relation_loss(
@@ -155,34 +171,51 @@ class RelationDistillTrainer(Trainer):
             loss = total * self.accelerator.num_processes / num_items_in_batch
         return (loss, learnt) if return_outputs else loss
 
-    def prediction_step(
+    def evaluate(
         self,
-        model: torch.nn.Module,
-        inputs: dict[str, torch.Tensor],
-        prediction_loss_only: bool,
+        eval_dataset: LanguageDatasets | None = None,
         ignore_keys: list[str] | None = None,
-    ) -> tuple[torch.Tensor | None, torch.Tensor | None, torch.Tensor | None]:
-        """Return the loss alone: the vectors of a whole evaluation set would fill any memory."""
-        return super().prediction_step(model, inputs, prediction_loss_only=True, ignore_keys=ignore_keys)
+        metric_key_prefix: str = "eval",
+    ) -> dict[str, float]:
+        """Measure how far the student's relations are from the teacher's, by language.
 
+        Args:
+            eval_dataset: In place of the one given to the trainer.
+            ignore_keys: Not used; the Trainer's signature.
+            metric_key_prefix: What the names of the figures start with.
 
-def check_vocabularies(
-    student: PreTrainedModel, teacher: PreTrainedModel, vocabulary_map: VocabularyMap | None
-) -> None:
-    """Raise a ValueError unless ids that fit the student's rows fit the teacher's, through the map if there is one."""
-    student_rows, teacher_rows = (encoder_of(m).get_input_embeddings().weight.shape[0] for m in (student, teacher))
-    if vocabulary_map is None:
-        if student_rows != teacher_rows:
-            raise ValueError(
-                f"the student has {student_rows} tokens and the teacher {teacher_rows}; pass the vocabulary_map that "
-                "pruning saved beside the student, or use the pruned teacher"
-            )
-        return
-    if len(vocabulary_map) > student_rows or vocabulary_map.old_size > teacher_rows:
-        raise ValueError(
-            f"the vocabulary_map leads from {len(vocabulary_map)} tokens to {vocabulary_map.old_size}, the student "
-            f"has {student_rows} and the teacher {teacher_rows}; it belongs to other models"
-        )
+        Returns:
+            `<prefix>_<language>_loss`, the mean over the language's sequences, and `<prefix>_loss` over all of them:
+            the same for any number of processes and any batch size, up to rounding.
+        """
+        rows = self.eval_dataset
+        if eval_dataset is not None:
+            rows = evaluation_rows(eval_dataset, self.processing_class, self.args)
+        if rows is None:
+            raise ValueError("evaluation was asked for without an eval_dataset; pass {language: dataset}")
+        sums = {language: self._loss_and_sequences(own) for language, own in rows.items()}
+        metrics = {f"{metric_key_prefix}_{language}_loss": loss / count for language, (loss, count) in sums.items()}
+        losses, counts = zip(*sums.values(), strict=True)
+        metrics[f"{metric_key_prefix}_loss"] = math.fsum(losses) / sum(counts)
+        self.log(metrics)
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
+
+    @torch.no_grad()
+    def _loss_and_sequences(self, rows: RowsDataset) -> tuple[float, float]:
+        """Return one language's summed loss and its number of sequences, over all processes."""
+        sums = torch.zeros(2, dtype=torch.float64, device=self.args.device)
+        own = range(self.args.process_index, len(rows), self.args.world_size)
+        self.model.eval()
+        for start in range(0, len(own), self.args.eval_batch_size):
+            batch = self.data_collator([rows[index] for index in own[start : start + self.args.eval_batch_size]])
+            inputs = {name: tensor.to(self.args.device) for name, tensor in batch.items()}
+            with self.accelerator.autocast():
+                loss: torch.Tensor = self.compute_loss(self.model, inputs)  # type: ignore[assignment]
+            count = sequences_with_a_token(inputs)
+            sums += torch.stack([loss.double() * count, count.double()])
+        total, sequences = self.accelerator.reduce(sums, reduction="sum").tolist()
+        return total, sequences
 
 
 def _pad_collator(tokenizer: PreTrainedTokenizerBase | None, student: PreTrainedModel) -> PaddingCollator:

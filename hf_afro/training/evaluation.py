@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from datasets import Dataset, IterableDataset
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from hf_afro.training.masked_only import MaskedOnlyHead
+    from hf_afro.vocabulary import VocabularyMap
 
 # The words that are masked must be the same for every model that is ever compared, so their seed is no setting.
 WORD_MASK_SEED = 0
@@ -43,8 +45,11 @@ def masked_sentences(
             )
         texts = (row["text"] for row in dataset)
         masked[language] = list(mask_sentences(texts, tokenizer, max_length=max_length, seed=WORD_MASK_SEED))
-        if not masked[language]:
-            raise ValueError(f"no sentence of {language} has a masked word; give more of them, 200 are a good number")
+        if not any(sentence.words for sentence in masked[language]):
+            raise ValueError(
+                f"no sentence of {language} has a masked word within max_length={max_length} tokens; give more "
+                "sentences, 200 are a good number, or shorter ones"
+            )
     return masked
 
 
@@ -55,7 +60,7 @@ def masked_word_totals(
     sentences: Sequence[MaskedSentence],
     pad_id: int,
     batch_size: int,
-    kept_ids: torch.Tensor | None = None,
+    restrict_to: VocabularyMap | None = None,
 ) -> MaskedWordTotals:
     """Return the sums over the masked words of some sentences.
 
@@ -65,9 +70,14 @@ def masked_word_totals(
         sentences: What `masked_sentences` made with the model's tokenizer; an empty sequence gives zeros.
         pad_id: What short rows are filled with.
         batch_size: Sentences at a time.
-        kept_ids: ``[kept]``, int64: a full-vocabulary model is asked to choose among these alone, to stand beside a
-            pruned one. The pieces to predict must be among them.
+        restrict_to: Of a full-vocabulary model: it is asked to choose among the tokens this map keeps alone, to stand
+            beside its pruned form; a word with a piece that is not kept is unknown then.
     """
+    kept_ids = None
+    if restrict_to is not None:
+        kept_ids = torch.from_numpy(restrict_to.old_ids.copy()).to(model.device)
+        is_kept = np.isin(np.arange(restrict_to.old_size), restrict_to.old_ids)
+        sentences = [sentence.restricted_to(is_kept) for sentence in sentences]
     nats, pieces = torch.zeros((), dtype=torch.float64), 0
     by_length = sorted(sentences, key=lambda sentence: len(sentence.input_ids))
     collate = PaddingCollator(pad_id)
@@ -91,4 +101,5 @@ def masked_word_totals(
         unknown_bytes=sum(sentence.unknown_bytes for sentence in sentences),
         scored_words=sum(len(sentence.words) - sentence.unknown_words for sentence in sentences),
         unknown_words=sum(sentence.unknown_words for sentence in sentences),
+        cut_words=sum(sentence.num_cut for sentence in sentences),
     )

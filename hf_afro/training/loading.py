@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import torch
-from datasets import Dataset, IterableDataset
+from datasets import ClassLabel, Dataset, DatasetDict, IterableDataset, IterableDatasetDict
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from hf_afro.training.arguments import MixtureTrainingArguments
 
-LanguageDatasets = Mapping[str, Dataset | IterableDataset] | Dataset
+LanguageDatasets: TypeAlias = Mapping[str, Dataset | IterableDataset] | Dataset
 
 
 class MixtureDataLoader(DataLoader):
@@ -124,8 +124,18 @@ def by_language(datasets: LanguageDatasets) -> dict[str, Dataset | IterableDatas
                 f"the dataset has the columns {datasets.column_names} and no 'language'; add that column, or give a "
                 "dict of language to dataset"
             )
-        languages = np.asarray(datasets["language"])
+        codes = list(datasets["language"])
+        if None in codes:
+            raise ValueError(f"row {codes.index(None)} of the dataset names no language; expected one in every row")
+        label = datasets.features["language"]
+        names = label.int2str(codes) if isinstance(label, ClassLabel) else [str(code) for code in codes]
+        languages = np.asarray(names)
         return {str(code): datasets.select(np.flatnonzero(languages == code)) for code in np.unique(languages)}
+    if isinstance(datasets, DatasetDict | IterableDatasetDict):
+        raise TypeError(
+            f"got a {type(datasets).__name__} of {', '.join(datasets)}, which names splits; expected a dict of "
+            "language to dataset, such as {'swa': swahili['train']}"
+        )
     if not isinstance(datasets, Mapping):
         raise TypeError(
             f"got {type(datasets).__name__}; expected a dict of language to datasets.Dataset, or one datasets.Dataset "

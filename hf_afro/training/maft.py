@@ -10,16 +10,20 @@ import torch
 from transformers import PreTrainedModel, Trainer
 
 from hf_afro.corpora.batching import MaskingCollator
+from hf_afro.corpora.word_masks import MaskedSentence
 from hf_afro.objectives import MaskedWordTotals, masked_lm_loss
 from hf_afro.training.arguments import MAFTTrainingArguments
+from hf_afro.training.checks import check_length, check_masked_lm, check_settings
 from hf_afro.training.evaluation import masked_sentences, masked_word_totals
 from hf_afro.training.loading import LanguageDatasets, by_language, data_seed, mixture_dataloader, samples_of
 from hf_afro.training.masked_only import MaskedOnlyHead
-from hf_afro.training.window import count_over_window, masked_tokens
+from hf_afro.training.window import count_over_window, is_past_the_end, masked_tokens
 
 if TYPE_CHECKING:
     from torch.utils.data import DataLoader
     from transformers import PreTrainedTokenizerBase
+
+    from hf_afro.vocabulary import VocabularyMap
 
 
 class MAFTTrainer(Trainer):
@@ -39,10 +43,13 @@ class MAFTTrainer(Trainer):
         eval_dataset: The same form, with `text`, a sentence a row; languages outside the mix are welcome, to see what
             is forgotten.
         processing_class: The model's tokenizer.
+        restrict_to: For a full-vocabulary model that is to be compared with its pruned form: evaluation then also
+            gives the figures of the model restricted to the tokens this map keeps.
         **trainer_settings: Whatever else `transformers.Trainer` takes: callbacks, optimizers and so on.
 
     Raises:
-        ValueError: If there is no tokenizer, it does not fit the model, or a dataset has not the columns needed.
+        TypeError: If a part is handed in that the trainer makes itself, or data of another form.
+        ValueError: If tokenizer, model, lengths or settings do not fit, or a dataset has not the columns needed.
 
     References:
         Alabi et al., "Adapting Pre-trained Language Models to African Languages via Multilingual Adaptive
@@ -55,13 +62,18 @@ class MAFTTrainer(Trainer):
     def __init__(
         self,
         model: PreTrainedModel,
-        args: MAFTTrainingArguments,
+        args: MAFTTrainingArguments | None = None,
         train_dataset: LanguageDatasets | None = None,
         eval_dataset: LanguageDatasets | None = None,
         processing_class: PreTrainedTokenizerBase | None = None,
+        restrict_to: VocabularyMap | None = None,
         **trainer_settings: Any,
     ) -> None:
-        check_tokenizer(model, processing_class)
+        args = MAFTTrainingArguments() if args is None else args
+        check_settings(args, trainer_settings)
+        check_masked_lm(model, processing_class)
+        check_length(model, args.max_length)
+        self.restrict_to = restrict_to
         self.head = MaskedOnlyHead(model)
         super().__init__(
             model=model,
@@ -85,8 +97,10 @@ class MAFTTrainer(Trainer):
 
     def get_batch_samples(
         self, epoch_iterator: Any, num_batches: int, device: torch.device
-    ) -> tuple[list[Any], torch.Tensor]:
+    ) -> tuple[list[Any], torch.Tensor | None]:
         """Return the micro-batches of one step and how many masked tokens it holds over all processes."""
+        if is_past_the_end(self.state):
+            return [], None
         batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
         return batches, count_over_window(batches, masked_tokens, self.accelerator)
 
@@ -134,43 +148,41 @@ class MAFTTrainer(Trainer):
             metric_key_prefix: What the names of the figures start with.
 
         Returns:
-            For each language `<prefix>_<language>_loss` (nats a piece), `_perplexity`, `_bits_per_byte` and
-            `_unknown_share`; `<prefix>_loss` over the pieces of all languages, and `<prefix>_bits_per_byte` as the
-            mean of the languages. The same for any number of processes and any batch size, up to rounding.
+            For each language `<prefix>_<language>_loss` (nats a piece), `_perplexity`, `_bits_per_byte`,
+            `_unknown_share` and `_cut_share` (of the words chosen: with `<unk>`, and beyond `max_length`);
+            `<prefix>_loss` over the pieces of all languages, and `<prefix>_bits_per_byte` as the mean of the
+            languages. With `restrict_to`, also `_restricted_bits_per_byte`. The same for any number of processes and
+            any batch size, up to rounding.
         """
         sentences = self.eval_dataset
         if eval_dataset is not None:
             sentences = masked_sentences(by_language(eval_dataset), self.processing_class, self.args.max_length)
         if sentences is None:
             raise ValueError("evaluation was asked for without an eval_dataset; pass {language: dataset} with 'text'")
-        metrics: dict[str, float] = {}
-        pooled, bits = MaskedWordTotals(), []
-        self.model.eval()
-        for language, examples in sentences.items():
-            own = examples[self.args.process_index :: self.args.world_size]
-            with self.accelerator.autocast():
-                totals = masked_word_totals(
-                    self.model, self.head, own, self.data_collator.pad_id, self.args.eval_batch_size
-                )
-            sums = torch.tensor(dataclasses.astuple(totals), dtype=torch.float64, device=self.args.device)
-            totals = MaskedWordTotals(*self.accelerator.reduce(sums, reduction="sum").tolist())
-            pooled += totals
-            bits.append(totals.bits_per_byte)
-            for name in ("loss", "perplexity", "bits_per_byte", "unknown_share"):
-                metrics[f"{metric_key_prefix}_{language}_{name}"] = getattr(totals, name)
-        metrics[f"{metric_key_prefix}_loss"] = pooled.loss
+        totals = {language: self._totals(examples) for language, examples in sentences.items()}
+        metrics = {
+            f"{metric_key_prefix}_{language}_{name}": getattr(own, name)
+            for language, own in totals.items()
+            for name in ("loss", "perplexity", "bits_per_byte", "unknown_share", "cut_share")
+        }
+        metrics[f"{metric_key_prefix}_loss"] = sum(totals.values(), MaskedWordTotals()).loss
+        bits = [own.bits_per_byte for own in totals.values()]
         metrics[f"{metric_key_prefix}_bits_per_byte"] = math.fsum(bits) / len(bits)
+        if self.restrict_to is not None:
+            restricted = {code: self._totals(own, self.restrict_to).bits_per_byte for code, own in sentences.items()}
+            for language, value in restricted.items():
+                metrics[f"{metric_key_prefix}_{language}_restricted_bits_per_byte"] = value
+            metrics[f"{metric_key_prefix}_restricted_bits_per_byte"] = math.fsum(restricted.values()) / len(restricted)
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
 
-
-def check_tokenizer(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None) -> None:
-    """Raise a ValueError if there is no tokenizer or the model has no row for one of its tokens."""
-    if tokenizer is None:
-        raise ValueError("MAFT masks tokens and needs the model's tokenizer; pass processing_class=tokenizer")
-    rows = model.get_input_embeddings().weight.shape[0]
-    if len(tokenizer) > rows:
-        raise ValueError(
-            f"the tokenizer has {len(tokenizer)} tokens and the model {rows} rows; they do not belong together"
-        )
+    def _totals(self, sentences: list[MaskedSentence], restrict_to: VocabularyMap | None = None) -> MaskedWordTotals:
+        """Return the sums over the masked words of one language, over all processes."""
+        own = sentences[self.args.process_index :: self.args.world_size]
+        pad_id, batch_size = self.data_collator.pad_id, self.args.eval_batch_size
+        self.model.eval()
+        with self.accelerator.autocast():
+            totals = masked_word_totals(self.model, self.head, own, pad_id, batch_size, restrict_to)
+        sums = torch.tensor(dataclasses.astuple(totals), dtype=torch.float64, device=self.args.device)
+        return MaskedWordTotals(*self.accelerator.reduce(sums, reduction="sum").tolist())

@@ -37,13 +37,18 @@ class MaskedOnlyHead:
         self.is_lean = model.config.model_type in FAMILIES
         if self.is_lean:
             # One hook for the life of the model: hooks added after a first compiled call would not fire.
-            encoder_of(model).register_forward_hook(self._keep_chosen)
+            self._hook = encoder_of(model).register_forward_hook(self._keep_chosen)
         else:
             logger.warning(
                 "model_type %r is not in the table of families: logits are made for every position, and memory and "
                 "time of the head are those of the stock model.",
                 model.config.model_type,
             )
+
+    def remove(self) -> None:
+        """Take the hook off the model, which is then as it was before."""
+        if self.is_lean:
+            self._hook.remove()
 
     @contextmanager
     def at(self, positions: torch.Tensor) -> Iterator[None]:

@@ -14,6 +14,7 @@ import torch
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
+    from transformers import TrainerState
 
 Batch = dict[str, Any]
 
@@ -44,3 +45,12 @@ def masked_tokens(batch: Batch) -> torch.Tensor:
 def sequences_with_a_token(batch: Batch) -> torch.Tensor:
     """Number of rows whose attention mask holds a token."""
     return batch["attention_mask"].bool().any(1).sum()
+
+
+def is_past_the_end(state: TrainerState) -> bool:
+    """Say whether training has taken all its steps.
+
+    A run that is resumed from the checkpoint of its last step would take one more: the stock loop looks at the number
+    of steps only after a step.
+    """
+    return 0 < state.max_steps <= state.global_step

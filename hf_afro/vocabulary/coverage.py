@@ -60,7 +60,7 @@ def measure_coverage(
     report = {}
     for language, row in zip(counts.languages, counts.counts, strict=True):
         running = int(row.sum())
-        unknown = 0 if counts.table.unknown_id is None else int(row[counts.table.unknown_id])
+        unknown = int(row[counts.table.unknown_id])
         known = running - unknown
         covered = int(row[kept].sum()) - unknown
         report[language] = LanguageCoverage(

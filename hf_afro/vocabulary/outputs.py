@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from transformers import PreTrainedModel
@@ -53,13 +54,18 @@ def compare_outputs(
     old_ids = keep.to_old(new_ids)
     device = model.device
     with evaluating(model), evaluating(pruned):
-        old_hidden = model.base_model(old_ids.to(device), attention_mask=mask.to(device))[0]
-        new_hidden = pruned.base_model(new_ids.to(device), attention_mask=mask.to(device))[0]
+        old_hidden = _forward(model.base_model, old_ids, mask)[0]
+        new_hidden = _forward(pruned.base_model, new_ids, mask)[0]
         hidden = float((old_hidden - new_hidden).abs().max())
         if model.get_output_embeddings() is None:
             return hidden, None
-        old_logits = model(old_ids.to(device), attention_mask=mask.to(device)).logits
-        new_logits = pruned(new_ids.to(device), attention_mask=mask.to(device)).logits
+        old_logits = _forward(model, old_ids, mask).logits
+        new_logits = _forward(pruned, new_ids, mask).logits
     kept = torch.from_numpy(keep.old_ids.copy()).to(device)
     difference = (old_logits.index_select(-1, kept) - new_logits).abs().max()
     return hidden, float(difference / old_logits.abs().max().clamp(min=torch.finfo(old_logits.dtype).tiny))
+
+
+def _forward(model: PreTrainedModel, ids: torch.Tensor, mask: torch.Tensor) -> Any:
+    """Run the forward of a model's class: a trainer may have left one with autocast on the model itself."""
+    return type(model).forward(model, ids.to(model.device), attention_mask=mask.to(model.device))

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tokenizers import Tokenizer
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from hf_afro.families import family_of
@@ -21,7 +20,7 @@ from hf_afro.vocabulary.mapping import MAP_FILE, VocabularyMap
 from hf_afro.vocabulary.saving import save_tokenizer
 from hf_afro.vocabulary.storage import folder_written_whole
 from hf_afro.vocabulary.tensors import VocabularyTensors, copy_with_rows, find_vocabulary_tensors
-from hf_afro.vocabulary.tokenizers.backend import backend_state, rewrite_tokenizer, table_of
+from hf_afro.vocabulary.tokenizers.backend import backend_state, build_backend, rewrite_tokenizer, table_of
 from hf_afro.vocabulary.tokenizers.table import TokenizerTable
 from hf_afro.vocabulary.verify import REPORT_FILE, VerificationReport, verify
 
@@ -167,7 +166,7 @@ def prune_tokenizer(
         keep: The tokens to keep.
     """
     rewritten = rewrite_tokenizer(state, keep.old_ids)
-    backend = Tokenizer.from_str(json.dumps(rewritten))
+    backend = build_backend(rewritten)
     backend.encode_special_tokens = tokenizer.split_special_tokens
     # The copy gets the new backend and piece list in place of the old ones, which are never copied.
     memo: dict[int, Any] = {id(tokenizer._tokenizer): backend}
@@ -201,7 +200,7 @@ def _check_map(keep: VocabularyMap, table: TokenizerTable) -> None:
             f"{keep.tokenizer_fingerprint}; this one has {len(table)} and {table.fingerprint}. "
             "Count and select with the tokenizer of the model"
         )
-    special = [*table.special_ids, *([] if table.unknown_id is None else [table.unknown_id])]
+    special = [*table.special_ids, table.unknown_id]
     missing = [table.pieces[one] for one in special if not keep.keeps([one])[0]]
     if missing:
         raise ValueError(f"special tokens are not kept: {', '.join(missing)}; a map of select_tokens keeps them all")

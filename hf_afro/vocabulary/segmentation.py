@@ -72,7 +72,7 @@ class TextReport:
         new_unknown_rate: After.
         old_pieces_a_word: Running tokens over words (runs between spaces), before.
         new_pieces_a_word: After.
-        new_unknown: Characters, of any script, that became unknown.
+        new_unknown: Characters of the normalised text, of any script, that became unknown.
         new_unknown_wanted: Those of them that are characters of the scripts kept; 0 is right.
     """
 
@@ -105,27 +105,49 @@ def report_on_text(
     """
     named = keep.provenance.get("scripts", ()) if scripts is None else scripts
     wanted = script_pattern(named)
-    backends = plain_backend(old), plain_backend(new)
-    return {language: _report_on(lines, *backends, keep, wanted) for language, lines in texts.items()}
+    before, after = _Splitter(old, keep.old_unknown_id), _Splitter(new, keep.new_unknown_id)
+    return {language: _report_on(lines, before, after, keep, wanted) for language, lines in texts.items()}
+
+
+class _Splitter:
+    """A tokenizer that can also say which characters of the normalised text it does not know."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, unknown_id: int) -> None:
+        self.backend = plain_backend(tokenizer)
+        self.unknown_id = unknown_id
+        # Places in a text are only exact where normalising has not deleted or joined characters: so normalise first.
+        self._normalizer = self.backend.normalizer
+        self._normalized = plain_backend(tokenizer)
+        self._normalized.normalizer = None
+
+    def normalize(self, text: str) -> str:
+        return text if self._normalizer is None else self._normalizer.normalize_str(text)
+
+    def unknown_places(self, normalized: str) -> set[int]:
+        """Return the places, in characters, that unknown tokens cover."""
+        encoding = self._normalized.encode(normalized, add_special_tokens=False)
+        spans = zip(encoding.ids, encoding.offsets, strict=True)
+        return {place for token, (start, end) in spans if token == self.unknown_id for place in range(start, end)}
 
 
 def _report_on(
-    lines: Iterable[str], old: Tokenizer, new: Tokenizer, keep: VocabularyMap, wanted: regex.Pattern[str]
+    lines: Iterable[str], old: _Splitter, new: _Splitter, keep: VocabularyMap, wanted: regex.Pattern[str]
 ) -> TextReport:
     total = alike = words = unknown = unknown_wanted = 0
     tokens, unknowns = [0, 0], [0, 0]
     for batch in _batches(lines):
-        for text, before, after in zip(batch, _encode(old, batch), _encode(new, batch), strict=True):
+        for text, before, after in zip(batch, _encode(old.backend, batch), _encode(new.backend, batch), strict=True):
             total += 1
             words += sum(1 for word in text.split(" ") if word)
             alike += keep.to_old(after.ids) == before.ids
-            lost = [before.ids.count(keep.old_unknown_id), after.ids.count(keep.new_unknown_id)]
+            lost = [before.ids.count(old.unknown_id), after.ids.count(new.unknown_id)]
             tokens = [tokens[0] + len(before.ids), tokens[1] + len(after.ids)]
             unknowns = [unknowns[0] + lost[0], unknowns[1] + lost[1]]
             if lost[1]:
-                gone = _unknown_places(after, keep.new_unknown_id) - _unknown_places(before, keep.old_unknown_id)
+                normalized = new.normalize(text)
+                gone = [normalized[one] for one in new.unknown_places(normalized) - old.unknown_places(normalized)]
                 unknown += len(gone)
-                unknown_wanted += sum(1 for place in gone if wanted.match(text[place]) and not text[place].isspace())
+                unknown_wanted += sum(1 for character in gone if wanted.match(character))
     return TextReport(
         lines=total,
         lines_alike=alike / max(total, 1),
@@ -136,12 +158,6 @@ def _report_on(
         new_unknown=unknown,
         new_unknown_wanted=unknown_wanted,
     )
-
-
-def _unknown_places(encoding: Encoding, unknown_id: int) -> set[int]:
-    """Return the places in the text, in characters, that unknown tokens cover."""
-    spans = (span for token, span in zip(encoding.ids, encoding.offsets, strict=True) if token == unknown_id)
-    return {place for start, end in spans for place in range(start, end)}
 
 
 def _encode(backend: Tokenizer, batch: list[str]) -> list[Encoding]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.metadata
 import logging
 from collections.abc import Iterable
@@ -92,7 +93,7 @@ def select_tokens(
         if strict:
             raise ValueError(message)
         logger.warning(message)
-    provenance: dict[str, Any] = {
+    provenance = {
         "languages": list(counts.languages),
         "scripts": list(named),
         "budget": budget,
@@ -106,15 +107,21 @@ def select_tokens(
         "smallest_budget": smallest,
         "coverage": {name: one.as_dict() for name, one in report.items()},
         "curve": coverage_curve(counts, must, chosen),
-        "counts_fingerprint": counts.fingerprint,
-        "counted": counts.provenance,
-        "versions": {
-            name: importlib.metadata.version(name) for name in ("tokenizers", "transformers", "numpy", "regex")
-        }
-        | {"hf_afro": __version__},
+        **_origin(counts),
     }
     table = counts.table
-    return VocabularyMap(kept, len(table), int(table.unknown_id), table.fingerprint, provenance)
+    return VocabularyMap(kept, len(table), table.unknown_id, table.fingerprint, provenance)
+
+
+def _origin(counts: TokenCounts) -> dict[str, Any]:
+    """Return what was counted, and with which versions it was chosen from."""
+    libraries = ("tokenizers", "transformers", "numpy", "regex")
+    return {
+        "counts_fingerprint": counts.fingerprint,
+        "counted": counts.provenance,
+        "sizes": {language: dataclasses.asdict(size) for language, size in counts.sizes.items()},
+        "versions": {"hf_afro": __version__, **{name: importlib.metadata.version(name) for name in libraries}},
+    }
 
 
 def _check(counts: TokenCounts, budget: int | None, coverage: float, smoothing: float) -> None:
@@ -129,8 +136,6 @@ def _check(counts: TokenCounts, budget: int | None, coverage: float, smoothing: 
     empty = [language for language, total in counts.total.items() if not total]
     if empty:
         raise ValueError(f"no tokens were counted for {', '.join(empty)}; give text or leave the language out")
-    if counts.table.unknown_id is None:
-        raise ValueError("the tokenizer has no unknown token; expected one, since text may lose its pieces")
 
 
 def wanted_scripts(counts: TokenCounts) -> tuple[str, ...]:

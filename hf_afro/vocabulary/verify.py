@@ -142,7 +142,11 @@ def _check_tokenizer(
                 f"loaded as {name}, id {new_id} is the piece {new_table.pieces[new_id]!r}, but its row belongs to "
                 f"{table.pieces[old_id]!r}"
             )
-    if not np.array_equal(new_table.scores, table.scores[keep.old_ids], equal_nan=True):
+    scores = table.scores[keep.old_ids]
+    # Classes that build their backend in Python read scores as they are written; the tokenizers library itself reads
+    # them to within one unit in the last binary place.
+    allowed = np.spacing(np.abs(scores)) if type(loaded) is PreTrainedTokenizerFast else np.zeros_like(scores)
+    if np.any(np.abs(new_table.scores - scores) > allowed):  # added tokens have none: NaN compares as False
         raise VerificationError(f"loaded as {name}, the tokenizer scores a piece otherwise")
     for step in ("normalizer", "pre_tokenizer", "decoder"):
         if state[step] != old_state[step]:

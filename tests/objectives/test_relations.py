@@ -174,6 +174,19 @@ class TestBothForms:
         assert loss == value_and_gradient(impl, teacher, student, mask, 2)[0]
 
 
+@pytest.mark.parametrize("impl", IMPLEMENTATIONS)
+def test_a_loss_scale_saves_fp16_gradients(impl):
+    generator = torch.Generator().manual_seed(0)
+    teacher = torch.randn(4, 64, 96, generator=generator)
+    student = (teacher + 0.05 * torch.randn(4, 64, 96, generator=generator)).half()  # near, so its gradients are small
+    _, truth = value_and_gradient("reference", teacher.double(), student.double(), torch.ones(4, 64), 12)
+    student.requires_grad_()
+    (relation_loss(teacher.half(), student, torch.ones(4, 64), 12, impl) * 2.0**16).backward()
+    assert torch.isfinite(student.grad).all()
+    error = (student.grad.double() / 2.0**16 - truth).norm() / truth.norm()
+    assert error < 0.05  # the vectors themselves are fp16
+
+
 def test_many_blocks_agree_with_one(monkeypatch):
     teacher, student, mask = torch.randn(2, 20, 24), torch.randn(2, 20, 12), torch.ones(2, 20)
     whole = value_and_gradient("chunked", teacher, student, mask, 12)

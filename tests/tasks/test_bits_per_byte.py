@@ -9,6 +9,7 @@ import torch
 from datasets import Dataset
 from transformers import AutoModel
 
+from hf_afro import count_tokens, select_tokens
 from hf_afro.tasks.bits_per_byte import bits_per_byte_scores
 from hf_afro.training import MAFTTrainer, MAFTTrainingArguments
 from tests.texts import SENTENCES
@@ -45,9 +46,9 @@ def test_the_model_is_left_as_it_was(model, tokenizer):
 
 
 def test_fewer_ids_to_choose_from_cost_fewer_bits(model, tokenizer):
-    used = sorted({token for line in TEXT["swa"] for token in tokenizer(line)["input_ids"]})
+    keep = select_tokens(count_tokens({"swa": TEXT["swa"]}, tokenizer), coverage=1.0)
     whole = bits_per_byte_scores(model, tokenizer, {"swa": TEXT["swa"]})
-    restricted = bits_per_byte_scores(model, tokenizer, {"swa": TEXT["swa"]}, kept_ids=torch.tensor(used))
+    restricted = bits_per_byte_scores(model, tokenizer, {"swa": TEXT["swa"]}, restrict_to=keep)
     assert restricted[0].values[0] < whole[0].values[0]
     assert restricted[0].metric == "bits_per_byte_restricted"
 

@@ -16,7 +16,7 @@ from hf_afro.training import (
     RelationDistillTrainingArguments,
 )
 from tests.conftest import tiny_config
-from tests.texts import AFRICAN
+from tests.texts import AFRICAN, SENTENCES
 
 WINDOW = 16
 
@@ -28,6 +28,14 @@ def text_datasets(repeat: int = 3) -> dict[str, Dataset]:
             {"text": [" ".join(sentences[i : i + 1 + i % 3]) for i in range(len(sentences))] * repeat}
         )
         for language, sentences in AFRICAN.items()
+    }
+
+
+def uneven_sentences() -> dict[str, Dataset]:
+    """Five sentences a language, of different lengths: no batch of two or four goes into them evenly."""
+    return {
+        code: Dataset.from_dict({"text": [" ".join(SENTENCES[code][: 1 + i % 3]) for i in range(5)]})
+        for code in ("swa", "amh", "yor")
     }
 
 
@@ -52,7 +60,7 @@ def settings(output_dir: Path, processes: int = 1, accumulation: int = 1, **over
 
 def maft_trainer(model, tokenizer, output_dir, **kwargs) -> MAFTTrainer:
     """A MAFT trainer on the small datasets."""
-    data = {name: kwargs.pop(name) for name in ("train_dataset", "eval_dataset") if name in kwargs}
+    data = {name: kwargs.pop(name) for name in ("train_dataset", "eval_dataset", "restrict_to") if name in kwargs}
     return MAFTTrainer(
         model=model,
         args=MAFTTrainingArguments(**settings(output_dir, **kwargs)),

@@ -9,15 +9,33 @@ import pytest
 import torch
 from datasets import Dataset
 from safetensors import safe_open
-from transformers import AutoModelForMaskedLM, BertConfig, BertModel, XLMRobertaForMaskedLM, XLMRobertaModel
+from transformers import (
+    AutoModelForMaskedLM,
+    BertConfig,
+    BertModel,
+    XLMRobertaForMaskedLM,
+    XLMRobertaForSequenceClassification,
+    XLMRobertaForTokenClassification,
+    XLMRobertaModel,
+)
 
 from hf_afro.objectives import relation_loss
-from hf_afro.training import RelationDistillTrainingArguments
+from hf_afro.objectives.relations import IMPLEMENTATIONS
+from hf_afro.training import RelationDistillTrainer, RelationDistillTrainingArguments
 from hf_afro.training.capture import RELATIONS
 from hf_afro.training.distill import _default_teacher_layer
 from tests.conftest import tiny_config
 from tests.texts import SENTENCES
-from tests.training.recipes import StopAt, checksum, distill_trainer, steps_of, student_of, teacher_of
+from tests.training.recipes import (
+    StopAt,
+    checksum,
+    distill_trainer,
+    settings,
+    steps_of,
+    student_of,
+    teacher_of,
+    text_datasets,
+)
 
 
 @pytest.fixture
@@ -130,9 +148,12 @@ def test_evaluation_loss_by_language_whatever_the_batch(teacher, tokenizer, tmp_
             teacher, tokenizer, tmp_path, model=student, eval_dataset=held_out, per_device_eval_batch_size=size
         )
         found.append(trainer.evaluate())
-    for code in held_out:
-        assert found[0][f"eval_{code}_loss"] == pytest.approx(found[1][f"eval_{code}_loss"], rel=1e-5)
-        assert found[0][f"eval_{code}_loss"] > 0
+    found.append(distill_trainer(teacher, tokenizer, tmp_path, model=student).evaluate(held_out))
+    for other in found[1:]:
+        assert other == pytest.approx(found[0], rel=1e-5)
+    assert found[0]["eval_swa_loss"] > 0
+    mean = (found[0]["eval_swa_loss"] + found[0]["eval_amh_loss"]) / 2  # as many sentences of each
+    assert found[0]["eval_loss"] == pytest.approx(mean, rel=1e-6)
 
 
 class VocabularyOfTwice:
@@ -185,7 +206,7 @@ def test_teachers_of_another_family_and_students_without_a_head(tokenizer, tmp_p
 
 class TestRefusals:
     def test_vocabularies_that_differ_need_the_map(self, tokenizer, tmp_path):
-        teacher = XLMRobertaForMaskedLM(tiny_config(len(tokenizer) + 8))
+        teacher = XLMRobertaForMaskedLM(tiny_config(len(tokenizer) + 200))
         with pytest.raises(ValueError, match="pass the vocabulary_map"):
             distill_trainer(teacher, tokenizer, tmp_path)
 
@@ -199,15 +220,78 @@ class TestRefusals:
         ):
             distill_trainer(teacher, tokenizer, tmp_path, num_relation_heads=3)
 
-    def test_a_layer_that_is_not_there(self, teacher, tokenizer, tmp_path):
-        with pytest.raises(ValueError, match="layer 3 was asked for and the model has layers 1 to 2"):
-            distill_trainer(teacher, tokenizer, tmp_path, teacher_layer=3)
+    @pytest.mark.parametrize("layer", [0, 3])
+    def test_a_layer_that_is_not_there(self, teacher, tokenizer, tmp_path, layer):
+        with pytest.raises(ValueError, match=f"layer {layer} was asked for and the model has layers 1 to 2"):
+            distill_trainer(teacher, tokenizer, tmp_path, teacher_layer=layer)
+
+    def test_a_teacher_that_is_the_student(self, teacher, tokenizer, tmp_path):
+        for student in (teacher, teacher.roberta):
+            with pytest.raises(ValueError, match="teacher and student share parameters"):
+                distill_trainer(teacher, tokenizer, tmp_path, model=student)
+
+    def test_an_unknown_implementation(self, teacher, tokenizer, tmp_path):
+        with pytest.raises(ValueError, match="relation_impl='triton' is not known; use one of auto, reference"):
+            distill_trainer(teacher, tokenizer, tmp_path, relation_impl="triton")
+
+    def test_sequences_longer_than_the_students_positions(self, teacher, tokenizer, tmp_path):
+        student = XLMRobertaModel(tiny_config(len(tokenizer), max_position_embeddings=34))
+        with pytest.raises(ValueError, match="max_length=48, and the xlm-roberta model holds 32 positions"):
+            distill_trainer(teacher, tokenizer, tmp_path, model=student)
+
+    def test_parts_that_the_trainer_makes_itself(self, teacher, tokenizer, tmp_path):
+        args = RelationDistillTrainingArguments(**settings(tmp_path))
+        with pytest.raises(TypeError, match="compute_metrics was given"):
+            RelationDistillTrainer(student_of(tokenizer), teacher, args, compute_metrics=print)
 
 
-@pytest.mark.parametrize(("depth", "layer"), [(24, 19), (12, 12), (2, 2)])
-def test_the_layer_of_the_paper_is_the_default(depth, layer):
+def test_rows_that_pad_a_table_are_no_other_vocabulary(teacher, tokenizer, tmp_path):
+    student = student_of(tokenizer)
+    student.resize_token_embeddings(len(tokenizer) + 10)
+    expected = steps_of(distill_trainer(teacher, tokenizer, tmp_path))
+    assert np.allclose(steps_of(distill_trainer(teacher, tokenizer, tmp_path, model=student)), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("head", [XLMRobertaForSequenceClassification, XLMRobertaForTokenClassification])
+def test_students_with_another_head_learn_the_same(teacher, tokenizer, tmp_path, head):
+    expected = steps_of(distill_trainer(teacher, tokenizer, tmp_path))
+    student = student_of(tokenizer)
+    other = head(student.config)
+    other.roberta.load_state_dict(student.roberta.state_dict())
+    assert np.allclose(steps_of(distill_trainer(teacher, tokenizer, tmp_path, model=other)), expected, rtol=1e-5)
+
+
+def test_the_implementation_asked_for_is_used(teacher, tokenizer, tmp_path, monkeypatch):
+    expected = steps_of(distill_trainer(teacher, tokenizer, tmp_path, relation_impl="reference"))
+    monkeypatch.delitem(IMPLEMENTATIONS, "chunked")
+    monkeypatch.delitem(IMPLEMENTATIONS, "auto")
+    assert np.allclose(steps_of(distill_trainer(teacher, tokenizer, tmp_path, relation_impl="reference")), expected)
+
+
+def test_bf16_runs_teacher_and_student_in_bf16_and_the_loss_in_fp32(teacher, tokenizer, tmp_path):
+    trainer = distill_trainer(teacher, tokenizer, tmp_path, bf16=True)
+    seen = set()
+    for model in (teacher, trainer.model):
+        model.base_model.encoder.layer[0].attention.self.query.register_forward_hook(
+            lambda _module, _inputs, output: seen.add(output.dtype)
+        )
+    before = trainer.evaluate(text_datasets())
+    steps = steps_of(trainer)
+    assert seen == {torch.bfloat16}
+    expected = steps_of(distill_trainer(teacher, tokenizer, tmp_path))
+    assert steps[0][0] == pytest.approx(expected[0][0], rel=0.02)
+    assert before["eval_loss"] == pytest.approx(steps[0][0], rel=0.5)
+
+
+@pytest.mark.parametrize(
+    ("family", "depth", "layer"), [("xlm", 24, 19), ("bert", 24, 21), ("xlm", 12, 12), ("bert", 12, 12), ("xlm", 2, 2)]
+)
+def test_the_layer_of_the_paper_is_the_default(family, depth, layer):
     shape = {"hidden_size": 4, "num_attention_heads": 1, "intermediate_size": 4, "num_hidden_layers": depth}
-    assert _default_teacher_layer(XLMRobertaModel(tiny_config(10, **shape))) == layer
+    teacher = (
+        XLMRobertaModel(tiny_config(10, **shape)) if family == "xlm" else BertModel(BertConfig(vocab_size=10, **shape))
+    )
+    assert _default_teacher_layer(teacher) == layer
 
 
 def test_the_relation_heads_of_the_paper_are_the_default(tokenizer, tmp_path):

@@ -11,12 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from datasets import Dataset
 from transformers import AutoModelForMaskedLM, AutoTokenizer, XLMRobertaForMaskedLM
 
 from tests.conftest import tiny_config
-from tests.texts import SENTENCES
-from tests.training.recipes import distill_trainer, maft_trainer, steps_of, teacher_of
+from tests.training.recipes import distill_trainer, maft_trainer, steps_of, teacher_of, uneven_sentences
 
 SCRIPT = Path(__file__).with_name("two_processes.py")
 
@@ -43,7 +41,7 @@ def of_two_processes(_tokenizer, folder):
 @pytest.mark.parametrize("name", ["maft", "distill"])
 def test_steps_and_evaluation_are_those_of_one_process(of_two_processes, folder, name, accumulation):
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    held_out = {code: Dataset.from_dict({"text": SENTENCES[code]}) for code in ("swa", "amh", "rus")}
+    held_out = uneven_sentences()
     if name == "maft":
         model = AutoModelForMaskedLM.from_pretrained(folder)
         trainer = maft_trainer(model, tokenizer, folder / "one", eval_dataset=held_out)

@@ -8,21 +8,25 @@ import sys
 from pathlib import Path
 
 import torch
-from datasets import Dataset
 from transformers import AutoModelForMaskedLM, AutoTokenizer
 
-from tests.texts import SENTENCES
-from tests.training.recipes import checksum, distill_trainer, maft_trainer, steps_of, teacher_of
+from hf_afro.training import leave_process_group
+from tests.training.recipes import checksum, distill_trainer, maft_trainer, steps_of, teacher_of, uneven_sentences
 
 
 def main(folder: Path) -> None:
     """Train from the model in `folder`, and write `steps.json` there."""
     tokenizer = AutoTokenizer.from_pretrained(folder)
     model = AutoModelForMaskedLM.from_pretrained(folder)
-    held_out = {code: Dataset.from_dict({"text": SENTENCES[code]}) for code in ("swa", "amh", "rus")}
+    held_out = uneven_sentences()
     found = {}
     for accumulation in (1, 4):
-        split = {"processes": 2, "accumulation": accumulation, "eval_dataset": held_out}
+        split = {
+            "processes": 2,
+            "accumulation": accumulation,
+            "eval_dataset": held_out,
+            "per_device_eval_batch_size": 2,
+        }
         trainers = {
             "maft": maft_trainer(copy.deepcopy(model), tokenizer, folder / "maft", **split),
             "distill": distill_trainer(teacher_of(tokenizer), tokenizer, folder / "distill", **split),
@@ -38,8 +42,8 @@ def main(folder: Path) -> None:
             found[f"{name} {accumulation}"] = {"steps": steps, "evaluation": evaluation, "checksums": checksums}
     if trainers["maft"].is_world_process_zero():
         (folder / "steps.json").write_text(json.dumps(found))
-    torch.distributed.destroy_process_group()
 
 
 if __name__ == "__main__":
     main(Path(sys.argv[1]))
+    leave_process_group()

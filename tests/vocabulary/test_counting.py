@@ -39,11 +39,16 @@ def test_the_text_is_measured(tokenizer):
     assert (size.lines, size.words, size.characters, size.utf8_bytes) == (3, 3, 9, 10)
 
 
-@settings(max_examples=60, deadline=None)
+@pytest.fixture(scope="module", params=["_tokenizer", "normalizing_tokenizer"])
+def one_tokenizer(request):
+    return request.getfixturevalue(request.param)
+
+
+@settings(max_examples=100, deadline=None)
 @given(lines=st.lists(any_lines, max_size=8))
-def test_any_text_is_counted_exactly(_tokenizer, normalizing_tokenizer, lines):
-    for tokenizer in (_tokenizer, normalizing_tokenizer):
-        np.testing.assert_array_equal(count_tokens({"a": lines}, tokenizer).counts, by_lines({"a": lines}, tokenizer))
+def test_any_text_is_counted_exactly(one_tokenizer, lines):
+    texts = {"a": lines}
+    np.testing.assert_array_equal(count_tokens(texts, one_tokenizer).counts, by_lines(texts, one_tokenizer))
 
 
 def test_every_pair_of_nasty_characters_is_counted_exactly(normalizing_tokenizer):

@@ -211,7 +211,9 @@ def test_a_tokenizer_with_more_ids_than_rows_is_refused(tokenizer, keep):
         prune_vocabulary(model, tokenizer, keep)
 
 
-@pytest.mark.filterwarnings("default::FutureWarning")  # peft asks transformers by a name on its way out
+@pytest.mark.filterwarnings(
+    "ignore:`is_gradient_checkpointing`:FutureWarning"
+)  # peft asks transformers by a name on its way out
 @pytest.mark.parametrize("wrap", [get_peft_model, lambda model, config: model.add_adapter(config) or model])
 def test_peft_is_refused(model, tokenizer, keep, wrap):
     wrapped = wrap(model, LoraConfig(target_modules=["query"]))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from tokenizers.models import Unigram
 
 from hf_afro.vocabulary.tokenizers.table import TokenizerKind, TokenizerTable
 
@@ -26,6 +27,12 @@ def rewrite_model(model: dict[str, Any], old_ids: np.ndarray) -> dict[str, Any]:
     if model.get("unk_id") is not None:
         rewritten["unk_id"] = int(np.searchsorted(old_ids, model["unk_id"]))
     return rewritten
+
+
+def build_model(model: dict[str, Any]) -> Unigram:
+    """Build a Unigram model from its JSON form, every score as it is written there."""
+    vocab = [(piece, score) for piece, score in model["vocab"]]
+    return Unigram(vocab, unk_id=model.get("unk_id"), byte_fallback=bool(model.get("byte_fallback")))
 
 
 def companions(table: TokenizerTable, counts: np.ndarray) -> dict[str, list[int]]:
@@ -50,4 +57,4 @@ def bare_text(piece: str) -> str:
     return piece[1:] if len(piece) > 1 and piece[0] == WORD_START else piece
 
 
-KIND = TokenizerKind("Unigram", read_model, rewrite_model, companions, bare_text)
+KIND = TokenizerKind("Unigram", read_model, rewrite_model, build_model, companions, bare_text)

@@ -10,7 +10,7 @@ import pytest
 from tokenizers import AddedToken, Tokenizer, models, normalizers, processors
 
 from hf_afro.vocabulary.tokenizers import read_table, rewrite_tokenizer
-from hf_afro.vocabulary.tokenizers.backend import backend_state, plain_backend, table_of
+from hf_afro.vocabulary.tokenizers.backend import backend_state, build_backend, plain_backend, table_of
 
 
 def late_specials():
@@ -69,6 +69,22 @@ def test_the_fingerprint_forgets_padding_and_truncation(tokenizer):
     assert read_table(tokenizer).fingerprint != before
 
 
+def test_no_score_moves(tokenizer):
+    """Scores like these change in the last place when the tokenizers library reads them from JSON."""
+    state = backend_state(tokenizer)
+    generator = np.random.default_rng(0)
+    scores = -20 * generator.random(len(tokenizer))
+    for entry, score in zip(state["model"]["vocab"], scores.tolist(), strict=True):
+        entry[1] = score
+    read = json.loads(Tokenizer.from_str(json.dumps(state)).to_str())
+    assert read["model"] != state["model"]
+    assert json.loads(build_backend(state).to_str()) == state
+    tokenizer.backend_tokenizer.model = build_backend(state).model
+    plain = json.loads(plain_backend(tokenizer).to_str())
+    assert plain["model"] == state["model"]
+    assert plain["added_tokens"] == state["added_tokens"]
+
+
 def test_a_plain_backend_is_a_copy_without_limits(tokenizer):
     tokenizer.backend_tokenizer.enable_truncation(2)
     plain = plain_backend(tokenizer)
@@ -80,6 +96,13 @@ def test_two_ids_of_one_piece_are_refused():
     state = json.loads(late_specials().to_str())
     state["model"]["vocab"][2] = ["a", -9.0]
     with pytest.raises(ValueError, match="the piece 'a' has two ids"):
+        table_of(state)
+
+
+def test_a_tokenizer_without_unknown_token_is_refused():
+    state = json.loads(late_specials().to_str())
+    state["model"]["unk_id"] = None
+    with pytest.raises(ValueError, match="no unknown token"):
         table_of(state)
 
 

@@ -1,0 +1,99 @@
+"""What the trainers refuse before any work: pairs that do not fit, settings that would be ignored."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from hf_afro.families import FAMILIES, encoder_of
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainingArguments
+
+    from hf_afro.vocabulary import VocabularyMap
+
+# A table of embeddings may be padded to a multiple, at most this one, for the sake of the hardware.
+MOST_SPARE_ROWS = 128
+_OWN_WORK = ("data_collator", "compute_loss_func", "compute_metrics", "preprocess_logits_for_metrics")
+
+
+def check_settings(args: TrainingArguments, trainer_settings: dict[str, Any]) -> None:
+    """Refuse what the Trainer knows and these trainers would pass over.
+
+    Raises:
+        TypeError: If a part is handed in that the trainers make themselves.
+        ValueError: If a setting has no meaning here, or several GPUs would share one process.
+    """
+    for name in _OWN_WORK:
+        if trainer_settings.get(name) is not None:
+            raise TypeError(f"{name} was given; batches, loss and evaluation are this trainer's own, leave it out")
+    for name, default in (
+        ("auto_find_batch_size", False),  # another batch size is another global batch, hence another run
+        ("label_smoothing_factor", 0.0),
+        ("train_sampling_strategy", "random"),
+    ):
+        if getattr(args, name) != default:
+            raise ValueError(f"{name}={getattr(args, name)} has no meaning for this trainer; leave it at {default}")
+    if args.n_gpu > 1:
+        raise ValueError(
+            f"{args.n_gpu} GPUs would share one process (DataParallel), and these trainers want a process a GPU: "
+            "start them with accelerate launch or torchrun, or show one GPU with CUDA_VISIBLE_DEVICES"
+        )
+
+
+def check_length(model: PreTrainedModel, max_length: int) -> None:
+    """Raise a ValueError if sequences of `max_length` tokens are longer than the model's table of positions."""
+    family = FAMILIES.get(model.config.model_type)
+    if family is None:
+        return
+    positions = model.config.max_position_embeddings - family.position_offset
+    if max_length > positions:
+        raise ValueError(
+            f"max_length={max_length}, and the {model.config.model_type} model holds {positions} positions; "
+            f"set max_length to {positions} or less"
+        )
+
+
+def check_masked_lm(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None) -> None:
+    """Raise a ValueError if there is no tokenizer, no masked-LM head, or no row for one of the tokens."""
+    if tokenizer is None:
+        raise ValueError("MAFT masks tokens and needs the model's tokenizer; pass processing_class=tokenizer")
+    if model.get_output_embeddings() is None:
+        raise ValueError(f"{type(model).__name__} has no masked-LM head; load it with AutoModelForMaskedLM")
+    rows = model.get_input_embeddings().weight.shape[0]
+    if len(tokenizer) > rows:
+        raise ValueError(
+            f"the tokenizer has {len(tokenizer)} tokens and the model {rows} rows; they do not belong together"
+        )
+
+
+def check_pair(student: PreTrainedModel, teacher: PreTrainedModel) -> None:
+    """Raise a ValueError if teacher and student share a parameter: the loss would be zero, or the teacher move."""
+    if {id(parameter) for parameter in teacher.parameters()} & {id(parameter) for parameter in student.parameters()}:
+        raise ValueError("teacher and student share parameters; give the student weights of its own (copy.deepcopy)")
+
+
+def check_vocabularies(
+    student: PreTrainedModel,
+    teacher: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase | None,
+    vocabulary_map: VocabularyMap | None,
+) -> None:
+    """Raise a ValueError unless the ids of the text fit the student, and through the map, if any, the teacher."""
+    student_rows, teacher_rows = (encoder_of(m).get_input_embeddings().weight.shape[0] for m in (student, teacher))
+    tokens = student_rows if tokenizer is None else len(tokenizer)
+    if tokens > student_rows:
+        raise ValueError(
+            f"the tokenizer has {tokens} tokens and the student {student_rows} rows; give the student's own"
+        )
+    if vocabulary_map is not None:
+        if tokens > len(vocabulary_map) or vocabulary_map.old_size > teacher_rows:
+            raise ValueError(
+                f"the vocabulary_map leads from {len(vocabulary_map)} tokens to {vocabulary_map.old_size}, the "
+                f"student has {tokens} and the teacher {teacher_rows}; it belongs to other models"
+            )
+    elif tokens > teacher_rows or max(student_rows, teacher_rows) - tokens >= MOST_SPARE_ROWS:
+        # Fewer rows than this apart are padding of one and the same vocabulary; more are another one.
+        raise ValueError(
+            f"the student has {student_rows} tokens and the teacher {teacher_rows}; pass the vocabulary_map that "
+            "pruning saved beside the student, or use the pruned teacher"
+        )

@@ -21,7 +21,7 @@ from hf_afro.reports.formatting import (
 from hf_afro.reports.tables import common_mean
 
 _FENCED = re.compile(r"^```.*?^```$", re.M | re.S)
-_FOOTNOTE = re.compile(r"\[\d+\]")
+_FOOTNOTE = re.compile(r"\\?\[\d+\\?\]")  # in a table of Markdown its brackets are escaped
 # A number that stands by itself: the digits of F1, of a name such as base-70k or of a version do not.
 _NUMBER = re.compile(r"(?<![\w.,-])-?\d+(?:,\d{3})*(?:\.\d+)?(?:e[-+]?\d+)?(?![\w-]|[.,]\d)")
 

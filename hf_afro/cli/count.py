@@ -6,6 +6,7 @@ import dataclasses
 import sys
 from argparse import ArgumentParser, Namespace
 
+from hf_afro.cli.inputs import check_inputs
 from hf_afro.cli.output import finished_folder, say
 from hf_afro.cli.table import format_table
 
@@ -26,13 +27,29 @@ COUNTS_FILE = "counts.npz"
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Add the options of this command."""
-    parser.add_argument("--text", required=True, metavar="FOLDER", help="one file a language, named by its code")
+    add_reading_arguments(parser)
     parser.add_argument("--tokenizer", required=True, help="folder of a tokenizer or model, or its name on the Hub")
-    parser.add_argument("--languages", type=codes, metavar="swa,yor", help="only these; any code or tag will do")
+
+
+def add_reading_arguments(parser: ArgumentParser) -> None:
+    """Add the options of every command that reads text."""
+    parser.add_argument("--text", required=True, metavar="FOLDER", help="one file a language, named by its code")
+    parser.add_argument(
+        "--languages",
+        type=codes,
+        metavar="swa,yor",
+        help="only these: ISO 639-1/-3 codes or tags like swh_Latn, separated by commas",
+    )
+    parser.add_argument(
+        "--errors",
+        choices=("fail", "replace", "skip"),
+        default="fail",
+        help="where text is not UTF-8: end with its file and line, put U+FFFD, or skip the line (default: fail)",
+    )
 
 
 def codes(text: str) -> list[str]:
-    """Split a comma-separated list of language codes."""
+    """Split a comma-separated list of names."""
     return [code for code in text.replace(",", " ").split() if code]
 
 
@@ -42,12 +59,14 @@ def run(args: Namespace) -> None:
     Raises:
         ValueError: If a language is unknown or has no text, or there is no tokenizer.
     """
+    check_inputs(args)
+
     from hf_afro.cli.loading import load_tokenizer
     from hf_afro.corpora import read_corpora
     from hf_afro.vocabulary import count_tokens
 
     with finished_folder(args) as folder:
-        texts = read_corpora(args.text, args.languages)
+        texts = read_corpora(args.text, args.languages, errors=args.errors)
         counts = count_tokens(texts, load_tokenizer(args.tokenizer), show_progress=sys.stderr.isatty())
         corpora = {
             language: {"origin": text.origin, "fingerprint": text.fingerprint} for language, text in texts.items()

@@ -6,8 +6,10 @@ import difflib
 from argparse import ArgumentParser, Namespace
 from typing import TYPE_CHECKING, Any
 
+from hf_afro.cli.inputs import check_inputs
 from hf_afro.cli.maft import save, train
 from hf_afro.cli.output import finished_folder, say
+from hf_afro.cli.own_settings import DISTILL_SETTINGS, describe_own_settings
 from hf_afro.cli.table import format_table
 from hf_afro.cli.text import OPTIONS, add_text_arguments, datasets_of, prepare_text
 
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
 
     from hf_afro.vocabulary import VocabularyMap
 
-DESCRIPTION = """\
+DESCRIPTION = f"""\
 Distil a large encoder into a small student by its self-attention relations.
 
 The student's last layer learns how the queries, the keys and the values of one layer of the teacher relate to each
@@ -26,6 +28,10 @@ other (MiniLMv2, Wang et al., 2021). Only relations are compared, so the student
       --max_steps 100000 --learning_rate 6e-4 --warmup_steps 4000 --per_device_train_batch_size 32
 
 Every field of RelationDistillTrainingArguments, hence of transformers.TrainingArguments, is a setting: --name value.
+Its own are
+
+{describe_own_settings(DISTILL_SETTINGS)}
+
 On several GPUs: accelerate launch --module hf_afro.cli.main distill ...
 A run that was interrupted goes on where it was when the same command is given again.
 
@@ -68,18 +74,21 @@ def run(args: Namespace) -> None:
     Raises:
         ValueError: If a setting is unknown or impossible, or teacher, student and vocabulary do not fit.
     """
+    check_inputs(args)
+    sizes = None if args.student is None else parse_sizes(args.student)
+
     import torch
 
     from hf_afro.cli.loading import load_model, load_tokenizer
     from hf_afro.cli.settings import parse_settings
     from hf_afro.training import RelationDistillTrainer, RelationDistillTrainingArguments
 
-    sizes = None if args.student is None else parse_sizes(args.student)
     with finished_folder(args, resumable=True) as folder:
         own = ("teacher", "student", "student_model", "vocabulary_map", *OPTIONS)
         settings = parse_settings(RelationDistillTrainingArguments, args.settings, folder, own)
         vocabulary_map = load_map(args.vocabulary_map)
         teacher = load_model(args.teacher, dtype=torch.float32)
+        check_map(teacher.get_input_embeddings().weight.shape[0], vocabulary_map, args.teacher)
         if sizes is None:
             student = load_model(args.student_model, dtype=torch.float32)
             tokenizer = load_tokenizer(args.student_model)
@@ -110,9 +119,8 @@ def run(args: Namespace) -> None:
         for name in [f"eval_{language}_loss"]
     ]
     say(format_table(["language", "lines", "trained on", "relation loss before", "after"], rows))
-    say(
-        f"student of {student.num_parameters():,} parameters (teacher {teacher.num_parameters():,}): {args.output_dir}"
-    )
+    say(f"student of {student.num_parameters():,} parameters, teacher of {teacher.num_parameters():,}")
+    say(f"model written to {args.output_dir}")
 
 
 def parse_sizes(text: str) -> dict[str, int]:
@@ -143,6 +151,20 @@ def load_map(path: str | None) -> VocabularyMap | None:
     from hf_afro.vocabulary import VocabularyMap
 
     return None if path is None else VocabularyMap.load(path)
+
+
+def check_map(teacher_rows: int, vocabulary_map: VocabularyMap | None, teacher: str) -> None:
+    """Refuse a map to a vocabulary that the teacher does not have.
+
+    Raises:
+        ValueError: If the teacher has fewer tokens than the map's old vocabulary, as one that is pruned already.
+    """
+    if vocabulary_map is not None and teacher_rows < vocabulary_map.old_size:
+        known = "is pruned already" if teacher_rows == len(vocabulary_map) else "has another vocabulary"
+        raise ValueError(
+            f"--teacher {teacher} has {teacher_rows:,} tokens and --vocabulary_map leads from "
+            f"{len(vocabulary_map):,} to {vocabulary_map.old_size:,}: the teacher {known}; leave --vocabulary_map out"
+        )
 
 
 def build(

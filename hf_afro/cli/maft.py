@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hf_afro.cli.inputs import check_inputs
 from hf_afro.cli.output import finished_folder, last_checkpoint, say
+from hf_afro.cli.own_settings import MAFT_SETTINGS, describe_own_settings
 from hf_afro.cli.table import format_table
 from hf_afro.cli.text import OPTIONS, add_text_arguments, datasets_of, prepare_text
 
@@ -16,7 +19,7 @@ if TYPE_CHECKING:
 
     from hf_afro.corpora import PreparedCorpora
 
-DESCRIPTION = """\
+DESCRIPTION = f"""\
 Adapt a masked language model to the languages of your text (MAFT).
 
 Training goes on as the model was pre-trained, on monolingual text of many languages at once: one model serves all of
@@ -25,7 +28,10 @@ them. The text is cleaned as in the paper (Alabi et al., 2022), and what `--excl
   hf-afro maft --model pruned --text texts --exclude test_sentences.txt --output_dir adapted \\
       --num_train_epochs 3 --learning_rate 5e-5 --per_device_train_batch_size 10
 
-Every field of MAFTTrainingArguments, hence of transformers.TrainingArguments, is a setting: --name value.
+Every field of MAFTTrainingArguments, hence of transformers.TrainingArguments, is a setting: --name value. Its own are
+
+{describe_own_settings(MAFT_SETTINGS)}
+
 On several GPUs: accelerate launch --module hf_afro.cli.main maft ...
 A run that was interrupted goes on where it was when the same command is given again.
 
@@ -53,6 +59,9 @@ def run(args: Namespace) -> None:
     Raises:
         ValueError: If a setting is unknown or impossible, or text or model are not fit for training.
     """
+    check_inputs(args)
+    check_scratch(args)
+
     from hf_afro.cli.loading import load_tokenizer
     from hf_afro.cli.settings import parse_settings
     from hf_afro.training import MAFTTrainer, MAFTTrainingArguments
@@ -75,6 +84,16 @@ def run(args: Namespace) -> None:
     say(f"model written to {args.output_dir}")
 
 
+def check_scratch(args: Namespace) -> None:
+    """Refuse overrides without `--from_scratch`.
+
+    Raises:
+        ValueError: If there are any.
+    """
+    if args.config_overrides and not args.from_scratch:
+        raise ValueError("--config_overrides changes the architecture, so it needs --from_scratch")
+
+
 def load_masked_lm(args: Namespace, seed: int) -> PreTrainedModel:
     """Return the model of `--model` in fp32, or one of its architecture with random weights.
 
@@ -86,14 +105,19 @@ def load_masked_lm(args: Namespace, seed: int) -> PreTrainedModel:
 
     from hf_afro.cli.loading import load_model
 
-    if args.config_overrides and not args.from_scratch:
-        raise ValueError("--config_overrides changes the architecture, so it needs --from_scratch")
     if not args.from_scratch:
         # The default of transformers is the checkpoint's own dtype, and fp16 weights do not train.
         return load_model(args.model, auto_class="AutoModelForMaskedLM", dtype=torch.float32)
     config = AutoConfig.from_pretrained(args.model)
+    overrides = args.config_overrides or ""
+    for name in (part.partition("=")[0] for part in overrides.split(",") if part):
+        if not hasattr(config, name):
+            nearest = difflib.get_close_matches(name, config.to_dict(), n=1, cutoff=0.0)[0]
+            raise ValueError(
+                f"--config_overrides {overrides}: the configuration has no {name!r}; the nearest is {nearest!r}"
+            )
     try:
-        config.update_from_string(args.config_overrides or "")
+        config.update_from_string(overrides)
     except ValueError as error:
         raise ValueError(f"--config_overrides {args.config_overrides}: {error}") from error
     set_seed(seed)
@@ -105,7 +129,10 @@ def train(trainer: Trainer, folder: Path) -> dict[str, dict[str, Any]]:
     metrics: dict[str, dict[str, Any]] = {}
     if trainer.eval_dataset is not None:
         metrics["before"] = trainer.evaluate()
-    metrics["train"] = trainer.train(resume_from_checkpoint=last_checkpoint(folder)).metrics
+    checkpoint = last_checkpoint(folder)
+    if checkpoint is not None:
+        say(f"going on from {Path(checkpoint).name} of {folder}")
+    metrics["train"] = trainer.train(resume_from_checkpoint=checkpoint).metrics
     if trainer.eval_dataset is not None:
         metrics["after"] = trainer.evaluate()
     return metrics

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import logging
+import re
 import sys
 import traceback
 from collections.abc import Sequence
 from types import ModuleType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from hf_afro.cli import card, count, distill, evaluate, maft, prune, report, run
 from hf_afro.cli.output import is_main_process
@@ -48,9 +50,24 @@ MISTAKE, FAILURE, INTERRUPTED = 2, 1, 130
 class OneLineParser(argparse.ArgumentParser):
     """A parser whose errors are one line: the usage, which may fill a screen, is a `--help` away."""
 
+    _words: Sequence[str] = ()
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parse, keeping the words so that an error can name the one that was misspelt."""
+        self._words = list(sys.argv[1:] if args is None else args)
+        return super().parse_known_args(args, namespace)
+
     def error(self, message: str) -> NoReturn:
         """Leave with exit code 2."""
-        self.exit(MISTAKE, f"{self.prog}: error: {message}; see {self.prog} --help\n")
+        hints = [f"; {hint}" for hint in self.misspelt(self._words)] if "are required" in message else []
+        self.exit(MISTAKE, f"{self.prog}: error: {message}{''.join(hints)}; see {self.prog} --help\n")
+
+    def misspelt(self, words: Sequence[str]) -> list[str]:
+        """Return, for each option among the words that is unknown but close to a known one, what was meant."""
+        known = [name for name in self._option_string_actions if name.startswith("--")]
+        unknown = [word.partition("=")[0] for word in words if word.startswith("--")]
+        meant = {word: difflib.get_close_matches(word, known, n=1) for word in unknown if word not in known}
+        return [f"{word} is unknown, the nearest is {near[0]}" for word, near in meant.items() if near]
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -72,10 +89,11 @@ def build_parser() -> argparse.ArgumentParser:
         command.add_arguments(subparser)
         # A command that knows where to write says so in OUTPUT_DIR; all others are told.
         output_dir = getattr(command, "OUTPUT_DIR", "")
+        until = "; until then the work is in <output_dir>.unfinished" if command.TAKES_SETTINGS else ""
         subparser.add_argument(
             "--output_dir",
             required=not output_dir,
-            help=output_dir or "the folder to write; made only once all is done",
+            help=output_dir or f"the folder to write; made only once all is done{until}",
         )
         subparser.add_argument(
             "--overwrite",
@@ -84,6 +102,12 @@ def build_parser() -> argparse.ArgumentParser:
         )
         subparser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return parser
+
+
+def command_parser(parser: argparse.ArgumentParser, name: str) -> OneLineParser:
+    """Return the parser of one command."""
+    (commands,) = (action for action in parser._actions if isinstance(action, argparse._SubParsersAction))
+    return commands.choices[name]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -100,7 +124,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         args, rest = parser.parse_known_args(argv)
         command = COMMANDS[args.command]
         if rest and not command.TAKES_SETTINGS:
-            parser.error(f"{args.command} does not know {' '.join(rest)}")
+            hints = [f"; {hint}" for hint in command_parser(parser, args.command).misspelt(rest)]
+            parser.error(f"{args.command} does not know {' '.join(rest)}{''.join(hints)}")
     except SystemExit as leave:  # argparse leaves so after --help and --version, and after its errors
         return leave.code if isinstance(leave.code, int) else 0
     args.settings = rest
@@ -115,12 +140,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         if args.debug:
             traceback.print_exc()
         mistake = is_mistake(error)
-        text = " ".join(str(error).split())
+        text = in_options(" ".join(str(error).split()))
         described = f"error: {text}" if mistake else f"failed: {type(error).__name__}: {text}"
         hint = "" if mistake or args.debug else " (--debug shows where)"
         print(f"hf-afro {args.command}: {described}{hint}", file=sys.stderr)
         return MISTAKE if mistake else FAILURE
     return 0
+
+
+def in_options(text: str) -> str:
+    """Put the library's advice on text that is not UTF-8 into the words of the command line."""
+    return re.sub(r"\berrors='(\w+)'", r"--errors \1", text)
 
 
 def is_mistake(error: Exception) -> bool:

@@ -50,7 +50,7 @@ def finished_folder(args: Namespace, *, resumable: bool = False) -> Iterator[Pat
     check_free(target, overwrite=args.overwrite)
     target.parent.mkdir(parents=True, exist_ok=True)
     if resumable:
-        work = target.with_name(target.name + ".unfinished")
+        work = unfinished(target)
         if is_main_process():
             take_up(work, args)
     else:
@@ -67,6 +67,11 @@ def finished_folder(args: Namespace, *, resumable: bool = False) -> Iterator[Pat
         move_into_place(work, target)
 
 
+def unfinished(target: Path) -> Path:
+    """Return the folder beside a target where a run that can be gone on with works."""
+    return target.with_name(target.name + ".unfinished")
+
+
 def take_up(work: Path, args: Namespace) -> None:
     """Make the folder of a run that can be gone on with, or take up one that an earlier run left.
 
@@ -79,11 +84,10 @@ def take_up(work: Path, args: Namespace) -> None:
         shutil.rmtree(work)
     if work.exists():
         former, own = json.loads((work / RUN_FILE).read_text("utf-8")), describe_run(args)
-        names = {*former["arguments"], *own["arguments"]}
-        differing = sorted(name for name in names if former["arguments"].get(name) != own["arguments"].get(name))
-        if former != own:
+        differing = differences(former, own)
+        if differing:
             raise ValueError(
-                f"{work} is an unfinished run that differs in {', '.join(differing) or 'command or version'}; give "
+                f"{work} is an unfinished run that differs in {', '.join(differing)}; give "
                 "its arguments to go on with it, --overwrite to begin anew, or another --output_dir"
             )
     work.mkdir(exist_ok=True)
@@ -112,6 +116,36 @@ def describe_run(args: Namespace) -> dict[str, Any]:
     """Return the command, its arguments and the version, as they are written to `RUN_FILE`."""
     arguments = {name: value for name, value in vars(args).items() if name not in {"command", "debug", "overwrite"}}
     return {"command": args.command, "arguments": arguments, "hf_afro_version": __version__}
+
+
+def differences(former: dict[str, Any], own: dict[str, Any]) -> list[str]:
+    """Return in which arguments and settings two runs differ, each with its value then and now."""
+    then, now = _flat(former), _flat(own)
+    return [
+        f"{name} (then {_shown(then.get(name))}, now {_shown(now.get(name))})"
+        for name in sorted({*then, *now})
+        if then.get(name) != now.get(name)
+    ]
+
+
+def _flat(run: dict[str, Any]) -> dict[str, Any]:
+    """Put a run's settings, which are words, beside its arguments, by name."""
+    flat = {**run["arguments"], "command": run["command"], "version": run["hf_afro_version"]}
+    name = ""
+    for word in flat.pop("settings", None) or ():
+        if word.startswith("--"):
+            name, _, value = word.removeprefix("--").partition("=")
+            name = name.replace("-", "_")
+            flat[name] = value
+        else:
+            flat[name] = f"{flat.get(name, '')} {word}".strip()
+    return flat
+
+
+def _shown(value: object) -> str:
+    if value is None:
+        return "not given"
+    return "given" if value == "" else str(value)
 
 
 def write_run_file(folder: Path, args: Namespace) -> None:

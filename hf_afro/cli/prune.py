@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
+import zipfile
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hf_afro.cli.count import COUNTS_FILE
+from hf_afro.cli.count import COUNTS_FILE, codes
+from hf_afro.cli.inputs import check_inputs
 from hf_afro.cli.output import finished_folder, say
 from hf_afro.cli.table import format_table
 
@@ -41,6 +44,15 @@ def add_arguments(parser: ArgumentParser) -> None:
         default=0.9995,
         help="share of its running tokens that every language keeps where the budget allows (default: 0.9995)",
     )
+    parser.add_argument(
+        "--scripts",
+        type=codes,
+        metavar="Latin,Ethiopic",
+        help="keep the single characters of these Unicode scripts (default: those of the languages counted)",
+    )
+    parser.add_argument(
+        "--no_characters", action="store_true", help="keep no single characters but those worth it by their counts"
+    )
     parser.add_argument("--strict", action="store_true", help="end with an error where the budget does not allow it")
 
 
@@ -50,12 +62,21 @@ def run(args: Namespace) -> None:
     Raises:
         ValueError: If the counts are of another tokenizer, the budget is too small, or the model cannot be pruned.
     """
+    check_inputs(args)
+    counted = counts_file(args.counts)
+
     from hf_afro.cli.loading import load_model, load_tokenizer
     from hf_afro.vocabulary import TokenCounts, prune_vocabulary, select_tokens
 
     with finished_folder(args) as folder:
-        counts = TokenCounts.load(counts_file(args.counts))
-        keep = select_tokens(counts, args.budget, coverage=args.coverage, strict=args.strict)
+        keep = select_tokens(
+            TokenCounts.load(counted),
+            args.budget,
+            coverage=args.coverage,
+            scripts=args.scripts,
+            keep_characters=not args.no_characters,
+            strict=args.strict,
+        )
         pruned = prune_vocabulary(load_model(args.model), load_tokenizer(args.model), keep)
         verification = pruned.save_pretrained(folder)
     report(pruned, verification)
@@ -67,12 +88,21 @@ def counts_file(path: str) -> Path:
 
     Raises:
         FileNotFoundError: If there is none.
+        ValueError: If it is a file of another kind.
     """
     named = Path(path)
     file = named / COUNTS_FILE if named.is_dir() else named
     if not file.is_file():
         raise FileNotFoundError(f"{file} does not exist; --counts takes the folder that `hf-afro count` wrote")
+    if not zipfile.is_zipfile(file):
+        raise ValueError(f"{file} holds no counts; --counts takes the folder that `hf-afro count` wrote")
     return file
+
+
+def shown_coverage(coverage: float, missed_floor: float | None) -> str:
+    """Return a share in per cent, cut rather than rounded so that one below the floor never reads as the floor."""
+    shown = f"{math.floor(coverage * 10_000 + 1e-6) / 100:.2f} %"
+    return shown if missed_floor is None else f"{shown} (below {missed_floor * 100:.6g} %)"
 
 
 def report(pruned: PrunedModel, verification: VerificationReport) -> None:
@@ -82,12 +112,12 @@ def report(pruned: PrunedModel, verification: VerificationReport) -> None:
         [
             language,
             one["running_tokens"],
-            f"{one['coverage']:.3%}" + ("" if one["reaches_floor"] else " below"),
+            shown_coverage(one["coverage"], None if one["reaches_floor"] else chosen["coverage_floor"]),
             one["kept_for_it_alone"],
         ]
         for language, one in chosen["coverage"].items()
     ]
-    say(format_table(["language", "tokens", "kept as they are", "kept for it alone"], rows))
+    say(format_table(["language", "tokens", "coverage", "kept for it alone"], rows))
     facts = pruned.report
     say(
         f"{facts.old_size:,} to {facts.new_size:,} tokens, {facts.old_parameters:,} to {facts.new_parameters:,} "

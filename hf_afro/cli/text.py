@@ -8,21 +8,21 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hf_afro.cli.count import codes
+from hf_afro.cli.count import add_reading_arguments
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
     from hf_afro.corpora import PreparedCorpora
+    from hf_afro.corpora.files import Errors
 
 TOKEN_AND_TAG = re.compile(r"\S+\s+(O|[BI]-[A-Z]+)")
-OPTIONS = ("text", "languages", "eval_text", "eval_lines", "exclude", "min_tokens", "drop_duplicates")
+OPTIONS = ("text", "languages", "errors", "eval_text", "eval_lines", "exclude", "min_tokens", "drop_duplicates")
 
 
 def add_text_arguments(parser: ArgumentParser) -> None:
     """Add the options that say which text is trained on."""
-    parser.add_argument("--text", required=True, metavar="FOLDER", help="one file a language, named by its code")
-    parser.add_argument("--languages", type=codes, metavar="swa,yor", help="only these; any code or tag will do")
+    add_reading_arguments(parser)
     held_out = parser.add_mutually_exclusive_group()
     held_out.add_argument("--eval_text", metavar="FOLDER", help="evaluate on this text, of any languages")
     held_out.add_argument(
@@ -61,10 +61,10 @@ def prepare_text(args: Namespace, seed: int) -> PreparedCorpora:
     from hf_afro.corpora import prepare_corpora, read_corpora
 
     return prepare_corpora(
-        read_corpora(args.text, args.languages),
-        evaluation=None if args.eval_text is None else read_corpora(args.eval_text),
+        read_corpora(args.text, args.languages, errors=args.errors),
+        evaluation=None if args.eval_text is None else read_corpora(args.eval_text, errors=args.errors),
         held_out_lines=args.eval_lines,
-        excluded=excluded_sentences(args.exclude),
+        excluded=excluded_sentences(args.exclude, args.errors),
         min_tokens=args.min_tokens,
         drop_duplicates=args.drop_duplicates,
         seed=seed,
@@ -78,8 +78,12 @@ def datasets_of(lines: dict[str, list[str]]) -> dict[str, Dataset]:
     return {language: Dataset.from_dict({"text": own}) for language, own in lines.items()}
 
 
-def excluded_sentences(path: str | None) -> Iterator[str]:
+def excluded_sentences(path: str | None, errors: Errors = "fail") -> Iterator[str]:
     """Yield the sentences of a file or of every text file in a folder and its folders.
+
+    Args:
+        path: The file or folder; nothing is yielded for None.
+        errors: What is done with bytes that are not UTF-8; see `read_corpora`.
 
     Raises:
         FileNotFoundError: If there is no such file or folder.
@@ -98,7 +102,7 @@ def excluded_sentences(path: str | None) -> Iterator[str]:
     if not files:
         raise ValueError(f"{path} holds no text; --exclude looks for files that end in {', '.join(SUFFIXES)}")
     for file in files:
-        yield from _sentences(file, read_lines(file))
+        yield from _sentences(file, read_lines(file, errors))
 
 
 def _sentences(file: Path, lines: Iterable[str]) -> Iterator[str]:

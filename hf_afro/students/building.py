@@ -128,7 +128,13 @@ def build_student(
     if sources:
         transplant_layers(teacher, student, sources)
     student.config.built_from = built_from
-    logger.info("built a student with %d parameters: %s", student.num_parameters(), built_from)
+    logger.info(
+        "built a student of %d parameters, %d layers of width %d; its configuration says from what: %s",
+        student.num_parameters(),
+        student.config.num_hidden_layers,
+        student.config.hidden_size,
+        built_from,
+    )
     return student
 
 

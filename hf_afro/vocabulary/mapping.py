@@ -165,9 +165,13 @@ class VocabularyMap:
         Raises:
             ValueError: If the file holds something else.
         """
-        with open(path, encoding="utf-8") as file:
-            facts = json.load(file)
+        message = f"{path} holds no vocabulary map of format {_FORMAT}; give the {MAP_FILE} that prune wrote"
+        try:
+            with open(path, encoding="utf-8") as file:
+                facts = json.load(file)
+        except (UnicodeDecodeError, json.JSONDecodeError) as error:
+            raise ValueError(message) from error
         if not isinstance(facts, dict) or facts.get("format") != _FORMAT or "old_ids" not in facts:
-            raise ValueError(f"{path} holds no vocabulary map of format {_FORMAT}; expected one of VocabularyMap.save")
+            raise ValueError(message)
         names = ("old_ids", "old_size", "old_unknown_id", "tokenizer_fingerprint", "provenance")
         return cls(**{name: facts[name] for name in names})

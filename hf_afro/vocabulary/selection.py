@@ -73,8 +73,9 @@ def select_tokens(
     if budget is not None and budget < len(must):
         sizes = ", ".join(f"{name} {len(ids)}" for name, ids in reasons.items())
         raise ValueError(
-            f"a budget of {budget} does not hold the {len(must)} tokens that must be kept ({sizes}); "
-            f"give at least {len(must)}, fewer scripts than {', '.join(named)}, or keep_characters=False"
+            f"a budget of {budget} does not hold the {len(must)} tokens that must be kept ({sizes}); give at least "
+            f"{len(must)}, fewer scripts than {', '.join(named)} (scripts=, --scripts), or keep none of their "
+            "characters unasked (keep_characters=False, --no_characters)"
         )
     order = selection_order(counts, must, coverage, smoothing)
     smallest = len(must) + order.for_floor

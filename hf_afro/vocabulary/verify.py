@@ -24,6 +24,10 @@ REPORT_FILE = "pruning_report.json"
 # Logits come from another matrix shape, which may round otherwise: relative to the largest, by type.
 _LOGIT_TOLERANCE = {torch.float32: 1e-6, torch.float64: 1e-12}
 _ROWS_AT_ONCE = 16_384
+_PERHAPS_TRAINED = (
+    "one of the models may have been changed (trained) since it was pruned: save the pruned model before training, or "
+    "save the trained one itself with model.save_pretrained"
+)
 
 
 class VerificationError(RuntimeError):
@@ -109,7 +113,7 @@ def verify(
     if hidden != 0.0 or (logits is not None and not logits <= tolerance):
         raise VerificationError(
             f"outputs differ: last hidden states by {hidden} (expected 0.0), logits by {logits} of the largest "
-            f"(expected at most {tolerance})"
+            f"(expected at most {tolerance}); {_PERHAPS_TRAINED}"
         )
     return VerificationReport(
         tokens=len(keep),
@@ -179,7 +183,7 @@ def _check_weights(read_back: PreTrainedModel, model: PreTrainedModel, keep: Voc
                 for start, ids in zip(range(0, len(keep), _ROWS_AT_ONCE), old_ids.split(_ROWS_AT_ONCE), strict=True)
             )
         if not equal or old.dtype != new.dtype:
-            raise VerificationError(f"{name} is not what the original has for the tokens kept")
+            raise VerificationError(f"{name} is not what the original has for the tokens kept; {_PERHAPS_TRAINED}")
     for first in rowed:
         for second in rowed:
             if (old_tensors[first] is old_tensors[second]) != (new_tensors[first] is new_tensors[second]):

@@ -21,6 +21,7 @@ def test_numbers_are_seen_in_every_form_and_names_are_none():
 
 def test_blocks_of_code_are_left_out():
     assert numbers_in("1\n```python\n2\n```\n3\n") == ["1", "3"]
+    assert numbers_in(r"4.2 \[7\] 5 [8]") == ["4.2", "5"]
 
 
 @pytest.mark.parametrize("facts", [FACTS, CardFacts("a")])

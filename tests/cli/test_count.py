@@ -65,4 +65,13 @@ def test_text_that_is_not_utf8_is_refused_by_file_and_line(refused, text_folder,
     (text_folder / "hau.txt").write_bytes(b"Sannu da zuwa.\ncaf\xe9\n")
     line = refused("count", "--text", text_folder, "--tokenizer", model_folder, "--output_dir", tmp_path / "out")
     assert "hau.txt, line 2" in line
+    assert "--errors replace or --errors skip" in line
     assert sorted(path.name for path in tmp_path.iterdir()) == ["text"]
+
+
+def test_lines_that_are_not_utf8_are_skipped_where_that_is_asked_for(text_folder, model_folder, tmp_path):
+    (text_folder / "hau.txt").write_bytes(b"Sannu da zuwa.\ncaf\xe9\n")
+    out = str(tmp_path / "counts")
+    words = ["count", "--text", str(text_folder), "--tokenizer", model_folder, "--errors", "skip", "--output_dir", out]
+    assert main(words) == 0
+    assert TokenCounts.load(f"{out}/counts.npz").sizes["hau"].lines == 1

@@ -55,7 +55,7 @@ def test_a_student_by_sizes_learns_and_loads(model_folder, text_folder, tmp_path
     assert f"student of {student.num_parameters():,} parameters" in capsys.readouterr().out
 
 
-def test_a_full_teacher_teaches_a_pruned_student(model_folder, counts_folder, text_folder, tmp_path):
+def test_a_full_teacher_teaches_a_pruned_student(refused, model_folder, counts_folder, text_folder, tmp_path):
     pruned, built, taught = (str(tmp_path / name) for name in ("pruned", "built", "taught"))
     words = ["prune", "--model", model_folder, "--counts", counts_folder, "--budget", "300", "--output_dir", pruned]
     assert main(words) == 0
@@ -66,6 +66,14 @@ def test_a_full_teacher_teaches_a_pruned_student(model_folder, counts_folder, te
     assert AutoModelForMaskedLM.from_pretrained(built).config.vocab_size == 300
     assert main(words_of(model_folder, text_folder, taught, "--student_model", pruned, *more)) == 0
     assert AutoModelForMaskedLM.from_pretrained(taught).config.vocab_size == 300
+    line = refused(*words_of(pruned, text_folder, tmp_path / "again", *sizes, *more))
+    assert "the teacher is pruned already; leave --vocabulary_map out" in line
+
+
+def test_a_file_that_holds_no_map_is_refused(refused, model_folder, counts_folder, text_folder, tmp_path):
+    more = ("--student", "layers=1,hidden_size=16,heads=2", "--vocabulary_map", f"{counts_folder}/counts.npz")
+    line = refused(*words_of(model_folder, text_folder, tmp_path / "out", *more))
+    assert "counts.npz holds no vocabulary map of format 1; give the vocabulary_map.json that prune wrote" in line
 
 
 @pytest.mark.parametrize(

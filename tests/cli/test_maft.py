@@ -41,7 +41,7 @@ def test_the_folder_holds_model_tokenizer_metrics_and_report(model_folder, text_
     assert last == f"model written to {out}"
 
 
-def test_the_same_command_goes_on_after_an_interruption(model_folder, text_folder, tmp_path):
+def test_the_same_command_goes_on_after_an_interruption(model_folder, text_folder, tmp_path, capsys):
     out = tmp_path / "adapted"
     words = words_of(model_folder, text_folder, out, "--eval_lines", 0, "--max_steps", 4, "--save_steps", 2)
     assert main(words) == 0
@@ -51,6 +51,7 @@ def test_the_same_command_goes_on_after_an_interruption(model_folder, text_folde
     shutil.rmtree(halfway / "checkpoint-4")
     (halfway / "model.safetensors").unlink()
     assert main(words) == 0
+    assert f"going on from checkpoint-2 of {halfway}" in capsys.readouterr().out.splitlines()
     assert not halfway.exists()
     resumed = load_file(out / "model.safetensors")
     assert all(torch.equal(tensor, resumed[name]) for name, tensor in unbroken.items())
@@ -73,6 +74,7 @@ def test_an_architecture_from_scratch(model_folder, text_folder, tmp_path):
         (("--mlm_probability", "1.5"), "mlm_probability=1.5 is outside (0, 1)"),
         (("--config_overrides", "hidden_size=16"), "it needs --from_scratch"),
         (("--from_scratch", "--config_overrides", "width=16"), "--config_overrides width=16:"),
+        (("--from_scratch", "--config_overrides", "hiden_size=16"), "no 'hiden_size'; the nearest is 'hidden_size'"),
         (("--languages", "zul"), "has no text for zul"),
         (("--exclude", "nowhere.txt"), "nowhere.txt does not exist"),
     ],

@@ -41,6 +41,12 @@ def test_version(capsys):
         (["prunes"], "invalid choice: 'prunes'"),
         (["count"], "the following arguments are required: --text, --tokenizer, --output_dir"),
         (["count", "--text", "a", "--tokenizer", "b", "--output_dir", "c", "--speed", "9"], "does not know --speed 9"),
+        (
+            ["count", "--text", "a", "--tokeniser", "b", "--output_dir", "c"],
+            "required: --tokenizer; --tokeniser is unk",
+        ),
+        (["maft", "--modle=a", "--text", "b", "--output_dir", "c"], "--modle is unknown, the nearest is --model"),
+        (["count", "--text", "a", "--tokenizer", "b", "--output_dir", "c", "--language", "swa"], "is --languages"),
         (["prune", "--model", "a", "--counts", "b", "--output_dir", "c", "--budget", "many"], "invalid int value"),
     ],
 )

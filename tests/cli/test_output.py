@@ -7,7 +7,7 @@ from argparse import Namespace
 
 import pytest
 
-from hf_afro.cli.output import RUN_FILE, finished_folder, last_checkpoint
+from hf_afro.cli.output import RUN_FILE, describe_run, differences, finished_folder, last_checkpoint
 from hf_afro.version import __version__
 
 
@@ -133,13 +133,25 @@ def test_an_interrupted_run_without_a_checkpoint_leaves_nothing(tmp_path):
 
 def test_an_interrupted_run_is_not_gone_on_with_under_other_arguments(tmp_path):
     interrupted(tmp_path / "out")
-    with pytest.raises(ValueError, match=r"unfinished run that differs in text; .*--overwrite to begin anew"):
+    with pytest.raises(ValueError, match=r"differs in text \(then texts, now others\); .*--overwrite to begin anew"):
         with finished_folder(arguments(tmp_path / "out", text="others"), resumable=True):
             pass
     assert names(tmp_path) == ["out.unfinished"]
     with finished_folder(arguments(tmp_path / "out", text="others", overwrite=True), resumable=True) as folder:
         assert last_checkpoint(folder) is None
     assert names(tmp_path / "out") == [RUN_FILE]
+
+
+def test_settings_that_changed_are_named_with_both_values(tmp_path):
+    def run(*settings):
+        return arguments(tmp_path / "out", settings=list(settings))
+
+    former = describe_run(run("--max_steps", "20", "--learning_rate=1e-3", "--use_cpu"))
+    assert differences(former, describe_run(run("--use_cpu", "--learning-rate", "1e-3", "--max_steps=20"))) == []
+    assert differences(former, describe_run(run("--max_steps", "40", "--learning_rate", "1e-3"))) == [
+        "max_steps (then 20, now 40)",
+        "use_cpu (then given, now not given)",
+    ]
 
 
 def test_a_checkpoint_cut_short_does_not_count(tmp_path):

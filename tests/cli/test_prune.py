@@ -7,6 +7,7 @@ import torch
 from transformers import AutoModelForMaskedLM, AutoTokenizer
 
 from hf_afro.cli.main import main
+from hf_afro.cli.prune import shown_coverage
 from hf_afro.vocabulary import VocabularyMap
 
 BUDGET = 300
@@ -33,7 +34,7 @@ def test_the_table_says_what_each_language_keeps(model_folder, counts_folder, tm
     assert main([*words, "--output_dir", str(tmp_path / "out")]) == 0
     out = capsys.readouterr().out
     assert "swa" in out
-    assert "100.000%" in out
+    assert "100.00 %" in out
     assert "below" not in out
     assert "hidden states differ by 0.0" in out
 
@@ -42,9 +43,12 @@ def test_the_table_says_what_each_language_keeps(model_folder, counts_folder, tm
     ("changed", "message"),
     [
         ({"--budget": 3}, "a budget of 3 does not hold the"),
+        ({"--budget": 3}, "(keep_characters=False, --no_characters)"),
+        ({"--scripts": "Latinish"}, "'Latinish' is not a Unicode script"),
         ({"--budget": BUDGET, "--strict": None}, "the smallest budget that would do is"),
         ({"--coverage": 1.5}, "received 1.5"),
         ({"--counts": "nowhere"}, "nowhere does not exist; --counts takes the folder that `hf-afro count` wrote"),
+        ({"--counts": __file__}, "holds no counts; --counts takes the folder that `hf-afro count` wrote"),
         ({"--model": "/nowhere/at/all"}, "could be read from '/nowhere/at/all'"),
     ],
 )
@@ -53,6 +57,28 @@ def test_mistakes(refused, model_folder, counts_folder, tmp_path, changed, messa
     words = [word for pair in options.items() for word in pair if word is not None]
     assert message in refused("prune", *words)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_budget_too_small_for_all_characters_does_without_them(model_folder, counts_folder, tmp_path):
+    out = tmp_path / "out"
+    fixed = ["prune", "--model", model_folder, "--counts", counts_folder, "--budget", "40", "--output_dir", str(out)]
+    assert main([*fixed, "--scripts", "Latin"]) == 2
+    assert main([*fixed, "--scripts", "Latin", "--no_characters"]) == 0
+    keep = VocabularyMap.load(out / "vocabulary_map.json")
+    assert len(keep) == 40
+    assert "characters" not in keep.provenance["must_keep"]
+
+
+@pytest.mark.parametrize(
+    ("coverage", "floor", "shown"),
+    [
+        (0.9211, 0.9995, "92.11 % (below 99.95 %)"),
+        (0.999499, 0.9995, "99.94 % (below 99.95 %)"),
+        (1.0, None, "100.00 %"),
+    ],
+)
+def test_coverage_is_never_shown_higher_than_it_is(coverage, floor, shown):
+    assert shown_coverage(coverage, floor) == shown
 
 
 def test_counts_of_another_tokenizer_are_refused(refused, model_folder, pruned_folder, counts_folder, tmp_path):

@@ -1,0 +1,62 @@
+"""What can be said of a command's folders and files before anything is imported that takes long."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from pathlib import Path
+
+from hf_afro.cli.output import check_free, unfinished
+
+_MODELS = ("model", "teacher", "student_model", "tokenizer")
+_TEXTS = ("text", "eval_text")
+_FILES = ("counts", "vocabulary_map", "exclude")
+
+
+def check_inputs(args: Namespace) -> None:
+    """Refuse folders and files that cannot be right.
+
+    Args:
+        args: The options of any command; those it does not have are passed over.
+
+    Raises:
+        ValueError: If `output_dir` may not be written, would replace an input, or a model's folder does not exist.
+        NotADirectoryError: If a folder of text is none.
+        FileNotFoundError: If a file does not exist.
+    """
+    check_apart(args)
+    check_free(Path(args.output_dir), overwrite=args.overwrite)
+    for name, value in _given(args, _MODELS):
+        if _is_path(value) and not Path(value).is_dir():
+            raise ValueError(f"no {name} could be read from {value!r}: there is no such folder")
+    for name, value in _given(args, _TEXTS):
+        if not Path(value).is_dir():
+            raise NotADirectoryError(
+                f"{value} is no folder; --{name} takes one with a file a language, named by its code, as in swa.txt"
+            )
+    for name, value in _given(args, ("vocabulary_map",)):
+        if not Path(value).is_file():
+            raise FileNotFoundError(f"{value} is no file; --{name} takes the vocabulary_map.json that prune wrote")
+
+
+def check_apart(args: Namespace) -> None:
+    """Refuse an `output_dir` that is an input or holds one: writing it would take away what is read.
+
+    Raises:
+        ValueError: If it does; the message names the input.
+    """
+    target = Path(args.output_dir).resolve()
+    for name, value in _given(args, (*_MODELS, *_TEXTS, *_FILES)):
+        source = Path(value).resolve()
+        if Path(value).exists() and any(source.is_relative_to(one) for one in (target, unfinished(target))):
+            raise ValueError(
+                f"--output_dir {args.output_dir} would replace what --{name} {value} reads; name another folder"
+            )
+
+
+def _given(args: Namespace, names: tuple[str, ...]) -> list[tuple[str, str]]:
+    return [(name, str(value)) for name in names if (value := getattr(args, name, None)) is not None]
+
+
+def _is_path(name: str) -> bool:
+    """Tell a path from a name on the Hub, which is ``model`` or ``owner/model``."""
+    return Path(name).is_absolute() or name.startswith(("./", "../")) or name.rstrip("/").count("/") > 1

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
+import pickle
 
 import numpy as np
 import pytest
@@ -47,10 +49,17 @@ def test_counts_of_another_tokenizer_do_not_merge(tokenizer, counts):
 
 def test_one_score_makes_another_tokenizer(tokenizer, counts):
     vocab = [(piece, score) for piece, score in zip(counts.table.pieces, counts.table.scores, strict=True)]
-    vocab[10] = (vocab[10][0], vocab[10][1] - 1e-9)
+    vocab[10] = (vocab[10][0], vocab[10][1] - 1e-5)  # SentencePiece keeps scores in single precision
     other = count_tokens({"swa": ["a"]}, XLMRobertaTokenizer(vocab=vocab))
     assert other.table.pieces == counts.table.pieces
     assert other.table.fingerprint != counts.table.fingerprint
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda tokenizer: pickle.loads(pickle.dumps(tokenizer))])
+def test_a_copy_is_the_same_tokenizer(tokenizer, counts, copied):
+    other = count_tokens({"swa": ["a"]}, copied(tokenizer))
+    assert other.table.fingerprint == counts.table.fingerprint
+    assert counts.merge(other).total["swa"] == counts.total["swa"] + other.total["swa"]
 
 
 def test_saved_counts_read_back_equal(counts, tmp_path):

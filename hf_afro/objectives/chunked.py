@@ -91,8 +91,9 @@ def _sequence_loss(
         divergence = teacher_log_relation.sub_(student_log_relation).mul_(teacher_relation)
         total += divergence.sum().double()
         if gradient is not None:
-            # d KL / d scores is R_student - R_teacher; scores = X X^T / sqrt(d) holds X twice, hence G + G^T.
-            of_scores = student_log_relation.exp_().sub_(teacher_relation)
+            # d KL / d scores is R_student - R_teacher; scores = X X^T / sqrt(d) holds X twice, hence G + G^T. The rows
+            # of R_teacher sum to 1 but for rounding, and so shall those of R_student: a row of G then sums to 0.
+            of_scores = student_log_relation.exp_().mul_(teacher_relation.sum(-1, keepdim=True)).sub_(teacher_relation)
             of_scores = of_scores + of_scores.transpose(-1, -2)
             torch.bmm(of_scores, student[block], out=gradient[block])
     loss = (total * weight).to(student.dtype)
@@ -104,5 +105,6 @@ def _sequence_loss(
 
 def _log_relation(vectors: torch.Tensor) -> torch.Tensor:
     """Return log softmax(X X^T / sqrt(d_r)), ``[heads, tokens, tokens]``."""
-    scores = torch.bmm(vectors, vectors.transpose(-1, -2)).mul_(vectors.shape[-1] ** -0.5)
+    # Divided by the root as the reference is: its reciprocal, rounded once more, shows in the last digit.
+    scores = torch.bmm(vectors, vectors.transpose(-1, -2)).div_(vectors.shape[-1] ** 0.5)
     return scores.log_softmax(-1)

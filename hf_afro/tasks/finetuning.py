@@ -17,6 +17,7 @@ from hf_afro.tasks.data import TaskData
 from hf_afro.tasks.encoding import Row, TaskCollator, encode, longest, words_of
 from hf_afro.tasks.heads import add_head
 from hf_afro.tasks.metrics import classification_scores, entity_scores
+from hf_afro.training.checks import check_rows
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -130,11 +131,7 @@ def finetune(
 
 def check_tokenizer(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
     """Raise a ValueError if the model has no row for one of the tokenizer's tokens, or there is no padding token."""
-    rows = model.get_input_embeddings().weight.shape[0]
-    if len(tokenizer) > rows:
-        raise ValueError(
-            f"the tokenizer has {len(tokenizer)} tokens and the model {rows} rows; they do not belong together"
-        )
+    check_rows(model, tokenizer)
     if tokenizer.pad_token_id is None:
         raise ValueError(f"{type(tokenizer).__name__} has no padding token; set tokenizer.pad_token first")
 

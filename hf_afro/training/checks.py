@@ -59,6 +59,11 @@ def check_masked_lm(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase |
         raise ValueError("MAFT masks tokens and needs the model's tokenizer; pass processing_class=tokenizer")
     if model.get_output_embeddings() is None:
         raise ValueError(f"{type(model).__name__} has no masked-LM head; load it with AutoModelForMaskedLM")
+    check_rows(model, tokenizer)
+
+
+def check_rows(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Raise a ValueError if the model has no row for one of the tokens."""
     rows = model.get_input_embeddings().weight.shape[0]
     if len(tokenizer) > rows:
         raise ValueError(

@@ -23,7 +23,7 @@ from hf_afro.training.loading import (
     samples_of,
 )
 from hf_afro.training.masked_only import MaskedOnlyHead
-from hf_afro.training.window import count_over_window, is_past_the_end, sequences_with_a_token
+from hf_afro.training.window import count_over_window, is_past_the_end, part_of_step, sequences_with_a_token
 
 if TYPE_CHECKING:
     from torch.utils.data import DataLoader
@@ -118,8 +118,6 @@ class RelationDistillTrainer(Trainer):
 
     def get_train_dataloader(self) -> DataLoader:
         """Return this process's share of the mixture; its order is a function of the seed alone."""
-        if self.train_dataset is None:
-            raise ValueError("training was started without a train_dataset; pass {language: dataset}")
         return mixture_dataloader(self.train_dataset, self.args, self.data_collator)
 
     def get_batch_samples(
@@ -164,11 +162,8 @@ class RelationDistillTrainer(Trainer):
             )
             for relation in RELATIONS
         )
-        if num_items_in_batch is None:
-            loss = total / sequences_with_a_token(inputs).clamp_min(1)
-        else:
-            # DDP takes the mean of the gradients over processes; what is wanted is their sum over one count.
-            loss = total * self.accelerator.num_processes / num_items_in_batch
+        own_count = sequences_with_a_token(inputs)
+        loss = part_of_step(total, own_count, num_items_in_batch, self.accelerator.num_processes)
         return (loss, learnt) if return_outputs else loss
 
     def evaluate(

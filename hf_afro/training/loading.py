@@ -36,7 +36,7 @@ class MixtureDataLoader(DataLoader):
 
 
 def mixture_dataloader(
-    samples: MixtureDataset, args: MixtureTrainingArguments, collate: Callable[[list[dict[str, Any]]], Any]
+    samples: MixtureDataset | None, args: MixtureTrainingArguments, collate: Callable[[list[dict[str, Any]]], Any]
 ) -> MixtureDataLoader:
     """Return this process's loader over the mixture of all languages.
 
@@ -44,7 +44,12 @@ def mixture_dataloader(
         samples: The rows of all languages.
         args: Batch size, accumulation, processes, seed and smoothing.
         collate: Makes a batch of a list of samples.
+
+    Raises:
+        ValueError: If the trainer was given nothing to train on.
     """
+    if samples is None:
+        raise ValueError("training was started without a train_dataset; pass {language: dataset}")
     per_process = args.train_batch_size
     window = per_process * args.world_size * args.gradient_accumulation_steps
     mixture = Mixture(samples.sizes, window, data_seed(args), args.language_alpha)

@@ -17,7 +17,7 @@ from hf_afro.training.checks import check_length, check_masked_lm, check_setting
 from hf_afro.training.evaluation import masked_sentences, masked_word_totals
 from hf_afro.training.loading import LanguageDatasets, by_language, data_seed, mixture_dataloader, samples_of
 from hf_afro.training.masked_only import MaskedOnlyHead
-from hf_afro.training.window import count_over_window, is_past_the_end, masked_tokens
+from hf_afro.training.window import count_over_window, is_past_the_end, masked_tokens, part_of_step
 
 if TYPE_CHECKING:
     from torch.utils.data import DataLoader
@@ -91,8 +91,6 @@ class MAFTTrainer(Trainer):
 
     def get_train_dataloader(self) -> DataLoader:
         """Return this process's share of the mixture; its order is a function of the seed alone."""
-        if self.train_dataset is None:
-            raise ValueError("training was started without a train_dataset; pass {language: dataset}")
         return mixture_dataloader(self.train_dataset, self.args, self.data_collator)
 
     def get_batch_samples(
@@ -124,11 +122,7 @@ class MAFTTrainer(Trainer):
         with self.head.at(positions):
             outputs = model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"])
         total = masked_lm_loss(self.head.select(outputs.logits, positions), labels[positions])
-        if num_items_in_batch is None:
-            loss = total / max(1, len(positions))
-        else:
-            # DDP takes the mean of the gradients over processes; what is wanted is their sum over one count.
-            loss = total * self.accelerator.num_processes / num_items_in_batch
+        loss = part_of_step(total, len(positions), num_items_in_batch, self.accelerator.num_processes)
         return (loss, outputs) if return_outputs else loss
 
     def evaluate(

@@ -33,8 +33,27 @@ def count_over_window(
         A scalar int64 tensor on the accelerator's device. At least 1, so that a step without a single item divides
         by one and is zero.
     """
-    own = sum((count(batch).to(accelerator.device) for batch in batches), torch.zeros((), device=accelerator.device))
-    return accelerator.reduce(own.long(), reduction="sum").clamp_min(1)
+    # Whole numbers throughout: a sum in fp32 is not exact beyond 2**24 items.
+    none = torch.zeros((), dtype=torch.long, device=accelerator.device)
+    own = sum((count(batch).to(accelerator.device) for batch in batches), none)
+    return accelerator.reduce(own, reduction="sum").clamp_min(1)
+
+
+def part_of_step(
+    total: torch.Tensor, own_count: torch.Tensor | int, step_count: torch.Tensor | None, num_processes: int
+) -> torch.Tensor:
+    """Return a micro-batch's sum as its part of the step's mean.
+
+    Args:
+        total: The micro-batch's summed loss.
+        own_count: Items of the micro-batch; at least 1 is divided by.
+        step_count: Items of the whole step, see `count_over_window`; None where the micro-batch stands alone.
+        num_processes: How many processes take the step together.
+    """
+    if step_count is None:
+        return total / max(1, own_count)
+    # DDP takes the mean of the gradients over processes; what is wanted is their sum over one count.
+    return total * num_processes / step_count
 
 
 def masked_tokens(batch: Batch) -> torch.Tensor:

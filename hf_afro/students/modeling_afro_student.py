@@ -54,7 +54,7 @@ class AfroStudentEmbeddings(XLMRobertaEmbeddings):
         token_type_ids: torch.LongTensor | None = None,
         position_ids: torch.LongTensor | None = None,
         inputs_embeds: torch.Tensor | None = None,
-        past_key_values_length: int = 0,
+        **cached: int,
     ) -> torch.Tensor:
         """Embed tokens, given as ids or as rows of the narrow table.
 
@@ -64,7 +64,8 @@ class AfroStudentEmbeddings(XLMRobertaEmbeddings):
             position_ids: ``[batch, length]``; counted from the padding id on where left out.
             inputs_embeds: ``[batch, length, embedding_size]``, as `get_input_embeddings()` gives them: before the
                 projection, not after it.
-            past_key_values_length: Positions already in a cache.
+            **cached: Positions already in a cache, handed on under whatever name the installed transformers has for
+                them: `past_key_values_length` until 5.23, `cache_length` since.
 
         Returns:
             ``[batch, length, hidden_size]``.
@@ -76,7 +77,7 @@ class AfroStudentEmbeddings(XLMRobertaEmbeddings):
             token_type_ids=token_type_ids,
             position_ids=position_ids,
             inputs_embeds=self.projection(inputs_embeds),
-            past_key_values_length=past_key_values_length,
+            **cached,
         )
 
 

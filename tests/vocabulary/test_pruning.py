@@ -5,13 +5,16 @@ from __future__ import annotations
 import copy
 import json
 import logging
+from importlib.metadata import version
 
 import numpy as np
 import pytest
 import torch
 import transformers as hf
-from peft import LoraConfig, get_peft_model
+from packaging.version import Version
+from peft import LoraConfig, get_peft_model, inject_adapter_in_model
 from torch import nn
+from transformers.integrations.peft import MIN_PEFT_VERSION
 
 from hf_afro.students.configuration_afro_student import AfroStudentConfig
 from hf_afro.students.modeling_afro_student import AfroStudentForMaskedLM, AfroStudentForSequenceClassification
@@ -214,7 +217,21 @@ def test_a_tokenizer_with_more_ids_than_rows_is_refused(tokenizer, keep):
 @pytest.mark.filterwarnings(
     "ignore:`is_gradient_checkpointing`:FutureWarning"
 )  # peft asks transformers by a name on its way out
-@pytest.mark.parametrize("wrap", [get_peft_model, lambda model, config: model.add_adapter(config) or model])
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        get_peft_model,
+        lambda model, config: inject_adapter_in_model(config, model),
+        pytest.param(
+            lambda model, config: model.add_adapter(config) or model,
+            marks=pytest.mark.skipif(
+                Version(version("peft")) < Version(MIN_PEFT_VERSION),
+                reason=f"the installed transformers adds adapters by peft {MIN_PEFT_VERSION} or later only",
+            ),
+        ),
+    ],
+    ids=["get_peft_model", "inject_adapter_in_model", "add_adapter"],
+)
 def test_peft_is_refused(model, tokenizer, keep, wrap):
     wrapped = wrap(model, LoraConfig(target_modules=["query"]))
     with pytest.raises(TypeError, match="carries PEFT adapters"):

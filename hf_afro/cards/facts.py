@@ -52,6 +52,7 @@ class CardFacts:
     Attributes:
         model_name: The name or Hub id of the model.
         base_model: What it was made from, as names on the Hub; more than one where a teacher is another model.
+        from_scratch: Whether the model that it goes back to was trained from random weights along the way.
         languages: ISO 639-3 codes.
         licence: As the Hub writes it, such as `apache-2.0`.
         text: What it learnt from.
@@ -67,6 +68,7 @@ class CardFacts:
 
     model_name: str
     base_model: tuple[str, ...] = ()
+    from_scratch: bool = False
     languages: tuple[str, ...] = ()
     licence: str | None = None
     text: tuple[TextSource, ...] = ()

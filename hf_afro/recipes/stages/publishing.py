@@ -115,6 +115,7 @@ def card_facts(context: StageContext) -> CardFacts:
     return CardFacts(
         model_name=settings.name or context.recipe.name,
         base_model=tuple(bases),
+        from_scratch="teacher" in kinds,
         languages=_languages(context, way),
         licence=settings.license,
         text=tuple(

@@ -11,10 +11,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from hf_afro.recipes.folders import RUN_FILE, last_checkpoint, move_into_place
+from hf_afro.files import move_into_place
+from hf_afro.recipes.folders import RUN_FILE, last_checkpoint
 from hf_afro.version import __version__
 
-__all__ = ["RUN_FILE", "finished_folder", "is_main_process", "last_checkpoint", "move_into_place", "say"]
+__all__ = ["RUN_FILE", "finished_folder", "is_main_process", "last_checkpoint", "say"]
 
 
 def is_main_process() -> bool:

@@ -14,8 +14,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from hf_afro.files import move_into_place, write_whole
 from hf_afro.recipes import manifest
-from hf_afro.recipes.folders import RUN_FILE, move_into_place, write_whole
+from hf_afro.recipes.folders import RUN_FILE
 from hf_afro.recipes.plan import StagePlan, plan_recipe
 from hf_afro.recipes.progress import Progress
 from hf_afro.recipes.recipe import KINDS, Recipe, Stage

@@ -142,6 +142,13 @@ def test_an_interrupted_run_is_not_gone_on_with_under_other_arguments(tmp_path):
     assert names(tmp_path / "out") == [RUN_FILE]
 
 
+def test_overwrite_takes_away_no_folder_of_a_similar_name(tmp_path):
+    make(tmp_path / "out")
+    (tmp_path / "out.replaced").mkdir()
+    make(tmp_path / "out", "other", overwrite=True)
+    assert names(tmp_path) == ["out", "out.replaced"]
+
+
 def test_settings_that_changed_are_named_with_both_values(tmp_path):
     def run(*settings):
         return arguments(tmp_path / "out", settings=list(settings))

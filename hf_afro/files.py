@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+
+_LEFTOVER = re.compile(r"\..*\.[0-9a-f]{16}\.part")
+"""What `_beside` names files and folders."""
 
 
 @contextlib.contextmanager
@@ -83,6 +87,20 @@ def move_into_place(work: Path, target: Path) -> None:
         raise
     # The new folder is in place: that a file of the former one is still open on a network disk is no failure.
     shutil.rmtree(former, ignore_errors=True)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what writers that were killed left in a folder or below it; nobody may be writing there."""
+    for path in [one for one in folder.rglob("*") if is_leftover(one)]:
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def is_leftover(path: Path) -> bool:
+    """Tell whether a path is named as what is being written, or was when its writer was killed."""
+    return _LEFTOVER.fullmatch(path.name) is not None
 
 
 def _beside(target: Path) -> Path:

@@ -12,7 +12,9 @@ import pytest
 
 from hf_afro.files import (
     folder_written_whole,
+    is_leftover,
     move_into_place,
+    remove_leftovers,
     write_whole,
     written_whole,
 )
@@ -94,7 +96,7 @@ def test_the_bytes_are_on_the_disk_before_the_file_is_moved(target, monkeypatch)
     assert order == [("fsync", inode, 3), ("replace", inode, 3)]
 
 
-def test_a_killed_writer_leaves_the_former_file(target):
+def test_a_killed_writer_leaves_the_former_file_and_what_can_be_told_as_its_own(target):
     before = state(target.parent)
     code = (
         "import os, signal, sys\nfrom hf_afro.files import folder_written_whole, written_whole\n"
@@ -108,6 +110,25 @@ def test_a_killed_writer_leaves_the_former_file(target):
     left = {name: data for name, data in state(target.parent).items() if name not in before}
     assert sorted(left.values(), key=repr) == [None, b"half", b"half"]
     assert before.items() <= state(target.parent).items()
+    remove_leftovers(target.parent)
+    assert state(target.parent) == before
+
+
+def test_what_others_call_part_is_no_leftover(tmp_path):
+    names = [".part", "a.part", ".a.part", ".a.0123456789abcdef", "a.0123456789abcdef.part", ".a.0123.part"]
+    for name in names:
+        (tmp_path / name).touch()
+    assert not any(is_leftover(tmp_path / name) for name in names)
+    remove_leftovers(tmp_path)
+    assert sorted(state(tmp_path)) == sorted(names)
+
+
+def test_leftovers_are_found_below(tmp_path):
+    (tmp_path / "deep" / "er").mkdir(parents=True)
+    for folder in (tmp_path, tmp_path / "deep" / "er"):
+        (folder / ".facts.json.0123456789abcdef.part").write_bytes(b"half")
+    remove_leftovers(tmp_path)
+    assert state(tmp_path) == {"deep": None, "deep/er": None}
 
 
 def test_two_writers_at_once_do_not_mix(target):

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from hf_afro.cards.citations import METHODS
+from hf_afro.files import write_whole
 from hf_afro.languages import find_language
 from hf_afro.reports import EvalReport
 
@@ -106,10 +107,7 @@ class CardFacts:
     def save(self, folder: str | os.PathLike[str]) -> Path:
         """Write the facts into a folder as JSON; the file appears whole or not at all."""
         path = Path(folder) / FACTS_FILE
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(path.name + ".part")
-        part.write_text(json.dumps({"format": FORMAT, **asdict(self)}, indent=1, ensure_ascii=False) + "\n", "utf-8")
-        part.replace(path)
+        write_whole(path, json.dumps({"format": FORMAT, **asdict(self)}, indent=1, ensure_ascii=False) + "\n")
         return path
 
     @classmethod

@@ -11,10 +11,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from hf_afro.recipes.folders import RUN_FILE, last_checkpoint, move_into_place
+from hf_afro.files import move_into_place, remove_leftovers, write_whole
+from hf_afro.recipes.folders import RUN_FILE, last_checkpoint
 from hf_afro.version import __version__
 
-__all__ = ["RUN_FILE", "finished_folder", "is_main_process", "last_checkpoint", "move_into_place", "say"]
+__all__ = ["RUN_FILE", "finished_folder", "is_main_process", "last_checkpoint", "say"]
 
 
 def is_main_process() -> bool:
@@ -91,6 +92,7 @@ def take_up(work: Path, args: Namespace) -> None:
                 "its arguments to go on with it, --overwrite to begin anew, or another --output_dir"
             )
     work.mkdir(exist_ok=True)
+    remove_leftovers(work)
     write_run_file(work, args)
 
 
@@ -150,4 +152,4 @@ def _shown(value: object) -> str:
 
 def write_run_file(folder: Path, args: Namespace) -> None:
     """Write what is run into a folder."""
-    (folder / RUN_FILE).write_text(json.dumps(describe_run(args), indent=2, ensure_ascii=False) + "\n", "utf-8")
+    write_whole(folder / RUN_FILE, json.dumps(describe_run(args), indent=2, ensure_ascii=False) + "\n")

@@ -1,11 +1,9 @@
-"""Folders that are whole or not there: moving into place, a trainer's whole checkpoints, fingerprints of files."""
+"""What is known of folders and files: the recipes that ship, a trainer's whole checkpoints, fingerprints."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
-import shutil
 from pathlib import Path
 
 RUN_FILE = "hf_afro_run.json"
@@ -34,30 +32,6 @@ def _parses(path: Path) -> bool:
     except ValueError:
         return False
     return True
-
-
-def move_into_place(work: Path, target: Path) -> None:
-    """Move a finished folder to its name; what stood there is removed only once the new one is in place."""
-    if not target.exists():
-        work.rename(target)
-        return
-    former = target.with_name(target.name + ".replaced")
-    if former.exists():
-        shutil.rmtree(former)
-    target.rename(former)
-    try:
-        work.rename(target)
-    except OSError:
-        former.rename(target)
-        raise
-    shutil.rmtree(former)
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a text file that is there whole or not at all."""
-    part = path.with_name(path.name + ".part")
-    part.write_text(text, "utf-8")
-    os.replace(part, path)
 
 
 def fingerprint(path: Path) -> str:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 RUN_FILE = "hf_afro_run.json"
@@ -36,6 +38,31 @@ def _parses(path: Path) -> bool:
     return True
 
 
+@contextlib.contextmanager
+def parents_made(target: Path) -> Iterator[None]:
+    """Make the folders above a target, and take those made away again, where empty, if the block ends in an error."""
+    missing = [parent for parent in target.parents if not parent.exists()]
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    except BaseException:
+        for parent in missing:
+            with contextlib.suppress(OSError):  # something else has been put into it meanwhile
+                parent.rmdir()
+        raise
+
+
+def check_place(target: Path) -> None:
+    """Refuse a target that cannot be made, since a file stands where a folder above it should.
+
+    Raises:
+        ValueError: If so; the message names the file.
+    """
+    for parent in target.parents:
+        if parent.exists() and not parent.is_dir():
+            raise ValueError(f"--output_dir {target} cannot be made: {parent} is a file; name another folder")
+
+
 def move_into_place(work: Path, target: Path) -> None:
     """Move a finished folder to its name; what stood there is removed only once the new one is in place."""
     if not target.exists():
@@ -56,8 +83,11 @@ def move_into_place(work: Path, target: Path) -> None:
 def write_whole(path: Path, text: str) -> None:
     """Write a text file that is there whole or not at all."""
     part = path.with_name(path.name + ".part")
-    part.write_text(text, "utf-8")
-    os.replace(part, path)
+    try:
+        part.write_text(text, "utf-8")
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def fingerprint(path: Path) -> str:

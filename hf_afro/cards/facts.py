@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from hf_afro.cards.citations import METHODS
+from hf_afro.files import write_whole
 from hf_afro.languages import find_language
 from hf_afro.reports import EvalReport
 
@@ -43,6 +44,7 @@ def _is_table(value: Any, of: type) -> bool:
 _TEXT: tuple[str, Callable[[Any], bool]] = ("text", lambda value: isinstance(value, str))
 _FORMS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     **dict.fromkeys(_LISTS, ("a list of words", lambda value: _is_list(value, str))),
+    "from_scratch": ("true or false", lambda value: isinstance(value, bool)),
     "licence": ("text or null", lambda value: value is None or isinstance(value, str)),
     "text": ("a list of objects with a name", lambda value: _is_list(value, dict)),
     "settings": ("an object of settings for each stage", lambda value: _is_table(value, dict)),
@@ -76,6 +78,7 @@ class CardFacts:
     Attributes:
         model_name: The name or Hub id of the model.
         base_model: What it was made from, as names on the Hub; more than one where a teacher is another model.
+        from_scratch: Whether the model that it goes back to was trained from random weights along the way.
         languages: ISO 639-3 codes.
         licence: As the Hub writes it, such as `apache-2.0`.
         text: What it learnt from.
@@ -91,6 +94,7 @@ class CardFacts:
 
     model_name: str
     base_model: tuple[str, ...] = ()
+    from_scratch: bool = False
     languages: tuple[str, ...] = ()
     licence: str | None = None
     text: tuple[TextSource, ...] = ()
@@ -128,10 +132,7 @@ class CardFacts:
     def save(self, folder: str | os.PathLike[str]) -> Path:
         """Write the facts into a folder as JSON; the file appears whole or not at all."""
         path = Path(folder) / FACTS_FILE
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(path.name + ".part")
-        part.write_text(json.dumps({"format": FORMAT, **asdict(self)}, indent=1, ensure_ascii=False) + "\n", "utf-8")
-        part.replace(path)
+        write_whole(path, json.dumps({"format": FORMAT, **asdict(self)}, indent=1, ensure_ascii=False) + "\n")
         return path
 
     @classmethod

@@ -11,17 +11,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from hf_afro.recipes.folders import (
-    RUN_FILE,
-    check_place,
-    last_checkpoint,
-    move_into_place,
-    parents_made,
-    write_whole,
-)
+from hf_afro.files import move_into_place, parents_made, remove_leftovers, write_whole
+from hf_afro.recipes.folders import RUN_FILE, check_place, last_checkpoint
 from hf_afro.version import __version__
 
-__all__ = ["RUN_FILE", "finished_folder", "is_main_process", "last_checkpoint", "move_into_place", "say"]
+__all__ = ["RUN_FILE", "finished_folder", "is_main_process", "last_checkpoint", "say"]
 
 
 def is_main_process() -> bool:
@@ -112,6 +106,7 @@ def begin(work: Path, args: Namespace, *, resumable: bool) -> None:
         shutil.rmtree(work)
     work.mkdir(exist_ok=True)
     if resumable:
+        remove_leftovers(work)
         write_run_file(work, args)
 
 

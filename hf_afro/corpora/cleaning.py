@@ -14,6 +14,7 @@ from typing import Any
 
 import regex
 
+from hf_afro.files import write_whole
 from hf_afro.version import __version__
 
 READ = "read"
@@ -172,9 +173,7 @@ class CleaningReport:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the report as JSON; the file appears whole or not at all."""
-        part = Path(f"{os.fspath(path)}.part")
-        part.write_text(json.dumps(asdict(self), ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
-        part.replace(path)
+        write_whole(path, json.dumps(asdict(self), ensure_ascii=False, indent=2) + "\n")
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> CleaningReport:

@@ -1,13 +1,9 @@
-"""Folders that are whole or not there: moving into place, a trainer's whole checkpoints, fingerprints of files."""
+"""What is known of folders and files: the recipes that ship, a trainer's whole checkpoints, fingerprints."""
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
-import os
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 RUN_FILE = "hf_afro_run.json"
@@ -38,20 +34,6 @@ def _parses(path: Path) -> bool:
     return True
 
 
-@contextlib.contextmanager
-def parents_made(target: Path) -> Iterator[None]:
-    """Make the folders above a target, and take those made away again, where empty, if the block ends in an error."""
-    missing = [parent for parent in target.parents if not parent.exists()]
-    target.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        yield
-    except BaseException:
-        for parent in missing:
-            with contextlib.suppress(OSError):  # something else has been put into it meanwhile
-                parent.rmdir()
-        raise
-
-
 def check_place(target: Path) -> None:
     """Refuse a target that cannot be made, since a file stands where a folder above it should.
 
@@ -61,33 +43,6 @@ def check_place(target: Path) -> None:
     for parent in target.parents:
         if parent.exists() and not parent.is_dir():
             raise ValueError(f"--output_dir {target} cannot be made: {parent} is a file; name another folder")
-
-
-def move_into_place(work: Path, target: Path) -> None:
-    """Move a finished folder to its name; what stood there is removed only once the new one is in place."""
-    if not target.exists():
-        work.rename(target)
-        return
-    former = target.with_name(target.name + ".replaced")
-    if former.exists():
-        shutil.rmtree(former)
-    target.rename(former)
-    try:
-        work.rename(target)
-    except OSError:
-        former.rename(target)
-        raise
-    shutil.rmtree(former)
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a text file that is there whole or not at all."""
-    part = path.with_name(path.name + ".part")
-    try:
-        part.write_text(text, "utf-8")
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def fingerprint(path: Path) -> str:

@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from hf_afro.recipes.folders import fingerprint, write_whole
+from hf_afro.files import write_whole
+from hf_afro.recipes.folders import fingerprint
 from hf_afro.recipes.recipe import DATA, Stage, paths_of
 from hf_afro.recipes.schema import RecipeError
 from hf_afro.recipes.settings import HUB, SAMPLE

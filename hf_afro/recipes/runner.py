@@ -14,8 +14,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from hf_afro.files import is_leftover, move_into_place, parents_made, remove_leftovers, write_whole
 from hf_afro.recipes import manifest
-from hf_afro.recipes.folders import RUN_FILE, check_place, last_checkpoint, move_into_place, parents_made, write_whole
+from hf_afro.recipes.folders import RUN_FILE, check_place, last_checkpoint
 from hf_afro.recipes.plan import StagePlan, plan_recipe
 from hf_afro.recipes.progress import Progress
 from hf_afro.recipes.recipe import KINDS, Recipe, Stage, paths_of
@@ -200,7 +201,7 @@ def _check_root(root: Path) -> None:
     if root.is_file():
         raise ValueError(f"--output_dir {root} is a file; name a folder")
     run_file = root / RUN_FILE
-    others = root.is_dir() and any(path.name != LOCK_FILE for path in root.iterdir())
+    others = root.is_dir() and any(path.name != LOCK_FILE and not is_leftover(path) for path in root.iterdir())
     if others and not (run_file.is_file() and '"command": "run"' in run_file.read_text("utf-8")):
         raise ValueError(f"--output_dir {root} is not empty and was not made by hf-afro run; name another folder")
 
@@ -226,6 +227,7 @@ def _locked(root: Path, recipe: Recipe) -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise ValueError(f"another run is at work in {root}; wait for it, or name another folder") from error
+        remove_leftovers(root)
         facts = {"command": "run", "arguments": {"recipe": recipe.source}, "hf_afro_version": __version__}
         try:
             write_whole(root / RUN_FILE, json.dumps(facts, indent=2, ensure_ascii=False) + "\n")

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from hf_afro.files import write_whole
 from hf_afro.version import __version__
 
 FORMAT = 1
@@ -107,10 +108,7 @@ class EvalReport:
     def save(self, folder: str | os.PathLike[str]) -> Path:
         """Write the report into a folder as JSON; the file appears whole or not at all."""
         path = Path(folder) / REPORT_FILE
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(path.name + ".part")
-        part.write_text(json.dumps({"format": FORMAT, **asdict(self)}, indent=1, ensure_ascii=False) + "\n", "utf-8")
-        part.replace(path)
+        write_whole(path, json.dumps({"format": FORMAT, **asdict(self)}, indent=1, ensure_ascii=False) + "\n")
         return path
 
     @classmethod

@@ -103,7 +103,7 @@ def format_bytes(value: int) -> str:
 
 
 def format_fact(name: str, value: object) -> str:
-    """Return a fact about a model, read by its name: parameters and bytes in their units, anything else as it is.
+    """Return a fact about a model, read by its name: counts, bytes and bits a byte as in tables, else as it is.
 
     Args:
         name: Such as `parameters`, `embedding_parameters`, `bytes_on_disk` or `hidden_size`.
@@ -118,7 +118,7 @@ def format_fact(name: str, value: object) -> str:
             return format_parameters(value)
         return format_bytes(value) if "bytes" in name else format_count(value)
     if isinstance(value, float):
-        return f"{value:.4g}"
+        return f"{value:.3f}" if name == "bits_per_byte" else f"{value:.4g}"
     if isinstance(value, Sequence) and not isinstance(value, str):
         return ", ".join(format_fact(name, one) for one in value)
     return str(value)

@@ -11,6 +11,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
+from hf_afro.files import write_whole
 from hf_afro.languages import LANGUAGES
 from hf_afro.reports.evaluation_report import EvalReport
 from hf_afro.reports.formatting import format_fact, metrics_in, task_name, tasks_in
@@ -113,11 +114,7 @@ def write_page(
     """
     path = Path(path)
     file = path if path.suffix.lower() in (".html", ".htm") else path / "index.html"
-    text = render_page(reports, title=title, work=work)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    part = file.with_name(file.name + ".part")
-    part.write_text(text, "utf-8")
-    part.replace(file)
+    write_whole(file, render_page(reports, title=title, work=work))
     return file
 
 

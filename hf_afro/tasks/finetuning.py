@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from hf_afro.tasks.data import TaskData
 from hf_afro.tasks.encoding import Row, TaskCollator, encode, longest, words_of
 from hf_afro.tasks.heads import add_head
 from hf_afro.tasks.metrics import classification_scores, entity_scores
+from hf_afro.tasks.used_rows import only_used_rows
 from hf_afro.training.checks import check_rows
 
 if TYPE_CHECKING:
@@ -101,7 +103,9 @@ def finetune(
     train, dev = (encode(data.task, data.splits[split], tokenizer, max_length) for split in ("train", "dev"))
     best = KeepBest(MAIN_METRIC[data.task], settings.patience)
     started = time.perf_counter()
-    with tempfile.TemporaryDirectory() as folder:
+    # Weight decay would shrink the rows that no text uses as well, so then they have to be there.
+    light = only_used_rows(classifier, [*train, *dev]) if settings.weight_decay == 0 else nullcontext()
+    with tempfile.TemporaryDirectory() as folder, light:
         trainer = TaskTrainer(
             model=classifier,
             args=training_arguments(settings, seed, folder),

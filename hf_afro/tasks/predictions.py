@@ -10,11 +10,12 @@ import dataclasses
 import hashlib
 import json
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hf_afro.files import write_whole, written_whole
 from hf_afro.version import __version__
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ def run_key(
 def save_run(folder: Path, data: TaskData, seed: int, key: str, run: Run) -> None:
     """Write a run that has ended; its file appears whole or not at all."""
     path = _run_file(folder, data, seed)
-    _write_whole(path, [json.dumps({"key": key, **dataclasses.asdict(run)})])
+    write_whole(path, json.dumps({"key": key, **dataclasses.asdict(run)}) + "\n")
 
 
 def load_run(folder: Path, data: TaskData, seed: int, key: str) -> Run | None:
@@ -96,20 +97,14 @@ def write_predictions(folder: Path, data: TaskData, runs: Mapping[int, Run]) -> 
         The file's path, relative to the folder.
     """
     relative = f"{PREDICTIONS}/{data.task}-{data.language}.jsonl"
-    _write_whole(
-        folder / relative,
-        (
-            json.dumps(
-                {
-                    "index": index,
-                    "gold": named(data, gold),
-                    "predicted": {str(seed): named(data, run.predicted[index]) for seed, run in runs.items()},
-                },
-                ensure_ascii=False,
-            )
-            for index, gold in enumerate(data.gold())
-        ),
-    )
+    with written_whole(folder / relative) as beside, beside.open("w", encoding="utf-8", newline="\n") as file:
+        for index, gold in enumerate(data.gold()):
+            facts = {
+                "index": index,
+                "gold": named(data, gold),
+                "predicted": {str(seed): named(data, run.predicted[index]) for seed, run in runs.items()},
+            }
+            file.write(json.dumps(facts, ensure_ascii=False) + "\n")
     return relative
 
 
@@ -120,11 +115,3 @@ def named(data: TaskData, labels: int | list[int]) -> str | list[str]:
 
 def _run_file(folder: Path, data: TaskData, seed: int) -> Path:
     return folder / _RUNS / f"{data.task}-{data.language}-{seed}.json"
-
-
-def _write_whole(path: Path, lines: Iterable[str]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    with part.open("w", encoding="utf-8") as file:
-        file.writelines(f"{line}\n" for line in lines)
-    part.replace(path)

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from hf_afro.vocabulary.storage import written_whole
+from hf_afro.files import written_whole
 from hf_afro.vocabulary.tokenizers import TokenizerTable
 
 _FORMAT = 1

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 
-from hf_afro.vocabulary.storage import written_whole
+from hf_afro.files import write_whole
 
 _FORMAT = 1
 MAP_FILE = "vocabulary_map.json"
@@ -155,8 +155,7 @@ class VocabularyMap:
         """Write the map as JSON: the facts first, to be read, then all old ids on the last line."""
         facts = json.dumps(self._facts(), indent=1, ensure_ascii=False).removesuffix("\n}")
         ids = json.dumps(self.old_ids.tolist(), separators=(",", ":"))
-        with written_whole(path) as beside:
-            beside.write_text(f'{facts},\n "old_ids": {ids}\n}}\n', encoding="utf-8")
+        write_whole(path, f'{facts},\n "old_ids": {ids}\n}}\n')
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> VocabularyMap:

@@ -15,10 +15,10 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from hf_afro.families import family_of
+from hf_afro.files import folder_written_whole
 from hf_afro.vocabulary.configuration import renumber_configuration
 from hf_afro.vocabulary.mapping import MAP_FILE, VocabularyMap
 from hf_afro.vocabulary.saving import save_tokenizer
-from hf_afro.vocabulary.storage import folder_written_whole
 from hf_afro.vocabulary.tensors import VocabularyTensors, copy_with_rows, find_vocabulary_tensors
 from hf_afro.vocabulary.tokenizers.backend import backend_state, build_backend, rewrite_tokenizer, table_of
 from hf_afro.vocabulary.tokenizers.table import TokenizerTable

@@ -83,6 +83,12 @@ def test_what_is_not_known_is_said_to_be_unknown():
     assert "In the tables" not in card
 
 
+def test_a_model_from_scratch_is_said_to_be_one():
+    card = render_card([report("student")], CardFacts("student", from_scratch=True))
+    assert "made with hf\\_afro from a model that was itself trained from scratch." in card
+    assert "what it was made from" not in card
+
+
 def test_sets_that_were_evaluated_on_are_cited():
     own = report("student")
     named = dataclasses.replace(own, scores=(dataclasses.replace(own.scores[0], dataset="masakhaner1/amh"),))

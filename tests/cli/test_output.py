@@ -8,7 +8,7 @@ from argparse import Namespace
 import pytest
 
 from hf_afro.cli import output
-from hf_afro.cli.output import RUN_FILE, describe_run, differences, finished_folder, last_checkpoint
+from hf_afro.cli.output import RUN_FILE, describe_run, differences, finished_folder, last_checkpoint, write_run_file
 from hf_afro.version import __version__
 
 
@@ -89,7 +89,7 @@ def test_what_was_run_stays_readable_where_it_cannot_be_written_again(tmp_path, 
         assert last_checkpoint(folder) is not None
 
 
-def full_disk(path, text, *more):
+def full_disk(path, text, **how):
     with path.open("w") as file:
         file.write(text[: len(text) // 2])
     raise OSError(28, "No space left on device")
@@ -192,6 +192,30 @@ def test_an_interrupted_run_is_not_gone_on_with_under_other_arguments(tmp_path):
     with finished_folder(arguments(tmp_path / "out", text="others", overwrite=True), resumable=True) as folder:
         assert last_checkpoint(folder) is None
     assert names(tmp_path / "out") == [RUN_FILE]
+
+
+def test_what_a_killed_run_was_writing_does_not_reach_the_result(tmp_path):
+    interrupted(tmp_path / "out")
+    (tmp_path / "out.unfinished" / f".{RUN_FILE}.0123456789abcdef.part").write_text("{")
+    with finished_folder(arguments(tmp_path / "out"), resumable=True):
+        pass
+    assert names(tmp_path / "out") == ["checkpoint-2", RUN_FILE]
+
+
+def test_what_is_run_is_written_whole_or_not_at_all(tmp_path):
+    write_run_file(tmp_path, arguments(tmp_path / "out"))
+    before = (tmp_path / RUN_FILE).read_bytes()
+    with pytest.raises(UnicodeEncodeError):
+        write_run_file(tmp_path, arguments(tmp_path / "out", text="\udc80"))  # a name that is not UTF-8
+    assert (tmp_path / RUN_FILE).read_bytes() == before
+    assert names(tmp_path) == [RUN_FILE]
+
+
+def test_overwrite_takes_away_no_folder_of_a_similar_name(tmp_path):
+    make(tmp_path / "out")
+    (tmp_path / "out.replaced").mkdir()
+    make(tmp_path / "out", "other", overwrite=True)
+    assert names(tmp_path) == ["out", "out.replaced"]
 
 
 def test_settings_that_changed_are_named_with_both_values(tmp_path):

@@ -38,7 +38,7 @@ def test_the_pruned_model_is_the_original_on_what_was_kept(quickstart):
 
 def test_adaptation_lowers_bits_a_byte(reports):
     before, after = (reports[name].mean("bits_per_byte", "bits_per_byte") for name in ("pruned", "adapted"))
-    assert after < before - 0.01
+    assert after < before - 0.05
 
 
 def test_the_student_is_smaller_than_the_teacher(reports):

@@ -198,6 +198,22 @@ def test_a_finished_stage_that_was_not_yet_moved_is_moved(load, run_folder):
     assert results["distill"] == UP_TO_DATE
 
 
+def test_what_a_killed_run_was_writing_is_removed(load, run_folder):
+    left = [folder / f".{MANIFEST}.0123456789abcdef.part" for folder in (run_folder, run_folder / "maft")]
+    for path in left:
+        path.write_text("{")
+    assert ran(run_recipe(load(), run_folder)) == []
+    assert not any(path.exists() for path in left)
+
+
+def test_a_run_killed_at_its_first_file_is_no_hindrance(load, tmp_path):
+    (tmp_path / LOCK_FILE).touch()
+    (tmp_path / f".{RUN_FILE}.0123456789abcdef.part").write_text("{")
+    with pytest.raises(ValueError, match="nothing is left of"):  # which is the first stage's failure
+        run_recipe(load("--corpora.min_tokens", "1000"), tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([RUN_FILE, LOCK_FILE])
+
+
 def test_a_stage_that_fails_before_a_checkpoint_leaves_nothing(load, tmp_path):
     with pytest.raises(ValueError, match="does not hold the"):
         run_recipe(load("--prune.budget", "5"), tmp_path / "out")

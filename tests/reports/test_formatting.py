@@ -46,6 +46,7 @@ def test_a_spread_is_shown_only_over_several_seeds():
         ("bytes_on_disk", 117_832, "117.8 kB"),
         ("vocab_size", 250_002, "250,002"),
         ("learning_rate", 5e-5, "5e-05"),
+        ("bits_per_byte", 5.0004, "5.000"),
         ("unpad", True, "yes"),
         ("embedding_size", None, "–"),
         ("languages", ["swa", "yor"], "swa, yor"),

@@ -67,7 +67,7 @@ def test_the_page_is_well_formed_and_tells_everything():
     text = " ".join(reader.text.split())
     for part in ("Three models", "278.3 M", "140.3 M", "70.6 ± 0.6", "evaluation sentence", "17", "0123abc", "2.13.0"):
         assert part in text
-    assert reader.ids == ["work", "results", "plots", "languages", "text", "provenance"]
+    assert reader.ids == ["results", "plots", "work", "languages", "text", "provenance"]
     links = [value for name, value in reader.attributes if name == "href"]
     assert links == [f"#{one}" for one in reader.ids]
 

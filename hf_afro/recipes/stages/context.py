@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hf_afro.recipes.folders import write_whole
+from hf_afro.files import write_whole
 from hf_afro.recipes.progress import Progress
 from hf_afro.recipes.recipe import Recipe, Stage
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hf_afro.corpora.cleaning import READ, CleaningReport
+from hf_afro.files import write_whole
 from hf_afro.recipes import manifest
-from hf_afro.recipes.folders import write_whole
 from hf_afro.recipes.recipe import Recipe, Stage
 from hf_afro.recipes.settings import SAMPLE, codes_of
 from hf_afro.recipes.stages.context import HISTORY_FILE, StageContext
@@ -115,6 +115,7 @@ def card_facts(context: StageContext) -> CardFacts:
     return CardFacts(
         model_name=settings.name or context.recipe.name,
         base_model=tuple(bases),
+        from_scratch="teacher" in kinds,
         languages=_languages(context, way),
         licence=settings.license,
         text=tuple(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from transformers import PrinterCallback, TrainerCallback, set_seed
 
+from hf_afro.files import folder_written_whole
 from hf_afro.recipes.folders import last_checkpoint
 from hf_afro.recipes.schema import RecipeError
 from hf_afro.recipes.settings import TOKENIZER_SIZE, TrainingSettings
@@ -91,9 +92,9 @@ def _teacher_tokenizer(context: StageContext) -> PreTrainedTokenizerBase:
         context.progress.length(1, "tokenizer")
         text = read_text(context.input("text"), TRAIN, settings.languages)
         lines = (line for own in text.values() for line in own)
-        part = saved.with_name(saved.name + ".part")
-        train_tokenizer(lines, settings.tokenizer_size or TOKENIZER_SIZE, settings.max_length).save_pretrained(part)
-        part.rename(saved)
+        with folder_written_whole(saved, "tokenizer.json") as beside:
+            trained = train_tokenizer(lines, settings.tokenizer_size or TOKENIZER_SIZE, settings.max_length)
+            trained.save_pretrained(beside)
     # Read back, so that a run that goes on has the very same.
     return load_tokenizer(str(saved))
 

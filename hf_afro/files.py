@@ -1,0 +1,121 @@
+"""Files and folders that are there whole or not at all: written beside their place, then moved into it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+_LEFTOVER = re.compile(r"\..*\.[0-9a-f]{16}\.part")
+"""What `_beside` names files and folders."""
+
+
+@contextlib.contextmanager
+def written_whole(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Give an empty file beside `path` to write to; it takes the place of `path` if the block ends well.
+
+    Otherwise it is removed, and what was at `path` stays as it was. The bytes are on the disk before the file is
+    moved, so that a full disk is an error here, and a power cut leaves the former file or the new one, never half of
+    it. Every writer has a file of its own: two processes that save to one path do not cut each other's file short.
+
+    Args:
+        path: The file wanted; folders above it are made.
+    """
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    beside = _beside(target)
+    beside.touch(exist_ok=False)
+    try:
+        yield beside
+        with beside.open("rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(beside, target)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def write_whole(path: str | os.PathLike[str], text: str) -> None:
+    """Write a file of text in UTF-8, its line ends as they are; see `written_whole`."""
+    with written_whole(path) as beside:
+        beside.write_text(text, encoding="utf-8", newline="")
+
+
+@contextlib.contextmanager
+def folder_written_whole(folder: str | os.PathLike[str], mark: str) -> Iterator[Path]:
+    """Give a new folder beside `folder` to write to; it takes the place of `folder` if the block ends well.
+
+    Args:
+        folder: The folder wanted. It may exist if it is empty or holds `mark`: then it is replaced whole, so that no
+            file of an earlier run stays behind.
+        mark: Name of a file by which a folder of the same making is known.
+
+    Raises:
+        FileExistsError: If the folder holds other things.
+    """
+    target = Path(folder)
+    if target.exists() and (not target.is_dir() or (any(target.iterdir()) and not (target / mark).is_file())):
+        raise FileExistsError(
+            f"{target} exists and holds no {mark}, so it was not written by this step; expected a new or empty folder"
+        )
+    target.parent.mkdir(parents=True, exist_ok=True)
+    beside = _beside(target)
+    beside.mkdir()
+    try:
+        yield beside
+        move_into_place(beside, target)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def parents_made(target: Path) -> Iterator[None]:
+    """Make the folders above a target, and take those made away again, where empty, if the block ends in an error."""
+    missing = [parent for parent in target.parents if not parent.exists()]
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    except BaseException:
+        for parent in missing:
+            with contextlib.suppress(OSError):  # something else has been put into it meanwhile
+                parent.rmdir()
+        raise
+
+
+def move_into_place(work: Path, target: Path) -> None:
+    """Move a finished folder to its name; what stood there is removed only once the new one is in place."""
+    if not target.exists():
+        os.replace(work, target)
+        return
+    # Named after the work, which is ours: a folder named after the target could be somebody else's.
+    former = work.with_name(work.name + ".replaced")
+    if former.exists():
+        shutil.rmtree(former)
+    os.replace(target, former)
+    try:
+        os.replace(work, target)
+    except OSError:
+        os.replace(former, target)
+        raise
+    # The new folder is in place: that a file of the former one is still open on a network disk is no failure.
+    shutil.rmtree(former, ignore_errors=True)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what writers that were killed left in a folder or below it; nobody may be writing there."""
+    for path in [one for one in folder.rglob("*") if is_leftover(one)]:
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def is_leftover(path: Path) -> bool:
+    """Tell whether a path is named as what is being written, or was when its writer was killed."""
+    return _LEFTOVER.fullmatch(path.name) is not None
+
+
+def _beside(target: Path) -> Path:
+    return target.with_name(f".{target.name}.{os.urandom(8).hex()}.part")

@@ -1,0 +1,210 @@
+"""A file or folder that is written is there whole or not at all, and nothing is left beside it."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from hf_afro.files import (
+    folder_written_whole,
+    is_leftover,
+    move_into_place,
+    remove_leftovers,
+    write_whole,
+    written_whole,
+)
+
+
+@pytest.fixture(params=[False, True], ids=["new", "existing"])
+def target(request, tmp_path) -> Path:
+    """A path where a file is, or is not yet."""
+    path = tmp_path / "facts.json"
+    if request.param:
+        path.write_text("former")
+    return path
+
+
+def state(folder: Path) -> dict[str, bytes | None]:
+    """All that is below a folder: a file's bytes, None for a folder."""
+    return {str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None for path in folder.rglob("*")}
+
+
+def fail_after(part: bytes, path: Path, error: type[BaseException]) -> None:
+    with written_whole(path) as beside:
+        beside.write_bytes(part)
+        raise error
+
+
+def no_space(*_) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_file_takes_its_place_only_at_the_end(target):
+    before = state(target.parent)
+    with written_whole(target) as beside:
+        assert beside.parent == target.parent  # a move from another disk would be a copy
+        beside.write_bytes(b"new")
+        assert {name: data for name, data in state(target.parent).items() if name != beside.name} == before
+    assert state(target.parent) == {target.name: b"new"}
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_a_writer_that_fails_changes_nothing(target, error):
+    before = state(target.parent)
+    with pytest.raises(error):
+        fail_after(b"half", target, error)
+    assert state(target.parent) == before
+
+
+def test_text_that_cannot_be_encoded_changes_nothing(target):
+    before = state(target.parent)
+    with pytest.raises(UnicodeEncodeError):
+        write_whole(target, "a" * 100_000 + "\udc80")
+    assert state(target.parent) == before
+
+
+@pytest.mark.parametrize("call", ["fsync", "replace"])
+def test_a_disk_that_fails_late_changes_nothing(target, call, monkeypatch):
+    before = state(target.parent)
+    monkeypatch.setattr(os, call, no_space)
+    with pytest.raises(OSError, match="No space left"):
+        write_whole(target, "new")
+    assert state(target.parent) == before
+
+
+def test_the_bytes_are_on_the_disk_before_the_file_is_moved(target, monkeypatch):
+    order = []
+    fsync, replace = os.fsync, os.replace
+
+    def synced(descriptor):
+        order.append(("fsync", os.fstat(descriptor).st_ino, os.fstat(descriptor).st_size))
+        fsync(descriptor)
+
+    def replaced(source, destination):
+        order.append(("replace", os.stat(source).st_ino, os.stat(source).st_size))
+        replace(source, destination)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(os, "replace", replaced)
+    write_whole(target, "new")
+    inode = target.stat().st_ino
+    assert order == [("fsync", inode, 3), ("replace", inode, 3)]
+
+
+def test_a_killed_writer_leaves_the_former_file_and_what_can_be_told_as_its_own(target):
+    before = state(target.parent)
+    code = (
+        "import os, signal, sys\nfrom hf_afro.files import folder_written_whole, written_whole\n"
+        "with folder_written_whole(sys.argv[1] + '-folder', 'mark') as folder, written_whole(sys.argv[1]) as beside:\n"
+        "    (folder / 'mark').write_bytes(b'half')\n"
+        "    beside.write_bytes(b'half')\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(target)], check=False)
+    assert done.returncode == -9
+    left = {name: data for name, data in state(target.parent).items() if name not in before}
+    assert sorted(left.values(), key=repr) == [None, b"half", b"half"]
+    assert before.items() <= state(target.parent).items()
+    remove_leftovers(target.parent)
+    assert state(target.parent) == before
+
+
+def test_what_others_call_part_is_no_leftover(tmp_path):
+    names = [".part", "a.part", ".a.part", ".a.0123456789abcdef", "a.0123456789abcdef.part", ".a.0123.part"]
+    for name in names:
+        (tmp_path / name).touch()
+    assert not any(is_leftover(tmp_path / name) for name in names)
+    remove_leftovers(tmp_path)
+    assert sorted(state(tmp_path)) == sorted(names)
+
+
+def test_leftovers_are_found_below(tmp_path):
+    (tmp_path / "deep" / "er").mkdir(parents=True)
+    for folder in (tmp_path, tmp_path / "deep" / "er"):
+        (folder / ".facts.json.0123456789abcdef.part").write_bytes(b"half")
+    remove_leftovers(tmp_path)
+    assert state(tmp_path) == {"deep": None, "deep/er": None}
+
+
+def test_two_writers_at_once_do_not_mix(target):
+    with written_whole(target) as first, first.open("wb") as file:
+        file.write(b"first, and longer")
+        write_whole(target, "second")
+        assert target.read_bytes() == b"second"
+    assert state(target.parent) == {target.name: b"first, and longer"}
+
+
+def test_text_is_utf8_with_its_line_ends_as_they_are(target):
+    write_whole(target, "ṣé\r\nbẹ́ẹ̀\n\u2028")
+    assert target.read_bytes() == "ṣé\r\nbẹ́ẹ̀\n\u2028".encode()
+
+
+def test_folders_above_are_made(tmp_path):
+    write_whole(str(tmp_path / "deep" / "er" / "facts.json"), "new")
+    assert (tmp_path / "deep" / "er" / "facts.json").read_text() == "new"
+
+
+def test_the_permissions_are_those_of_any_other_file(tmp_path):
+    former = os.umask(0o027)
+    try:
+        write_whole(tmp_path / "file", "")
+        with folder_written_whole(tmp_path / "folder", "mark"):
+            pass
+    finally:
+        os.umask(former)
+    assert (tmp_path / "file").stat().st_mode & 0o777 == 0o640
+    assert (tmp_path / "folder").stat().st_mode & 0o777 == 0o750
+
+
+def folder_of(path: Path, **files: str) -> Path:
+    path.mkdir()
+    for name, text in files.items():
+        (path / name).write_text(text)
+    return path
+
+
+def test_a_folder_of_the_same_making_is_replaced_whole(tmp_path):
+    folder_of(tmp_path / "out", mark="1", stale="1")
+    with folder_written_whole(tmp_path / "out", "mark") as beside:
+        (beside / "mark").write_text("2")
+        assert (tmp_path / "out" / "stale").is_file()
+    assert state(tmp_path) == {"out": None, "out/mark": b"2"}
+
+
+def test_a_folder_that_holds_other_things_is_refused(tmp_path):
+    folder_of(tmp_path / "out", thesis="all of it")
+    with pytest.raises(FileExistsError, match="holds no mark"), folder_written_whole(tmp_path / "out", "mark"):
+        pass
+    assert state(tmp_path) == {"out": None, "out/thesis": b"all of it"}
+
+
+def test_a_folder_whose_writer_fails_stays_as_it_was(tmp_path):
+    folder_of(tmp_path / "out", mark="1")
+    with pytest.raises(UnicodeEncodeError), folder_written_whole(tmp_path / "out", "mark") as beside:
+        (beside / "mark").write_text("\udc80", "utf-8")
+    assert state(tmp_path) == {"out": None, "out/mark": b"1"}
+
+
+def test_a_folder_that_cannot_be_moved_in_gives_its_place_back(tmp_path, monkeypatch):
+    work, target = folder_of(tmp_path / "work", mark="2"), folder_of(tmp_path / "out", mark="1")
+    before, replace = state(tmp_path), os.replace
+    monkeypatch.setattr(os, "replace", lambda source, to: no_space() if source == work else replace(source, to))
+    with pytest.raises(OSError, match="No space left"):
+        move_into_place(work, target)
+    assert state(tmp_path) == before
+
+
+def test_a_folder_of_somebody_else_is_not_in_the_way(tmp_path):
+    folder_of(tmp_path / "out.replaced", thesis="all of it")
+    move_into_place(folder_of(tmp_path / "work", mark="2"), folder_of(tmp_path / "out", mark="1"))
+    assert state(tmp_path) == {
+        "out": None,
+        "out/mark": b"2",
+        "out.replaced": None,
+        "out.replaced/thesis": b"all of it",
+    }

@@ -70,6 +70,20 @@ def folder_written_whole(folder: str | os.PathLike[str], mark: str) -> Iterator[
         shutil.rmtree(beside, ignore_errors=True)
 
 
+@contextlib.contextmanager
+def parents_made(target: Path) -> Iterator[None]:
+    """Make the folders above a target, and take those made away again, where empty, if the block ends in an error."""
+    missing = [parent for parent in target.parents if not parent.exists()]
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    except BaseException:
+        for parent in missing:
+            with contextlib.suppress(OSError):  # something else has been put into it meanwhile
+                parent.rmdir()
+        raise
+
+
 def move_into_place(work: Path, target: Path) -> None:
     """Move a finished folder to its name; what stood there is removed only once the new one is in place."""
     if not target.exists():

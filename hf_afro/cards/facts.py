@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,31 @@ HEADS = {
     "untrained": "It has no trained masked-language-model head: it is an encoder to be fine-tuned, not to fill masks.",
 }
 """What may have become of the masked-language-model head, and how a card says so."""
+
+
+_LISTS = ("base_model", "languages", "methods", "limits")
+
+
+def _is_list(value: Any, of: type) -> bool:
+    return isinstance(value, list) and all(isinstance(one, of) for one in value)
+
+
+def _is_table(value: Any, of: type) -> bool:
+    return isinstance(value, dict) and _is_list(list(value.values()), of)
+
+
+# What the facts are in JSON, in words and as a test; those not named are text.
+_TEXT: tuple[str, Callable[[Any], bool]] = ("text", lambda value: isinstance(value, str))
+_FORMS: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    **dict.fromkeys(_LISTS, ("a list of words", lambda value: _is_list(value, str))),
+    "from_scratch": ("true or false", lambda value: isinstance(value, bool)),
+    "licence": ("text or null", lambda value: value is None or isinstance(value, str)),
+    "text": ("a list of objects with a name", lambda value: _is_list(value, dict)),
+    "settings": ("an object of settings for each stage", lambda value: _is_table(value, dict)),
+    "removed": ("an object of reasons and lines for each language", lambda value: _is_table(value, dict)),
+    "tokens_seen": ("a whole number for each language", lambda value: _is_table(value, int)),
+    "provenance": ("an object", lambda value: isinstance(value, dict)),
+}
 
 
 @dataclass(frozen=True)
@@ -131,10 +156,17 @@ class CardFacts:
             raise ValueError(
                 f"{file} has {unknown or 'no model_name'}; expected model_name and any of {', '.join(known)}"
             )
-        for name in ("base_model", "languages", "methods", "limits"):
+        for name, value in facts.items():
+            words, fits = _FORMS.get(name, _TEXT)
+            if not fits(value):
+                raise ValueError(f"{file}: {name} is {json.dumps(value, ensure_ascii=False)}; expected {words}")
+        for name in _LISTS:
             facts[name] = tuple(facts.get(name, ()))
         try:
             facts["text"] = tuple(TextSource(**source) for source in facts.get("text", ()))
         except TypeError as error:
             raise ValueError(f"{file}, text: {error}; expected a list of objects with a name") from error
-        return cls(**facts)
+        try:
+            return cls(**facts)
+        except ValueError as error:
+            raise ValueError(f"{file}: {error}") from error

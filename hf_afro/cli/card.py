@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hf_afro.cli.count import codes
+from hf_afro.cli.inputs import check_inputs
 from hf_afro.cli.output import finished_folder, say
 from hf_afro.cli.report import load_reports
 
@@ -47,8 +48,10 @@ def run(args: Namespace) -> None:
 
     Raises:
         FileNotFoundError: If a report or the facts are not there.
-        ValueError: If a file is no report, or the facts hold something unknown.
+        ValueError: If a file is no report, the facts hold something unknown, or `output_dir` is an input.
     """
+    check_inputs(args)
+
     from hf_afro.cards import render_card
 
     with finished_folder(args) as folder:

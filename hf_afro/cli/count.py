@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from argparse import ArgumentParser, Namespace
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
 
 from hf_afro.cli.inputs import check_inputs
 from hf_afro.cli.output import finished_folder, say
@@ -40,6 +40,11 @@ def add_reading_arguments(parser: ArgumentParser) -> None:
         metavar="swa,yor",
         help="only these: ISO 639-1/-3 codes or tags like swh_Latn, separated by commas",
     )
+    add_errors_argument(parser)
+
+
+def add_errors_argument(parser: ArgumentParser) -> None:
+    """Add the option that says what is done with bytes that are not UTF-8."""
     parser.add_argument(
         "--errors",
         choices=("fail", "replace", "skip"),
@@ -49,8 +54,15 @@ def add_reading_arguments(parser: ArgumentParser) -> None:
 
 
 def codes(text: str) -> list[str]:
-    """Split a comma-separated list of names."""
-    return [code for code in text.replace(",", " ").split() if code]
+    """Split a comma-separated list of names.
+
+    Raises:
+        ArgumentTypeError: If it names nothing.
+    """
+    names = text.replace(",", " ").split()
+    if not names:
+        raise ArgumentTypeError(f"{text!r} names nothing; expected names with commas between them, or no such option")
+    return names
 
 
 def run(args: Namespace) -> None:

@@ -7,7 +7,8 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hf_afro.cli.count import codes
+from hf_afro.cli.count import add_errors_argument, codes
+from hf_afro.cli.inputs import check_inputs
 from hf_afro.cli.output import finished_folder, say
 from hf_afro.cli.table import format_table
 
@@ -49,6 +50,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--data", metavar="FOLDER", help="of a task: one folder a language, named by its code")
     parser.add_argument("--text", metavar="FOLDER", help="for bits_per_byte: one file a language, named by its code")
     parser.add_argument("--languages", type=codes, metavar="swa,yor", help="only these; all of the folder by default")
+    add_errors_argument(parser)
     parser.add_argument("--preset", default="paper", metavar="NAME", help="paper (the default) or small, for CPUs")
     parser.add_argument(
         "--seeds", type=int, nargs="+", default=[1, 2, 3, 4, 5], metavar="N", help="a run each (default: 1 2 3 4 5)"
@@ -67,9 +69,11 @@ def run(args: Namespace) -> None:
     Raises:
         ValueError: If an option or a setting is missing, unknown or impossible, or model and data do not fit.
     """
+    check_inputs(args)
+    check_options(args)
+
     from hf_afro.tasks import evaluate_model
 
-    check_options(args)
     settings = read_settings(args.settings)
     with finished_folder(args) as folder:
         data = [] if args.task == BITS_PER_BYTE else load_data(args)
@@ -99,17 +103,19 @@ def check_options(args: Namespace) -> None:
     Raises:
         ValueError: If so; the message says what is wanted.
     """
+    from hf_afro.tasks.presets import check_seeds
+
     wanted, other = ("text", "data") if args.task == BITS_PER_BYTE else ("data", "text")
     if getattr(args, wanted) is None:
         raise ValueError(f"--task {args.task} needs --{wanted} FOLDER")
     if getattr(args, other) is not None:
         raise ValueError(f"--task {args.task} reads --{wanted}; leave --{other} out")
-    if args.task == BITS_PER_BYTE and args.save_models:
-        raise ValueError(f"--task {BITS_PER_BYTE} trains nothing; leave --save_models out")
-    if args.task == BITS_PER_BYTE and args.settings:
-        raise ValueError(f"--task {BITS_PER_BYTE} trains nothing; leave {' '.join(args.settings)} out")
-    if len(set(args.seeds)) < len(args.seeds):
-        raise ValueError(f"--seeds {' '.join(map(str, args.seeds))}: each seed once")
+    if args.task == BITS_PER_BYTE and (args.save_models or args.settings):
+        extra = " ".join([*(["--save_models"] if args.save_models else []), *args.settings])
+        raise ValueError(f"--task {BITS_PER_BYTE} trains nothing; leave {extra} out")
+    if args.task != BITS_PER_BYTE and args.errors != "fail":
+        raise ValueError(f"--errors {args.errors} is for the text of {BITS_PER_BYTE}; leave it out, and repair --data")
+    check_seeds(args.seeds)
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise ValueError("evaluate runs in one process; start it without accelerate launch or torchrun")
 
@@ -187,14 +193,14 @@ def bits_per_byte(model: Any, tokenizer: Any, args: Namespace) -> tuple[Any, ...
     from hf_afro.corpora import read_corpora
     from hf_afro.tasks import bits_per_byte_scores
 
-    texts = read_corpora(args.text, args.languages)
+    texts = read_corpora(args.text, args.languages, errors=args.errors)
     sentences = {language: [line for line in text if line.strip()] for language, text in texts.items()}
     return bits_per_byte_scores(model, tokenizer, sentences, dataset=Path(args.text).resolve().name)
 
 
 def settings_of(args: Namespace) -> dict[str, Any]:
     """Return what was asked for, as provenance."""
-    names = ("task", "data", "text", "languages", "preset", "seeds", "settings")
+    names = ("task", "data", "text", "languages", "errors", "preset", "seeds", "settings")
     return {name: getattr(args, name) for name in names if getattr(args, name) is not None}
 
 

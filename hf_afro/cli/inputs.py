@@ -9,7 +9,8 @@ from hf_afro.cli.output import check_free, unfinished
 
 _MODELS = ("model", "teacher", "student_model", "tokenizer")
 _TEXTS = ("text", "eval_text")
-_FILES = ("counts", "vocabulary_map", "exclude")
+# A card's `facts` are not among these: they are written anew with all they held.
+_OTHERS = ("counts", "vocabulary_map", "exclude", "data", "reports", "pruned", "trained")
 
 
 def check_inputs(args: Namespace) -> None:
@@ -45,16 +46,23 @@ def check_apart(args: Namespace) -> None:
         ValueError: If it does; the message names the input.
     """
     target = Path(args.output_dir).resolve()
-    for name, value in _given(args, (*_MODELS, *_TEXTS, *_FILES)):
+    for name, value in _given(args, (*_MODELS, *_TEXTS, *_OTHERS)):
         source = Path(value).resolve()
         if Path(value).exists() and any(source.is_relative_to(one) for one in (target, unfinished(target))):
+            option = "REPORT" if name == "reports" else f"--{name}"
             raise ValueError(
-                f"--output_dir {args.output_dir} would replace what --{name} {value} reads; name another folder"
+                f"--output_dir {args.output_dir} would replace what {option} {value} reads; name another folder"
             )
 
 
 def _given(args: Namespace, names: tuple[str, ...]) -> list[tuple[str, str]]:
-    return [(name, str(value)) for name in names if (value := getattr(args, name, None)) is not None]
+    given = ((name, getattr(args, name, None)) for name in names)
+    return [
+        (name, str(value))
+        for name, values in given
+        if values is not None
+        for value in (values if isinstance(values, list) else [values])
+    ]
 
 
 def _is_path(name: str) -> bool:

@@ -101,27 +101,30 @@ def load_masked_lm(args: Namespace, seed: int) -> PreTrainedModel:
         ValueError: If there is no such model, or `--config_overrides` does not fit it.
     """
     import torch
-    from transformers import AutoConfig, AutoModelForMaskedLM, set_seed
+    from transformers import AutoModelForMaskedLM, set_seed
 
-    from hf_afro.cli.loading import load_model
+    from hf_afro.cli.loading import load_config, load_model
 
     if not args.from_scratch:
         # The default of transformers is the checkpoint's own dtype, and fp16 weights do not train.
         return load_model(args.model, auto_class="AutoModelForMaskedLM", dtype=torch.float32)
-    config = AutoConfig.from_pretrained(args.model)
+    config = load_config(args.model)
     overrides = args.config_overrides or ""
-    for name in (part.partition("=")[0] for part in overrides.split(",") if part):
+    for name, sign, _ in (part.partition("=") for part in overrides.split(",") if part):
         if not hasattr(config, name):
             nearest = difflib.get_close_matches(name, config.to_dict(), n=1, cutoff=0.0)[0]
             raise ValueError(
                 f"--config_overrides {overrides}: the configuration has no {name!r}; the nearest is {nearest!r}"
             )
+        if not sign:
+            raise ValueError(f"--config_overrides {overrides}: {name} has no value; expected {name}=...")
+    set_seed(seed)
     try:
         config.update_from_string(overrides)
-    except ValueError as error:
-        raise ValueError(f"--config_overrides {args.config_overrides}: {error}") from error
-    set_seed(seed)
-    return AutoModelForMaskedLM.from_config(config)
+        return AutoModelForMaskedLM.from_config(config)
+    except (ValueError, TypeError) as error:
+        # What a configuration refuses is the user's, though the library raises it.
+        raise ValueError(f"--config_overrides {overrides}: {error}") from error
 
 
 def train(trainer: Trainer, folder: Path) -> dict[str, dict[str, Any]]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import difflib
 import logging
-import re
 import sys
 import traceback
 from collections.abc import Sequence
@@ -13,6 +12,7 @@ from types import ModuleType
 from typing import Any, NoReturn
 
 from hf_afro.cli import card, count, distill, evaluate, maft, prune, report, run
+from hf_afro.cli.errors import describe, describe_failure, is_mistake
 from hf_afro.cli.output import is_main_process
 from hf_afro.version import __version__
 
@@ -140,33 +140,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         if args.debug:
             traceback.print_exc()
         mistake = is_mistake(error)
-        text = in_options(" ".join(str(error).split()))
-        described = f"error: {text}" if mistake else f"failed: {type(error).__name__}: {text}"
+        described = f"error: {describe(error, args.command)}" if mistake else f"failed: {describe_failure(error)}"
         hint = "" if mistake or args.debug else " (--debug shows where)"
         print(f"hf-afro {args.command}: {described}{hint}", file=sys.stderr)
         return MISTAKE if mistake else FAILURE
     return 0
-
-
-def in_options(text: str) -> str:
-    """Put the library's advice on text that is not UTF-8 into the words of the command line."""
-    return re.sub(r"\berrors='(\w+)'", r"--errors \1", text)
-
-
-def is_mistake(error: Exception) -> bool:
-    """Tell what the user can mend from what went wrong inside.
-
-    A file that is not there or not readable is the user's; so is a ValueError or TypeError that was raised in
-    hf_afro, which has them for bad input. One that was raised in a library is a failure.
-    """
-    if isinstance(error, FileNotFoundError | NotADirectoryError | IsADirectoryError | PermissionError):
-        return True
-    if not isinstance(error, ValueError | TypeError) or error.__traceback__ is None:
-        return False
-    innermost = error.__traceback__
-    while innermost.tb_next is not None:
-        innermost = innermost.tb_next
-    return str(innermost.tb_frame.f_globals.get("__name__", "")).partition(".")[0] == "hf_afro"
 
 
 def _show_log() -> None:

@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from hf_afro.files import move_into_place, remove_leftovers, write_whole
-from hf_afro.recipes.folders import RUN_FILE, last_checkpoint
+from hf_afro.files import move_into_place, parents_made, remove_leftovers, write_whole
+from hf_afro.recipes.folders import RUN_FILE, check_place, last_checkpoint
 from hf_afro.version import __version__
 
 __all__ = ["RUN_FILE", "finished_folder", "is_main_process", "last_checkpoint", "say"]
@@ -41,7 +41,7 @@ def finished_folder(args: Namespace, *, resumable: bool = False) -> Iterator[Pat
             must be done before the main one leaves the block.
 
     Yields:
-        The folder; empty but for `RUN_FILE`, or what an earlier run left.
+        The folder; empty, or with `RUN_FILE` and what an earlier run left where it is resumable.
 
     Raises:
         ValueError: If `output_dir` holds something and may not be replaced, or a run that was left unfinished there
@@ -49,23 +49,22 @@ def finished_folder(args: Namespace, *, resumable: bool = False) -> Iterator[Pat
     """
     target = Path(args.output_dir)
     check_free(target, overwrite=args.overwrite)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    if resumable:
-        work = unfinished(target)
-        if is_main_process():
-            take_up(work, args)
-    else:
-        work = target.with_name(f".{target.name}.{os.getpid()}")
-        work.mkdir()
-    try:
+    work = unfinished(target) if resumable else target.with_name(f".{target.name}.{os.getpid()}")
+    if not is_main_process():
         yield work
-    except BaseException:
-        if is_main_process() and not (resumable and last_checkpoint(work)):
-            shutil.rmtree(work)
-        raise
-    if is_main_process():
-        write_run_file(work, args)
-        move_into_place(work, target)
+        return
+    if resumable:
+        check_unfinished(work, args)
+    with parents_made(target):
+        try:
+            begin(work, args, resumable=resumable)
+            yield work
+            write_run_file(work, args)
+            move_into_place(work, target)
+        except BaseException:
+            if work.exists() and not (resumable and last_checkpoint(work)):
+                shutil.rmtree(work)
+            raise
 
 
 def unfinished(target: Path) -> Path:
@@ -73,27 +72,42 @@ def unfinished(target: Path) -> Path:
     return target.with_name(target.name + ".unfinished")
 
 
-def take_up(work: Path, args: Namespace) -> None:
-    """Make the folder of a run that can be gone on with, or take up one that an earlier run left.
+def check_unfinished(work: Path, args: Namespace) -> None:
+    """Refuse to work where an earlier run has left something that this one may neither go on with nor remove.
 
     Raises:
         ValueError: If the folder is not of ours, or the earlier run had other arguments; the message names them.
     """
-    if work.exists() and not (work / RUN_FILE).is_file():
+    if not work.exists():
+        return
+    if not (work / RUN_FILE).is_file():
         raise ValueError(f"{work} is where this run would write, and was not made by hf-afro; move it away")
+    if args.overwrite or last_checkpoint(work) is None:
+        return
+    former, own = json.loads((work / RUN_FILE).read_text("utf-8")), describe_run(args)
+    differing = differences(former, own)
+    if differing:
+        raise ValueError(
+            f"{work} is an unfinished run that differs in {', '.join(differing)}; give "
+            "its arguments to go on with it, --overwrite to begin anew, or another --output_dir"
+        )
+
+
+def begin(work: Path, args: Namespace, *, resumable: bool) -> None:
+    """Make the folder to work in, or take up that of an earlier run where it holds a checkpoint to go on from.
+
+    Args:
+        work: The folder.
+        args: Of this run; written into a folder that can be gone on with. Others are empty, since what is saved in
+            them may ask for that.
+        resumable: Whether it can be gone on with.
+    """
     if work.exists() and (args.overwrite or last_checkpoint(work) is None):
         shutil.rmtree(work)
-    if work.exists():
-        former, own = json.loads((work / RUN_FILE).read_text("utf-8")), describe_run(args)
-        differing = differences(former, own)
-        if differing:
-            raise ValueError(
-                f"{work} is an unfinished run that differs in {', '.join(differing)}; give "
-                "its arguments to go on with it, --overwrite to begin anew, or another --output_dir"
-            )
     work.mkdir(exist_ok=True)
-    remove_leftovers(work)
-    write_run_file(work, args)
+    if resumable:
+        remove_leftovers(work)
+        write_run_file(work, args)
 
 
 def check_free(target: Path, *, overwrite: bool) -> None:
@@ -104,6 +118,7 @@ def check_free(target: Path, *, overwrite: bool) -> None:
     """
     if not target.name:
         raise ValueError(f"--output_dir {target} has no name of its own; name a new folder")
+    check_place(target)
     if target.exists() and not target.is_dir():
         raise ValueError(f"--output_dir {target} is a file; name a new folder")
     if not target.exists() or not any(target.iterdir()):

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hf_afro.cli.inputs import check_inputs
 from hf_afro.cli.output import finished_folder, say
 
 if TYPE_CHECKING:
@@ -49,8 +50,10 @@ def run(args: Namespace) -> None:
 
     Raises:
         FileNotFoundError: If a report or a folder is not there.
-        ValueError: If a file is no report, or two reports are of models of the same name.
+        ValueError: If a file is no report, two reports are of models of the same name, or `output_dir` is an input.
     """
+    check_inputs(args)
+
     from hf_afro.reports.page import write_page
     from hf_afro.reports.tables import comparison_tables, size_table
 
@@ -118,8 +121,16 @@ def read_work(pruned: str | None, trained: Sequence[str]) -> Work:
         # Of several trainings the text of the last is shown: each may have cleaned the same text.
         removed = {code: {READ: lines, **report.dropped[code]} for code, lines in report.read.items()}
         if (state := _last_state(folder)) is not None:
-            losses[folder.name] = json.loads(state.read_text("utf-8"))["log_history"]
+            losses[folder.name] = _history(state)
     return Work(curve=curve, removed=removed, losses=losses)
+
+
+def _history(state: Path) -> list[dict[str, float]]:
+    """The log in the state of a trainer."""
+    try:
+        return json.loads(state.read_text("utf-8"))["log_history"]
+    except (ValueError, LookupError, TypeError) as error:
+        raise ValueError(f"{state} holds no log of a training ({error!r}); leave it out of --trained") from error
 
 
 def _last_state(folder: Path) -> Path | None:

@@ -54,7 +54,22 @@ class Architecture:
         return dataclasses.replace(self, **sizes)
 
     @classmethod
+    def required(cls) -> tuple[str, ...]:
+        """Return the names of the sizes that have no default."""
+        return tuple(field.name for field in dataclasses.fields(cls) if field.default is dataclasses.MISSING)
+
+    @classmethod
     def of_config(cls, config: Any) -> Architecture:
-        """Read the sizes off a configuration of transformers."""
+        """Read the sizes off a configuration of transformers.
+
+        Raises:
+            ValueError: If it is not of XLM-R's kind and has no such size.
+        """
         sizes: dict[str, Any] = {field.name: getattr(config, field.name, None) for field in dataclasses.fields(cls)}
+        missing = [name for name in cls.required() if sizes[name] is None]
+        if missing:
+            raise ValueError(
+                f"the configuration of {config.model_type} has no {', '.join(missing)}; expected an encoder of "
+                "XLM-R's kind"
+            )
         return cls(**sizes)

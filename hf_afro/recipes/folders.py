@@ -34,6 +34,17 @@ def _parses(path: Path) -> bool:
     return True
 
 
+def check_place(target: Path) -> None:
+    """Refuse a target that cannot be made, since a file stands where a folder above it should.
+
+    Raises:
+        ValueError: If so; the message names the file.
+    """
+    for parent in target.parents:
+        if parent.exists() and not parent.is_dir():
+            raise ValueError(f"--output_dir {target} cannot be made: {parent} is a file; name another folder")
+
+
 def fingerprint(path: Path) -> str:
     """Return the BLAKE2 digest of a file, or of the names and contents of a folder's files, compiled Python aside.
 

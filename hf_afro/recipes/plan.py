@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from hf_afro.recipes.architecture import Architecture
+from hf_afro.recipes.pretrained import check_folder
 from hf_afro.recipes.recipe import DATA, Recipe, Stage
 from hf_afro.recipes.schema import RecipeError, nearest
 from hf_afro.recipes.settings import SAMPLE, TOKENIZER_SIZE, TrainingSettings, codes_of
@@ -68,12 +68,14 @@ def _input(stage: Stage, field: str, plans: dict[str, StagePlan]) -> Architectur
 
 
 def _base(recipe: Recipe, stage: Stage, plans: dict[str, StagePlan]) -> StagePlan:
-    config = Path(stage.settings.model) / "config.json"
-    if not config.is_file():
-        return _of_model(stage.settings.architecture, "sizes as declared" if stage.settings.architecture else "")
-    facts = json.loads(config.read_text("utf-8"))
-    names = [field.name for field in dataclasses.fields(Architecture) if field.name in facts]
-    return _of_model(Architecture(**{name: facts[name] for name in names}), "sizes of its configuration")
+    declared, folder = stage.settings.architecture, Path(stage.settings.model)
+    if not folder.is_dir():
+        return _of_model(declared, "sizes as declared" if declared else "")
+    facts = check_folder(folder)
+    found = {field.name: facts[field.name] for field in dataclasses.fields(Architecture) if field.name in facts}
+    if not set(Architecture.required()) <= found.keys():
+        return _of_model(declared, "sizes as declared" if declared else "")
+    return _of_model(Architecture(**found), "sizes of its configuration")
 
 
 def _tasks(recipe: Recipe, stage: Stage, plans: dict[str, StagePlan]) -> StagePlan:
@@ -93,10 +95,12 @@ def _text_bytes(recipe: Recipe, stage: Stage) -> int | None:
     from hf_afro.corpora import read_corpora
     from hf_afro.recipes.stages.text import text_folder
 
-    if DATA in stage.settings.text or (stage.settings.text != SAMPLE and not Path(stage.settings.text).is_dir()):
+    settings = stage.settings
+    if DATA in settings.text or (settings.text != SAMPLE and not Path(settings.text).is_dir()):
         return None
-    codes = None if stage.settings.languages is None else codes_of(stage.settings.languages)
-    files = [Path(source.origin) for source in read_corpora(text_folder(stage.settings.text), codes).values()]
+    codes = None if settings.languages is None else codes_of(settings.languages)
+    sources = read_corpora(text_folder(settings.text), codes, errors=settings.errors)
+    files = [Path(source.origin) for source in sources.values()]
     return sum(file.stat().st_size for file in files) if all(file.suffix == ".txt" for file in files) else None
 
 

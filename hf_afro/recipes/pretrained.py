@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
+import logging
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+logger = logging.getLogger(__name__)
 
 # The head a checkpoint was saved with, by the end of its architecture's name.
 _AUTO_CLASSES = {
@@ -18,6 +24,7 @@ _AUTO_CLASSES = {
     "ForMultipleChoice": "AutoModelForMultipleChoice",
 }
 _TOKENIZER_FILES = ("tokenizer.json", "*.model", "vocab.txt", "vocab.json")
+_WEIGHT_FILES = ("*.safetensors", "pytorch_model*.bin")
 
 
 def load_tokenizer(name: str, **settings: Any) -> PreTrainedTokenizerBase:
@@ -33,16 +40,26 @@ def load_tokenizer(name: str, **settings: Any) -> PreTrainedTokenizerBase:
     """
     from transformers import AutoTokenizer
 
-    folder = Path(name)
-    if folder.is_dir() and not any(path for pattern in _TOKENIZER_FILES for path in folder.glob(pattern)):
-        raise ValueError(
-            f"{name} holds no tokenizer; expected {', '.join(_TOKENIZER_FILES)}. "
-            "Save it there with tokenizer.save_pretrained, or name another folder."
-        )
-    try:
+    if Path(name).is_dir():
+        _check_tokenizer_files(Path(name))
+    with _readable("tokenizer", name):
         return AutoTokenizer.from_pretrained(name, **settings)
-    except (OSError, ValueError) as error:
-        raise ValueError(f"no tokenizer could be read from {name!r}: {_first_line(error)}") from error
+
+
+def load_config(name: str, **settings: Any) -> PretrainedConfig:
+    """Load a model's configuration.
+
+    Args:
+        name: A folder, or a repository of the Hub.
+        **settings: Passed to `from_pretrained`.
+
+    Raises:
+        ValueError: If there is none.
+    """
+    from transformers import AutoConfig
+
+    with _readable("model", name):
+        return AutoConfig.from_pretrained(name, **settings)
 
 
 def load_model(name: str, *, auto_class: str | None = None, **settings: Any) -> PreTrainedModel:
@@ -50,21 +67,58 @@ def load_model(name: str, *, auto_class: str | None = None, **settings: Any) -> 
 
     Args:
         name: A folder, or a repository of the Hub.
-        auto_class: Name of the Auto class to use whatever the head, such as ``AutoModelForMaskedLM``.
+        auto_class: Name of the Auto class to use whatever the head, such as ``AutoModelForMaskedLM``. Weights of a
+            head that were not saved are then drawn at random, and a warning names them.
         **settings: Passed to `from_pretrained`.
 
     Raises:
         ValueError: If there is none, or its weights do not fit its configuration.
+        FloatingPointError: If a weight is not finite, from which nothing can be made.
     """
     import transformers
 
+    from hf_afro.objectives.finite import first_not_finite
+
+    if auto_class is None:
+        revision = {key: value for key, value in settings.items() if key == "revision"}
+        auto_class = auto_class_of(load_config(name, **revision).architectures)
+    with _readable("model", name), _without_report():
+        # Other shapes are asked for so that they are told here, in one line, and not raised with a table before.
+        model, info = getattr(transformers, auto_class).from_pretrained(
+            name, output_loading_info=True, ignore_mismatched_sizes=True, **settings
+        )
+    _check_weights(name, model, info)
+    broken = first_not_finite(model.named_parameters())
+    if broken is not None:
+        raise FloatingPointError(
+            f"{broken} of {name} holds numbers that are not finite; expected weights of a training that ended well: "
+            "copy the model again, or take an earlier one"
+        )
+    return model
+
+
+def check_folder(folder: Path) -> dict[str, Any]:
+    """Look whether a folder holds what a model and its tokenizer are loaded from, reading no weights.
+
+    Returns:
+        Its configuration, as its file has it.
+
+    Raises:
+        ValueError: If files are missing, or the configuration is no JSON object.
+    """
+    path = folder / "config.json"
     try:
-        if auto_class is None:
-            config = transformers.AutoConfig.from_pretrained(name)
-            auto_class = auto_class_of(config.architectures)
-        return getattr(transformers, auto_class).from_pretrained(name, **settings)
-    except (OSError, ValueError) as error:
-        raise ValueError(f"no model could be read from {name!r}: {_first_line(error)}") from error
+        config = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError as error:
+        raise ValueError(f"{folder} holds no model; expected config.json, weights and a tokenizer") from error
+    except ValueError as error:
+        raise ValueError(f"{path} cannot be read: {error}; expected JSON, in UTF-8") from error
+    if not isinstance(config, dict):
+        raise ValueError(f"{path} holds no object; expected the configuration of a model")
+    if not _has_any(folder, _WEIGHT_FILES):
+        raise ValueError(f"{folder} holds no weights; expected {' or '.join(_WEIGHT_FILES)}")
+    _check_tokenizer_files(folder)
+    return config
 
 
 def auto_class_of(architectures: list[str] | None) -> str:
@@ -76,5 +130,85 @@ def auto_class_of(architectures: list[str] | None) -> str:
     return "AutoModel"
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n")[0]
+def _check_tokenizer_files(folder: Path) -> None:
+    if not _has_any(folder, _TOKENIZER_FILES):
+        raise ValueError(
+            f"{folder} holds no tokenizer; expected {', '.join(_TOKENIZER_FILES)}. "
+            "Save it there with tokenizer.save_pretrained, or name another folder."
+        )
+
+
+def _has_any(folder: Path, patterns: tuple[str, ...]) -> bool:
+    return any(path for pattern in patterns for path in folder.glob(pattern))
+
+
+@contextlib.contextmanager
+def _readable(what: str, name: str) -> Iterator[None]:
+    """Turn what the libraries raise for a file they cannot read into a line that names it."""
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, SafetensorError) as error:
+        raise ValueError(_unreadable(what, name, error)) from error
+    except Exception as error:
+        # The tokenizers library raises the bare class, for a file it cannot read.
+        if type(error) is not Exception:
+            raise
+        raise ValueError(_unreadable(what, name, error)) from error
+
+
+def _unreadable(what: str, name: str, error: Exception) -> str:
+    reason = str(error).strip().split("\n")[0].rstrip(".")
+    if not isinstance(error, OSError | ValueError):
+        reason = f"{type(error).__name__}: {reason}"
+    return f"no {what} could be read from {name!r}: {reason}; expected a folder that holds a whole one, or a Hub name"
+
+
+@contextlib.contextmanager
+def _without_report() -> Iterator[None]:
+    """Keep transformers from logging its table of weights that do not fit; what matters of it is said here."""
+
+    def is_other(record: logging.LogRecord) -> bool:
+        return "LOAD REPORT" not in record.getMessage()
+
+    log = logging.getLogger("transformers.modeling_utils")
+    log.addFilter(is_other)
+    try:
+        yield
+    finally:
+        log.removeFilter(is_other)
+
+
+def _check_weights(name: str, model: PreTrainedModel, info: dict[str, Any]) -> None:
+    """Refuse weights that do not fit the configuration: transformers would draw those missing at random.
+
+    Raises:
+        ValueError: If the encoder lacks some, has some in layers that the configuration has not, or one has another
+            shape.
+    """
+    from hf_afro.families import FAMILIES
+
+    hint = "expected the weights that were saved with its config.json; copy the folder again"
+    if info["mismatched_keys"]:
+        weight, found, wanted = min(info["mismatched_keys"])
+        raise ValueError(f"{weight} of {name} is {list(found)}, its configuration says {list(wanted)}; {hint}")
+    prefix = f"{model.base_model_prefix}."
+    missing = [weight for weight in sorted(info["missing_keys"]) if "pooler." not in weight]
+    of_encoder = [weight for weight in missing if model.base_model is model or weight.startswith(prefix)]
+    if of_encoder:
+        raise ValueError(f"{name} lacks {_counted(of_encoder)}; {hint}")
+    family = FAMILIES.get(model.config.model_type)
+    beyond = [
+        weight
+        for weight in sorted(info["unexpected_keys"])
+        if family is not None and weight.removeprefix(prefix).startswith(f"{family.layers}.")
+    ]
+    if beyond:
+        raise ValueError(f"{name} has {_counted(beyond)}, and its configuration has not; {hint}")
+    if missing:
+        logger.warning("%s lacks %s; the head is drawn at random, and has to be trained", name, _counted(missing))
+
+
+def _counted(names: list[str]) -> str:
+    return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more weights"

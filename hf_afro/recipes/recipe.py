@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from hf_afro.recipes import settings as kinds
 from hf_afro.recipes.folders import shipped_recipes
 from hf_afro.recipes.schema import (
     RecipeError,
+    compose,
     convert,
     described,
     entries,
@@ -28,6 +30,8 @@ DATA = "${data}"
 """Stands in a path for the folder that `data` names."""
 
 GENERAL = ("name", "description", "data")
+
+_NAME = re.compile(r"[^./][^/]*")
 
 
 @dataclass(frozen=True)
@@ -123,14 +127,13 @@ def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
             word.
     """
     path = _path_of(name_or_path)
-    loader = yaml.SafeLoader(path.read_text("utf-8"))
-    loader.name = str(path)
     try:
-        root = loader.get_single_node()
+        root = compose(path.read_text("utf-8"), str(path))
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise RecipeError(f"{path}, line {line}: not UTF-8 ({error.reason}); convert the file to UTF-8") from error
     except yaml.YAMLError as error:
         raise RecipeError(f"{path} cannot be read as YAML: {' '.join(str(error).split())}") from error
-    finally:
-        loader.dispose()
     if not isinstance(root, yaml.MappingNode):
         raise RecipeError(f"{path} holds no recipe; expected `name: ...` and stages, each with its settings")
     for option, value in _pairs(overrides):
@@ -205,6 +208,10 @@ def _recipe_of(root: yaml.MappingNode, source: str) -> Recipe:
     for key, value in entries(root, "the recipe"):
         if key.value in GENERAL:
             general[key.value] = convert(value, str | None, key.value, {})
+            if key.value == "name" and not _NAME.fullmatch(general["name"] or "-"):
+                raise RecipeError(
+                    f"{where(value)}: name is {general['name']!r}; it becomes a folder: expected no / in it"
+                )
             continue
         kind = key.value.split("-")[0]
         if kind not in KINDS:

@@ -14,12 +14,12 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from hf_afro.files import is_leftover, move_into_place, remove_leftovers, write_whole
+from hf_afro.files import is_leftover, move_into_place, parents_made, remove_leftovers, write_whole
 from hf_afro.recipes import manifest
-from hf_afro.recipes.folders import RUN_FILE
+from hf_afro.recipes.folders import RUN_FILE, check_place, last_checkpoint
 from hf_afro.recipes.plan import StagePlan, plan_recipe
 from hf_afro.recipes.progress import Progress
-from hf_afro.recipes.recipe import KINDS, Recipe, Stage
+from hf_afro.recipes.recipe import KINDS, Recipe, Stage, paths_of
 from hf_afro.recipes.schema import RecipeError
 from hf_afro.recipes.stages.context import StageContext
 from hf_afro.version import __version__
@@ -92,6 +92,7 @@ def run_recipe(
         )
     keys, outside = _keys(recipe)
     _check_root(root)
+    _check_apart(root, recipe)
     results: list[StageResult] = []
     with _locked(root, recipe), Progress(len(recipe.stages), recipe.name, show_progress) as progress:
         for stage in recipe.stages:
@@ -166,17 +167,19 @@ def _run_stage(
         shutil.rmtree(work)
     if work.exists():
         status = CONTINUED
-    work.mkdir(exist_ok=True)
-    manifest.write(work, described)
     began = time.monotonic()
     try:
+        work.mkdir(exist_ok=True)
+        manifest.write(work, described)
         work_of = getattr(import_module(f"hf_afro.recipes.stages.{KINDS[stage.kind].file}"), f"run_{stage.kind}")
         facts = work_of(StageContext(recipe, stage, work, root, progress))
-    except BaseException:
+        manifest.finish(work, described, time.monotonic() - began, facts)
+    except BaseException as error:
         if not _worth_keeping(stage, work):
             shutil.rmtree(work)
+        if stage.place not in str(error):
+            error.add_note(f"stage {stage.name}: {stage.place}")
         raise
-    manifest.finish(work, described, time.monotonic() - began, facts)
     move_into_place(work, target)
     return status
 
@@ -185,7 +188,7 @@ def _worth_keeping(stage: Stage, work: Path) -> bool:
     """Tell whether what a stage that failed has left can be gone on with."""
     if stage.kind == "evaluate":
         return any(path.is_dir() for path in work.iterdir())
-    return any(work.glob("checkpoint-*"))
+    return last_checkpoint(work) is not None
 
 
 def _unfinished(folder: Path) -> Path:
@@ -194,6 +197,7 @@ def _unfinished(folder: Path) -> Path:
 
 def _check_root(root: Path) -> None:
     """Refuse a folder that holds something else."""
+    check_place(root)
     if root.is_file():
         raise ValueError(f"--output_dir {root} is a file; name a folder")
     run_file = root / RUN_FILE
@@ -202,26 +206,36 @@ def _check_root(root: Path) -> None:
         raise ValueError(f"--output_dir {root} is not empty and was not made by hf-afro run; name another folder")
 
 
+def _check_apart(root: Path, recipe: Recipe) -> None:
+    """Refuse a folder that holds what the recipe reads: a stage of the same name would take its place."""
+    for stage in recipe.stages:
+        for path in paths_of(stage.settings):
+            if Path(path).exists() and Path(path).resolve().is_relative_to(root.resolve()):
+                raise ValueError(
+                    f"{stage.place}: {stage.name} reads {path}, which is in --output_dir {root}; name another folder"
+                )
+
+
 @contextlib.contextmanager
 def _locked(root: Path, recipe: Recipe) -> Iterator[None]:
     """Hold the folder, so that no second run writes into it, and take it away again where nothing was written."""
     import fcntl
 
-    existed = root.exists()
-    root.mkdir(parents=True, exist_ok=True)
-    with (root / LOCK_FILE).open("w") as lock:
+    fresh = not root.exists() or not any(root.iterdir())
+    with parents_made(root / LOCK_FILE), (root / LOCK_FILE).open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise ValueError(f"another run is at work in {root}; wait for it, or name another folder") from error
         remove_leftovers(root)
         facts = {"command": "run", "arguments": {"recipe": recipe.source}, "hf_afro_version": __version__}
-        write_whole(root / RUN_FILE, json.dumps(facts, indent=2, ensure_ascii=False) + "\n")
         try:
+            write_whole(root / RUN_FILE, json.dumps(facts, indent=2, ensure_ascii=False) + "\n")
             yield
         finally:
-            if not existed and not any(path.is_dir() for path in root.iterdir()):
-                shutil.rmtree(root)
+            if fresh and not any(path.is_dir() for path in root.iterdir()):
+                for name in (RUN_FILE, LOCK_FILE):
+                    (root / name).unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

@@ -208,13 +208,19 @@ def _check(node: yaml.Node, value: Any, name: str, limits: typing.Mapping[str, A
         ("below", lambda limit: value < limit, "less than"),
     )
     given = [
-        (test(limits[key]), f"{word} {limits[key]:g}") for key, test, word in tests if limits.get(key) is not None
+        (test(limits[key]), f"{word} {_shown(limits[key])}")
+        for key, test, word in tests
+        if limits.get(key) is not None
     ]
     if not all(holds for holds, _ in given):
         raise RecipeError(
             f"{where(node)}: {name} is {value!r}{' ' + unit if unit else ''}; expected "
             f"{' and '.join(words for _, words in given)}"
         )
+
+
+def _shown(limit: float) -> str:
+    return str(limit) if isinstance(limit, int) else f"{limit:g}"
 
 
 def _whatever(node: yaml.Node) -> Any:
@@ -230,6 +236,24 @@ def _whatever(node: yaml.Node) -> Any:
     return _TRUTHS.get(node.value.lower(), node.value) if number is None else number
 
 
+def compose(text: str, name: str) -> yaml.Node | None:
+    """Return the one node of some YAML, None where there is nothing.
+
+    Args:
+        text: The YAML.
+        name: What messages call the place it stands in.
+
+    Raises:
+        YAMLError: If it is no YAML, holds characters that may not be, or more than one document.
+    """
+    loader = yaml.SafeLoader(text)
+    loader.name = name
+    try:
+        return loader.get_single_node()
+    finally:
+        loader.dispose()
+
+
 def parse_value(text: str, name: str, mark: yaml.Mark | None = None) -> yaml.Node:
     """Return the node of a value that is no file, such as one of the command line.
 
@@ -241,14 +265,10 @@ def parse_value(text: str, name: str, mark: yaml.Mark | None = None) -> yaml.Nod
     Raises:
         RecipeError: If it is no YAML.
     """
-    loader = yaml.SafeLoader(text)
-    loader.name = name
     try:
-        node = loader.get_single_node()
+        node = compose(text, name)
     except yaml.YAMLError as error:
         raise RecipeError(f"{name}: {text!r} cannot be read: {' '.join(str(error).split())}") from error
-    finally:
-        loader.dispose()
     if node is None:
         node = yaml.ScalarNode(_NULL, "", yaml.Mark(name, 0, 0, 0, None, None))
     if mark is not None:

@@ -8,7 +8,7 @@ from typing import Any
 from hf_afro.languages import find_language, languages_in
 from hf_afro.recipes.architecture import Architecture
 from hf_afro.recipes.schema import setting
-from hf_afro.tasks import preset
+from hf_afro.tasks.presets import LARGEST_SEED, check_seeds, preset
 
 SAMPLE = "sample"
 """In place of a folder: what the package brings along."""
@@ -81,6 +81,11 @@ class CorporaSettings:
     held_out_lines: int = setting(200, help="lines held out of each language, a tenth of them at most", low=0)
     min_tokens: int = setting(6, help="shorter lines are dropped, in white-space tokens", low=1)
     drop_duplicates: bool = setting(False, help="drop a line that came before")
+    errors: str = setting(
+        "fail",
+        help="where text is not UTF-8: fail with file and line, replace by U+FFFD, or skip the line",
+        choices=("fail", "replace", "skip"),
+    )
     max_lines: int | None = setting(None, help="train on so many lines of a language at most", low=1)
     seed: int = setting(0, help="chooses the lines held out", low=0)
 
@@ -138,7 +143,7 @@ class TrainingSettings:
     language_alpha: float = setting(1.0, help="languages are sampled by n^alpha; 1 as they are", low=0, high=1)
     bf16: bool = setting(False, help="mixed precision with bfloat16")
     save_steps: int = setting(500, help="steps between checkpoints, from which a killed run goes on", low=1)
-    seed: int = setting(42, help="decides order, masks and dropout", low=0)
+    seed: int = setting(42, help="decides order, masks and dropout", low=0, high=LARGEST_SEED)
     arguments: dict[str, Any] = setting({}, help="other fields of the trainer's arguments, name: value")
 
     def __post_init__(self) -> None:
@@ -254,8 +259,7 @@ class EvaluateSettings:
         codes_of(self.languages or ())
         if self.tasks is self.text is None:
             raise ValueError("there is nothing to measure; name a stage for tasks, or one for text, or both")
-        if len(set(self.seeds)) < len(self.seeds):
-            raise ValueError(f"seeds are {list(self.seeds)}; expected each once")
+        check_seeds(self.seeds)
         for task in ("ner", "topic", "sentiment"):
             preset(self.preset, task).replace(**getattr(self, task).given)
 

@@ -132,5 +132,7 @@ class EvalReport:
                 for score in facts.pop("scores")
             )
             return cls(scores=scores, **facts)
-        except (KeyError, TypeError, AttributeError) as error:
+        except KeyError as error:
+            raise ValueError(f"{file} is not a whole evaluation report: {error} is missing; make it anew") from error
+        except (ValueError, TypeError, AttributeError) as error:
             raise ValueError(f"{file} is not a whole evaluation report: {error}; make it anew") from error

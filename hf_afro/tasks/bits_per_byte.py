@@ -13,6 +13,7 @@ from hf_afro.reports import Score
 from hf_afro.tasks.encoding import longest
 from hf_afro.tasks.finetuning import check_tokenizer
 from hf_afro.training.evaluation import masked_sentences, masked_word_totals
+from hf_afro.training.finite import check_evaluated
 from hf_afro.training.masked_only import MaskedOnlyHead
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ def bits_per_byte_scores(
     Raises:
         ValueError: If a language has no masked word, the model has no head for tokens, or tokenizer and model do not
             belong together.
+        FloatingPointError: If the model gives no finite loss.
     """
     check_tokenizer(model, tokenizer)
     if model.get_output_embeddings() is None:
@@ -70,6 +72,7 @@ def bits_per_byte_scores(
     scores = []
     for language, examples in masked.items():
         totals = masked_word_totals(model, head, examples, pad_id, batch_size, restrict_to)
+        check_evaluated({language: totals.nats})
         scores.append(
             Score(
                 task=BITS_PER_BYTE,

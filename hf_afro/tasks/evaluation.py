@@ -17,7 +17,7 @@ from hf_afro.tasks.facts import model_facts, model_fingerprint
 from hf_afro.tasks.finetuning import finetune, score
 from hf_afro.tasks.heads import save_finetuned
 from hf_afro.tasks.predictions import Run, forget_runs, load_run, run_key, save_run, write_predictions
-from hf_afro.tasks.presets import SEEDS, FineTuningSettings, preset
+from hf_afro.tasks.presets import SEEDS, FineTuningSettings, check_seeds, preset
 from hf_afro.version import __version__
 
 if TYPE_CHECKING:
@@ -122,8 +122,8 @@ def _checked(data: Sequence[TaskData], seeds: Sequence[int], extra_scores: Seque
         raise ValueError(
             f"{', '.join(twice)} is there twice; a report holds one set for a task and language, so make two reports"
         )
-    if data and (not seeds or len(set(seeds)) < len(seeds)):
-        raise ValueError(f"seeds are {list(seeds)}; expected at least one, each once")
+    if data:
+        check_seeds(seeds)
     if not data and not extra_scores:
         raise ValueError("there is nothing to evaluate on; give tasks, or scores of another measure")
     return tuple(seeds)

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 SEEDS = (1, 2, 3, 4, 5)
 """Five, as in the papers; which five they were is not published."""
+
+LARGEST_SEED = 2**32 - 1
+"""The largest that numpy takes, and so transformers' `set_seed`."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,9 @@ class FineTuningSettings:
         _check("max_length", self.max_length, 3)
         if self.batch_size % self.accumulation:
             raise ValueError(f"accumulation={self.accumulation} does not divide batch_size={self.batch_size}")
+        for name in ("learning_rate", "warmup", "weight_decay"):
+            if not isinstance(getattr(self, name), int | float) or not math.isfinite(getattr(self, name)):
+                raise ValueError(f"{name}={getattr(self, name)!r}; expected a number, such as 5e-5")
         if not self.learning_rate > 0:
             raise ValueError(f"learning_rate={self.learning_rate!r}; expected a number above 0, such as 5e-5")
         if not 0 <= self.warmup < 1:
@@ -73,6 +80,16 @@ class FineTuningSettings:
                 nearest = difflib.get_close_matches(name, names, n=1, cutoff=0.0)
                 raise ValueError(f"no setting {name!r} of fine-tuning; the nearest is {nearest[0]!r}")
         return dataclasses.replace(self, **changes)
+
+
+def check_seeds(seeds: Sequence[int]) -> None:
+    """Refuse seeds that fine-tuning cannot be run with.
+
+    Raises:
+        ValueError: If there is none, one is there twice, or one is out of range.
+    """
+    if not seeds or len(set(seeds)) < len(seeds) or not all(0 <= seed <= LARGEST_SEED for seed in seeds):
+        raise ValueError(f"seeds are {list(seeds)}; expected at least one, each once, from 0 to {LARGEST_SEED}")
 
 
 def _check(name: str, value: Any, least: int) -> None:

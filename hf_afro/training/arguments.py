@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 from transformers import TrainingArguments
 
 from hf_afro.objectives.relations import IMPLEMENTATIONS
+
+# The largest that numpy takes, and so transformers' `set_seed`.
+_LARGEST_SEED = 2**32 - 1
 
 
 @dataclass
@@ -38,6 +42,18 @@ class MixtureTrainingArguments(TrainingArguments):
     def __post_init__(self) -> None:
         """Check the bounds."""
         super().__post_init__()
+        for name in ("per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)} is less than 1; use a whole number from 1")
+        if not 0 <= self.seed <= _LARGEST_SEED:
+            raise ValueError(f"seed={self.seed} is outside 0 to {_LARGEST_SEED}; use a number in it")
+        if not math.isfinite(self.learning_rate):
+            raise ValueError(f"learning_rate={self.learning_rate} is not a finite number; use one such as 5e-5")
+        if self.max_steps <= 0 and not self.num_train_epochs > 0:
+            raise ValueError(
+                f"max_steps={self.max_steps} and num_train_epochs={self.num_train_epochs} leave nothing to train; "
+                "give one of them above 0"
+            )
         if self.max_length < 3:
             raise ValueError(
                 f"max_length={self.max_length} leaves no room between the two special tokens; use at least 3"

@@ -67,7 +67,8 @@ def check_rows(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> No
     rows = model.get_input_embeddings().weight.shape[0]
     if len(tokenizer) > rows:
         raise ValueError(
-            f"the tokenizer has {len(tokenizer)} tokens and the model {rows} rows; they do not belong together"
+            f"the tokenizer has {len(tokenizer)} tokens and the model {rows} rows; they do not belong together: take "
+            "both from one folder"
         )
 
 

@@ -15,6 +15,7 @@ from hf_afro.objectives.relations import legal_relation_heads, relation_loss
 from hf_afro.training.arguments import RelationDistillTrainingArguments
 from hf_afro.training.capture import RELATIONS, StudentCapture, TeacherCapture
 from hf_afro.training.checks import check_length, check_pair, check_settings, check_vocabularies
+from hf_afro.training.finite import StayFinite, check_evaluated
 from hf_afro.training.loading import (
     LanguageDatasets,
     RowsDataset,
@@ -64,6 +65,7 @@ class RelationDistillTrainer(Trainer):
         TypeError: If a part is handed in that the trainer makes itself, or data of another form.
         ValueError: If teacher and student do not fit: parameters they share, a vocabulary without its map, relation
             heads that do not divide both widths, a layer that is not there; or a setting has no meaning here.
+        FloatingPointError: From `train` and `evaluate`, if a loss or a weight is not finite.
 
     References:
         Wang et al., "MiniLMv2", Findings of ACL 2021.
@@ -106,6 +108,8 @@ class RelationDistillTrainer(Trainer):
             processing_class=processing_class,
             **trainer_settings,
         )
+        self.stay_finite = StayFinite()
+        self.add_callback(self.stay_finite)
         # Placed by hand: whatever Accelerate has prepared keeps the Trainer from preparing the student for evaluation.
         self.teacher_model = teacher_model.to(self.accelerator.device)
         logger.info(
@@ -164,6 +168,8 @@ class RelationDistillTrainer(Trainer):
         )
         own_count = sequences_with_a_token(inputs)
         loss = part_of_step(total, own_count, num_items_in_batch, self.accelerator.num_processes)
+        if num_items_in_batch is not None:
+            self.stay_finite.add(loss)
         return (loss, learnt) if return_outputs else loss
 
     def evaluate(
@@ -189,6 +195,7 @@ class RelationDistillTrainer(Trainer):
         if rows is None:
             raise ValueError("evaluation was asked for without an eval_dataset; pass {language: dataset}")
         sums = {language: self._loss_and_sequences(own) for language, own in rows.items()}
+        check_evaluated({language: loss for language, (loss, _) in sums.items()})
         metrics = {f"{metric_key_prefix}_{language}_loss": loss / count for language, (loss, count) in sums.items()}
         losses, counts = zip(*sums.values(), strict=True)
         metrics[f"{metric_key_prefix}_loss"] = math.fsum(losses) / sum(counts)

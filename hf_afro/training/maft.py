@@ -15,6 +15,7 @@ from hf_afro.objectives import MaskedWordTotals, masked_lm_loss
 from hf_afro.training.arguments import MAFTTrainingArguments
 from hf_afro.training.checks import check_length, check_masked_lm, check_settings
 from hf_afro.training.evaluation import masked_sentences, masked_word_totals
+from hf_afro.training.finite import StayFinite, check_evaluated
 from hf_afro.training.loading import LanguageDatasets, by_language, data_seed, mixture_dataloader, samples_of
 from hf_afro.training.masked_only import MaskedOnlyHead
 from hf_afro.training.window import count_over_window, is_past_the_end, masked_tokens, part_of_step
@@ -50,6 +51,7 @@ class MAFTTrainer(Trainer):
     Raises:
         TypeError: If a part is handed in that the trainer makes itself, or data of another form.
         ValueError: If tokenizer, model, lengths or settings do not fit, or a dataset has not the columns needed.
+        FloatingPointError: From `train` and `evaluate`, if a loss or a weight is not finite.
 
     References:
         Alabi et al., "Adapting Pre-trained Language Models to African Languages via Multilingual Adaptive
@@ -88,6 +90,8 @@ class MAFTTrainer(Trainer):
             processing_class=processing_class,
             **trainer_settings,
         )
+        self.stay_finite = StayFinite()
+        self.add_callback(self.stay_finite)
 
     def get_train_dataloader(self) -> DataLoader:
         """Return this process's share of the mixture; its order is a function of the seed alone."""
@@ -123,6 +127,8 @@ class MAFTTrainer(Trainer):
             outputs = model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"])
         total = masked_lm_loss(self.head.select(outputs.logits, positions), labels[positions])
         loss = part_of_step(total, len(positions), num_items_in_batch, self.accelerator.num_processes)
+        if num_items_in_batch is not None:
+            self.stay_finite.add(loss)
         return (loss, outputs) if return_outputs else loss
 
     def evaluate(
@@ -154,6 +160,7 @@ class MAFTTrainer(Trainer):
         if sentences is None:
             raise ValueError("evaluation was asked for without an eval_dataset; pass {language: dataset} with 'text'")
         totals = {language: self._totals(examples) for language, examples in sentences.items()}
+        check_evaluated({language: own.nats for language, own in totals.items()})
         metrics = {
             f"{metric_key_prefix}_{language}_{name}": getattr(own, name)
             for language, own in totals.items()

@@ -6,6 +6,8 @@ import dataclasses
 import hashlib
 import json
 import os
+import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -141,22 +143,26 @@ class TokenCounts:
         Raises:
             ValueError: If the file holds something else.
         """
-        with np.load(path, allow_pickle=False) as file:
-            if "facts" not in file.files:
-                raise ValueError(f"{path} holds no token counts; expected a file written by TokenCounts.save")
-            facts: Mapping[str, Any] = json.loads(file["facts"].tobytes())
-            if facts["format"] != _FORMAT:
-                raise ValueError(f"{path} has format {facts['format']}, expected {_FORMAT}; count again")
-            fields = facts["table"]
-            table = TokenizerTable(
-                **{
-                    **fields,
-                    "pieces": tuple(fields["pieces"]),
-                    "special_ids": tuple(fields["special_ids"]),
-                    "scores": file["scores"],
-                }
-            )
-            counts = np.zeros((len(facts["languages"]), len(table)), dtype=np.int64)
-            counts[file["row"], file["column"]] = file["count"]
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                if "facts" not in file.files:
+                    raise ValueError(f"{path} holds no token counts; expected a file written by TokenCounts.save")
+                facts: Mapping[str, Any] = json.loads(file["facts"].tobytes())
+                if facts["format"] != _FORMAT:
+                    raise ValueError(f"{path} has format {facts['format']}, expected {_FORMAT}; count again")
+                arrays = {name: file[name] for name in ("scores", "row", "column", "count")}
+        except (EOFError, KeyError, json.JSONDecodeError, zipfile.BadZipFile, zlib.error) as error:
+            raise ValueError(f"{path} is damaged ({error}); copy it again, or count again") from error
+        fields = facts["table"]
+        table = TokenizerTable(
+            **{
+                **fields,
+                "pieces": tuple(fields["pieces"]),
+                "special_ids": tuple(fields["special_ids"]),
+                "scores": arrays["scores"],
+            }
+        )
+        counts = np.zeros((len(facts["languages"]), len(table)), dtype=np.int64)
+        counts[arrays["row"], arrays["column"]] = arrays["count"]
         sizes = {language: TextSize(**size) for language, size in facts["sizes"].items()}
         return cls(tuple(facts["languages"]), counts, sizes, table, dict(facts["provenance"]))

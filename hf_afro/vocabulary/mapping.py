@@ -170,7 +170,10 @@ class VocabularyMap:
                 facts = json.load(file)
         except (UnicodeDecodeError, json.JSONDecodeError) as error:
             raise ValueError(message) from error
-        if not isinstance(facts, dict) or facts.get("format") != _FORMAT or "old_ids" not in facts:
-            raise ValueError(message)
         names = ("old_ids", "old_size", "old_unknown_id", "tokenizer_fingerprint", "provenance")
-        return cls(**{name: facts[name] for name in names})
+        if not isinstance(facts, dict) or facts.get("format") != _FORMAT or not all(name in facts for name in names):
+            raise ValueError(message)
+        try:
+            return cls(**{name: facts[name] for name in names})
+        except (ValueError, TypeError) as error:
+            raise ValueError(f"{message} ({error})") from error

@@ -58,6 +58,16 @@ def test_what_a_card_could_not_say_is_refused(wrong, message):
         ({"format": 1}, "has no model_name"),
         ({"format": 1, "model_name": "a", "license": "mit"}, r"has \['license'\]; expected model_name and any of"),
         ({"format": 1, "model_name": "a", "text": [{"title": "b"}]}, "text: "),
+        ({"format": 1, "model_name": 3}, "model_name is 3; expected text"),
+        ({"format": 1, "model_name": "a", "base_model": "me/b"}, 'base_model is "me/b"; expected a list of words'),
+        ({"format": 1, "model_name": "a", "languages": None}, "languages is null; expected a list of words"),
+        ({"format": 1, "model_name": "a", "licence": 7}, "licence is 7; expected text or null"),
+        ({"format": 1, "model_name": "a", "removed": [1]}, r"removed is \[1\]; expected an object of reasons"),
+        (
+            {"format": 1, "model_name": "a", "tokens_seen": {"swa": "many"}},
+            "expected a whole number for each",
+        ),
+        ({"format": 1, "model_name": "a", "methods": ["maff"]}, r"unknown methods \['maff'\]"),
     ],
 )
 def test_a_file_that_holds_no_facts_is_refused_by_name(tmp_path, content, message):

@@ -30,7 +30,7 @@ def test_options_tell_what_the_report_does_not(reports, tmp_path):
     out = tmp_path / "card"
     told = ["--model_name", "me/mini", "--base_model", "a/b", "c/d", "--languages", "sw,pcm", "--licence", "mit"]
     assert main(["card", reports[2], *told, "--output_dir", str(out)]) == 0
-    assert CardFacts.load(out) == CardFacts("me/mini", ("a/b", "c/d"), ("swa", "pcm"), "mit")
+    assert CardFacts.load(out) == CardFacts("me/mini", ("a/b", "c/d"), languages=("swa", "pcm"), licence="mit")
     assert ModelCard.load(out / "README.md").data.base_model == ["a/b", "c/d"]
 
 

@@ -59,6 +59,14 @@ def test_bits_a_byte_of_text(model_folder, text_folder, tmp_path, capsys):
     assert capsys.readouterr().out.splitlines()[-5].split()[:3] == ["language", "words", "bits_per_byte"]
 
 
+def test_lines_that_are_not_utf8_are_skipped_where_that_is_asked_for(model_folder, text_folder, tmp_path):
+    (text_folder / "swa.txt").write_bytes((text_folder / "swa.txt").read_bytes() + b"caf\xe9\n")
+    more = ("--task", "bits_per_byte", "--text", text_folder)
+    assert main(words_of(model_folder, tmp_path / "not", *more)) == 2
+    assert main(words_of(model_folder, tmp_path / "bits", *more, "--errors", "skip")) == 0
+    assert not (tmp_path / "not").exists()
+
+
 def test_settings_are_those_of_fine_tuning():
     assert read_settings(["--epochs", "3", "--learning-rate=1e-3", "--patience", "none"]) == {
         "epochs": 3,

@@ -31,6 +31,14 @@ def test_an_input_inside_what_is_written_is_not_replaced(tmp_path, parts):
         check_inputs(arguments(tmp_path / "out", counts=str(path)))
 
 
+@pytest.mark.parametrize("name", ["data", "reports", "pruned", "trained"])
+def test_what_is_evaluated_and_shown_is_an_input_too(tmp_path, name):
+    (tmp_path / "scores" / "student").mkdir(parents=True)
+    given = str(tmp_path / "scores" / "student")
+    with pytest.raises(ValueError, match="would replace what (REPORT|--data|--pruned|--trained) .* reads"):
+        check_inputs(arguments(tmp_path / "scores", **{name: [given] if name in ("reports", "trained") else given}))
+
+
 def test_names_on_the_hub_and_a_folder_beside_are_let_through(tmp_path):
     (tmp_path / "text").mkdir()
     check_inputs(arguments(tmp_path / "out", model="FacebookAI/xlm-roberta-base", text=str(tmp_path / "text")))

@@ -7,6 +7,7 @@ from argparse import Namespace
 
 import pytest
 
+from hf_afro.cli import output
 from hf_afro.cli.output import RUN_FILE, describe_run, differences, finished_folder, last_checkpoint, write_run_file
 from hf_afro.version import __version__
 
@@ -47,6 +48,57 @@ def test_an_error_leaves_nothing(tmp_path):
     with pytest.raises(KeyError):
         fail()
     assert names(tmp_path) == []
+
+
+def test_an_error_takes_the_folders_above_with_it(tmp_path):
+    (tmp_path / "there").mkdir()
+
+    def fail(target, besides=None):
+        with finished_folder(arguments(target)):
+            if besides is not None:
+                besides.write_text("")
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail(tmp_path / "there" / "deep" / "er" / "out")
+    assert names(tmp_path / "there") == []
+    with pytest.raises(KeyError):
+        fail(tmp_path / "there" / "deep" / "er" / "out", tmp_path / "there" / "deep" / "thesis.tex")
+    assert names(tmp_path / "there" / "deep") == ["thesis.tex"]
+
+
+@pytest.mark.parametrize("resumable", [True, False])
+def test_an_error_in_saying_what_was_run_leaves_nothing(tmp_path, monkeypatch, resumable):
+    def full(path, text):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(output, "write_whole", full)
+    with pytest.raises(OSError, match="No space"), finished_folder(arguments(tmp_path / "out"), resumable=resumable):
+        pass
+    assert names(tmp_path) == []
+
+
+def test_what_was_run_stays_readable_where_it_cannot_be_written_again(tmp_path, monkeypatch):
+    interrupted(tmp_path / "out")
+    monkeypatch.setattr("pathlib.Path.write_text", full_disk)
+    with pytest.raises(OSError, match="No space"), finished_folder(arguments(tmp_path / "out"), resumable=True):
+        pass
+    monkeypatch.undo()
+    assert names(tmp_path / "out.unfinished") == ["checkpoint-2", RUN_FILE]
+    with finished_folder(arguments(tmp_path / "out"), resumable=True) as folder:
+        assert last_checkpoint(folder) is not None
+
+
+def full_disk(path, text, **how):
+    with path.open("w") as file:
+        file.write(text[: len(text) // 2])
+    raise OSError(28, "No space left on device")
+
+
+def test_a_folder_below_a_file_is_refused(tmp_path):
+    (tmp_path / "thesis.tex").write_text("all of it")
+    with pytest.raises(ValueError, match=r"cannot be made: .*thesis\.tex is a file; name another folder"):
+        make(tmp_path / "thesis.tex" / "deep" / "out")
 
 
 def test_an_empty_folder_may_be_filled(tmp_path):

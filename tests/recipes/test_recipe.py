@@ -119,6 +119,24 @@ def test_a_wrong_recipe_is_named_with_its_line(recipe_file, old, new, message):
         load_recipe(recipe_file(**{old: new}))
 
 
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"name: x\n# caf\xe9\n", r"mine\.yaml, line 2: not UTF-8 .*; convert the file to UTF-8"),
+        (b"name: x\0\n", r"mine\.yaml cannot be read as YAML: unacceptable character"),
+        (b"name: ../x\ncorpora:\n  text: sample\n", r"line 1: name is '\.\./x'; it becomes a folder"),
+        (b"name: .x\ncorpora:\n  text: sample\n", r"name is '\.x'; it becomes a folder"),
+        (b"name: x\nteacher:\n  seed: 4294967296\n", r"teacher\.seed is 4294967296; .* at most 4294967295"),
+        (b"name: x\ncorpora:\n  text: a\n  errors: skipp\n", r"corpora\.errors is 'skipp'; the nearest is 'skip'"),
+    ],
+)
+def test_what_stands_in_the_file_is_named(recipe_file, content, message):
+    with open(path := recipe_file(), "wb") as file:
+        file.write(content)
+    with pytest.raises(RecipeError, match=message):
+        load_recipe(path)
+
+
 @pytest.mark.parametrize("text", ["", "just words", "- a\n- b"])
 def test_what_is_no_recipe_is_refused(recipe_file, text):
     with pytest.raises(RecipeError, match="holds no recipe"):

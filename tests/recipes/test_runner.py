@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import shutil
@@ -278,6 +279,48 @@ def test_a_folder_of_something_else_is_not_touched(load, tmp_path):
     with pytest.raises(ValueError, match="is not empty and was not made by hf-afro run"):
         run_recipe(load(), tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_a_folder_that_holds_what_is_read_is_refused(load, run_folder):
+    with pytest.raises(
+        ValueError, match=r"line 6: teacher reads .*maft, which is in --output_dir .*name another folder"
+    ):
+        run_recipe(load("--teacher.tokenizer", str(run_folder / "maft")), run_folder)
+
+
+def test_a_failure_takes_the_folders_above_with_it_and_leaves_an_empty_one_empty(load, tmp_path):
+    (tmp_path / "there").mkdir()
+    for folder in (tmp_path / "deep" / "er" / "out", tmp_path / "there"):
+        with pytest.raises(ValueError, match="nothing is left of") as caught:
+            run_recipe(load("--corpora.min_tokens", "1000"), folder)
+        assert caught.value.__notes__[0].startswith("stage corpora: ")
+    assert list(tmp_path.rglob("*")) == [tmp_path / "there"]
+
+
+def test_a_checkpoint_cut_short_is_not_worth_keeping(load, run_folder, monkeypatch):
+    shutil.rmtree(run_folder / "maft")
+
+    def full(context):
+        (context.folder / "checkpoint-2").mkdir()
+        (context.folder / "checkpoint-2" / "model.safetensors").write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(training, "run_maft", full)
+    with pytest.raises(OSError, match="No space"):
+        run_recipe(load(), run_folder)
+    assert not list(run_folder.glob("*.unfinished"))
+
+
+def test_text_that_is_not_utf8_is_skipped_where_that_is_asked_for(load, data, tiny_file, tmp_path):
+    copied = shutil.copytree(data, tmp_path / "data")
+    (copied / "text" / "hau.txt").write_bytes(b"caf\xe9\n" + "Malami ya ce ɗalibai su karanta littafi.\n".encode() * 9)
+    words = ["--data", str(copied), "--corpora.held_out_lines", "0", "--corpora.errors"]
+    with pytest.raises(ValueError, match=r"hau\.txt, line 1"):
+        run_recipe(load_recipe(str(tiny_file), [*words, "fail"]), tmp_path / "out")
+    recipe = load_recipe(str(tiny_file), [*words, "skip"])
+    only = dataclasses.replace(recipe, stages=recipe.stages[:1])
+    (result,) = run_recipe(only, tmp_path / "out")
+    assert result.facts["languages"] == 4
 
 
 def test_two_runs_in_one_folder_are_refused(load, run_folder):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hf_afro.tasks.presets import SEEDS, FineTuningSettings, preset
+from hf_afro.tasks.presets import SEEDS, FineTuningSettings, check_seeds, preset
 
 
 def short(settings: FineTuningSettings) -> tuple:
@@ -31,11 +31,20 @@ def test_the_settings_of_the_papers():
         ({"warmup": 1.0}, r"outside \[0, 1\)"),
         ({"weight_decay": -1.0}, "negative"),
         ({"patience": 0}, "patience=0"),
+        ({"learning_rate": None}, "learning_rate=None; expected a number"),
+        ({"warmup": float("nan")}, "warmup=nan; expected a number"),
     ],
 )
 def test_what_is_impossible_is_refused(changes, message):
     with pytest.raises(ValueError, match=message):
         FineTuningSettings().replace(**changes)
+
+
+@pytest.mark.parametrize("seeds", [[], [1, 1], [-1], [2**32]])
+def test_seeds_that_cannot_be_are_refused(seeds):
+    with pytest.raises(ValueError, match="expected at least one, each once, from 0 to 4294967295"):
+        check_seeds(seeds)
+    check_seeds(SEEDS)
 
 
 def test_unknown_presets_and_tasks_are_named():

@@ -80,6 +80,18 @@ def test_another_file_is_refused(tmp_path):
         TokenCounts.load(tmp_path / "other.npz")
 
 
+@pytest.mark.parametrize("place", [0.25, 0.5, 0.75])
+def test_a_damaged_file_is_refused(counts, tmp_path, place):
+    file = tmp_path / "counts.npz"
+    counts.save(file)
+    content = bytearray(file.read_bytes())
+    start = int(place * len(content))
+    content[start : start + 64] = bytes(byte ^ 0xFF for byte in content[start : start + 64])
+    file.write_bytes(content)
+    with pytest.raises(ValueError, match=r"counts\.npz is damaged \(.*\); copy it again, or count again"):
+        TokenCounts.load(file)
+
+
 def test_counts_cannot_be_changed(counts):
     with pytest.raises(ValueError, match="read-only"):
         counts.counts[0, 0] = 1

@@ -61,8 +61,14 @@ def test_a_saved_map_reads_back_equal_and_can_be_read_by_eye(tmp_path):
     assert len(MAP) == 5
 
 
-def test_another_file_is_refused(tmp_path):
-    (tmp_path / "map.json").write_text("{}")
+SAVED = {"format": 1, "old_size": 2, "old_unknown_id": 0, "tokenizer_fingerprint": "", "provenance": {}}
+
+
+@pytest.mark.parametrize(
+    "facts", [{}, {"format": 1, "old_ids": [0]}, SAVED | {"old_ids": "a"}, SAVED | {"old_ids": []}]
+)
+def test_another_file_is_refused(tmp_path, facts):
+    (tmp_path / "map.json").write_text(json.dumps(facts))
     with pytest.raises(ValueError, match="holds no vocabulary map"):
         VocabularyMap.load(tmp_path / "map.json")
 

@@ -19,16 +19,18 @@ BASE_FILE, COUNTS_FILE = "base.json", "counts.npz"
 
 def run_base(context: StageContext) -> dict[str, Any]:
     """See that the model is there and is what was declared, and write down where it is."""
-    from transformers import AutoConfig
+    from hf_afro.recipes.pretrained import load_config, load_tokenizer
 
     settings = context.settings
     settings_of_hub = {"revision": settings.revision} if settings.revision else {}
-    try:
-        config = AutoConfig.from_pretrained(settings.model, **settings_of_hub)
-    except OSError as error:
-        reason = str(error).strip().split("\n")[0]
-        raise ValueError(f"{context.stage.name}: no model could be read from {settings.model!r}: {reason}") from error
+    config = load_config(settings.model, **settings_of_hub)
+    tokens = len(load_tokenizer(settings.model, **settings_of_hub))
     found = Architecture.of_config(config)
+    if tokens > found.vocab_size:
+        raise ValueError(
+            f"the tokenizer of {settings.model} has {tokens} tokens and the model {found.vocab_size} rows; they do "
+            "not belong together: take both from one folder"
+        )
     if settings.architecture is not None and found != settings.architecture:
         raise RecipeError(
             f"{settings.model} is {found}; the recipe declares {settings.architecture}. Correct the recipe"

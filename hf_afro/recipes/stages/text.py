@@ -110,7 +110,7 @@ def run_corpora(context: StageContext) -> dict[str, Any]:
     settings = context.settings
     codes = None if settings.languages is None else codes_of(settings.languages)
     prepared = prepare_corpora(
-        read_corpora(text_folder(settings.text), codes),
+        read_corpora(text_folder(settings.text), codes, errors=settings.errors),
         held_out_lines=settings.held_out_lines,
         excluded=evaluation_sentences(context.input("tasks")) if context.has("tasks") else (),
         min_tokens=settings.min_tokens,

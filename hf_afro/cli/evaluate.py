@@ -55,6 +55,11 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--seeds", type=int, nargs="+", default=[1, 2, 3, 4, 5], metavar="N", help="a run each (default: 1 2 3 4 5)"
     )
+    parser.add_argument(
+        "--save_models",
+        action="store_true",
+        help="keep every fine-tuned model, in <output_dir>/models/<task>-<language>-<seed>, ready for pipeline()",
+    )
     parser.add_argument("--name", help="what the model is called in the report; by default the name of its folder")
 
 
@@ -85,6 +90,7 @@ def run(args: Namespace) -> None:
             extra_scores=bits_per_byte(model, tokenizer, args) if args.task == BITS_PER_BYTE else (),
             provenance={"model": args.model, "command": "hf-afro evaluate", "arguments": settings_of(args)},
             model_folder=args.model if Path(args.model).is_dir() else None,
+            save_models=args.save_models,
             on_run=lambda what, done, total: say(f"{done} of {total}: {what}"),
         )
     show(report, args.task)
@@ -106,8 +112,9 @@ def check_options(args: Namespace) -> None:
         raise ValueError(f"--task {args.task} reads --{wanted}; leave --{other} out")
     if args.task != BITS_PER_BYTE and args.errors != "fail":
         raise ValueError(f"--errors {args.errors} is for the text of {BITS_PER_BYTE}; leave it out, and repair --data")
-    if args.task == BITS_PER_BYTE and args.settings:
-        raise ValueError(f"--task {BITS_PER_BYTE} trains nothing; leave {' '.join(args.settings)} out")
+    of_training = [*(["--save_models"] if args.save_models else []), *args.settings]
+    if args.task == BITS_PER_BYTE and of_training:
+        raise ValueError(f"--task {BITS_PER_BYTE} trains nothing; leave {' '.join(of_training)} out")
     if len(set(args.seeds)) < len(args.seeds):
         raise ValueError(f"--seeds {' '.join(map(str, args.seeds))}: each seed once")
     check_seeds(args.seeds)

@@ -249,6 +249,7 @@ class EvaluateSettings:
     languages: tuple[str, ...] | None = setting(None, help="languages of the bits a byte; all held out", low=1)
     preset: str = setting("paper", help="how models are fine-tuned", choices=("paper", "small"))
     seeds: tuple[int, ...] = setting((1, 2, 3, 4, 5), help="each model is fine-tuned once a seed", low=1)
+    save_models: bool = setting(False, help="keep every fine-tuned model, in <model>/models/<task>-<language>-<seed>")
     ner: FinetuneSettings = setting(FinetuneSettings(), help="what differs from the preset for named entities")
     topic: FinetuneSettings = setting(FinetuneSettings(), help="the same for topics")
     sentiment: FinetuneSettings = setting(FinetuneSettings(), help="the same for sentiment")

@@ -10,10 +10,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hf_afro.files import folder_written_whole
 from hf_afro.reports import EvalReport, Score
 from hf_afro.tasks.data import TaskData
 from hf_afro.tasks.facts import model_facts, model_fingerprint
 from hf_afro.tasks.finetuning import finetune, score
+from hf_afro.tasks.heads import save_finetuned
 from hf_afro.tasks.predictions import Run, forget_runs, load_run, run_key, save_run, write_predictions
 from hf_afro.tasks.presets import SEEDS, FineTuningSettings, check_seeds, preset
 from hf_afro.version import __version__
@@ -24,6 +26,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 Settings = str | FineTuningSettings | Mapping[str, FineTuningSettings]
+MODELS = "models"
+"""Where fine-tuned models are kept, beside the report."""
+
 _LIBRARIES = ("torch", "transformers", "datasets", "seqeval", "scikit-learn")
 
 
@@ -39,6 +44,7 @@ def evaluate_model(
     extra_scores: Sequence[Score] = (),
     provenance: Mapping[str, Any] | None = None,
     model_folder: str | os.PathLike[str] | None = None,
+    save_models: bool = False,
     on_run: Callable[[str, int, int], None] | None = None,
 ) -> EvalReport:
     """Fine-tune a copy of a model per task, language and seed, evaluate each on test, and write the report.
@@ -57,6 +63,7 @@ def evaluate_model(
         extra_scores: Of other measures, such as those of `bits_per_byte_scores`, put into the same report.
         provenance: Put into the report.
         model_folder: Where a model that is given as an object is saved, to tell its bytes on disk.
+        save_models: Whether to keep every fine-tuned model, in `models/<task>-<language>-<seed>` with its tokenizer.
         on_run: Called after each run with what it was, how many are done and how many there are.
 
     Returns:
@@ -82,7 +89,8 @@ def evaluate_model(
         runs: dict[int, Run] = {}
         for seed in seeds:
             key = run_key(identity, own_tokenizer, limited, own, seed)
-            runs[seed] = _run(encoder, own_tokenizer, limited, own, seed, folder, key)
+            kept = folder / MODELS / f"{task.task}-{task.language}-{seed}" if save_models else None
+            runs[seed] = _run(encoder, own_tokenizer, limited, own, seed, folder, key, kept)
             done += 1
             if on_run is not None:
                 on_run(f"{task.task} {task.language}, seed {seed}", done, total)
@@ -161,14 +169,18 @@ def _run(
     seed: int,
     folder: Path,
     key: str,
+    kept: Path | None,
 ) -> Run:
     """Return what one run predicts for test: from an earlier call that was cut short, or by fine-tuning."""
     earlier = load_run(folder, data, seed, key)
-    if earlier is not None:
+    if earlier is not None and (kept is None or kept.is_dir()):
         logger.info("%s %s, seed %d: taken from the run before", data.task, data.language, seed)
         return earlier
     tuned = finetune(model, tokenizer, data, settings, seed)
     run = Run(tuned.predict(data), tuned.dev_scores, tuned.best_epoch, tuned.seconds)
+    if kept is not None:
+        with folder_written_whole(kept, "config.json") as beside:
+            save_finetuned(tuned.model, tokenizer, beside)
     save_run(folder, data, seed, key, run)
     return run
 

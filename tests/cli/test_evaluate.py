@@ -34,7 +34,7 @@ def words_of(model, out, *more) -> list[str]:
 def test_a_task_gives_a_report_and_a_table(model_folder, data_folder, tmp_path, capsys):
     out = tmp_path / "scores"
     more = ("--task", "ner", "--data", data_folder / "ner", "--languages", "sw,yor", "--seeds", 1, 2, "--name", "tiny")
-    assert main(words_of(model_folder, out, *more, *QUICK)) == 0
+    assert main(words_of(model_folder, out, *more, "--save_models", *QUICK)) == 0
     report = EvalReport.load(out)
     assert report.name == "tiny"
     assert [score.language for score in report.select(metric="entity_f1")] == ["swa", "yor"]
@@ -42,6 +42,8 @@ def test_a_task_gives_a_report_and_a_table(model_folder, data_folder, tmp_path, 
     assert report.settings["ner/swa"]["max_length"] == 32
     assert report.model["bytes_on_disk"] > 4 * report.model["encoder_parameters"]
     assert (out / "predictions" / "ner-swa.jsonl").is_file()
+    kept = {path.name for path in (out / "models").iterdir()}
+    assert kept == {f"ner-{language}-{seed}" for language in ("swa", "yor") for seed in (1, 2)}
     header, swa, yor, mean, last = capsys.readouterr().out.splitlines()[-5:]
     assert header.split()[:3] == ["language", "examples", "entity_f1"]
     assert [line.split()[0] for line in (swa, yor, mean)] == ["swa", "yor", "mean"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from transformers import pipeline
 
 from hf_afro.reports import EvalReport, Score
 from hf_afro.tasks import evaluation
@@ -97,6 +98,40 @@ def test_an_evaluation_that_was_cut_short_goes_on(model, tokenizer, quick, tmp_p
     calls.clear()
     call()
     assert calls == [1, 2]
+
+
+def test_fine_tuned_models_are_kept_where_wanted(model, tokenizer, ner, quick, tmp_path):
+    made = evaluate_model(
+        model, tokenizer, [ner], name="tiny", output_dir=tmp_path, settings=quick, seeds=[1, 2], save_models=True
+    )
+    assert sorted(path.name for path in (tmp_path / "models").iterdir()) == ["ner-swa-1", "ner-swa-2"]
+    lines = [json.loads(line) for line in (tmp_path / made.predictions["ner/swa"]).read_text("utf-8").splitlines()]
+    words = ner.splits["test"]["tokens"]
+    for seed in (1, 2):
+        label = pipeline("token-classification", str(tmp_path / "models" / f"ner-swa-{seed}"))
+        for index, line in enumerate(lines):
+            # The first piece of a word answers for it. It may be the mark of a word alone, with the start of the next.
+            answers = label(" ".join(words[index]), ignore_labels=[])
+            found = {answer["start"]: answer["entity"] for answer in reversed(answers)}
+            starts = [sum(len(word) + 1 for word in words[index][:place]) for place in range(len(words[index]))]
+            assert [found[start] for start in starts] == line["predicted"][str(seed)]
+
+
+def test_a_run_whose_model_is_missing_is_made_again(model, tokenizer, topic, quick, tmp_path, monkeypatch):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    common = {"name": "tiny", "output_dir": tmp_path, "settings": quick.replace(epochs=1), "seeds": [1]}
+    with pytest.raises(KeyboardInterrupt):
+        evaluate_model(model, tokenizer, [topic], on_run=stop, **common)
+    calls = []
+    tune = evaluation.finetune
+    monkeypatch.setattr(evaluation, "finetune", lambda *args: calls.append(args[-1]) or tune(*args))
+    with pytest.raises(KeyboardInterrupt):
+        evaluate_model(model, tokenizer, [topic], save_models=True, on_run=stop, **common)
+    evaluate_model(model, tokenizer, [topic], save_models=True, **common)
+    assert calls == [1]
+    assert (tmp_path / "models" / "topic-swa-1" / "tokenizer.json").is_file()
 
 
 def test_a_collapsed_run_is_noted(ner, topic):

@@ -48,6 +48,7 @@ def _measure(context: StageContext, name: str, stage: str, data: list[TaskData])
         output_dir=context.folder / name,
         settings=_settings_of(context, data),
         seeds=settings.seeds,
+        save_models=settings.save_models,
         extra_scores=_bits_per_byte(context, source, tokenizer) if context.has("text") else (),
         provenance={"recipe": context.recipe.name, "stage": stage},
         on_run=lambda what, done, total: context.progress.advance(1, f"{name}: {what}"),

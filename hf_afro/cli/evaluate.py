@@ -110,11 +110,13 @@ def check_options(args: Namespace) -> None:
         raise ValueError(f"--task {args.task} needs --{wanted} FOLDER")
     if getattr(args, other) is not None:
         raise ValueError(f"--task {args.task} reads --{wanted}; leave --{other} out")
-    if args.task == BITS_PER_BYTE and (args.save_models or args.settings):
-        extra = " ".join([*(["--save_models"] if args.save_models else []), *args.settings])
-        raise ValueError(f"--task {BITS_PER_BYTE} trains nothing; leave {extra} out")
     if args.task != BITS_PER_BYTE and args.errors != "fail":
         raise ValueError(f"--errors {args.errors} is for the text of {BITS_PER_BYTE}; leave it out, and repair --data")
+    of_training = [*(["--save_models"] if args.save_models else []), *args.settings]
+    if args.task == BITS_PER_BYTE and of_training:
+        raise ValueError(f"--task {BITS_PER_BYTE} trains nothing; leave {' '.join(of_training)} out")
+    if len(set(args.seeds)) < len(args.seeds):
+        raise ValueError(f"--seeds {' '.join(map(str, args.seeds))}: each seed once")
     check_seeds(args.seeds)
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise ValueError("evaluate runs in one process; start it without accelerate launch or torchrun")

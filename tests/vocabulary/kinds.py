@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import torch
 import transformers as hf
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
+from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -33,8 +33,75 @@ def bert(lower: bool) -> hf.BertTokenizer:
 
 
 def bert_model(tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
-    settings = tiny_config(len(tokenizer)).to_dict() | {"model_type": "bert", "type_vocab_size": 2}
+    settings = tiny_config(len(tokenizer), max_position_embeddings=512).to_dict() | {
+        "model_type": "bert",
+        "type_vocab_size": 2,
+    }
     return hf.BertForMaskedLM(hf.BertConfig(**settings | ids_of(tokenizer)))
+
+
+def byte_level(specials: list[str], vocab_size: int = 900) -> Tokenizer:
+    """Byte-level BPE, the special tokens first."""
+    backend = Tokenizer(models.BPE())
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size, special_tokens=specials, initial_alphabet=alphabet, show_progress=False
+    )
+    backend.train_from_iterator(LINES, trainer)
+    return backend
+
+
+def roberta() -> hf.RobertaTokenizer:
+    """Byte-level BPE in RoBERTa's class, the mask behind all pieces."""
+    model = json.loads(byte_level(["<s>", "<pad>", "</s>", "<unk>"]).to_str())["model"]
+    vocab = {**model["vocab"], "<mask>": len(model["vocab"])}
+    return hf.RobertaTokenizer(vocab=vocab, merges=[tuple(merge) for merge in model["merges"]], model_max_length=64)
+
+
+def roberta_model(tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
+    return hf.RobertaForMaskedLM(
+        hf.RobertaConfig(
+            **tiny_config(len(tokenizer), max_position_embeddings=514).to_dict() | {"model_type": "roberta"}
+        )
+    )
+
+
+def modernbert() -> hf.PreTrainedTokenizerFast:
+    """Byte-level BPE as in ModernBERT: a generic class, NFC, special and white-space tokens behind the pieces."""
+    backend = byte_level([])
+    backend.normalizer = normalizers.NFC()
+    backend.add_tokens([AddedToken("   ", normalized=True), AddedToken("  ", normalized=True)])
+    backend.add_special_tokens([AddedToken("[MASK]", lstrip=True), *(one for one in BERT_SPECIALS if one != "[MASK]")])
+    ends = [(one, backend.token_to_id(one)) for one in ("[CLS]", "[SEP]")]
+    backend.post_processor = processors.TemplateProcessing("[CLS] $A [SEP]", "[CLS] $A [SEP] $B:1 [SEP]:1", ends)
+    return generic(backend)
+
+
+def generic(backend: Tokenizer) -> hf.PreTrainedTokenizerFast:
+    """Return a backend with BERT's special tokens in the class that takes it as it is."""
+    names = {f"{one[1:-1].lower()}_token": one for one in BERT_SPECIALS}
+    return hf.PreTrainedTokenizerFast(
+        tokenizer_object=backend,
+        model_max_length=64,
+        clean_up_tokenization_spaces=False,
+        model_input_names=["input_ids", "attention_mask"],
+        **names,
+    )
+
+
+def modernbert_model(tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
+    config = hf.ModernBertConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=64,
+        max_position_embeddings=512,
+        **ids_of(tokenizer),
+    )
+    return hf.ModernBertForMaskedLM(config)
 
 
 def ids_of(tokenizer: PreTrainedTokenizerBase) -> dict[str, int | None]:
@@ -68,6 +135,8 @@ class Example:
 EXAMPLES = {
     "bert, cased": Example("WordPiece", "BertTokenizer", lambda: bert(lower=False), bert_model),
     "bert, lower": Example("WordPiece", "BertTokenizer", lambda: bert(lower=True), bert_model),
+    "roberta": Example("byte-level BPE", "RobertaTokenizer", roberta, roberta_model),
+    "modernbert": Example("byte-level BPE", "TokenizersBackend", modernbert, modernbert_model),
 }
 
 

@@ -12,10 +12,12 @@ import numpy as np
 from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerBase
 
-from hf_afro.vocabulary.tokenizers import unigram, wordpiece
+from hf_afro.vocabulary.tokenizers import bpe, byte_level, unigram, wordpiece
 from hf_afro.vocabulary.tokenizers.table import TokenizerKind, TokenizerTable
 
-KINDS: dict[str, TokenizerKind] = {kind.name: kind for kind in (unigram.KIND, wordpiece.KIND)}
+KINDS: dict[str, TokenizerKind] = {
+    kind.name: kind for kind in (unigram.KIND, wordpiece.KIND, byte_level.KIND, bpe.KIND)
+}
 
 
 def backend_state(tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre
 from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from hf_afro.vocabulary.tokenizers.unigram import BYTE_PIECES
 from tests.conftest import tiny_config
 from tests.texts import SENTENCES
 
@@ -91,6 +92,51 @@ def generic(backend: Tokenizer) -> hf.PreTrainedTokenizerFast:
     )
 
 
+def gemma() -> hf.PreTrainedTokenizerFast:
+    """BPE with byte fallback as Gemma and mmBERT have it: spaces are letters, and many merges make one piece."""
+    backend = Tokenizer(models.BPE(unk_token="[UNK]", fuse_unk=True, byte_fallback=True))
+    backend.normalizer = normalizers.Replace(" ", "\u2581")
+    backend.pre_tokenizer = pre_tokenizers.Split(" ", "merged_with_previous")
+    backend.decoder = decoders.Sequence([decoders.Replace("\u2581", " "), decoders.ByteFallback(), decoders.Fuse()])
+    specials = [*BERT_SPECIALS, *sorted(BYTE_PIECES)]
+    spaced = [f"{word} " for line in LINES for word in line.split()]  # else whole sentences become pieces
+    trainer = trainers.BpeTrainer(vocab_size=1100, special_tokens=specials, show_progress=False)
+    backend.train_from_iterator(spaced, trainer)
+    state = json.loads(backend.to_str())
+    vocab = state["model"]["vocab"]
+    # The trainer knows one merge a piece; SentencePiece's converted list holds every pair of pieces that makes one.
+    pairs = [
+        (rank, end, piece[:end], piece[end:])
+        for piece, rank in vocab.items()
+        for end in range(1, len(piece))
+        if piece[:end] in vocab and piece[end:] in vocab and piece not in specials
+    ]
+    state["model"]["merges"] = [[left, right] for _, _, left, right in sorted(pairs)]
+    state["added_tokens"] = [one for one in state["added_tokens"] if one["content"] in BERT_SPECIALS]
+    backend = Tokenizer.from_str(json.dumps(state))
+    ends = [(one, backend.token_to_id(one)) for one in ("[CLS]", "[SEP]")]
+    backend.post_processor = processors.TemplateProcessing("[CLS] $A [SEP]", "[CLS] $A [SEP] $B [SEP]", ends)
+    return generic(backend)
+
+
+def unigram_with_bytes() -> hf.PreTrainedTokenizerFast:
+    """Unigram with byte fallback, as SentencePiece makes it with that option; scores only have to be ordered."""
+    trainer = trainers.UnigramTrainer(
+        vocab_size=600, special_tokens=BERT_SPECIALS, unk_token="[UNK]", show_progress=False
+    )
+    backend = Tokenizer(models.Unigram())
+    backend.pre_tokenizer = pre_tokenizers.Metaspace()
+    backend.train_from_iterator(LINES, trainer)
+    pieces = sorted(backend.get_vocab(), key=backend.token_to_id)
+    vocab = [(piece, 0.0 if rank < 5 else -3.0 - rank / 100) for rank, piece in enumerate(pieces)]
+    vocab[5:5] = [(piece, -20.0) for piece in sorted(BYTE_PIECES)]
+    backend.model = models.Unigram(vocab, unk_id=1, byte_fallback=True)
+    backend.decoder = decoders.Sequence([decoders.ByteFallback(), decoders.Metaspace()])
+    ends = [(one, backend.token_to_id(one)) for one in ("[CLS]", "[SEP]")]
+    backend.post_processor = processors.TemplateProcessing("[CLS] $A [SEP]", "[CLS] $A [SEP] $B [SEP]", ends)
+    return generic(backend)
+
+
 def modernbert_model(tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
     config = hf.ModernBertConfig(
         vocab_size=len(tokenizer),
@@ -137,6 +183,8 @@ EXAMPLES = {
     "bert, lower": Example("WordPiece", "BertTokenizer", lambda: bert(lower=True), bert_model),
     "roberta": Example("byte-level BPE", "RobertaTokenizer", roberta, roberta_model),
     "modernbert": Example("byte-level BPE", "TokenizersBackend", modernbert, modernbert_model),
+    "gemma": Example("BPE", "TokenizersBackend", gemma, modernbert_model),
+    "unigram, bytes": Example("Unigram", "TokenizersBackend", unigram_with_bytes, bert_model),
 }
 
 

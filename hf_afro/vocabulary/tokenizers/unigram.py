@@ -21,10 +21,11 @@ def matches(state: dict[str, Any]) -> bool:
 
 def read_model(model: dict[str, Any]) -> ModelPieces:
     """Return what a Unigram model in JSON form says of its pieces."""
+    pieces = [piece for piece, _ in model["vocab"]]
     return ModelPieces(
-        pieces=[piece for piece, _ in model["vocab"]],
+        pieces=pieces,
         unknown_id=model.get("unk_id"),
-        byte_fallback=bool(model.get("byte_fallback")),
+        byte_fallback=bool(model.get("byte_fallback")) and BYTE_PIECES.issubset(pieces),
         scores=np.array([score for _, score in model["vocab"]], dtype=np.float64),
     )
 

@@ -130,7 +130,7 @@ def verify(
 def _check_tokenizer(
     loaded: PreTrainedTokenizerBase, table: TokenizerTable, old_state: dict[str, Any], keep: VocabularyMap
 ) -> None:
-    """Compare size, highest id, every piece and score, and the steps before the model."""
+    """Compare size, highest id, every piece and score, the rest of the model, and the steps around it."""
     name = type(loaded).__name__
     highest = max(loaded.get_vocab().values())
     if len(loaded) != len(keep) or highest != len(keep) - 1:  # transformers makes up a few tokens for an empty folder

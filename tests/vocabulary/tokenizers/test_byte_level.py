@@ -10,7 +10,14 @@ import pytest
 import transformers as hf
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-from hf_afro.vocabulary import VocabularyMap, count_tokens, prune_vocabulary, select_tokens
+from hf_afro.vocabulary import (
+    VerificationError,
+    VocabularyMap,
+    count_tokens,
+    prune_vocabulary,
+    select_tokens,
+    verify,
+)
 from hf_afro.vocabulary.pruning import prune_tokenizer
 from hf_afro.vocabulary.tokenizers import byte_level, read_table, rewrite_tokenizer
 from hf_afro.vocabulary.tokenizers.backend import table_of
@@ -79,6 +86,19 @@ def test_special_ids_move_in_class_and_template(tokenizer, tmp_path):
         (tmp_path / "pruned" / name).write_text("stale")
     pruned.save_pretrained(tmp_path / "pruned")
     assert not {"vocab.json", "merges.txt"} & {path.name for path in (tmp_path / "pruned").iterdir()}
+
+
+def test_a_merge_that_got_lost_is_found(tokenizer, tmp_path):
+    """Text that does not meet it is split as before, so that the texts tried alone need not show it."""
+    keep = select_tokens(count_tokens(AFRICAN, tokenizer))
+    model = model_for("roberta", tokenizer)
+    prune_vocabulary(model, tokenizer, keep).save_pretrained(tmp_path / "pruned")
+    path = tmp_path / "pruned" / "tokenizer.json"
+    state = json.loads(path.read_text(encoding="utf-8"))
+    state["model"]["merges"].pop()
+    path.write_text(json.dumps(state), encoding="utf-8")
+    with pytest.raises(VerificationError, match="the tokenizer's merges differ from the original"):
+        verify(tmp_path / "pruned", model, tokenizer)
 
 
 def test_sep_and_cls_of_roberta_s_template_are_renumbered(tokenizer):

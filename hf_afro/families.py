@@ -22,12 +22,14 @@ class Family:
         model_type: The `model_type` of the configuration.
         layers: From the encoder to the `ModuleList` of layers, first to last.
         query: From a layer to the projection that makes the queries; its output is ``[batch, length, width]``,
-            all heads side by side, before any rotation or split into heads.
+            all heads side by side, before any rotation or split into heads. None where one projection makes queries,
+            keys and values together; such a family cannot be distilled, nor be built a student from.
         key: The same for the keys.
         value: The same for the values.
         embeddings: From the encoder to the module that sums and normalises the embeddings.
         word_embeddings: From the encoder to the token embedding, one row a token.
-        masked_lm_head: From the `ForMaskedLM` model to the head that turns hidden states into logits.
+        masked_lm_head: From the `ForMaskedLM` model to the head that turns hidden states into logits, or to what of
+            it comes before the output embedding.
         masked_lm_rows: From the `ForMaskedLM` model to every tensor of the head that has one row a token. Tied
             names are listed too: which of them share memory is read from the model, not from here.
         position_offset: How many rows of the position table come before the first token's: RoBERTa counts from
@@ -36,9 +38,9 @@ class Family:
 
     model_type: str
     layers: str
-    query: str
-    key: str
-    value: str
+    query: str | None
+    key: str | None
+    value: str | None
     embeddings: str
     word_embeddings: str
     masked_lm_head: str
@@ -76,6 +78,18 @@ FAMILIES: dict[str, Family] = {
                 ),
                 "position_offset": 0,
             },
+        ),
+        Family(
+            model_type="modernbert",
+            layers="layers",
+            query=None,
+            key=None,
+            value=None,
+            embeddings="embeddings",
+            word_embeddings="embeddings.tok_embeddings",
+            masked_lm_head="head",
+            masked_lm_rows=("decoder.weight", "decoder.bias"),
+            position_offset=0,
         ),
     )
 }

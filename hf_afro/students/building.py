@@ -145,7 +145,11 @@ def _public_name(teacher: PreTrainedModel) -> str:
 
 
 def _check_teacher(teacher: PreTrainedModel) -> None:
-    family_of(teacher)
+    if family_of(teacher).query is None:
+        raise ValueError(
+            f"a student cannot be built from {teacher.config.model_type}, whose layers and positions are unlike "
+            "XLM-R's; give a teacher of XLM-R's, RoBERTa's or BERT's kind"
+        )
     if getattr(teacher, "peft_config", None):
         raise ValueError("the teacher carries adapters; merge them first with teacher.merge_and_unload()")
     if teacher.config.pad_token_id is None:

@@ -30,6 +30,11 @@ class _Recorder:
 
     def __init__(self, model: PreTrainedModel, layer: int) -> None:
         layers, family = layers_of(model), family_of(model)
+        if family.query is None:
+            raise ValueError(
+                f"{family.model_type} makes queries, keys and values in one projection, which cannot be taken apart "
+                "yet; distil between models of families that have three, such as XLM-R, RoBERTa and BERT"
+            )
         if not 1 <= layer <= len(layers):
             raise ValueError(
                 f"layer {layer} was asked for and the model has layers 1 to {len(layers)}; layers are counted from 1, "

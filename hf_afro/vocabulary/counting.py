@@ -59,7 +59,7 @@ def count_tokens(
     if not texts:
         raise ValueError("no text to count: expected a mapping of at least one language to its lines")
     state = backend_state(tokenizer)
-    table = table_of(state)
+    table = table_of(state, tokenizer.unk_token)
     backend = plain_backend(tokenizer)
     crossing = CrossingLines.of(state) if cuts_at_spaces(state) else None
     languages = tuple(sorted(texts))

@@ -118,7 +118,7 @@ class TokenCounts:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the counts to one ``.npz`` file of plain arrays, whole or not at all."""
         row, column = np.nonzero(self.counts)
-        table = {**dataclasses.asdict(self.table), "scores": None}
+        table = {**dataclasses.asdict(self.table), "scores": None, "merges": None}
         facts = {
             "format": _FORMAT,
             "languages": self.languages,
@@ -131,6 +131,7 @@ class TokenCounts:
                 file,
                 facts=np.frombuffer(json.dumps(facts).encode(), dtype=np.uint8),
                 scores=self.table.scores,
+                merges=self.table.merges.astype(np.int32),
                 row=row.astype(np.int32),
                 column=column.astype(np.int32),
                 count=self.counts[row, column],
@@ -151,6 +152,8 @@ class TokenCounts:
                 if facts["format"] != _FORMAT:
                     raise ValueError(f"{path} has format {facts['format']}, expected {_FORMAT}; count again")
                 arrays = {name: file[name] for name in ("scores", "row", "column", "count")}
+                # Files of the first version, which knew no kind with merges, hold none.
+                merges = file["merges"] if "merges" in file.files else np.empty((0, 2))
         except (EOFError, KeyError, json.JSONDecodeError, zipfile.BadZipFile, zlib.error) as error:
             raise ValueError(f"{path} is damaged ({error}); copy it again, or count again") from error
         fields = facts["table"]
@@ -160,6 +163,7 @@ class TokenCounts:
                 "pieces": tuple(fields["pieces"]),
                 "special_ids": tuple(fields["special_ids"]),
                 "scores": arrays["scores"],
+                "merges": merges.astype(np.int64),
             }
         )
         counts = np.zeros((len(facts["languages"]), len(table)), dtype=np.int64)

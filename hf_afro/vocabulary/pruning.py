@@ -20,7 +20,13 @@ from hf_afro.vocabulary.configuration import renumber_configuration
 from hf_afro.vocabulary.mapping import MAP_FILE, VocabularyMap
 from hf_afro.vocabulary.saving import save_tokenizer
 from hf_afro.vocabulary.tensors import VocabularyTensors, copy_with_rows, find_vocabulary_tensors
-from hf_afro.vocabulary.tokenizers.backend import backend_state, build_backend, rewrite_tokenizer, table_of
+from hf_afro.vocabulary.tokenizers.backend import (
+    backend_state,
+    build_backend,
+    kind_named,
+    rewrite_tokenizer,
+    table_of,
+)
 from hf_afro.vocabulary.tokenizers.table import TokenizerTable
 from hf_afro.vocabulary.verify import REPORT_FILE, VerificationReport, verify
 
@@ -124,7 +130,7 @@ def prune_vocabulary(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase,
     """
     _check_model(model)
     state = backend_state(tokenizer)
-    table = table_of(state)
+    table = table_of(state, tokenizer.unk_token)
     _check_map(keep, table)
     found = find_vocabulary_tensors(model)
     _check_rows(model, found, len(table))
@@ -168,13 +174,18 @@ def prune_tokenizer(
     rewritten = rewrite_tokenizer(state, keep.old_ids)
     backend = build_backend(rewritten)
     backend.encode_special_tokens = tokenizer.split_special_tokens
-    # The copy gets the new backend and piece list in place of the old ones, which are never copied.
-    memo: dict[int, Any] = {id(tokenizer._tokenizer): backend}
-    old_vocab = getattr(tokenizer, "_vocab", None)
-    if old_vocab is not None:
-        memo[id(old_vocab)] = [tuple(entry) for entry in rewritten["model"]["vocab"]]
-    pruned = copy.deepcopy(tokenizer, memo)
-    pruned.init_kwargs.pop("vocab_file", None)  # the old SentencePiece model says nothing about the new pieces
+    # The copy gets the new backend and, in place of the old ones, which are never copied, the new pieces and merges
+    # that some classes hold besides.
+    vocab, merges = rewritten["model"]["vocab"], rewritten["model"].get("merges", ())
+    replaced: dict[str, Any] = {
+        "_tokenizer": backend,
+        "_vocab": vocab if isinstance(vocab, dict) else [tuple(entry) for entry in vocab],
+        "_merges": [tuple(merge) for merge in merges],
+    }
+    replaced = {name: value for name, value in replaced.items() if name in vars(tokenizer)}
+    pruned = copy.deepcopy(tokenizer, {id(getattr(tokenizer, name)): value for name, value in replaced.items()})
+    for name in ("vocab_file", "merges_file"):  # the old files say nothing about the new pieces
+        pruned.init_kwargs.pop(name, None)
     pruned.init_kwargs.pop("added_tokens_decoder", None)  # holds old ids, and would add dropped tokens again
     for side in ("padding_side", "truncation_side"):  # set after loading, they would not be saved otherwise
         pruned.init_kwargs[side] = getattr(tokenizer, side)
@@ -204,6 +215,14 @@ def _check_map(keep: VocabularyMap, table: TokenizerTable) -> None:
     missing = [table.pieces[one] for one in special if not keep.keeps([one])[0]]
     if missing:
         raise ValueError(f"special tokens are not kept: {', '.join(missing)}; a map of select_tokens keeps them all")
+    needs = kind_named(table.kind).needs(table)
+    for old_id in keep.old_ids.tolist():
+        lost = [table.pieces[one] for one in needs(old_id) if not keep.keeps([one])[0]]
+        if lost:
+            raise ValueError(
+                f"the map keeps the piece {table.pieces[old_id]!r} and not {', '.join(map(repr, lost))}, out of which "
+                "it is merged; a map of select_tokens keeps both or neither"
+            )
 
 
 def _check_rows(model: PreTrainedModel, found: VocabularyTensors, size: int) -> None:

@@ -10,7 +10,15 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase
 
 # Facts about the machine or the library's loading, which transformers 5 writes among the settings.
-_NOT_SETTINGS = ("is_local", "local_files_only", "backend", "unk_id", "added_tokens_decoder", "vocab_file")
+_NOT_SETTINGS = (
+    "is_local",
+    "local_files_only",
+    "backend",
+    "unk_id",
+    "added_tokens_decoder",
+    "vocab_file",
+    "merges_file",
+)
 
 
 def save_tokenizer(tokenizer: PreTrainedTokenizerBase, folder: str | os.PathLike[str]) -> None:

@@ -56,29 +56,34 @@ def character_ids(table: TokenizerTable, scripts: Iterable[str]) -> np.ndarray:
     """Return the ids that make every character of the scripts wanted writable, ascending int64.
 
     They are the pieces of one such character. A character that no piece stands for alone, yet longer pieces hold,
-    keeps all pieces that hold it: text with it could be split before, so it must be afterwards.
+    keeps all pieces that hold it: text with it could be split before, so it must be afterwards. Where such a
+    character would be spelt in bytes, that is not needed.
 
     Args:
         table: The tokenizer's pieces.
         scripts: Unicode script names; see `script_pattern`.
     """
     wanted = script_pattern(scripts)
-    alone = single_characters(table)
-    kept = {index for character, ids in alone.items() if wanted.match(character) for index in ids}
-    bare_text = kind_named(table.kind).bare_text
-    specials = set(table.special_ids)
-    only_inside: dict[str, bool] = {}
-    for index, piece in enumerate(table.pieces):
-        if index in specials:
-            continue
-        for character in bare_text(piece):
-            if character not in only_inside:
-                # A piece of the character after a word's start alone does not write it inside a word.
-                inside = character not in alone or all(table.pieces[one] != character for one in alone[character])
-                only_inside[character] = inside and wanted.match(character) is not None
-            if only_inside[character]:
-                kept.add(index)
+    kept = {index for character, ids in single_characters(table).items() if wanted.match(character) for index in ids}
+    if not table.byte_fallback:
+        kept.update(_only_inside(table, wanted))
     return np.array(sorted(kept), dtype=np.int64)
+
+
+def _only_inside(table: TokenizerTable, wanted: regex.Pattern[str]) -> list[int]:
+    """Return the ids of pieces with a wanted character that has, for its place in a word, no piece of its own."""
+    kind, specials = kind_named(table.kind), set(table.special_ids)
+    ordinary = {piece: index for index, piece in enumerate(table.pieces) if index not in specials}
+    lacking: dict[str, bool] = {}
+    found = []
+    for piece, index in ordinary.items():
+        letters = kind.letters(piece)
+        for letter in letters:
+            if letter not in lacking:
+                lacking[letter] = letter not in ordinary and wanted.match(kind.bare_text(letter)) is not None
+        if any(lacking[letter] for letter in letters):
+            found.append(index)
+    return found
 
 
 def scripts_in(table: TokenizerTable, counts: np.ndarray) -> tuple[str, ...]:

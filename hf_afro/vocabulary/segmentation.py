@@ -12,9 +12,8 @@ from transformers import PreTrainedTokenizerBase
 
 from hf_afro.vocabulary.mapping import VocabularyMap
 from hf_afro.vocabulary.scripts import script_pattern
-from hf_afro.vocabulary.tokenizers.backend import plain_backend
+from hf_afro.vocabulary.tokenizers.backend import kind_named, plain_backend
 from hf_afro.vocabulary.tokenizers.table import TokenizerTable
-from hf_afro.vocabulary.tokenizers.unigram import WORD_START
 
 _BATCH = 1024
 _PROBES, _PIECES_A_PROBE = 256, 16
@@ -24,7 +23,8 @@ def probe_texts(table: TokenizerTable, keep: VocabularyMap, seed: int) -> list[s
     """Make texts of kept pieces, drawn evenly, so that every kind of piece gets its turn."""
     generator = np.random.default_rng(seed)
     drawn = generator.choice(keep.old_ids, size=(_PROBES, _PIECES_A_PROBE))
-    return ["".join(table.pieces[old_id] for old_id in row).replace(WORD_START, " ") for row in drawn.tolist()]
+    spell = kind_named(table.kind).spell
+    return [spell([table.pieces[old_id] for old_id in row]) for row in drawn.tolist()]
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,8 @@ class TextReport:
         old_pieces_a_word: Running tokens over words (runs between spaces), before.
         new_pieces_a_word: After.
         new_unknown: Characters of the normalised text, of any script, that became unknown.
-        new_unknown_wanted: Those of them that are characters of the scripts kept; 0 is right.
+        new_unknown_wanted: Characters of the scripts kept that became unknown, those of other scripts taken out of
+            the line first, since WordPiece gives up a whole word for one of them; 0 is right.
     """
 
     lines: int
@@ -145,9 +146,9 @@ def _report_on(
             unknowns = [unknowns[0] + lost[0], unknowns[1] + lost[1]]
             if lost[1]:
                 normalized = new.normalize(text)
-                gone = [normalized[one] for one in new.unknown_places(normalized) - old.unknown_places(normalized)]
-                unknown += len(gone)
-                unknown_wanted += sum(1 for character in gone if wanted.match(character))
+                unknown += len(new.unknown_places(normalized) - old.unknown_places(normalized))
+                own = "".join(character for character in normalized if wanted.match(character))
+                unknown_wanted += len(new.unknown_places(own) - old.unknown_places(own))
     return TextReport(
         lines=total,
         lines_alike=alike / max(total, 1),

@@ -18,6 +18,7 @@ from hf_afro.vocabulary.coverage import coverage_curve, measure_coverage
 from hf_afro.vocabulary.mapping import VocabularyMap
 from hf_afro.vocabulary.scripts import character_ids, scripts_in
 from hf_afro.vocabulary.tokenizers.backend import kind_named
+from hf_afro.vocabulary.tokenizers.table import Needs
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +37,8 @@ def select_tokens(
     """Choose the tokens to keep.
 
     Kept whatever happens are the special and added tokens, what the tokenizer's kind cannot do without, the single
-    characters of the scripts wanted and `extra_tokens`. Then, again and again, the language that is covered least
+    characters of the scripts wanted and `extra_tokens`. A token that is merged out of others never comes without them:
+    they are taken first, seen or not. Then, again and again, the language that is covered least
     gets its most frequent token not kept yet, until all reach the floor or the budget is spent. What is left of the
     budget goes to the tokens that are most frequent when the languages are sampled with p proportional to n^smoothing.
     The order is fixed before the budget is looked at, so a larger budget never takes a token away.
@@ -68,7 +70,8 @@ def select_tokens(
     """
     _check(counts, budget, coverage, smoothing)
     named = tuple(sorted(scripts)) if scripts is not None else wanted_scripts(counts)
-    reasons = _must_keep(counts, named if keep_characters else (), extra_tokens)
+    needs = kind_named(counts.table.kind).needs(counts.table)
+    reasons = _must_keep(counts, named if keep_characters else (), extra_tokens, needs)
     must = np.unique(np.concatenate(list(reasons.values())))
     if budget is not None and budget < len(must):
         sizes = ", ".join(f"{name} {len(ids)}" for name, ids in reasons.items())
@@ -77,7 +80,7 @@ def select_tokens(
             f"{len(must)}, fewer scripts than {', '.join(named)} (scripts=, --scripts), or keep none of their "
             "characters unasked (keep_characters=False, --no_characters)"
         )
-    order = selection_order(counts, must, coverage, smoothing)
+    order = selection_order(counts, must, coverage, smoothing, needs)
     smallest = len(must) + order.for_floor
     size = smallest if budget is None else min(budget, len(must) + len(order.ids))
     if budget is not None and size < budget:
@@ -150,7 +153,9 @@ def wanted_scripts(counts: TokenCounts) -> tuple[str, ...]:
     return tuple(sorted(found))
 
 
-def _must_keep(counts: TokenCounts, scripts: tuple[str, ...], extra_tokens: Iterable[str]) -> dict[str, np.ndarray]:
+def _must_keep(
+    counts: TokenCounts, scripts: tuple[str, ...], extra_tokens: Iterable[str], needs: Needs
+) -> dict[str, np.ndarray]:
     """Return the ids that are kept whatever the counts say, by reason."""
     table = counts.table
     reasons: dict[str, Any] = {"special": [*table.special_ids, table.unknown_id]}
@@ -169,6 +174,10 @@ def _must_keep(counts: TokenCounts, scripts: tuple[str, ...], extra_tokens: Iter
                 "the mark of a word's start included"
             )
         reasons["extra"] = [ids[token] for token in extra]
+    kept = {one for ids in reasons.values() for one in ids}
+    parts = {part for one in kept for part in needs(int(one))} - kept
+    if parts:
+        reasons["parts"] = list(parts)
     return {name: np.unique(np.asarray(value, dtype=np.int64)) for name, value in reasons.items()}
 
 
@@ -177,7 +186,8 @@ class SelectionOrder:
     """The order in which tokens are taken in.
 
     Attributes:
-        ids: Old ids beyond those that must be kept, the first to be taken first; every token seen is among them.
+        ids: Old ids beyond those that must be kept, the first to be taken first; every token seen is among them, and
+            what a token needs stands before it.
         for_floor: How many of them all languages need to reach the floor.
     """
 
@@ -185,7 +195,9 @@ class SelectionOrder:
     for_floor: int
 
 
-def selection_order(counts: TokenCounts, must: np.ndarray, coverage: float, smoothing: float) -> SelectionOrder:
+def selection_order(
+    counts: TokenCounts, must: np.ndarray, coverage: float, smoothing: float, needs: Needs
+) -> SelectionOrder:
     """Put all tokens seen in the order in which they are worth keeping; see `select_tokens`."""
     known = counts.counts.astype(np.float64)
     known[:, counts.table.unknown_id] = 0
@@ -193,15 +205,26 @@ def selection_order(counts: TokenCounts, must: np.ndarray, coverage: float, smoo
     shares = known / totals[:, None]
     taken = np.zeros(known.shape[1], dtype=bool)
     taken[must] = True
-    first = _raise_the_least_covered(known, totals, taken, coverage)
+    first = _raise_the_least_covered(known, totals, taken, coverage, needs)
     weights = totals**smoothing
     worth = (weights / weights.sum()) @ shares
     worth[taken] = 0
-    rest = np.argsort(-worth, kind="stable")[: np.count_nonzero(worth)]
-    return SelectionOrder(np.concatenate([np.array(first, dtype=np.int64), rest]), len(first))
+    order = list(first)
+    for token in np.argsort(-worth, kind="stable")[: np.count_nonzero(worth)].tolist():
+        order += _take(token, taken, needs)
+    return SelectionOrder(np.array(order, dtype=np.int64), len(first))
 
 
-def _raise_the_least_covered(known: np.ndarray, totals: np.ndarray, taken: np.ndarray, coverage: float) -> list[int]:
+def _take(token: int, taken: np.ndarray, needs: Needs) -> list[int]:
+    """Mark a token as taken, and before it what it needs; return those that were not taken yet."""
+    new = [one for one in (*needs(token), token) if not taken[one]]
+    taken[new] = True
+    return new
+
+
+def _raise_the_least_covered(
+    known: np.ndarray, totals: np.ndarray, taken: np.ndarray, coverage: float, needs: Needs
+) -> list[int]:
     """Take tokens for the language covered least until all reach the floor; marks them in `taken`."""
     ranks = [np.argsort(-row, kind="stable") for row in known]
     place = [0] * len(known)
@@ -216,7 +239,7 @@ def _raise_the_least_covered(known: np.ndarray, totals: np.ndarray, taken: np.nd
         rank = ranks[least]
         while taken[rank[place[least]]]:
             place[least] += 1
-        token = int(rank[place[least]])
-        taken[token] = True
-        first.append(token)
-        covered += columns[token]
+        new = _take(int(rank[place[least]]), taken, needs)
+        first += new
+        for token in new:
+            covered += columns[token]

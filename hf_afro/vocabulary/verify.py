@@ -16,7 +16,7 @@ from hf_afro.vocabulary.mapping import MAP_FILE, VocabularyMap
 from hf_afro.vocabulary.outputs import compare_outputs
 from hf_afro.vocabulary.segmentation import compare_segmentation, probe_texts
 from hf_afro.vocabulary.tensors import find_vocabulary_tensors, named_tensors
-from hf_afro.vocabulary.tokenizers.backend import backend_state, table_of
+from hf_afro.vocabulary.tokenizers.backend import backend_state, rewrite_tokenizer, table_of
 from hf_afro.vocabulary.tokenizers.table import TokenizerTable
 
 REPORT_FILE = "pruning_report.json"
@@ -83,7 +83,7 @@ def verify(
     folder = Path(folder)
     keep = VocabularyMap.load(folder / MAP_FILE)
     old_state = backend_state(tokenizer)
-    table = table_of(old_state)
+    table = table_of(old_state, tokenizer.unk_token)
     loaded = []
     # By the class the settings name, and by the generic class that reads tokenizer.json as it is.
     for loader in (AutoTokenizer, PreTrainedTokenizerFast):
@@ -130,7 +130,7 @@ def verify(
 def _check_tokenizer(
     loaded: PreTrainedTokenizerBase, table: TokenizerTable, old_state: dict[str, Any], keep: VocabularyMap
 ) -> None:
-    """Compare size, highest id, every piece and score, and the steps before the model."""
+    """Compare size, highest id, every piece and score, the rest of the model, and the steps around it."""
     name = type(loaded).__name__
     highest = max(loaded.get_vocab().values())
     if len(loaded) != len(keep) or highest != len(keep) - 1:  # transformers makes up a few tokens for an empty folder
@@ -139,7 +139,7 @@ def _check_tokenizer(
             f"expected {len(keep)} and {len(keep) - 1}"
         )
     state = backend_state(loaded)
-    new_table = table_of(state)
+    new_table = table_of(state, loaded.unk_token)
     for new_id, old_id in enumerate(keep.old_ids.tolist()):
         if new_table.pieces[new_id] != table.pieces[old_id]:
             raise VerificationError(
@@ -155,6 +155,13 @@ def _check_tokenizer(
     for step in ("normalizer", "pre_tokenizer", "decoder"):
         if state[step] != old_state[step]:
             raise VerificationError(f"loaded as {name}, the tokenizer's {step} is {state[step]}")
+    # What there is besides pieces and scores: merges, the unknown token, how bytes are fallen back on.
+    expected = rewrite_tokenizer(old_state, keep.old_ids)["model"]
+    different = [key for key in expected if key != "vocab" and expected[key] != state["model"].get(key)]
+    if different:
+        raise VerificationError(
+            f"loaded as {name}, the tokenizer's {' and '.join(different)} differ from the original"
+        )
 
 
 def _check_settings(loaded: PreTrainedTokenizerBase, tokenizer: PreTrainedTokenizerBase) -> None:

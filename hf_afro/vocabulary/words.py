@@ -11,6 +11,8 @@ from typing import Any
 
 import regex
 
+from hf_afro.vocabulary.tokenizers.steps import flat_steps
+
 # Normalisers that look at one character or one grapheme cluster at a time, so that a word does not see its neighbours.
 _LOCAL_NORMALIZERS = frozenset({"Precompiled", "Nmt", "NFC", "NFD", "NFKC", "NFKD", "Lowercase", "StripAccents"})
 # Pre-tokenizers that, after a split at white space, work inside each part.
@@ -40,10 +42,10 @@ def cuts_at_spaces(state: dict[str, Any]) -> bool:
     for token in state["added_tokens"]:
         if token["normalized"] or re.search(r"\s", token["content"]):
             return False  # found in the normalised text, where a neighbour's characters could belong to it
-    normalizers = _flatten(state["normalizer"], "normalizers")
+    normalizers = flat_steps(state["normalizer"], "normalizers")
     if any(step["type"] not in _LOCAL_NORMALIZERS for step in normalizers):
         return False
-    first, *others = _flatten(state["pre_tokenizer"], "pretokenizers") or [{"type": None}]
+    first, *others = flat_steps(state["pre_tokenizer"], "pretokenizers") or [{"type": None}]
     return first["type"] == "WhitespaceSplit" and all(_stays_inside(step) for step in others)
 
 
@@ -51,14 +53,6 @@ def _stays_inside(step: dict[str, Any]) -> bool:
     if step["type"] == "Metaspace":
         return step["prepend_scheme"] in ("always", "never")  # "first" treats the first word of a line apart
     return step["type"] in _LOCAL_PRE_TOKENIZERS
-
-
-def _flatten(step: dict[str, Any] | None, inner: str) -> list[dict[str, Any]]:
-    if step is None:
-        return []
-    if step["type"] == "Sequence":
-        return [leaf for part in step[inner] for leaf in _flatten(part, inner)]
-    return [step]
 
 
 @dataclass(frozen=True)

@@ -289,6 +289,9 @@ def test_a_teacher_that_cannot_teach_is_refused(xlm_roberta):
     xlm_roberta.config.model_type = "gpt2"
     with pytest.raises(ValueError, match="'gpt2' is not in the table of families"):
         build_student(xlm_roberta, **SAME)
+    xlm_roberta.config.model_type = "modernbert"
+    with pytest.raises(ValueError, match="a student cannot be built from modernbert"):
+        build_student(xlm_roberta, **SAME)
     xlm_roberta.config.model_type = "xlm-roberta"
     xlm_roberta.config.pad_token_id = None
     with pytest.raises(ValueError, match="pad_token_id is None"):

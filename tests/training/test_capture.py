@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import pytest
 import torch
-from transformers import BertConfig, BertForMaskedLM, BertModel, XLMRobertaForMaskedLM, XLMRobertaModel
+from transformers import (
+    BertConfig,
+    BertForMaskedLM,
+    BertModel,
+    ModernBertConfig,
+    ModernBertModel,
+    XLMRobertaForMaskedLM,
+    XLMRobertaModel,
+)
 
 from hf_afro.training.capture import RELATIONS, StudentCapture, TeacherCapture
 from tests.conftest import tiny_config
@@ -87,3 +95,11 @@ def test_a_layer_that_is_not_there_is_refused():
     for layer in (0, 3):
         with pytest.raises(ValueError, match=f"layer {layer} was asked for and the model has layers 1 to 2"):
             TeacherCapture(model, layer)
+
+
+def test_a_family_with_one_projection_for_all_three_is_refused():
+    ids = dict.fromkeys(("pad_token_id", "bos_token_id", "cls_token_id", "eos_token_id", "sep_token_id"), 0)
+    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}
+    model = ModernBertModel(ModernBertConfig(vocab_size=100, **sizes, **ids))
+    with pytest.raises(ValueError, match="modernbert makes queries, keys and values in one projection"):
+        TeacherCapture(model, 1)

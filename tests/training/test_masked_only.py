@@ -9,6 +9,8 @@ from transformers import (
     BertForMaskedLM,
     DistilBertConfig,
     DistilBertForMaskedLM,
+    ModernBertConfig,
+    ModernBertForMaskedLM,
     RobertaConfig,
     RobertaForMaskedLM,
     XLMRobertaForMaskedLM,
@@ -33,10 +35,18 @@ SHAPE = {
     )
 }
 
+
+def modernbert_config():
+    sizes = {name: size for name, size in SHAPE.items() if not name.endswith("dropout_prob")}
+    ids = dict.fromkeys(("pad_token_id", "bos_token_id", "cls_token_id"), 0) | {"eos_token_id": 1, "sep_token_id": 1}
+    return ModernBertConfig(**sizes, **ids)
+
+
 MODELS = {
     "xlm-roberta": lambda: XLMRobertaForMaskedLM(tiny_config(100)),
     "roberta": lambda: RobertaForMaskedLM(RobertaConfig(**SHAPE)),
     "bert": lambda: BertForMaskedLM(BertConfig(**SHAPE)),
+    "modernbert": lambda: ModernBertForMaskedLM(modernbert_config()),
     "afro-student": lambda: AfroStudentForMaskedLM(AfroStudentConfig(**SHAPE, embedding_size=16)),
 }
 

@@ -13,6 +13,7 @@ import torch
 import transformers as hf
 from packaging.version import Version
 from peft import LoraConfig, get_peft_model, inject_adapter_in_model
+from tokenizers import Tokenizer, models
 from torch import nn
 from transformers.integrations.peft import MIN_PEFT_VERSION
 
@@ -245,8 +246,9 @@ def test_a_map_of_another_tokenizer_is_refused(model, tokenizer, keep):
 
 
 def test_another_kind_of_tokenizer_is_refused(model, keep):
-    other = hf.BertTokenizer(vocab={"[UNK]": 0, "[CLS]": 1, "[SEP]": 2, "[PAD]": 3, "[MASK]": 4, "a": 5})
-    with pytest.raises(ValueError, match="tokenizers of kind 'WordPiece' are not supported"):
+    backend = Tokenizer(models.WordLevel({"[UNK]": 0, "a": 1}, unk_token="[UNK]"))
+    other = hf.PreTrainedTokenizerFast(tokenizer_object=backend, unk_token="[UNK]")
+    with pytest.raises(ValueError, match="tokenizers of kind 'WordLevel' are not supported; expected one of"):
         prune_vocabulary(model, other, keep)
 
 

@@ -12,10 +12,12 @@ import numpy as np
 from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerBase
 
-from hf_afro.vocabulary.tokenizers import unigram
+from hf_afro.vocabulary.tokenizers import bpe, byte_level, unigram, wordpiece
 from hf_afro.vocabulary.tokenizers.table import TokenizerKind, TokenizerTable
 
-KINDS: dict[str, TokenizerKind] = {kind.name: kind for kind in (unigram.KIND,)}
+KINDS: dict[str, TokenizerKind] = {
+    kind.name: kind for kind in (unigram.KIND, wordpiece.KIND, byte_level.KIND, bpe.KIND)
+}
 
 
 def backend_state(tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
@@ -51,22 +53,37 @@ def plain_backend(tokenizer: PreTrainedTokenizerBase) -> Tokenizer:
 def build_backend(state: dict[str, Any]) -> Tokenizer:
     """Build a backend from its JSON form, with every number of the model exact; see `plain_backend`."""
     backend = Tokenizer.from_str(json.dumps(state))
-    backend.model = kind_named(state["model"]["type"]).build_model(state["model"])
+    build_model = kind_of(state).build_model
+    if build_model is not None:
+        backend.model = build_model(state["model"])
     return backend
 
 
-def kind_named(name: str | None) -> TokenizerKind:
-    """Return the record of a kind of tokenizer model.
+def kind_of(state: dict[str, Any]) -> TokenizerKind:
+    """Return the record of a backend's kind, the backend being in JSON form.
+
+    Raises:
+        ValueError: If the kind is not supported; the message names those that are.
+    """
+    for kind in KINDS.values():
+        if kind.matches(state):
+            return kind
+    raise ValueError(_refusal(state["model"].get("type")))
+
+
+def kind_named(name: str) -> TokenizerKind:
+    """Return the record of a kind by the name that tables carry.
 
     Raises:
         ValueError: If the kind is not supported; the message names those that are.
     """
     if name not in KINDS:
-        raise ValueError(
-            f"tokenizers of kind {name!r} are not supported; expected one of {', '.join(sorted(KINDS))}. "
-            "XLM-R and its relatives are Unigram"
-        )
+        raise ValueError(_refusal(name))
     return KINDS[name]
+
+
+def _refusal(name: str | None) -> str:
+    return f"tokenizers of kind {name!r} are not supported; expected one of {', '.join(sorted(KINDS))}"
 
 
 def read_table(tokenizer: PreTrainedTokenizerBase) -> TokenizerTable:
@@ -76,13 +93,20 @@ def read_table(tokenizer: PreTrainedTokenizerBase) -> TokenizerTable:
         TypeError: If the tokenizer has no backend of the `tokenizers` library.
         ValueError: If its kind is not supported, two ids share a piece, or some id has no piece.
     """
-    return table_of(backend_state(tokenizer))
+    return table_of(backend_state(tokenizer), tokenizer.unk_token)
 
 
-def table_of(state: dict[str, Any]) -> TokenizerTable:
-    """Return the pieces of a backend in JSON form; see `read_table`."""
-    kind = kind_named(state["model"].get("type"))
-    pieces, scores, unknown_id = kind.read_model(state["model"])
+def table_of(state: dict[str, Any], unknown_token: str | None = None) -> TokenizerTable:
+    """Return the pieces of a backend in JSON form; see `read_table`.
+
+    Args:
+        state: The backend.
+        unknown_token: The tokenizer's own, for models that spell everything in bytes and so name none.
+    """
+    kind = kind_of(state)
+    model = kind.read_model(state["model"])
+    pieces, unknown_id = model.pieces, model.unknown_id
+    scores = np.full(len(pieces), np.nan) if model.scores is None else model.scores
     beyond = {token["id"]: token["content"] for token in state["added_tokens"] if token["id"] >= len(pieces)}
     expected = range(len(pieces), len(pieces) + len(beyond))
     if sorted(beyond) != list(expected):
@@ -94,6 +118,8 @@ def table_of(state: dict[str, Any]) -> TokenizerTable:
     if len(set(pieces)) != len(pieces):
         twice = Counter(pieces).most_common(1)[0][0]
         raise ValueError(f"the piece {twice!r} has two ids; expected one id a piece, so that rows can be told apart")
+    if unknown_id is None and model.byte_fallback and unknown_token in pieces:
+        unknown_id = pieces.index(unknown_token)
     if unknown_id is None:
         raise ValueError("the tokenizer has no unknown token; expected one, since text may lose its pieces")
     return TokenizerTable(
@@ -102,8 +128,9 @@ def table_of(state: dict[str, Any]) -> TokenizerTable:
         scores=np.concatenate([scores, np.full(len(beyond), np.nan)]),
         unknown_id=unknown_id,
         special_ids=tuple(sorted(token["id"] for token in state["added_tokens"])),
-        byte_fallback=bool(state["model"].get("byte_fallback")),
+        byte_fallback=model.byte_fallback,
         fingerprint=_fingerprint(state, pieces, scores),
+        merges=model.merges,
     )
 
 
@@ -127,7 +154,7 @@ def rewrite_tokenizer(state: dict[str, Any], old_ids: np.ndarray) -> dict[str, A
         state: The backend's JSON form; it is not changed.
         old_ids: Old ids kept, ascending, ``[new_size]``; all added tokens are among them.
     """
-    kind = kind_named(state["model"]["type"])
+    kind = kind_of(state)
     new_ids = {old: new for new, old in enumerate(old_ids.tolist())}
     model_size = len(state["model"]["vocab"])
     rewritten = {key: copy.deepcopy(value) for key, value in state.items() if key != "model"}

@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from tokenizers.models import Unigram
 
-from hf_afro.vocabulary.tokenizers.table import TokenizerKind, TokenizerTable
+from hf_afro.vocabulary.tokenizers.table import ModelPieces, TokenizerKind, TokenizerTable, needs_nothing
 
 WORD_START = "\u2581"
 BYTE_PIECES = frozenset(f"<0x{byte:02X}>" for byte in range(256))
 
 
-def read_model(model: dict[str, Any]) -> tuple[list[str], np.ndarray, int | None]:
-    """Return pieces, scores and the unknown id of a Unigram model in JSON form."""
+def matches(state: dict[str, Any]) -> bool:
+    """Say whether a backend in JSON form holds a Unigram model."""
+    return state["model"].get("type") == "Unigram"
+
+
+def read_model(model: dict[str, Any]) -> ModelPieces:
+    """Return what a Unigram model in JSON form says of its pieces."""
     pieces = [piece for piece, _ in model["vocab"]]
-    scores = np.array([score for _, score in model["vocab"]], dtype=np.float64)
-    return pieces, scores, model.get("unk_id")
+    return ModelPieces(
+        pieces=pieces,
+        unknown_id=model.get("unk_id"),
+        byte_fallback=bool(model.get("byte_fallback")) and BYTE_PIECES.issubset(pieces),
+        scores=np.array([score for _, score in model["vocab"]], dtype=np.float64),
+    )
 
 
 def rewrite_model(model: dict[str, Any], old_ids: np.ndarray) -> dict[str, Any]:
@@ -57,4 +67,25 @@ def bare_text(piece: str) -> str:
     return piece[1:] if len(piece) > 1 and piece[0] == WORD_START else piece
 
 
-KIND = TokenizerKind("Unigram", read_model, rewrite_model, build_model, companions, bare_text)
+def letters(piece: str) -> list[str]:
+    """Return the characters of a piece without the mark of a word's start, which has a piece of its own."""
+    return list(bare_text(piece))
+
+
+def spell(pieces: Sequence[str]) -> str:
+    """Return the text of pieces in a row, a space for each mark of a word's start."""
+    return "".join(pieces).replace(WORD_START, " ")
+
+
+KIND = TokenizerKind(
+    name="Unigram",
+    matches=matches,
+    read_model=read_model,
+    rewrite_model=rewrite_model,
+    build_model=build_model,
+    companions=companions,
+    needs=needs_nothing,
+    bare_text=bare_text,
+    letters=letters,
+    spell=spell,
+)

@@ -96,20 +96,20 @@ def _as_markdown(table: Table, *, words: bool = False) -> str:
 
 
 def _language_table(own: EvalReport, facts: CardFacts) -> Table:
+    """Every language with what it was measured on, and how much of it was trained on where that was recorded."""
+    header = ["language", "code", "scripts", "measured on"]
     rows = []
     for code in facts.languages:
+        language = find_language(code)
         tasks = [task_name(task).lower() for task in tasks_in([own]) if own.select(task=task, language=code)]
-        seen = facts.tokens_seen.get(code)
-        rows.append(
-            (
-                Cell(find_language(code).name),
-                Cell(code),
-                Cell(", ".join(find_language(code).scripts)),
-                Cell(DASH if seen is None else format_count(seen)),
-                Cell(", ".join(tasks) or "nothing"),
-            )
-        )
-    return Table("Languages", ("language", "code", "scripts", "tokens trained on", "measured on"), tuple(rows))
+        row = [language.name, code, ", ".join(language.scripts), ", ".join(tasks) or "nothing"]
+        if facts.tokens_seen:
+            seen = facts.tokens_seen.get(code)
+            row.insert(3, DASH if seen is None else format_count(seen))
+        rows.append(tuple(Cell(text) for text in row))
+    if facts.tokens_seen:
+        header.insert(3, "tokens trained on")
+    return Table("Languages", tuple(header), tuple(rows))
 
 
 def _settings(own: EvalReport) -> list[tuple[str, str]]:

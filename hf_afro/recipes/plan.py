@@ -197,9 +197,9 @@ def _evaluate(recipe: Recipe, stage: Stage, plans: dict[str, StagePlan]) -> Stag
     if settings.tasks is not None:
         sources = sources_of(recipe.stage(settings.tasks).settings)
         sets = sum(len(codes_of(source.languages)) for _, source in sources)
-        notes.append(
-            f"{sets} sets, {len(settings.seeds)} seeds: {len(settings.models) * sets * len(settings.seeds)} runs"
-        )
+        seeds = len(settings.seeds)
+        runs = len(settings.models) * sets * seeds
+        notes.append(f"{sets} sets, {seeds} {'seed' if seeds == 1 else 'seeds'}: {runs} runs")
     return StagePlan(note=", ".join([*notes, *(["bits a byte"] if settings.text is not None else [])]))
 
 

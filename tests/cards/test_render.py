@@ -24,9 +24,14 @@ def test_a_committed_card_equals_a_fresh_one(folder):
     assert card_file(folder).read_text("utf-8") == fresh, "write it anew: python -m tests.cards.golden"
 
 
-def test_there_is_a_committed_card_and_it_says_that_it_is_an_illustration():
-    assert [folder.name for folder in FOLDERS] == ["layout_example"]
+def test_the_committed_cards_are_those_of_a_run_and_one_that_says_it_is_an_illustration():
+    assert [folder.name for folder in FOLDERS] == ["layout_example", "real_small"]
     assert "only illustrates the layout" in card_file(FOLDERS[0]).read_text("utf-8")
+
+
+def test_how_much_was_trained_on_is_no_column_where_it_was_not_recorded():
+    assert "tokens trained on" in render_card(three(), dataclasses.replace(FACTS, tokens_seen={"swa": 1000}))
+    assert "tokens trained on" not in render_card(three(), dataclasses.replace(FACTS, tokens_seen={}))
 
 
 def test_the_hub_reads_it():

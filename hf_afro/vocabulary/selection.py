@@ -51,7 +51,8 @@ def select_tokens(
         coverage: The floor: share of each language's running tokens (unknown ones aside) to keep as they are, 0 to 1.
         smoothing: Exponent of the sizes of the languages for the rest of the budget: 1 as they are, 0 all alike.
         scripts: Unicode script names whose characters are kept; None for those that `hf_afro.languages` gives for
-            the languages counted, and, for a language it does not know, those found in its text.
+            the languages counted, and, for a language it does not know, those found in its text. Digits, punctuation
+            and marks that all scripts share are kept with any, and with none (``()``).
         keep_characters: Whether to keep the single characters of the scripts.
         extra_tokens: Pieces to keep besides, spelt as in the vocabulary.
         drop_tokens: Pieces not to keep however often they occur, and with them all that are merged out of them; spelt
@@ -80,7 +81,7 @@ def select_tokens(
         _ids_of(counts.table, drop_tokens, "drop_tokens"),
     )
     dropped = _with_what_they_make(unwanted, len(counts.table), needs)
-    reasons = _must_keep(counts, named if keep_characters else (), extra, dropped, needs)
+    reasons = _must_keep(counts, named if keep_characters else None, extra, dropped, needs)
     _check_dropped(counts.table, reasons, dropped)
     must = np.unique(np.concatenate(list(reasons.values())))
     if budget is not None and budget < len(must):
@@ -195,13 +196,13 @@ def _with_what_they_make(unwanted: list[int], size: int, needs: Needs) -> np.nda
 
 
 def _must_keep(
-    counts: TokenCounts, scripts: tuple[str, ...], extra: list[int], dropped: np.ndarray, needs: Needs
+    counts: TokenCounts, scripts: tuple[str, ...] | None, extra: list[int], dropped: np.ndarray, needs: Needs
 ) -> dict[str, np.ndarray]:
     """Return the ids that are kept whatever the counts say, by reason."""
     table = counts.table
     reasons: dict[str, Any] = {"special": [*table.special_ids, table.unknown_id]}
     reasons |= kind_named(table.kind).companions(table, counts.counts.sum(axis=0))
-    if scripts:
+    if scripts is not None:
         reasons["characters"] = [one for one in character_ids(table, scripts).tolist() if not dropped[one]]
     if extra:
         reasons["extra"] = extra

@@ -254,3 +254,11 @@ def test_single_characters_can_be_dropped(counts):
 def test_what_cannot_be_dropped_is_refused(settings, message):
     with pytest.raises(ValueError, match=message):
         choose(made_up(big={10: 5}), **settings)
+
+
+def test_with_no_script_the_characters_of_all_scripts_stay(counts):
+    kept = {counts.table.pieces[one] for one in select_tokens(counts, coverage=0.0, scripts=()).old_ids.tolist()}
+    assert {"\u2581", ".", ","} <= kept
+    assert "a" not in kept
+    without = select_tokens(counts, coverage=0.0, scripts=(), keep_characters=False)
+    assert len(without) < len(kept)

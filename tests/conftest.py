@@ -35,8 +35,8 @@ def _no_network(monkeypatch):
     monkeypatch.setattr(socket.socket, "connect", guarded)
 
 
-@pytest.fixture(scope="session")
-def _tokenizer():
+def trained_tokenizer() -> XLMRobertaTokenizer:
+    """Train a Unigram tokenizer of XLM-R's class over the sentences of tests/texts.py."""
     trainer = trainers.UnigramTrainer(
         vocab_size=600,
         special_tokens=["<s>", "<pad>", "</s>", "<unk>"],
@@ -54,6 +54,11 @@ def _tokenizer():
     # Scores only have to be distinct and ordered here; the trainer's own are not reachable from Python.
     vocab = [(piece, 0.0 if rank < 4 else -3.0 - rank / 100) for rank, piece in enumerate(pieces)]
     return XLMRobertaTokenizer(vocab=[*vocab, ("<mask>", 0.0)], model_max_length=64)
+
+
+@pytest.fixture(scope="session")
+def _tokenizer():
+    return trained_tokenizer()
 
 
 @pytest.fixture

@@ -8,9 +8,9 @@ from pathlib import Path
 from hf_afro.cli.output import check_free, unfinished
 
 _MODELS = ("model", "teacher", "student_model", "tokenizer")
-_TEXTS = ("text", "eval_text")
+_TEXTS = ("text", "eval_text", "held_out")
 # A card's `facts` are not among these: they are written anew with all they held.
-_OTHERS = ("counts", "vocabulary_map", "exclude", "data", "reports", "pruned", "trained")
+_OTHERS = ("counts", "vocabulary_map", "keep_list", "drop_list", "exclude", "data", "reports", "pruned", "trained")
 
 
 def check_inputs(args: Namespace) -> None:
@@ -34,6 +34,9 @@ def check_inputs(args: Namespace) -> None:
             raise NotADirectoryError(
                 f"{value} is no folder; --{name} takes one with a file a language, named by its code, as in swa.txt"
             )
+    for name, value in _given(args, ("keep_list", "drop_list")):
+        if not Path(value).is_file():
+            raise FileNotFoundError(f"{value} is no file; --{name} takes one of pieces, one a line")
     for name, value in _given(args, ("vocabulary_map",)):
         if not Path(value).is_file():
             raise FileNotFoundError(f"{value} is no file; --{name} takes the vocabulary_map.json that prune wrote")

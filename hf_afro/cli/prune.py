@@ -14,7 +14,7 @@ from hf_afro.cli.output import finished_folder, say
 from hf_afro.cli.table import format_table
 
 if TYPE_CHECKING:
-    from hf_afro.vocabulary import PrunedModel, VerificationReport
+    from hf_afro.vocabulary import PrunedModel, TextReport, VerificationReport
 
 DESCRIPTION = """\
 Cut a model's vocabulary to the tokens its languages use.
@@ -26,9 +26,11 @@ The rows kept are the old ones, bit by bit, and the folder just written is loade
   hf-afro prune --model FacebookAI/xlm-roberta-base --counts counts --budget 70000 --output_dir pruned
 
 What comes out: the model and its tokenizer, which any script loads with from_pretrained; vocabulary_map.json, which
-leads from old ids to new ones; the report of pruning and verification; and a table of what each language keeps.
+leads from old ids to new ones; pruning_report.json; coverage.svg, what smaller budgets would keep; and a table of what
+each language keeps and, with --held_out, of how text that was not counted is split before and after.
 """
 TAKES_SETTINGS = False
+CURVE_FILE = "coverage.svg"
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -53,6 +55,13 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--no_characters", action="store_true", help="keep no single characters but those worth it by their counts"
     )
+    parser.add_argument("--keep_list", metavar="FILE", help="keep these pieces too, one a line as in the vocabulary")
+    parser.add_argument(
+        "--drop_list", metavar="FILE", help="keep none of these pieces, nor what is merged out of them"
+    )
+    parser.add_argument(
+        "--held_out", metavar="FOLDER", help="text that was not counted, one file a language, to judge the result by"
+    )
     parser.add_argument("--strict", action="store_true", help="end with an error where the budget does not allow it")
 
 
@@ -66,6 +75,8 @@ def run(args: Namespace) -> None:
     counted = counts_file(args.counts)
 
     from hf_afro.cli.loading import load_model, load_tokenizer
+    from hf_afro.corpora import read_corpora
+    from hf_afro.reports.plots import coverage_plot
     from hf_afro.vocabulary import TokenCounts, prune_vocabulary, select_tokens
 
     with finished_folder(args) as folder:
@@ -75,10 +86,16 @@ def run(args: Namespace) -> None:
             coverage=args.coverage,
             scripts=args.scripts,
             keep_characters=not args.no_characters,
+            extra_tokens=_pieces(args.keep_list),
+            drop_tokens=_pieces(args.drop_list),
             strict=args.strict,
         )
+        held_out = read_corpora(args.held_out) if args.held_out else None
         pruned = prune_vocabulary(load_model(args.model), load_tokenizer(args.model), keep)
-        verification = pruned.save_pretrained(folder)
+        verification = pruned.save_pretrained(folder, held_out=held_out)
+        curve = coverage_plot(keep.provenance["curve"])
+        if curve is not None:
+            (folder / CURVE_FILE).write_text(curve.svg, encoding="utf-8")
     report(pruned, verification)
     say(f"model written to {args.output_dir}")
 
@@ -127,3 +144,19 @@ def report(pruned: PrunedModel, verification: VerificationReport) -> None:
         f"verified on the folder written: {verification.tokens:,} tokens and their rows equal, "
         f"{verification.texts_kept} texts split alike, hidden states differ by {verification.hidden_difference}"
     )
+    if verification.held_out:
+        say(format_table(_HELD_OUT_HEADER, [_held_out_row(*pair) for pair in verification.held_out.items()]))
+
+
+_HELD_OUT_HEADER = ["held out", "lines", "split alike", "<unk> before", "after", "tokens a word before", "after"]
+
+
+def _held_out_row(language: str, text: TextReport) -> list[str | int]:
+    unknown = (f"{rate * 100:.4f} %" for rate in (text.old_unknown_rate, text.new_unknown_rate))
+    pieces = (f"{number:.3f}" for number in (text.old_pieces_a_word, text.new_pieces_a_word))
+    return [language, text.lines, f"{text.lines_alike * 100:.2f} %", *unknown, *pieces]
+
+
+def _pieces(path: str | None) -> list[str]:
+    """Return the pieces of a file, one a line; a piece may begin or end with any white space but a line feed."""
+    return [line for line in Path(path).read_text(encoding="utf-8").split("\n") if line] if path else []

@@ -135,6 +135,8 @@ def found(result: StageResult) -> str:
         "file": "",
     }
     words = [f"{_number(facts[name])} {words}".strip() for name, words in shown.items() if name in facts]
+    if facts.get("new_unknown"):
+        words.append(f"{facts['new_unknown']:,} characters unknown that were not")
     if facts.get("below_coverage"):
         words.append(f"below their coverage: {', '.join(facts['below_coverage'])}")
     return ", ".join(words)

@@ -113,6 +113,7 @@ class PruneSettings:
 
     model: str = setting("", help="the stage whose model is cut", reads="model")
     counts: str = setting("", help="the stage that counted", reads="counts")
+    text: str = setting("", help="the stage that held out sentences, to judge the cut by", reads="text")
     budget: int = setting(70_000, help="tokens to keep at most", low=5)
     coverage: float = setting(0.9995, help="share of its running tokens each language keeps", low=0, high=1)
     smoothing: float = setting(0.3, help="exponent of the sizes of the languages for the rest", low=0, high=1)

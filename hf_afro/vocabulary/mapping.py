@@ -7,17 +7,21 @@ import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import torch
 
 from hf_afro.files import write_whole
 
+if TYPE_CHECKING:
+    from datasets import Dataset, DatasetDict, IterableDataset, IterableDatasetDict
+
 _FORMAT = 1
 MAP_FILE = "vocabulary_map.json"
 
 Ids = TypeVar("Ids", torch.Tensor, np.ndarray, Sequence[int])
+Tokenised = TypeVar("Tokenised", "Dataset", "DatasetDict", "IterableDataset", "IterableDatasetDict")
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,6 +90,32 @@ class VocabularyMap:
     def to_old(self, ids: Ids) -> Ids:
         """Translate new ids to old ones; see `to_new`."""
         return self._translate(ids, self.old_ids, len(self), "new")
+
+    def reencode(self, dataset: Tokenised, columns: Sequence[str] = ("input_ids",), **settings: Any) -> Tokenised:
+        """Translate a dataset that was tokenised with the old tokenizer, without its text.
+
+        Where all pieces of a text are kept, the new ids are those that the new tokenizer makes of it. A piece that was
+        dropped becomes the unknown token, where the new tokenizer would spell it with others: text that is still there
+        is better tokenised again.
+
+        Args:
+            dataset: A `datasets.Dataset`, `DatasetDict`, or a streamed one.
+            columns: The columns that hold old ids: `labels` too where they are tokens and no classes; -100 stays.
+            **settings: Passed to `dataset.map`, such as ``num_proc=2``.
+
+        Raises:
+            ValueError: If a column is not there, or an id lies beyond the old vocabulary.
+        """
+        named = dataset.column_names  # of a DatasetDict by split; of some streams not known
+        for own in named.values() if isinstance(named, dict) else [named]:
+            missing = [column for column in columns if own is not None and column not in own]
+            if missing:
+                raise ValueError(f"no column {', '.join(missing)} in the dataset; it has {', '.join(own)}")
+
+        def translate(batch: dict[str, Any]) -> dict[str, Any]:
+            return {column: self.to_new(batch[column]) for column in columns}
+
+        return dataset.map(translate, batched=True, **settings)
 
     def _translate(self, ids: Ids, table: np.ndarray, size: int, which: str) -> Ids:
         if isinstance(ids, torch.Tensor):

@@ -7,6 +7,7 @@ import dataclasses
 import json
 import logging
 import os
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from hf_afro.files import folder_written_whole
 from hf_afro.vocabulary.configuration import renumber_configuration
 from hf_afro.vocabulary.mapping import MAP_FILE, VocabularyMap
 from hf_afro.vocabulary.saving import save_tokenizer
+from hf_afro.vocabulary.segmentation import report_on_text
 from hf_afro.vocabulary.tensors import VocabularyTensors, copy_with_rows, find_vocabulary_tensors
 from hf_afro.vocabulary.tokenizers.backend import (
     backend_state,
@@ -80,11 +82,14 @@ class PrunedModel:
     _old_model: PreTrainedModel = field(repr=False)
     _old_tokenizer: PreTrainedTokenizerBase = field(repr=False)
 
-    def save_pretrained(self, folder: str | os.PathLike[str]) -> VerificationReport:
+    def save_pretrained(
+        self, folder: str | os.PathLike[str], *, held_out: Mapping[str, Iterable[str]] | None = None
+    ) -> VerificationReport:
         """Save model, tokenizer, map and report to a folder that appears only once it is verified.
 
         Args:
             folder: A new or empty folder, or one written by an earlier call, which is replaced whole.
+            held_out: Lines by language, best such as were not counted, to report how they are split before and after.
 
         Returns:
             The figures of the verification, which are in the saved report too.
@@ -99,6 +104,8 @@ class PrunedModel:
             save_tokenizer(self.tokenizer, beside)
             self.vocabulary_map.save(beside / MAP_FILE)
             verification = verify(beside, self._old_model, self._old_tokenizer)
+            on_text = report_on_text(held_out or {}, self._old_tokenizer, self.tokenizer, self.vocabulary_map)
+            verification = dataclasses.replace(verification, held_out=on_text)
             self._write_report(beside, verification)
         return verification
 

@@ -18,7 +18,7 @@ from hf_afro.vocabulary.coverage import coverage_curve, measure_coverage
 from hf_afro.vocabulary.mapping import VocabularyMap
 from hf_afro.vocabulary.scripts import character_ids, scripts_in
 from hf_afro.vocabulary.tokenizers.backend import kind_named
-from hf_afro.vocabulary.tokenizers.table import Needs
+from hf_afro.vocabulary.tokenizers.table import Needs, TokenizerTable
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +32,7 @@ def select_tokens(
     scripts: Iterable[str] | None = None,
     keep_characters: bool = True,
     extra_tokens: Iterable[str] = (),
+    drop_tokens: Iterable[str] = (),
     strict: bool = False,
 ) -> VocabularyMap:
     """Choose the tokens to keep.
@@ -50,9 +51,12 @@ def select_tokens(
         coverage: The floor: share of each language's running tokens (unknown ones aside) to keep as they are, 0 to 1.
         smoothing: Exponent of the sizes of the languages for the rest of the budget: 1 as they are, 0 all alike.
         scripts: Unicode script names whose characters are kept; None for those that `hf_afro.languages` gives for
-            the languages counted, and, for a language it does not know, those found in its text.
+            the languages counted, and, for a language it does not know, those found in its text. Digits, punctuation
+            and marks that all scripts share are kept with any, and with none (``()``).
         keep_characters: Whether to keep the single characters of the scripts.
         extra_tokens: Pieces to keep besides, spelt as in the vocabulary.
+        drop_tokens: Pieces not to keep however often they occur, and with them all that are merged out of them; spelt
+            as in the vocabulary. Single characters can be dropped too.
         strict: Raise where a language stays below the floor, instead of warning.
 
     Returns:
@@ -60,8 +64,9 @@ def select_tokens(
         would do.
 
     Raises:
-        ValueError: If an argument is out of range, a language has no tokens, an extra token does not exist, the
-            budget does not even hold what must be kept, or, with `strict`, a language stays below the floor.
+        ValueError: If an argument is out of range, a language has no tokens, a token to keep or drop does not exist,
+            one to drop must be kept, the budget does not even hold what must be kept, or, with `strict`, a language
+            stays below the floor.
 
     Example:
         >>> keep = select_tokens(counts, budget=70_000)
@@ -71,7 +76,13 @@ def select_tokens(
     _check(counts, budget, coverage, smoothing)
     named = tuple(sorted(scripts)) if scripts is not None else wanted_scripts(counts)
     needs = kind_named(counts.table.kind).needs(counts.table)
-    reasons = _must_keep(counts, named if keep_characters else (), extra_tokens, needs)
+    extra, unwanted = (
+        _ids_of(counts.table, extra_tokens, "extra_tokens"),
+        _ids_of(counts.table, drop_tokens, "drop_tokens"),
+    )
+    dropped = _with_what_they_make(unwanted, len(counts.table), needs)
+    reasons = _must_keep(counts, named if keep_characters else None, extra, dropped, needs)
+    _check_dropped(counts.table, reasons, dropped)
     must = np.unique(np.concatenate(list(reasons.values())))
     if budget is not None and budget < len(must):
         sizes = ", ".join(f"{name} {len(ids)}" for name, ids in reasons.items())
@@ -80,9 +91,10 @@ def select_tokens(
             f"{len(must)}, fewer scripts than {', '.join(named)} (scripts=, --scripts), or keep none of their "
             "characters unasked (keep_characters=False, --no_characters)"
         )
-    order = selection_order(counts, must, coverage, smoothing, needs)
-    smallest = len(must) + order.for_floor
-    size = smallest if budget is None else min(budget, len(must) + len(order.ids))
+    order = selection_order(counts, must, coverage, smoothing, needs, dropped)
+    enough = len(must) + order.for_floor
+    smallest = enough if order.reaches_floor else None
+    size = enough if budget is None else min(budget, len(must) + len(order.ids))
     if budget is not None and size < budget:
         logger.info("only %d tokens occur or must be kept; the budget of %d is not used up", size, budget)
     chosen = order.ids[: size - len(must)]
@@ -91,8 +103,12 @@ def select_tokens(
     below = [name for name, one in report.items() if not one.reaches_floor]
     if below:
         message = (
-            f"a budget of {budget} tokens leaves {', '.join(below)} below the coverage floor of {coverage:.4%}; "
-            f"the smallest budget that would do is {smallest}"
+            f"{f'a budget of {budget} tokens' if budget else 'what is kept'} leaves {', '.join(below)} below the "
+            f"coverage floor of {coverage:.4%}; "
+        ) + (
+            "no budget would do, because of drop_tokens"
+            if smallest is None
+            else f"the smallest budget that would do is {smallest}"
         )
         if strict:
             raise ValueError(message)
@@ -107,6 +123,7 @@ def select_tokens(
         "old_size": len(counts.table),
         "new_size": len(kept),
         "must_keep": {name: len(ids) for name, ids in reasons.items()},
+        "dropped": int(np.count_nonzero(dropped)),
         "below_floor": below,
         "smallest_budget": smallest,
         "coverage": {name: one.as_dict() for name, one in report.items()},
@@ -153,32 +170,57 @@ def wanted_scripts(counts: TokenCounts) -> tuple[str, ...]:
     return tuple(sorted(found))
 
 
+def _ids_of(table: TokenizerTable, tokens: Iterable[str], name: str) -> list[int]:
+    """Return the ids of pieces that the caller names."""
+    if isinstance(tokens, str):
+        raise ValueError(f"{name} is one str, {tokens!r}; expected an iterable of pieces")
+    wanted = list(tokens)
+    ids = {piece: index for index, piece in enumerate(table.pieces)} if wanted else {}
+    missing = [token for token in wanted if token not in ids]
+    if missing:
+        raise ValueError(
+            f"not in the vocabulary: {', '.join(map(repr, missing))}; {name} are spelt as pieces, "
+            "the mark of a word's start included"
+        )
+    return [ids[token] for token in wanted]
+
+
+def _with_what_they_make(unwanted: list[int], size: int, needs: Needs) -> np.ndarray:
+    """Mark tokens and all that are merged out of them, ``[size]`` bool."""
+    dropped = np.zeros(size, dtype=bool)
+    dropped[unwanted] = True
+    if unwanted:
+        for token in range(size):
+            dropped[token] |= any(dropped[part] for part in needs(token))
+    return dropped
+
+
 def _must_keep(
-    counts: TokenCounts, scripts: tuple[str, ...], extra_tokens: Iterable[str], needs: Needs
+    counts: TokenCounts, scripts: tuple[str, ...] | None, extra: list[int], dropped: np.ndarray, needs: Needs
 ) -> dict[str, np.ndarray]:
     """Return the ids that are kept whatever the counts say, by reason."""
     table = counts.table
     reasons: dict[str, Any] = {"special": [*table.special_ids, table.unknown_id]}
     reasons |= kind_named(table.kind).companions(table, counts.counts.sum(axis=0))
-    if scripts:
-        reasons["characters"] = character_ids(table, scripts)
-    if isinstance(extra_tokens, str):
-        raise ValueError(f"extra_tokens is one str, {extra_tokens!r}; expected an iterable of pieces")
-    extra = list(extra_tokens)
+    if scripts is not None:
+        reasons["characters"] = [one for one in character_ids(table, scripts).tolist() if not dropped[one]]
     if extra:
-        ids = {piece: index for index, piece in enumerate(table.pieces)}
-        missing = [token for token in extra if token not in ids]
-        if missing:
-            raise ValueError(
-                f"not in the vocabulary: {', '.join(map(repr, missing))}; extra_tokens are spelt as pieces, "
-                "the mark of a word's start included"
-            )
-        reasons["extra"] = [ids[token] for token in extra]
+        reasons["extra"] = extra
     kept = {one for ids in reasons.values() for one in ids}
     parts = {part for one in kept for part in needs(int(one))} - kept
     if parts:
         reasons["parts"] = list(parts)
     return {name: np.unique(np.asarray(value, dtype=np.int64)) for name, value in reasons.items()}
+
+
+def _check_dropped(table: TokenizerTable, reasons: dict[str, np.ndarray], dropped: np.ndarray) -> None:
+    for reason, ids in reasons.items():
+        both = [table.pieces[one] for one in ids[dropped[ids]].tolist()]
+        if both:
+            raise ValueError(
+                f"drop_tokens would drop what must be kept ({reason}): {', '.join(map(repr, both[:10]))}; take it off "
+                "the list, with the pieces it is merged out of"
+            )
 
 
 @dataclass(frozen=True)
@@ -188,31 +230,35 @@ class SelectionOrder:
     Attributes:
         ids: Old ids beyond those that must be kept, the first to be taken first; every token seen is among them, and
             what a token needs stands before it.
-        for_floor: How many of them all languages need to reach the floor.
+        for_floor: How many of them all languages need to reach the floor, or to come as near as they can.
+        reaches_floor: Whether all reach it; only tokens that are never to be kept stand in the way of that.
     """
 
     ids: np.ndarray
     for_floor: int
+    reaches_floor: bool
 
 
 def selection_order(
-    counts: TokenCounts, must: np.ndarray, coverage: float, smoothing: float, needs: Needs
+    counts: TokenCounts, must: np.ndarray, coverage: float, smoothing: float, needs: Needs, dropped: np.ndarray
 ) -> SelectionOrder:
-    """Put all tokens seen in the order in which they are worth keeping; see `select_tokens`."""
+    """Put all tokens seen, but those dropped, in the order in which they are worth keeping; see `select_tokens`."""
     known = counts.counts.astype(np.float64)
     known[:, counts.table.unknown_id] = 0
-    totals = np.maximum(known.sum(axis=1), 1)
-    shares = known / totals[:, None]
+    totals = known.sum(axis=1)
+    shares = known / np.maximum(totals, 1)[:, None]
     taken = np.zeros(known.shape[1], dtype=bool)
     taken[must] = True
-    first = _raise_the_least_covered(known, totals, taken, coverage, needs)
-    weights = totals**smoothing
+    known[:, dropped] = 0  # of their languages' totals still, but nothing that could be taken
+    shares[:, dropped] = 0
+    first, reaches_floor = _raise_the_least_covered(known, totals, taken, coverage, needs)
+    weights = np.maximum(totals, 1) ** smoothing
     worth = (weights / weights.sum()) @ shares
     worth[taken] = 0
     order = list(first)
     for token in np.argsort(-worth, kind="stable")[: np.count_nonzero(worth)].tolist():
         order += _take(token, taken, needs)
-    return SelectionOrder(np.array(order, dtype=np.int64), len(first))
+    return SelectionOrder(np.array(order, dtype=np.int64), len(first), reaches_floor)
 
 
 def _take(token: int, taken: np.ndarray, needs: Needs) -> list[int]:
@@ -224,22 +270,31 @@ def _take(token: int, taken: np.ndarray, needs: Needs) -> list[int]:
 
 def _raise_the_least_covered(
     known: np.ndarray, totals: np.ndarray, taken: np.ndarray, coverage: float, needs: Needs
-) -> list[int]:
-    """Take tokens for the language covered least until all reach the floor; marks them in `taken`."""
+) -> tuple[list[int], bool]:
+    """Take tokens for the language covered least until all reach the floor; marks them in `taken`.
+
+    Returns:
+        The tokens in the order taken, and whether the floor was reached: a language whose tokens are all taken is
+        left where it is.
+    """
     ranks = [np.argsort(-row, kind="stable") for row in known]
     place = [0] * len(known)
     covered = known[:, taken].sum(axis=1)  # whole numbers, so sums are exact in float64
-    covered[known.sum(axis=1) == 0] = 1  # nothing known to cover
     columns = np.ascontiguousarray(known.T)
     first: list[int] = []
-    while True:
-        least = int(np.argmin(covered / totals))
+    exhausted = totals == 0  # nothing known to cover
+    while not exhausted.all():
+        least = int(np.argmin(np.where(exhausted, np.inf, covered / np.maximum(totals, 1))))
         if covered[least] >= coverage * totals[least]:
-            return first
-        rank = ranks[least]
-        while taken[rank[place[least]]]:
+            break
+        rank, row = ranks[least], known[least]
+        while place[least] < len(rank) and taken[rank[place[least]]]:
             place[least] += 1
+        if place[least] == len(rank) or not row[rank[place[least]]]:
+            exhausted[least] = True
+            continue
         new = _take(int(rank[place[least]]), taken, needs)
         first += new
         for token in new:
             covered += columns[token]
+    return first, bool(np.all(covered >= coverage * totals))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from hf_afro.vocabulary.mapping import MAP_FILE, VocabularyMap
 from hf_afro.vocabulary.outputs import compare_outputs
-from hf_afro.vocabulary.segmentation import compare_segmentation, probe_texts
+from hf_afro.vocabulary.segmentation import TextReport, compare_segmentation, probe_texts
 from hf_afro.vocabulary.tensors import find_vocabulary_tensors, named_tensors
 from hf_afro.vocabulary.tokenizers.backend import backend_state, rewrite_tokenizer, table_of
 from hf_afro.vocabulary.tokenizers.table import TokenizerTable
@@ -47,6 +47,7 @@ class VerificationReport:
         texts_other: Texts tried with a piece that was dropped; nothing is asked of them.
         hidden_difference: Largest difference of last hidden states; 0.0.
         logit_difference: Largest difference of logits over the largest logit; None without a language model head.
+        held_out: How each language's text given to judge by is split before and after; empty where none was given.
     """
 
     tokens: int
@@ -57,6 +58,7 @@ class VerificationReport:
     texts_other: int
     hidden_difference: float
     logit_difference: float | None
+    held_out: dict[str, TextReport] = field(default_factory=dict)
 
 
 def verify(

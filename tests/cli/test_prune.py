@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 import torch
 from transformers import AutoModelForMaskedLM, AutoTokenizer
@@ -39,6 +41,35 @@ def test_the_table_says_what_each_language_keeps(model_folder, counts_folder, tm
     assert "hidden states differ by 0.0" in out
 
 
+def test_lists_of_pieces_to_keep_and_to_drop(pruned_folder, model_folder, counts_folder, tmp_path):
+    tokenizer = AutoTokenizer.from_pretrained(model_folder)
+    kept = AutoTokenizer.from_pretrained(pruned_folder).get_vocab()
+    dropped = sorted(piece for piece in kept if len(piece) > 3 and not piece.startswith("<"))[:2]
+    added = sorted(piece for piece in tokenizer.get_vocab() if piece not in kept)[:2]
+    (tmp_path / "keep.txt").write_text("\n".join(added) + "\n", encoding="utf-8")
+    (tmp_path / "drop.txt").write_text("\n".join(dropped) + "\n", encoding="utf-8")
+    words = ["prune", "--model", model_folder, "--counts", counts_folder, "--budget", BUDGET]
+    words += ["--keep_list", tmp_path / "keep.txt", "--drop_list", tmp_path / "drop.txt"]
+    assert main([str(word) for word in [*words, "--output_dir", tmp_path / "out"]]) == 0
+    new = AutoTokenizer.from_pretrained(tmp_path / "out").get_vocab()
+    assert set(added) <= set(new)
+    assert not set(dropped) & set(new)
+
+
+def test_held_out_text_judges_the_result(model_folder, counts_folder, tmp_path, capsys):
+    (tmp_path / "held_out").mkdir()
+    (tmp_path / "held_out" / "swa.txt").write_text("Habari za asubuhi\nJe, umelala vizuri?\n", encoding="utf-8")
+    words = ["prune", "--model", model_folder, "--counts", counts_folder, "--held_out", str(tmp_path / "held_out")]
+    assert main([*words, "--output_dir", str(tmp_path / "out")]) == 0
+    (row,) = [line.split() for line in capsys.readouterr().out.splitlines() if line.startswith("swa") and "2" in line][
+        -1:
+    ]
+    assert row[:2] == ["swa", "2"]
+    report = json.loads((tmp_path / "out" / "pruning_report.json").read_text("utf-8"))
+    assert report["verification"]["held_out"]["swa"]["lines"] == 2
+    assert "<svg" in (tmp_path / "out" / "coverage.svg").read_text("utf-8")
+
+
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
@@ -49,6 +80,9 @@ def test_the_table_says_what_each_language_keeps(model_folder, counts_folder, tm
         ({"--coverage": 1.5}, "received 1.5"),
         ({"--counts": "nowhere"}, "nowhere does not exist; --counts takes the folder that `hf-afro count` wrote"),
         ({"--counts": __file__}, "holds no counts; --counts takes the folder that `hf-afro count` wrote"),
+        ({"--keep_list": "nowhere.txt"}, "nowhere.txt is no file; --keep_list takes one of pieces, one a line"),
+        ({"--drop_list": "nowhere.txt"}, "nowhere.txt is no file; --drop_list takes one of pieces, one a line"),
+        ({"--held_out": "nowhere"}, "nowhere is no folder; --held_out takes one with a file a language"),
         ({"--model": "/nowhere/at/all"}, "could be read from '/nowhere/at/all'"),
     ],
 )

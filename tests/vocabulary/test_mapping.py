@@ -7,10 +7,12 @@ import json
 import numpy as np
 import pytest
 import torch
+from datasets import Dataset, DatasetDict
 from hypothesis import given
 from hypothesis import strategies as st
 
 from hf_afro.vocabulary import VocabularyMap
+from tests.texts import AFRICAN
 
 MAP = VocabularyMap(np.array([0, 1, 3, 7, 9]), 12, 3, "f", {"budget": 5, "name": "Yorùbá"})
 
@@ -91,3 +93,22 @@ def test_impossible_maps_are_refused(old_ids, message):
 def test_a_map_cannot_be_changed():
     with pytest.raises(ValueError, match="read-only"):
         MAP.old_ids[0] = 2
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_a_tokenised_dataset_is_reencoded_as_its_text_would_be(tokenizer, pruned, streamed):
+    encoded = tokenizer(AFRICAN["swa"])
+    rows = {"input_ids": encoded["input_ids"], "labels": [[-100, *ids[1:]] for ids in encoded["input_ids"]]}
+    dataset = Dataset.from_dict({**rows, "label": [7] * len(AFRICAN["swa"])})
+    dataset = dataset.to_iterable_dataset() if streamed else DatasetDict(train=dataset)
+    reencoded = pruned.vocabulary_map.reencode(dataset, ["input_ids", "labels"])
+    new = list(reencoded if streamed else reencoded["train"])
+    assert [row["input_ids"] for row in new] == pruned.tokenizer(AFRICAN["swa"])["input_ids"]
+    assert [row["labels"] for row in new] == [[-100, *row["input_ids"][1:]] for row in new]
+    assert {row["label"] for row in new} == {7}
+
+
+def test_a_column_that_is_not_there_is_refused(pruned):
+    dataset = Dataset.from_dict({"tokens": [[1]]})
+    with pytest.raises(ValueError, match="no column input_ids in the dataset; it has tokens"):
+        pruned.vocabulary_map.reencode(dataset)

@@ -209,3 +209,56 @@ def test_the_curve_ends_at_the_choice_and_rises(counts):
     for language, points in curve["coverage"].items():
         assert points == sorted(points)
         assert points[-1] == pytest.approx(keep.provenance["coverage"][language]["coverage"], abs=1e-6)
+
+
+def test_dropped_tokens_are_not_kept_however_often_they_occur():
+    counts = made_up(big=BIG, small=SMALL)
+    keep = choose(counts, coverage=0.5, drop_tokens=[PIECES[10]])
+    assert 10 not in keep.old_ids
+    assert keep.provenance["coverage"]["big"]["coverage"] >= 0.5
+    assert keep.provenance["dropped"] == 1
+    assert 10 in choose(counts, coverage=0.5).old_ids
+
+
+def test_a_floor_that_dropping_makes_unreachable_is_said_not_sought_for_ever():
+    counts = made_up(big={10: 90, 11: 5, 12: 5}, small={20: 4, 21: 4})
+    keep = choose(counts, coverage=0.5, drop_tokens=[PIECES[10]])
+    assert keep.provenance["below_floor"] == ["big"]
+    assert keep.provenance["smallest_budget"] is None
+    assert {11, 12} <= set(keep.old_ids.tolist())
+    assert keep.provenance["coverage"]["small"]["reaches_floor"]
+    with pytest.raises(
+        ValueError, match="big below the coverage floor of 50.0000%; no budget would do, because of drop_"
+    ):
+        choose(counts, coverage=0.5, drop_tokens=[PIECES[10]], strict=True)
+
+
+def test_single_characters_can_be_dropped(counts):
+    plain = {counts.table.pieces[one] for one in select_tokens(counts).old_ids.tolist()}
+    characters = sorted(piece for piece in plain if len(piece) == 1 and piece.isalpha())[:3]
+    assert len(characters) == 3
+    kept = {counts.table.pieces[one] for one in select_tokens(counts, drop_tokens=characters).old_ids.tolist()}
+    assert not kept & set(characters)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"drop_tokens": ["zz"]}, "not in the vocabulary: 'zz'; drop_tokens are spelt"),
+        ({"drop_tokens": "ak"}, "drop_tokens is one str"),
+        ({"drop_tokens": ["<unk>"]}, "what must be kept \\(special\\): '<unk>'"),
+        ({"drop_tokens": ["ak"], "extra_tokens": ["ak"]}, "what must be kept \\(extra\\): 'ak'"),
+        ({"drop_tokens": [PIECES[50]]}, "what must be kept \\(lowest_score\\)"),
+    ],
+)
+def test_what_cannot_be_dropped_is_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        choose(made_up(big={10: 5}), **settings)
+
+
+def test_with_no_script_the_characters_of_all_scripts_stay(counts):
+    kept = {counts.table.pieces[one] for one in select_tokens(counts, coverage=0.0, scripts=()).old_ids.tolist()}
+    assert {"\u2581", "."} <= kept
+    assert "a" not in kept
+    without = select_tokens(counts, coverage=0.0, scripts=(), keep_characters=False)
+    assert len(without) < len(kept)

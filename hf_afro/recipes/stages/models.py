@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from hf_afro.recipes.architecture import Architecture
 from hf_afro.recipes.schema import RecipeError
 from hf_afro.recipes.stages.context import StageContext
-from hf_afro.recipes.stages.text import TRAIN, read_text
+from hf_afro.recipes.stages.text import HELD_OUT, TRAIN, read_text
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -98,7 +98,9 @@ def run_prune(context: StageContext) -> dict[str, Any]:
     )
     source = context.input("model")
     pruned = prune_vocabulary(open_model(source), open_tokenizer(source), keep)
-    verification = pruned.save_pretrained(context.folder / "model")
+    held_out = read_text(context.input("text"), HELD_OUT)
+    judged = {language: held_out[language] for language in counts.languages if language in held_out}
+    verification = pruned.save_pretrained(context.folder / "model", held_out=judged)
     # Verified as a folder of its own; nothing of the stage's may stand in its way there.
     for path in sorted((context.folder / "model").iterdir()):
         path.rename(context.folder / path.name)
@@ -109,6 +111,8 @@ def run_prune(context: StageContext) -> dict[str, Any]:
         "parameters": pruned.report.new_parameters,
         "old_parameters": pruned.report.old_parameters,
         "below_coverage": keep.provenance["below_floor"],
+        "held_out_lines": sum(one.lines for one in verification.held_out.values()),
+        "new_unknown": sum(one.new_unknown for one in verification.held_out.values()),
         "hidden_difference": verification.hidden_difference,
         "logit_difference": verification.logit_difference,
     }

@@ -34,6 +34,11 @@ def check_inputs(args: Namespace) -> None:
             raise NotADirectoryError(
                 f"{value} is no folder; --{name} takes one with a file a language, named by its code, as in swa.txt"
             )
+    for name, value in _given(args, ("exclude",)):
+        if not Path(value).exists():
+            raise FileNotFoundError(
+                f"{value} does not exist; --{name} takes a file or folder of sentences, one a line"
+            )
     for name, value in _given(args, ("vocabulary_map",)):
         if not Path(value).is_file():
             raise FileNotFoundError(f"{value} is no file; --{name} takes the vocabulary_map.json that prune wrote")

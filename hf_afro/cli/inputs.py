@@ -37,6 +37,11 @@ def check_inputs(args: Namespace) -> None:
     for name, value in _given(args, ("keep_list", "drop_list")):
         if not Path(value).is_file():
             raise FileNotFoundError(f"{value} is no file; --{name} takes one of pieces, one a line")
+    for name, value in _given(args, ("exclude",)):
+        if not Path(value).exists():
+            raise FileNotFoundError(
+                f"{value} does not exist; --{name} takes a file or folder of sentences, one a line"
+            )
     for name, value in _given(args, ("vocabulary_map",)):
         if not Path(value).is_file():
             raise FileNotFoundError(f"{value} is no file; --{name} takes the vocabulary_map.json that prune wrote")

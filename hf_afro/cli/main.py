@@ -151,6 +151,8 @@ def _show_log() -> None:
     """Show what the library logs, from the main process; of the other libraries warnings only."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     logging.getLogger("hf_afro").setLevel(logging.INFO if is_main_process() else logging.WARNING)
+    # It tells of each attempt to reach the Hub, twice; that it could not be reached is told at the end, once.
+    logging.getLogger("huggingface_hub.utils._http").setLevel(logging.ERROR)
 
 
 def _leave_process_group() -> None:

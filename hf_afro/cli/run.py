@@ -40,6 +40,9 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "recipe", help=f"a YAML file, or one that is shipped: {', '.join(shipped_recipes())}", metavar="recipe"
     )
+    parser.add_argument(
+        "--data", metavar="FOLDER", help="the folder whose text and tasks a recipe reads, where it asks"
+    )
     parser.add_argument("--dry-run", action="store_true", help="say what would run, with sizes, and write nothing")
     parser.add_argument("--show", action="store_true", help="print the recipe and do nothing")
 
@@ -53,7 +56,8 @@ def run(args: Namespace) -> None:
     """
     from hf_afro.recipes.recipe import load_recipe
 
-    recipe = load_recipe(args.recipe, args.settings)
+    data = [] if args.data is None else ["--data", args.data]
+    recipe = load_recipe(args.recipe, [*args.settings, *data])
     if args.show:
         say(Path(recipe.source).read_text("utf-8").rstrip())
         return

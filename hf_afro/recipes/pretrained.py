@@ -58,6 +58,8 @@ def load_config(name: str, **settings: Any) -> PretrainedConfig:
     """
     from transformers import AutoConfig
 
+    if not Path(name).is_dir():
+        logger.info("there is no folder %s here; asking the Hub", name)
     with _readable("model", name):
         return AutoConfig.from_pretrained(name, **settings)
 

@@ -100,6 +100,8 @@ def run_recipe(
             status, began = UP_TO_DATE, time.monotonic()
             if overwrite or not manifest.is_finished(folder, keys[stage.name]):
                 progress.begin(stage.name)
+                if not show_progress:
+                    logger.info("%s: begun", stage.name)
                 described = manifest.describe(stage, keys[stage.name], keys, outside[stage.name])
                 with _quiet():
                     status = _run_stage(recipe, stage, root, described, progress, afresh=overwrite)

@@ -61,7 +61,7 @@ def mixture_dataloader(
         ),
         collate_fn=collate,
         num_workers=workers,
-        pin_memory=args.dataloader_pin_memory,
+        pin_memory=args.dataloader_pin_memory and torch.accelerator.is_available(),  # else torch warns each time
         persistent_workers=args.dataloader_persistent_workers,
         prefetch_factor=args.dataloader_prefetch_factor if workers else None,
         # A generator of its own, so that starting an epoch takes nothing from the one that dropout draws from.

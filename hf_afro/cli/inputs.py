@@ -9,6 +9,12 @@ from hf_afro.cli.output import check_free, unfinished
 
 _MODELS = ("model", "teacher", "student_model", "tokenizer")
 _TEXTS = ("text", "eval_text", "held_out")
+_FILES = {
+    "exclude": "a file or folder of sentences, one a line",
+    "keep_list": "one of pieces, one a line",
+    "drop_list": "one of pieces, one a line",
+    "vocabulary_map": "the vocabulary_map.json that prune wrote",
+}
 # A card's `facts` are not among these: they are written anew with all they held.
 _OTHERS = ("counts", "vocabulary_map", "keep_list", "drop_list", "exclude", "data", "reports", "pruned", "trained")
 
@@ -34,17 +40,10 @@ def check_inputs(args: Namespace) -> None:
             raise NotADirectoryError(
                 f"{value} is no folder; --{name} takes one with a file a language, named by its code, as in swa.txt"
             )
-    for name, value in _given(args, ("keep_list", "drop_list")):
-        if not Path(value).is_file():
-            raise FileNotFoundError(f"{value} is no file; --{name} takes one of pieces, one a line")
-    for name, value in _given(args, ("exclude",)):
-        if not Path(value).exists():
-            raise FileNotFoundError(
-                f"{value} does not exist; --{name} takes a file or folder of sentences, one a line"
-            )
-    for name, value in _given(args, ("vocabulary_map",)):
-        if not Path(value).is_file():
-            raise FileNotFoundError(f"{value} is no file; --{name} takes the vocabulary_map.json that prune wrote")
+    for name, taken in _FILES.items():
+        for _, value in _given(args, (name,)):
+            if not Path(value).is_file() and not (name == "exclude" and Path(value).is_dir()):
+                raise FileNotFoundError(f"{value} is no file; --{name} takes {taken}")
 
 
 def check_apart(args: Namespace) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import importlib.metadata
 import logging
 from collections.abc import Iterable
@@ -136,13 +137,17 @@ def select_tokens(
 
 def _origin(counts: TokenCounts) -> dict[str, Any]:
     """Return what was counted, and with which versions it was chosen from."""
-    libraries = ("tokenizers", "transformers", "numpy", "regex")
     return {
         "counts_fingerprint": counts.fingerprint,
         "counted": counts.provenance,
         "sizes": {language: dataclasses.asdict(size) for language, size in counts.sizes.items()},
-        "versions": {"hf_afro": __version__, **{name: importlib.metadata.version(name) for name in libraries}},
+        "versions": {"hf_afro": __version__, **_library_versions()},
     }
+
+
+@functools.cache
+def _library_versions() -> dict[str, str]:
+    return {name: importlib.metadata.version(name) for name in ("tokenizers", "transformers", "numpy", "regex")}
 
 
 def _check(counts: TokenCounts, budget: int | None, coverage: float, smoothing: float) -> None:

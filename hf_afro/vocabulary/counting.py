@@ -37,7 +37,7 @@ def count_tokens(
     tokenizer: PreTrainedTokenizerBase,
     *,
     show_progress: bool = False,
-    total_bytes: int | None = None,
+    text_bytes: Mapping[str, int] | None = None,
 ) -> TokenCounts:
     """Count how often each language uses each token, exactly as encoding every whole line would.
 
@@ -51,7 +51,8 @@ def count_tokens(
         texts: Lines of text by language; each text is read once, and lines may hold anything, line ends too.
         tokenizer: A fast tokenizer of a kind that can be pruned.
         show_progress: Show a bar that counts bytes of text.
-        total_bytes: Bytes of text in all, where known, for the bar.
+        text_bytes: Bytes of the text of each language, line ends among them, where they are known; from them the bar
+            knows the end.
 
     Returns:
         The counts, special tokens around a text not among them.
@@ -73,23 +74,30 @@ def count_tokens(
     languages = tuple(sorted(texts))
     counts = np.zeros((len(languages), len(table)), dtype=np.int64)
     sizes = {}
+    total = (
+        sum(text_bytes[language] for language in languages) if text_bytes and set(texts) <= set(text_bytes) else None
+    )
     with (
         ThreadPoolExecutor(max_workers=_CUTTERS) as cutters,
         ThreadPoolExecutor(max_workers=1) as tokenising,  # the library itself uses all cores
-        tqdm(total=total_bytes, unit="B", unit_scale=True, disable=not show_progress) as bar,
+        tqdm(total=total, unit="B", unit_scale=True, disable=not show_progress) as bar,
     ):
         counter = _Counter(tokenizer, word_cut(state), cutters, tokenising)
         for language, row in zip(languages, counts, strict=True):
-            bar.set_description(language)
+            bar.set_postfix_str(language)
             counter.start(row)
             for block in _blocks(texts[language], language):
                 lines = _as_arrow(block, language)
                 counter.add(lines)
-                bar.update(byte_size(lines))
+                bar.update(byte_size(lines) + len(lines))
             sizes[language] = counter.finish()
         counter.wait()
-    versions = {"hf_afro": __version__, "tokenizers": importlib.metadata.version("tokenizers")}
-    return TokenCounts(languages, counts, sizes, table, {"versions": versions})
+    return TokenCounts(languages, counts, sizes, table, {"versions": versions()})
+
+
+def versions() -> dict[str, str]:
+    """Return the versions that counts carry with them."""
+    return {"hf_afro": __version__, "tokenizers": importlib.metadata.version("tokenizers")}
 
 
 def _blocks(lines: Iterable[str], language: str) -> Iterator[list[str]]:

@@ -107,6 +107,12 @@ def test_blocks_and_flushes_do_not_change_a_count(tokenizer, monkeypatch, block,
     np.testing.assert_array_equal(count_tokens(texts, tokenizer).counts, expected)
 
 
+def test_a_line_that_arrow_cannot_hold_is_refused(tokenizer, monkeypatch):
+    monkeypatch.setattr(counting, "_LONGEST_LINE", 5)
+    with pytest.raises(ValueError, match="line 2 of 'swa' has 6 characters; expected 5 at most"):
+        count_tokens({"swa": ["a", "habari"]}, tokenizer)
+
+
 def test_a_generator_is_read_once(tokenizer):
     counts = count_tokens({"swa": (line for line in SENTENCES["swa"])}, tokenizer)
     np.testing.assert_array_equal(counts.counts, by_lines({"swa": SENTENCES["swa"]}, tokenizer))
@@ -186,7 +192,11 @@ def test_no_bar_unless_asked(tokenizer, capfd):
     count_tokens({"swa": ["habari"]}, tokenizer)
     assert capfd.readouterr().err == ""
     count_tokens({"swa": ["habari"]}, tokenizer, show_progress=True)
-    assert "swa" in capfd.readouterr().err
+    shown = capfd.readouterr().err
+    assert "7.00B" in shown
+    assert "B/s, swa]" in shown
+    count_tokens({"swa": ["habari"]}, tokenizer, show_progress=True, text_bytes={"swa": 7, "yor": 5})
+    assert "7.00/7.00" in capfd.readouterr().err
 
 
 @pytest.fixture(scope="module")

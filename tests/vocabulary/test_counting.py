@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -221,3 +224,28 @@ def test_real_text_is_counted_exactly(real_tokenizer, shared_data):
     for path in (shared_data / "udhr").glob("*.txt"):
         texts[f"udhr {path.stem}"] = path.read_text(encoding="utf-8").split("\n")
     np.testing.assert_array_equal(count_tokens(texts, real_tokenizer).counts, by_lines(texts, real_tokenizer))
+
+
+MEASURE_MEMORY = """
+import itertools, resource
+from hf_afro.vocabulary import count_tokens, counting
+from tests.vocabulary.kinds import EXAMPLES
+
+counting._BLOCK_CHARACTERS, counting._HELD_BYTES = 100_000, 200_000
+tokenizer = EXAMPLES["bert, cased"].make()
+
+def peak_after(lines):
+    words = (f"{number:x}" * 12 for number in itertools.count(10**4))  # ever new ones, and long
+    text = (" ".join(itertools.islice(words, 10)) for _ in range(lines))
+    assert count_tokens({"swa": text}, tokenizer).sizes["swa"].words == 10 * lines
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # KiB
+
+little = peak_after(8_000)
+print((peak_after(32_000) - little) / 1024)
+"""
+
+
+def test_memory_does_not_grow_with_the_text():
+    """Twenty MB of words that all differ beside five, in a process of its own."""
+    done = subprocess.run([sys.executable, "-c", MEASURE_MEMORY], capture_output=True, text=True, check=True)
+    assert float(done.stdout.splitlines()[-1]) < 8

@@ -21,7 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -36,30 +36,31 @@ LINES_A_BATCH = 1000
 MB = 1_000_000
 
 
-class Lines:
-    """Every so many lines of a file, read again each time, up to a share of its bytes."""
+def cut_files(text: Path, target: Path, share: float, every: int) -> Path:
+    """Write a share of each file of a folder of text, or of that share every so many lines, and return the folder."""
+    target.mkdir()
+    for code, source in read_corpora(text).items():
+        limit = share * Path(source.origin).stat().st_size
+        with (target / f"{code}.txt").open("wb") as file:
+            read = 0
+            for number, line in enumerate(source):
+                encoded = line.encode() + b"\n"
+                if number % every == 0:
+                    file.write(encoded)
+                read += len(encoded)
+                if read >= limit:
+                    break
+    return target
 
-    def __init__(self, source, share: float, every: int) -> None:
-        self.source, self.every = source, every
-        self.limit = share * Path(source.origin).stat().st_size
-        self.bytes = 0
 
-    def __iter__(self) -> Iterator[str]:
-        read = self.bytes = 0
-        for number, line in enumerate(self.source):
-            size = len(line.encode()) + 1
-            read += size
-            if number % self.every == 0:
-                self.bytes += size
-                yield line
-            if read >= self.limit:
-                return
+def size_of(text: Path) -> int:
+    return sum(Path(source.origin).stat().st_size for source in read_corpora(text).values())
 
 
 def measure(args: argparse.Namespace) -> None:
     """Run one side in this process, save its counts, and print what it took as JSON."""
     tokenizer = AutoTokenizer.from_pretrained(args.tokenizer)
-    texts = {code: Lines(source, args.share, args.every) for code, source in read_corpora(args.text).items()}
+    texts = read_corpora(args.text)
     Path("/proc/self/clear_refs").write_text("5")  # the peak of loading the tokenizer is forgotten
     bare = peak_memory()
     start, cpu = time.perf_counter(), time.process_time()
@@ -70,11 +71,10 @@ def measure(args: argparse.Namespace) -> None:
         counts = np.stack([by_lines(texts[code], encode, len(tokenizer)) for code in sorted(texts)])
     seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
     np.save(args.save, counts)
-    size = sum(text.bytes for text in texts.values())
-    print(json.dumps({"seconds": seconds, "cpu": cpu, "peak": peak_memory(), "bare": bare, "bytes": size}))
+    print(json.dumps({"seconds": seconds, "cpu": cpu, "peak": peak_memory(), "bare": bare}))
 
 
-def by_lines(lines: Lines, encode, old_size: int) -> np.ndarray:
+def by_lines(lines: Iterable[str], encode, old_size: int) -> np.ndarray:
     """Count as anyone would today: batches of lines, encoded on all cores."""
     row = np.zeros(old_size, dtype=np.int64)
     rest = iter(lines)
@@ -90,43 +90,41 @@ def peak_memory() -> int:
     return int(status.partition("VmHWM:")[2].split()[0]) * 1024 // MB
 
 
-def run_side(args: argparse.Namespace, side: str, text: Path, share: float, every: int, save: Path) -> dict:
+def run_side(args: argparse.Namespace, side: str, text: Path, save: Path) -> dict:
     command = [sys.executable, "-m", "benchmarks.counting", "--tokenizer", args.tokenizer, "--text", str(text)]
-    command += ["--side", side, "--share", str(share), "--every", str(every), "--save", str(save)]
+    command += ["--side", side, "--save", str(save)]
     done = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True)
     return json.loads(done.stdout.splitlines()[-1])
 
 
 def compare(args: argparse.Namespace, text: Path, megabytes: float, name: str) -> None:
     """Print one row for each side: medians over the rounds."""
-    total = sum(Path(source.origin).stat().st_size for source in read_corpora(text).values())
-    share = min(1.0, megabytes * MB / total)
     every = max(1, -int(-megabytes // args.whole_up_to))
     results: dict[str, list[dict]] = {side: [] for side in args.sides}
-    with tempfile.TemporaryDirectory() as folder:
-        saves = {side: Path(folder) / f"{side}.npy" for side in SIDES}
-        part = Path(folder) / "part.npy"
+    with tempfile.TemporaryDirectory(dir=args.work_dir) as folder:
+        share = megabytes * MB / size_of(text)
+        whole = cut_files(text, Path(folder) / "whole", share, 1) if share < 1 else text
+        part = cut_files(text, Path(folder) / "part", share, every) if every > 1 else whole
+        saves = {side: Path(folder) / f"{side}.npy" for side in args.sides}
         for _ in range(args.rounds):
             for side in args.sides:
-                own_every = 1 if side == "count_tokens" else every
-                results[side].append(run_side(args, side, text, share, own_every, saves[side]))
+                results[side].append(run_side(args, side, whole if side == "count_tokens" else part, saves[side]))
         if every > 1:
-            run_side(args, "count_tokens", text, share, every, part)
-        ours = np.load(part if every > 1 else saves["count_tokens"])
-        for side in args.sides:
-            if side != "count_tokens" and not np.array_equal(np.load(saves[side]), ours):
-                raise SystemExit(f"{name}: the counts of {side} differ")
-    counted = results["count_tokens"]
-    fastest, least = (statistics.median(one[key] for one in counted) for key in ("seconds", "cpu"))
+            run_side(args, "count_tokens", part, saves["count_tokens"])
+        ours = np.load(saves["count_tokens"])
+        differing = [side for side in args.sides if not np.array_equal(np.load(saves[side]), ours)]
+        if differing:
+            raise SystemExit(f"{name}: the counts of {', '.join(differing)} differ")
+        size, scale = size_of(whole), size_of(whole) / size_of(part)
+    fastest, least = (statistics.median(one[key] for one in results["count_tokens"]) for key in ("seconds", "cpu"))
     for side, rounds in results.items():
-        scale = counted[0]["bytes"] / rounds[0]["bytes"]
-        seconds, cpu = (statistics.median(one[key] for one in rounds) * scale for key in ("seconds", "cpu"))
+        factor = 1.0 if side == "count_tokens" else scale
+        seconds, cpu = (statistics.median(one[key] for one in rounds) * factor for key in ("seconds", "cpu"))
         peak, bare = max(one["peak"] for one in rounds), rounds[0]["bare"]
-        shown = f"part 1/{every}, x {scale:.3f}" if scale > 1 else "whole"
+        shown = f"part 1/{every}, x {scale:.3f}" if factor > 1 else "whole"
         print(
-            f"{name:>8} {counted[0]['bytes'] / MB:7.1f} MB  {side:18} {seconds:8.2f} s  {seconds / fastest:5.2f}x"
-            f"  {cpu:8.2f} s of cores  {cpu / least:5.2f}x"
-            f"  peak {peak:5d} MB ({bare} before counting)  {shown}",
+            f"{name:>8} {size / MB:7.1f} MB  {side:18} {seconds:8.2f} s  {seconds / fastest:5.2f}x"
+            f"  {cpu:8.2f} s of cores  {cpu / least:5.2f}x  peak {peak:5d} MB ({bare} before counting)  {shown}",
             flush=True,
         )
     print(f"{name:>8} counts identical; load {os.getloadavg()}", flush=True)
@@ -139,7 +137,7 @@ def grow(args: argparse.Namespace, megabytes: float) -> Path:
         return folder
     folder.mkdir(parents=True, exist_ok=True)
     files = {code: Path(source.origin) for code, source in read_corpora(args.text).items()}
-    factor = megabytes * MB / sum(file.stat().st_size for file in files.values())
+    factor = megabytes * MB / size_of(Path(args.text))
     for number, (code, file) in enumerate(files.items()):
         grown = write_grown(file, folder / f"{code}.txt", int(file.stat().st_size * factor), seed=number)
         (constant, exponent), running, distinct = grown
@@ -153,19 +151,17 @@ def main() -> None:
     parser.add_argument("--tokenizer", required=True, help="folder of a tokenizer, XLM-R's")
     parser.add_argument("--text", required=True, help="folder with a text file a language")
     parser.add_argument("--sizes", type=float, nargs="*", default=[], help="MB to cut or grow the text to")
-    parser.add_argument("--work_dir", help="where grown text is kept, to be deleted afterwards")
+    parser.add_argument("--work_dir", help="where grown text is kept, and parts while they are used")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--sides", nargs="+", choices=SIDES, default=list(SIDES))
     parser.add_argument("--whole_up_to", type=float, default=500, help="MB that encode_batch is given at most")
     parser.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)
-    parser.add_argument("--share", type=float, default=1.0, help=argparse.SUPPRESS)
-    parser.add_argument("--every", type=int, default=1, help=argparse.SUPPRESS)
     parser.add_argument("--save", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.side:
         measure(args)
         return
-    own = sum(Path(source.origin).stat().st_size for source in read_corpora(args.text).values()) / MB
+    own = size_of(Path(args.text)) / MB
     for megabytes in args.sizes or [own]:
         if megabytes > own and not args.work_dir:
             parser.error("--work_dir is needed for text larger than --text")

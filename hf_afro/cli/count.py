@@ -5,10 +5,16 @@ from __future__ import annotations
 import dataclasses
 import sys
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from hf_afro.cli.inputs import check_inputs
 from hf_afro.cli.output import finished_folder, say
 from hf_afro.cli.table import format_table
+
+if TYPE_CHECKING:
+    from hf_afro.corpora import TextSource
 
 DESCRIPTION = """\
 Count how often each language of your text uses each token of a tokenizer.
@@ -17,6 +23,8 @@ A multilingual vocabulary is mostly pieces your languages never use. Counting sa
 encoding every line would, and is the input of `hf-afro prune`.
 
   hf-afro count --text texts --tokenizer FacebookAI/xlm-roberta-base --output_dir counts
+
+Counts of parts of a text add up: count them apart, on several machines, and name all of them to `hf-afro prune`.
 
 --text is a folder with one file a language, named by its code: swa.txt, yor.txt.gz, amh.jsonl, hau.parquet.
 What comes out: <output_dir>/counts.npz, which `TokenCounts.load` reads, and a table of what was counted.
@@ -29,6 +37,11 @@ def add_arguments(parser: ArgumentParser) -> None:
     """Add the options of this command."""
     add_reading_arguments(parser)
     parser.add_argument("--tokenizer", required=True, help="folder of a tokenizer or model, or its name on the Hub")
+    parser.add_argument(
+        "--cache_dir",
+        metavar="FOLDER",
+        help="look for the counts of each language here first, and put those that are not there into it",
+    )
 
 
 def add_reading_arguments(parser: ArgumentParser) -> None:
@@ -65,6 +78,12 @@ def codes(text: str) -> list[str]:
     return names
 
 
+def plain_sizes(texts: Mapping[str, TextSource]) -> dict[str, int]:
+    """Return the bytes of the texts that are plain files; of others they are not known before they are read."""
+    files = {language: Path(text.origin) for language, text in texts.items()}
+    return {language: file.stat().st_size for language, file in files.items() if file.suffix.lower() == ".txt"}
+
+
 def run(args: Namespace) -> None:
     """Count, save and show the sizes.
 
@@ -75,11 +94,16 @@ def run(args: Namespace) -> None:
 
     from hf_afro.cli.loading import load_tokenizer
     from hf_afro.corpora import read_corpora
-    from hf_afro.vocabulary import count_tokens
+    from hf_afro.vocabulary import count_tokens, count_with_cache
 
     with finished_folder(args) as folder:
         texts = read_corpora(args.text, args.languages, errors=args.errors)
-        counts = count_tokens(texts, load_tokenizer(args.tokenizer), show_progress=sys.stderr.isatty())
+        tokenizer = load_tokenizer(args.tokenizer)
+        bar: dict[str, Any] = {"show_progress": sys.stderr.isatty(), "text_bytes": plain_sizes(texts)}
+        if args.cache_dir is None:
+            counts = count_tokens(texts, tokenizer, **bar)
+        else:
+            counts = count_with_cache(texts, tokenizer, args.cache_dir, **bar)
         corpora = {
             language: {"origin": text.origin, "fingerprint": text.fingerprint} for language, text in texts.items()
         }

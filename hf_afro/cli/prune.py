@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import zipfile
 from argparse import ArgumentParser, Namespace
@@ -37,7 +38,11 @@ def add_arguments(parser: ArgumentParser) -> None:
     """Add the options of this command."""
     parser.add_argument("--model", required=True, help="folder of a model with its tokenizer, or its name on the Hub")
     parser.add_argument(
-        "--counts", required=True, metavar="PATH", help="what `hf-afro count` left, made with its tokenizer"
+        "--counts",
+        required=True,
+        nargs="+",
+        metavar="PATH",
+        help="what `hf-afro count` left, made with its tokenizer; counts of several parts of the text are added up",
     )
     parser.add_argument("--budget", type=int, default=70_000, help="tokens to keep at most (default: 70000)")
     parser.add_argument(
@@ -72,7 +77,7 @@ def run(args: Namespace) -> None:
         ValueError: If the counts are of another tokenizer, the budget is too small, or the model cannot be pruned.
     """
     check_inputs(args)
-    counted = counts_file(args.counts)
+    counted = counts_files(args.counts)
 
     from hf_afro.cli.loading import load_model, load_tokenizer
     from hf_afro.corpora import read_corpora
@@ -81,7 +86,7 @@ def run(args: Namespace) -> None:
 
     with finished_folder(args) as folder:
         keep = select_tokens(
-            TokenCounts.load(counted),
+            functools.reduce(TokenCounts.merge, map(TokenCounts.load, counted)),
             args.budget,
             coverage=args.coverage,
             scripts=args.scripts,
@@ -98,6 +103,20 @@ def run(args: Namespace) -> None:
             (folder / CURVE_FILE).write_text(curve.svg, encoding="utf-8")
     report(pruned, verification)
     say(f"model written to {args.output_dir}")
+
+
+def counts_files(paths: list[str]) -> list[Path]:
+    """Return the files of counts that paths name; see `counts_file`.
+
+    Raises:
+        ValueError: If one is named twice, as its text would be counted twice.
+    """
+    files = [counts_file(path) for path in paths]
+    places = [file.resolve() for file in files]
+    for place, file in zip(places, files, strict=True):
+        if places.count(place) > 1:
+            raise ValueError(f"{file} is named twice; --counts adds up what it is given, so name each part once")
+    return files
 
 
 def counts_file(path: str) -> Path:

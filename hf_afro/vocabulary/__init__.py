@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from hf_afro.vocabulary.counting import count_tokens
 from hf_afro.vocabulary.counts import TextSize, TokenCounts
+from hf_afro.vocabulary.counts_cache import count_with_cache
 from hf_afro.vocabulary.coverage import LanguageCoverage, measure_coverage
 from hf_afro.vocabulary.mapping import VocabularyMap
 from hf_afro.vocabulary.pruning import PrunedModel, PruningReport, prune_vocabulary
@@ -22,6 +23,7 @@ __all__ = [
     "VerificationReport",
     "VocabularyMap",
     "count_tokens",
+    "count_with_cache",
     "measure_coverage",
     "prune_vocabulary",
     "report_on_text",

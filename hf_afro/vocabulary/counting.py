@@ -4,52 +4,63 @@ from __future__ import annotations
 
 import importlib.metadata
 import itertools
-import logging
-from collections import Counter
+import os
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 
 import numpy as np
+import pyarrow
 from tokenizers import Tokenizer
 from tqdm import tqdm
 from transformers import PreTrainedTokenizerBase
 
 from hf_afro.version import __version__
 from hf_afro.vocabulary.counts import TextSize, TokenCounts
+from hf_afro.vocabulary.distinct_words import CutLines, byte_size, cut_lines, merge, weighted_texts
 from hf_afro.vocabulary.tokenizers.backend import backend_state, plain_backend, table_of
-from hf_afro.vocabulary.words import CrossingLines, cuts_at_spaces
+from hf_afro.vocabulary.words import WordCut, word_cut
 
-logger = logging.getLogger(__name__)
-
-# Characters of lines taken in one go, and distinct words held before they are tokenised and forgotten: both bound
-# memory (about 0.5 GB at most with XLM-R) and neither changes a count.
-_BLOCK_CHARACTERS = 4_000_000
-_MAX_WORDS = 1_000_000
-# Distinct words are encoded side by side in texts of this many, because each encoding costs as much as several words.
-_WORDS_A_TEXT = 256
+# Characters of lines taken in one go, and bytes of distinct words held before they are tokenised and forgotten: both
+# bound memory and neither changes a count.
+_BLOCK_CHARACTERS = 8_000_000
+_HELD_BYTES = 100_000_000
 _TEXTS_A_BATCH = 256
+# Threads that cut lines: more than lines can be read for.
+_CUTTERS = min(4, os.cpu_count() or 1)
+# Arrow's strings have an offset of 31 bits, and a character has up to four bytes.
+_LONGEST_LINE = 500_000_000
 
 
 def count_tokens(
-    texts: Mapping[str, Iterable[str]], tokenizer: PreTrainedTokenizerBase, *, show_progress: bool = False
+    texts: Mapping[str, Iterable[str]],
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    show_progress: bool = False,
+    text_bytes: Mapping[str, int] | None = None,
 ) -> TokenCounts:
     """Count how often each language uses each token, exactly as encoding every whole line would.
 
-    Where the tokenizer splits at white space first, as XLM-R does, each distinct word is tokenised once and counted
-    as often as it occurs; lines in which something reaches across a space are encoded whole. Other tokenizers get
-    every line encoded in batches. The tokenizer is not changed, and truncation or padding set on it play no part.
+    Where the tokenizer cannot look from one word into another, each distinct word is tokenised once and counted as
+    often as it occurs; lines in which something reaches across a space are encoded whole. This holds for XLM-R, BERT,
+    SentencePiece's Unigram, byte-level BPE and Gemma as they are published; other tokenizers get every line encoded in
+    batches. All cores are used. Memory is bounded: texts are streamed, and distinct words are tokenised and forgotten
+    when they are many. The tokenizer is not changed, and truncation or padding set on it play no part.
 
     Args:
         texts: Lines of text by language; each text is read once, and lines may hold anything, line ends too.
         tokenizer: A fast tokenizer of a kind that can be pruned.
         show_progress: Show a bar that counts bytes of text.
+        text_bytes: Bytes of the text of each language, line ends among them, where they are known; from them the bar
+            knows the end.
 
     Returns:
         The counts, special tokens around a text not among them.
 
     Raises:
         TypeError: If a text is not an iterable of str, or the tokenizer is not a fast one.
-        ValueError: If there is no language, a text holds lone surrogates, or the tokenizer's kind is not supported.
+        ValueError: If there is no language, a text holds lone surrogates or a line of half a billion characters, or
+            the tokenizer's kind is not supported.
 
     Example:
         >>> counts = count_tokens({"swa": ["Habari ya leo"], "yor": ["Ẹ kú àárọ̀"]}, tokenizer)
@@ -60,25 +71,35 @@ def count_tokens(
         raise ValueError("no text to count: expected a mapping of at least one language to its lines")
     state = backend_state(tokenizer)
     table = table_of(state, tokenizer.unk_token)
-    backend = plain_backend(tokenizer)
-    crossing = CrossingLines.of(state) if cuts_at_spaces(state) else None
+    cut = word_cut(state)
+    del state  # of a quarter million pieces it takes as much memory as a block
     languages = tuple(sorted(texts))
     counts = np.zeros((len(languages), len(table)), dtype=np.int64)
     sizes = {}
+    total = (
+        sum(text_bytes[language] for language in languages) if text_bytes and set(texts) <= set(text_bytes) else None
+    )
     with (
-        ThreadPoolExecutor(max_workers=1) as pool,
-        tqdm(unit="B", unit_scale=True, disable=not show_progress) as bar,
+        ThreadPoolExecutor(max_workers=_CUTTERS) as cutters,
+        ThreadPoolExecutor(max_workers=1) as tokenising,  # the library itself uses all cores
+        tqdm(total=total, unit="B", unit_scale=True, disable=not show_progress) as bar,
     ):
-        counter = _Counter(backend, crossing, pool)
+        counter = _Counter(tokenizer, cut, cutters, tokenising)
         for language, row in zip(languages, counts, strict=True):
-            bar.set_description(language)
-            counter.start(language, row)
-            for lines in _blocks(texts[language], language):
-                bar.update(counter.add(lines))
+            bar.set_postfix_str(language)
+            counter.start(row)
+            for block in _blocks(texts[language], language):
+                lines = _as_arrow(block, language)
+                counter.add(lines)
+                bar.update(byte_size(lines) + len(lines))
             sizes[language] = counter.finish()
         counter.wait()
-    versions = {"hf_afro": __version__, "tokenizers": importlib.metadata.version("tokenizers")}
-    return TokenCounts(languages, counts, sizes, table, {"versions": versions})
+    return TokenCounts(languages, counts, sizes, table, {"versions": versions()})
+
+
+def versions() -> dict[str, str]:
+    """Return the versions that counts carry with them."""
+    return {"hf_afro": __version__, "tokenizers": importlib.metadata.version("tokenizers")}
 
 
 def _blocks(lines: Iterable[str], language: str) -> Iterator[list[str]]:
@@ -90,96 +111,102 @@ def _blocks(lines: Iterable[str], language: str) -> Iterator[list[str]]:
     for number, line in enumerate(lines, start=1):
         if not isinstance(line, str):
             raise TypeError(f"line {number} of {language!r} is a {type(line).__name__}; expected str")
-        block.append(line)
-        held += len(line)
-        if held >= _BLOCK_CHARACTERS:
+        if len(line) > _LONGEST_LINE:
+            raise ValueError(
+                f"line {number} of {language!r} has {len(line):,} characters; expected {_LONGEST_LINE:,} at most, so "
+                "cut the text into lines"
+            )
+        if held + len(line) > _BLOCK_CHARACTERS and block:
             yield block
             block, held = [], 0
+        block.append(line)
+        held += len(line)
     if block:
         yield block
 
 
-class _Counter:
-    """Counts one language into one row of the counts.
+def _as_arrow(lines: list[str], language: str) -> pyarrow.StringArray:
+    try:
+        return pyarrow.array(lines, type=pyarrow.string())
+    except UnicodeEncodeError as error:
+        raise ValueError(
+            f"the text of {language!r} holds the lone surrogate {error.object[error.start]!r}, which is no "
+            "character; read the file as UTF-8 with errors='replace'"
+        ) from error
 
-    Lines are cut into words here while the pool, of one thread, tokenises those of before: the tokenizers library
-    works outside Python's lock. Only the pool writes to the row.
+
+class _Counter:
+    """Counts one language after the other, each into one row of the counts.
+
+    Arrow and the tokenizers library work outside Python's lock, so threads are enough. Only the thread that tokenises
+    writes to a row; while it is at work, lines are cut.
     """
 
-    def __init__(self, backend: Tokenizer, crossing: CrossingLines | None, pool: Executor) -> None:
-        self._backend = backend
-        self._crossing = crossing
-        self._pool = pool
+    def __init__(
+        self, tokenizer: PreTrainedTokenizerBase, cut: WordCut | None, cutters: Executor, tokenising: Executor
+    ) -> None:
+        self._whole_backend = plain_backend(tokenizer)
+        self._word_backend = plain_backend(tokenizer, added_tokens=False)
+        self._cut = cut
+        self._cutters = cutters
+        self._tokenising = tokenising
+        self._being_cut: deque[Future[CutLines]] = deque()
         self._jobs: list[Future[None]] = []
 
-    def start(self, language: str, row: np.ndarray) -> None:
+    def start(self, row: np.ndarray) -> None:
         """Begin a language, to be counted into a row."""
-        self._language = language
         self._row = row
         self._size = TextSize()
-        self._words: Counter[str] = Counter()
+        self._words: list[pyarrow.Table] = []
         self._whole: list[str] = []
 
-    def add(self, lines: list[str]) -> int:
-        """Count lines, and return how many bytes they have."""
-        joined = f" {' '.join(lines)} "
-        parts = joined.split(" ")
-        added = len(lines) + 1
-        size = self._byte_size(joined) - added
-        self._size += TextSize(len(lines), len(parts) - parts.count(""), len(joined) - added, size)
-        if self._crossing is None:
-            self._whole = lines
-            self._flush()
-            return size
-        self._words.update(parts)
-        whole = [lines[position] for position in self._crossing.among(lines, joined)]
-        self._words.subtract(word for line in whole for word in line.split(" "))
-        self._whole += whole
-        if len(self._words) >= _MAX_WORDS or sum(map(len, self._whole)) >= _BLOCK_CHARACTERS:
-            self._flush()
-        return size
+    def add(self, lines: pyarrow.StringArray) -> None:
+        """Count lines."""
+        self._being_cut.append(self._cutters.submit(cut_lines, lines, self._cut))
+        if len(self._being_cut) > _CUTTERS:
+            self._take()
 
-    def _byte_size(self, text: str) -> int:
-        try:
-            return len(text.encode())
-        except UnicodeEncodeError as error:
-            raise ValueError(
-                f"the text of {self._language!r} holds the lone surrogate {text[error.start]!r}, which is no "
-                "character; read the file as UTF-8 with errors='replace'"
-            ) from error
+    def _take(self) -> None:
+        """Take what the oldest lines were cut into, and hand all held over once it is too much to hold."""
+        words, whole, size = self._being_cut.popleft().result()
+        self._size += size
+        self._words.append(words)
+        self._whole += whole
+        if sum(table.nbytes for table in self._words) > _HELD_BYTES:
+            self._words = [merge(self._words)]
+        if self._words[0].nbytes > _HELD_BYTES // 2 or sum(map(len, self._whole)) > _BLOCK_CHARACTERS:
+            self._flush()
 
     def finish(self) -> TextSize:
         """End a language, whose last words may still be on their way, and return the size of its text."""
+        while self._being_cut:
+            self._take()
         self._flush()
         return self._size
 
     def _flush(self) -> None:
-        """Hand words and whole lines held to the pool, and forget them."""
-        by_count: dict[int, list[str]] = {}
-        del self._words[""]
-        for word, count in self._words.items():
-            by_count.setdefault(count, []).append(word)
-        by_count.pop(0, None)  # left over from lines encoded whole
+        """Hand words and whole lines held to be tokenised, and forget them."""
         self.wait()  # one piece of work at a time bounds memory
-        self._jobs.append(self._pool.submit(self._encode, self._row, self._whole, by_count))
-        self._words, self._whole = Counter(), []
+        self._jobs.append(self._tokenising.submit(self._tokenise, self._row, self._whole, self._words))
+        self._words, self._whole = [], []
 
     def wait(self) -> None:
         """Wait for the work handed over, and raise what went wrong in it."""
         while self._jobs:
             self._jobs.pop().result()
 
-    def _encode(self, row: np.ndarray, whole: list[str], by_count: dict[int, list[str]]) -> None:
-        """Add the tokens of whole lines, and those of words as often as their key says; words share encodings."""
-        words = (
-            (" ".join(texts[start : start + _WORDS_A_TEXT]), count)
-            for count, texts in by_count.items()
-            for start in range(0, len(texts), _WORDS_A_TEXT)
-        )
-        weighted = itertools.chain(((line, 1) for line in whole), words)
-        while batch := list(itertools.islice(weighted, _TEXTS_A_BATCH)):
-            encodings = self._backend.encode_batch_fast([text for text, _ in batch], add_special_tokens=False)
-            ids = [encoding.ids for encoding in encodings]
-            weights = np.repeat([weight for _, weight in batch], [len(one) for one in ids])
-            flat = np.fromiter(itertools.chain.from_iterable(ids), dtype=np.int64, count=len(weights))
-            np.add.at(row, flat, weights)
+    def _tokenise(self, row: np.ndarray, whole: list[str], words: list[pyarrow.Table]) -> None:
+        """Add the tokens of whole lines to a row, and those of words as often as the words occur."""
+        _add_tokens(row, self._whole_backend, ((line, 1) for line in whole))
+        if self._cut is not None:
+            texts = weighted_texts(merge(words), with_space=self._cut.with_space)
+            _add_tokens(row, self._word_backend, texts)
+
+
+def _add_tokens(row: np.ndarray, backend: Tokenizer, weighted: Iterator[tuple[str, int]]) -> None:
+    while batch := list(itertools.islice(weighted, _TEXTS_A_BATCH)):
+        encodings = backend.encode_batch_fast([text for text, _ in batch], add_special_tokens=False)
+        ids = [encoding.ids for encoding in encodings]
+        weights = np.repeat([weight for _, weight in batch], [len(one) for one in ids])
+        flat = np.fromiter(itertools.chain.from_iterable(ids), dtype=np.int64, count=len(weights))
+        np.add.at(row, flat, weights)

@@ -75,3 +75,16 @@ def test_lines_that_are_not_utf8_are_skipped_where_that_is_asked_for(text_folder
     words = ["count", "--text", str(text_folder), "--tokenizer", model_folder, "--errors", "skip", "--output_dir", out]
     assert main(words) == 0
     assert TokenCounts.load(f"{out}/counts.npz").sizes["hau"].lines == 1
+
+
+def test_the_cache_gives_the_same_counts(text_folder, model_folder, tmp_path, caplog):
+    words = ["count", "--text", str(text_folder), "--tokenizer", model_folder]
+    cache = ["--cache_dir", str(tmp_path / "cache")]
+    read = []
+    for name, options in (("without", []), ("first", cache), ("second", cache)):
+        assert main([*words, *options, "--output_dir", str(tmp_path / name)]) == 0
+        read.append(TokenCounts.load(tmp_path / name / "counts.npz"))
+    assert read[0].fingerprint == read[1].fingerprint == read[2].fingerprint
+    assert read[0].sizes == read[1].sizes == read[2].sizes
+    number = len(read[0].languages)
+    assert f"{number} of {number} languages are in the cache" in caplog.text

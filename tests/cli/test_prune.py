@@ -118,3 +118,27 @@ def test_coverage_is_never_shown_higher_than_it_is(coverage, floor, shown):
 def test_counts_of_another_tokenizer_are_refused(refused, model_folder, pruned_folder, counts_folder, tmp_path):
     line = refused("prune", "--model", pruned_folder, "--counts", counts_folder, "--output_dir", tmp_path / "out")
     assert "the map was made for another tokenizer" in line
+
+
+def test_counts_of_parts_are_added_up(text_folder, model_folder, tmp_path):
+    for name, part in (("all", slice(None)), ("a", slice(0, None, 2)), ("b", slice(1, None, 2))):
+        (tmp_path / name).mkdir()
+        for file in text_folder.iterdir():
+            lines = file.read_text("utf-8").split("\n")[part]
+            (tmp_path / name / file.name).write_text("\n".join(lines), "utf-8")
+        words = ["--tokenizer", model_folder, "--output_dir", str(tmp_path / f"counts-{name}")]
+        assert main(["count", "--text", str(tmp_path / name), *words]) == 0
+    parts = [str(tmp_path / "counts-a"), str(tmp_path / "counts-b")]
+    maps = []
+    for counts in ([str(tmp_path / "counts-all")], parts, parts[::-1]):
+        out = tmp_path / f"out{len(maps)}"
+        words = ["prune", "--model", model_folder, "--budget", BUDGET, "--output_dir", out, "--counts", *counts]
+        assert main([str(word) for word in words]) == 0
+        maps.append(VocabularyMap.load(out / "vocabulary_map.json").old_ids.tolist())
+    assert maps[0] == maps[1] == maps[2]
+
+
+def test_a_part_named_twice_is_refused(refused, model_folder, counts_folder, tmp_path):
+    counts = [counts_folder, f"{counts_folder}/counts.npz"]
+    line = refused("prune", "--model", model_folder, "--output_dir", tmp_path / "out", "--counts", *counts)
+    assert "counts.npz is named twice" in line

@@ -99,7 +99,7 @@ def gemma() -> hf.PreTrainedTokenizerFast:
     backend.pre_tokenizer = pre_tokenizers.Split(" ", "merged_with_previous")
     backend.decoder = decoders.Sequence([decoders.Replace("\u2581", " "), decoders.ByteFallback(), decoders.Fuse()])
     specials = [*BERT_SPECIALS, *sorted(BYTE_PIECES)]
-    spaced = [f"{word} " for line in LINES for word in line.split()]  # else whole sentences become pieces
+    spaced = [f" {word}" for line in LINES for word in line.split()]  # else whole sentences become pieces
     trainer = trainers.BpeTrainer(vocab_size=1100, special_tokens=specials, show_progress=False)
     backend.train_from_iterator(spaced, trainer)
     state = json.loads(backend.to_str())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -71,17 +72,17 @@ def _source_of(folder: Path) -> tuple[str, dict[str, Any]]:
 
 def run_count(context: StageContext) -> dict[str, Any]:
     """Count the tokens of the text, language by language, with the model's tokenizer."""
-    from hf_afro.vocabulary import TokenCounts, count_tokens
+    from hf_afro.vocabulary import count_tokens
 
     lines = read_text(context.input("text"), TRAIN, context.settings.languages)
-    tokenizer = open_tokenizer(context.input("model"))
     context.progress.length(len(lines))
-    counts: TokenCounts | None = None
-    for language, own in lines.items():
-        part = count_tokens({language: own}, tokenizer)
-        counts = part if counts is None else counts.merge(part)
+
+    def read(own: Iterable[str]) -> Iterator[str]:
+        yield from own
         context.progress.advance()
-    assert counts is not None  # `read_text` gives at least one language
+
+    texts = {language: read(own) for language, own in lines.items()}
+    counts = count_tokens(texts, open_tokenizer(context.input("model")))
     counts.save(context.folder / COUNTS_FILE)
     occurring = int((counts.counts.sum(axis=0) > 0).sum())
     return {"languages": len(lines), "tokens": sum(counts.total.values()), "distinct_tokens": occurring}

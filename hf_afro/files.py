@@ -84,6 +84,27 @@ def parents_made(target: Path) -> Iterator[None]:
         raise
 
 
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold a file that one process at a time can hold; it stays, unless the holder takes it away.
+
+    Args:
+        path: The file; its folder must exist. The lock goes with the process, however that ends.
+
+    Raises:
+        BlockingIOError: If another process holds it.
+    """
+    import fcntl
+
+    while True:
+        with path.open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # The holder before may have taken the file away after it was opened here: then the lock is on nothing.
+            if _is_at(lock.fileno(), path):
+                yield
+                return
+
+
 def move_into_place(work: Path, target: Path) -> None:
     """Move a finished folder to its name; what stood there is removed only once the new one is in place."""
     if not target.exists():
@@ -115,6 +136,13 @@ def remove_leftovers(folder: Path) -> None:
 def is_leftover(path: Path) -> bool:
     """Tell whether a path is named as what is being written, or was when its writer was killed."""
     return _LEFTOVER.fullmatch(path.name) is not None
+
+
+def _is_at(descriptor: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def _beside(target: Path) -> Path:

@@ -13,6 +13,7 @@ import pytest
 from hf_afro.files import (
     folder_written_whole,
     is_leftover,
+    locked,
     move_into_place,
     remove_leftovers,
     write_whole,
@@ -159,6 +160,45 @@ def test_the_permissions_are_those_of_any_other_file(tmp_path):
         os.umask(former)
     assert (tmp_path / "file").stat().st_mode & 0o777 == 0o640
     assert (tmp_path / "folder").stat().st_mode & 0o777 == 0o750
+
+
+def hold(path: Path) -> None:
+    with locked(path):
+        pass
+
+
+def test_a_lock_is_held_by_one_at_a_time_and_given_back(tmp_path):
+    path = tmp_path / "lock"
+    with locked(path), pytest.raises(BlockingIOError):
+        hold(path)
+    hold(path)
+
+
+def test_a_lock_whose_file_was_taken_away_is_no_lock(tmp_path):
+    path = tmp_path / "lock"
+    with locked(path):
+        path.unlink()
+        hold(path)  # a new file, and nobody holds that
+    assert path.is_file()
+
+
+def test_a_lock_taken_on_a_file_that_its_holder_takes_away_is_taken_anew(tmp_path, monkeypatch):
+    import fcntl
+
+    path, flock, calls = tmp_path / "lock", fcntl.flock, []
+
+    def slow(descriptor, operation):
+        if not calls:
+            path.unlink()  # by the holder before, between this one's opening and locking
+        calls.append(operation)
+        flock(descriptor, operation)
+
+    monkeypatch.setattr(fcntl, "flock", slow)
+    with locked(path):
+        monkeypatch.undo()
+        with pytest.raises(BlockingIOError):
+            hold(path)
+    assert len(calls) == 2
 
 
 def folder_of(path: Path, **files: str) -> Path:

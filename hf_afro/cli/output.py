@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from hf_afro.files import move_into_place, parents_made, remove_leftovers, write_whole
-from hf_afro.recipes.folders import RUN_FILE, check_place, last_checkpoint
+from hf_afro.recipes.folders import RUN_FILE, check_place, held, last_checkpoint
 from hf_afro.version import __version__
 
 __all__ = ["RUN_FILE", "finished_folder", "is_main_process", "last_checkpoint", "say"]
@@ -44,8 +44,8 @@ def finished_folder(args: Namespace, *, resumable: bool = False) -> Iterator[Pat
         The folder; empty, or with `RUN_FILE` and what an earlier run left where it is resumable.
 
     Raises:
-        ValueError: If `output_dir` holds something and may not be replaced, or a run that was left unfinished there
-            had other arguments.
+        ValueError: If `output_dir` holds something and may not be replaced, another run is at work on it, or a run
+            that was left unfinished there had other arguments.
     """
     target = Path(args.output_dir)
     check_free(target, overwrite=args.overwrite)
@@ -53,9 +53,9 @@ def finished_folder(args: Namespace, *, resumable: bool = False) -> Iterator[Pat
     if not is_main_process():
         yield work
         return
-    if resumable:
-        check_unfinished(work, args)
-    with parents_made(target):
+    with parents_made(target), only_run(target):
+        if resumable:
+            check_unfinished(work, args)
         try:
             begin(work, args, resumable=resumable)
             yield work
@@ -65,6 +65,21 @@ def finished_folder(args: Namespace, *, resumable: bool = False) -> Iterator[Pat
             if work.exists() and not (resumable and last_checkpoint(work)):
                 shutil.rmtree(work)
             raise
+
+
+@contextmanager
+def only_run(target: Path) -> Iterator[None]:
+    """Hold a target while the block runs, by a file beside it that is gone afterwards.
+
+    Raises:
+        ValueError: If another run holds it.
+    """
+    lock = target.with_name(f".{target.name}.lock")
+    with held(lock, f"on {target}"):
+        try:
+            yield
+        finally:
+            lock.unlink(missing_ok=True)
 
 
 def unfinished(target: Path) -> Path:

@@ -158,6 +158,28 @@ def test_an_unfinished_folder_of_somebody_else_is_not_touched(tmp_path):
     assert names(tmp_path / "out.unfinished") == ["thesis.tex"]
 
 
+@pytest.mark.parametrize("resumable", [True, False])
+def test_a_second_run_into_one_folder_is_refused_and_disturbs_nothing(tmp_path, resumable):
+    target = tmp_path / "deep" / "out"
+    with finished_folder(arguments(target), resumable=resumable) as folder:
+        (folder / "result").write_text("1")
+        for overwrite in (False, True):
+            with pytest.raises(
+                ValueError, match=r"another run is at work on .*out; wait for it, or name another folder"
+            ):
+                with finished_folder(arguments(target, overwrite=overwrite), resumable=resumable):
+                    pass
+        assert (folder / "result").is_file()
+    assert names(target) == [RUN_FILE, "result"]
+    assert names(target.parent) == ["out"]
+
+
+def test_runs_into_different_folders_do_not_wait_for_each_other(tmp_path):
+    with finished_folder(arguments(tmp_path / "out")), finished_folder(arguments(tmp_path / "other")):
+        pass
+    assert names(tmp_path) == ["other", "out"]
+
+
 def interrupted(target, checkpoint=True) -> None:
     def train():
         with finished_folder(arguments(target), resumable=True) as folder:

@@ -11,7 +11,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from hf_afro.files import move_into_place, parents_made, remove_leftovers, write_whole
+from hf_afro.files import (
+    beside,
+    finish_move,
+    move_into_place,
+    parents_made,
+    remove_leftovers,
+    remove_leftovers_of,
+    write_whole,
+)
 from hf_afro.recipes.folders import RUN_FILE, check_place, held, last_checkpoint
 from hf_afro.version import __version__
 
@@ -49,11 +57,14 @@ def finished_folder(args: Namespace, *, resumable: bool = False) -> Iterator[Pat
     """
     target = Path(args.output_dir)
     check_free(target, overwrite=args.overwrite)
-    work = unfinished(target) if resumable else target.with_name(f".{target.name}.{os.getpid()}")
+    work = unfinished(target) if resumable else beside(target)
     if not is_main_process():
         yield work
         return
     with parents_made(target), only_run(target):
+        finish_move(unfinished(target), target)
+        remove_leftovers_of(target)
+        check_free(target, overwrite=args.overwrite)  # which may be there only now
         if resumable:
             check_unfinished(work, args)
         try:

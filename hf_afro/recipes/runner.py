@@ -14,7 +14,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from hf_afro.files import is_leftover, move_into_place, parents_made, remove_leftovers, write_whole
+from hf_afro.files import finish_move, is_leftover, move_into_place, parents_made, remove_leftovers, write_whole
 from hf_afro.recipes import manifest
 from hf_afro.recipes.folders import RUN_FILE, check_place, held, last_checkpoint
 from hf_afro.recipes.plan import StagePlan, plan_recipe
@@ -98,6 +98,7 @@ def run_recipe(
         for stage in recipe.stages:
             folder = root / stage.name
             status, began = UP_TO_DATE, time.monotonic()
+            finish_move(_unfinished(folder), folder)
             if overwrite or not manifest.is_finished(folder, keys[stage.name]):
                 progress.begin(stage.name)
                 described = manifest.describe(stage, keys[stage.name], keys, outside[stage.name])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from argparse import Namespace
 
 import pytest
@@ -16,8 +18,8 @@ def arguments(target, **more) -> Namespace:
     return Namespace(**{"command": "count", "output_dir": str(target), "overwrite": False, "text": "texts", **more})
 
 
-def make(target, name="result", **more) -> None:
-    with finished_folder(arguments(target, **more)) as folder:
+def make(target, name="result", *, resumable=False, **more) -> None:
+    with finished_folder(arguments(target, **more), resumable=resumable) as folder:
         (folder / name).write_text(name)
 
 
@@ -172,6 +174,52 @@ def test_a_second_run_into_one_folder_is_refused_and_disturbs_nothing(tmp_path, 
         assert (folder / "result").is_file()
     assert names(target) == [RUN_FILE, "result"]
     assert names(target.parent) == ["out"]
+
+
+KILLED = """
+import os, sys
+from argparse import Namespace
+from hf_afro.cli.output import finished_folder
+
+target, resumable, moved = sys.argv[1], sys.argv[2] == "True", sys.argv[3]
+replace = os.replace
+
+def dying(source, place):
+    replace(source, place)
+    if str(source) == moved:
+        os._exit(9)
+
+os.replace = dying
+args = Namespace(command="count", output_dir=target, overwrite=True, text="texts")
+with finished_folder(args, resumable=resumable) as folder:
+    (folder / "other").write_text("other")
+    if not moved:
+        os._exit(9)
+"""
+
+
+def kill(target, resumable=False, moved="") -> None:
+    """Run a command in a process of its own that dies once it has moved something, or before it moves anything."""
+    words = [sys.executable, "-c", KILLED, str(target), str(resumable), str(moved)]
+    assert subprocess.run(words, check=False).returncode == 9
+
+
+@pytest.mark.parametrize("resumable", [True, False])
+def test_a_run_killed_while_it_moved_its_result_has_left_it(tmp_path, resumable):
+    make(tmp_path / "out")
+    kill(tmp_path / "out", resumable, moved=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    with pytest.raises(ValueError, match="is not empty"):
+        make(tmp_path / "out", resumable=resumable)
+    assert names(tmp_path / "out") == [RUN_FILE, "other"]
+    assert names(tmp_path) == ["out"]
+
+
+def test_what_a_killed_run_was_writing_is_removed_by_the_next(tmp_path):
+    kill(tmp_path / "out")
+    assert len(names(tmp_path)) == 2  # the folder and its lock, which holds nobody up
+    make(tmp_path / "out")
+    assert names(tmp_path) == ["out"]
 
 
 def test_runs_into_different_folders_do_not_wait_for_each_other(tmp_path):

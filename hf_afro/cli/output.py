@@ -8,6 +8,7 @@ import shutil
 from argparse import Namespace
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,8 @@ def finished_folder(args: Namespace, *, resumable: bool = False) -> Iterator[Pat
 
     Raises:
         ValueError: If `output_dir` holds something and may not be replaced, another run is at work on it, or a run
-            that was left unfinished there had other arguments.
+            that was left unfinished there had other arguments. Where the folder was taken while the work went on, the
+            result is kept beside it, and the message says where.
     """
     target = Path(args.output_dir)
     check_free(target, overwrite=args.overwrite)
@@ -71,7 +73,7 @@ def finished_folder(args: Namespace, *, resumable: bool = False) -> Iterator[Pat
             begin(work, args, resumable=resumable)
             yield work
             write_run_file(work, args)
-            move_into_place(work, target)
+            put_into_place(work, target, overwrite=args.overwrite)
         except BaseException:
             if work.exists() and not (resumable and last_checkpoint(work)):
                 shutil.rmtree(work)
@@ -91,6 +93,22 @@ def only_run(target: Path) -> Iterator[None]:
             yield
         finally:
             lock.unlink(missing_ok=True)
+
+
+def put_into_place(work: Path, target: Path, *, overwrite: bool) -> None:
+    """Move what is finished to its name, or to one beside it where something has appeared there meanwhile.
+
+    Raises:
+        ValueError: If so; the message says where the result is.
+    """
+    try:
+        check_free(target, overwrite=overwrite)
+    except ValueError as error:
+        names = (target.with_name(f"{target.name}.finished-{number}") for number in count(1))
+        kept = next(name for name in names if not name.exists())
+        os.replace(work, kept)
+        raise ValueError(f"{error}; it was free when the work began, and the whole result is in {kept}") from error
+    move_into_place(work, target)
 
 
 def unfinished(target: Path) -> Path:

@@ -176,6 +176,24 @@ def test_a_second_run_into_one_folder_is_refused_and_disturbs_nothing(tmp_path, 
     assert names(target.parent) == ["out"]
 
 
+@pytest.mark.parametrize("resumable", [True, False])
+@pytest.mark.parametrize("overwrite", [True, False])
+def test_what_appears_at_the_target_meanwhile_is_not_replaced_and_the_result_is_kept(tmp_path, resumable, overwrite):
+    (tmp_path / "out.finished-1").mkdir()
+
+    def run(target):
+        with finished_folder(arguments(target, overwrite=overwrite), resumable=resumable) as folder:
+            (folder / "result").write_text("1")
+            target.mkdir()
+            (target / "thesis.tex").write_text("all of it")
+
+    with pytest.raises(ValueError, match=r"out (is not empty|was not made by hf-afro).*is in .*out\.finished-2"):
+        run(tmp_path / "out")
+    assert names(tmp_path / "out") == ["thesis.tex"]
+    assert names(tmp_path / "out.finished-2") == [RUN_FILE, "result"]
+    assert names(tmp_path) == ["out", "out.finished-1", "out.finished-2"]
+
+
 KILLED = """
 import os, sys
 from argparse import Namespace

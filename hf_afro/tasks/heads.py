@@ -12,7 +12,7 @@ import torch
 from hf_afro.families import encoder_of
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 
 def add_head(model: PreTrainedModel, task: str, labels: tuple[str, ...], seed: int) -> PreTrainedModel:
@@ -48,6 +48,15 @@ def add_head(model: PreTrainedModel, task: str, labels: tuple[str, ...], seed: i
             "model has adapters, merge them into it first"
         )
     return classifier
+
+
+def uses_pooler(config: PretrainedConfig) -> bool:
+    """Tell whether a head that `add_head` gives to texts stands on the encoder's pooler, as that of BERT does."""
+    from transformers import AutoModelForSequenceClassification
+
+    with torch.device("meta"):
+        classifier = AutoModelForSequenceClassification.from_config(config)
+    return getattr(encoder_of(classifier), "pooler", None) is not None
 
 
 def save_finetuned(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: str | os.PathLike[str]) -> Path:

@@ -246,9 +246,9 @@ def test_runs_into_different_folders_do_not_wait_for_each_other(tmp_path):
     assert names(tmp_path) == ["other", "out"]
 
 
-def interrupted(target, checkpoint=True) -> None:
+def interrupted(target, checkpoint=True, **more) -> None:
     def train():
-        with finished_folder(arguments(target), resumable=True) as folder:
+        with finished_folder(arguments(target, **more), resumable=True) as folder:
             if checkpoint:
                 (folder / "checkpoint-2").mkdir()
                 (folder / "checkpoint-2" / "trainer_state.json").write_text("{}")
@@ -282,6 +282,49 @@ def test_an_interrupted_run_is_not_gone_on_with_under_other_arguments(tmp_path):
     assert names(tmp_path / "out") == [RUN_FILE]
 
 
+@pytest.mark.parametrize(
+    ("name", "file"),
+    [
+        ("text", "swa.txt"),
+        ("eval_text", "yor.txt"),
+        ("exclude", "news/test.txt"),
+        ("model", "config.json"),
+        ("teacher", "config.json"),
+        ("student_model", "config.json"),
+        ("vocabulary_map", ""),
+    ],
+)
+def test_an_interrupted_run_is_not_gone_on_with_on_other_content(tmp_path, name, file):
+    path = tmp_path / "input" / file
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("former")
+    given = {name: str(tmp_path / "input")}
+    interrupted(tmp_path / "out", **given)
+    path.write_text("latter")
+    with pytest.raises(ValueError, match=rf"differs in what --{name} .*input holds; .*--overwrite to begin anew"):
+        make(tmp_path / "out", resumable=True, **given)
+    path.write_text("former")
+    make(tmp_path / "out", resumable=True, **given)
+    assert names(tmp_path / "out") == ["checkpoint-2", RUN_FILE, "result"]
+
+
+def test_what_a_model_is_not_read_from_does_not_count(tmp_path):
+    (tmp_path / "m" / "checkpoint-2").mkdir(parents=True)
+    (tmp_path / "m" / "config.json").write_text("{}")
+    interrupted(tmp_path / "out", model=str(tmp_path / "m"))
+    (tmp_path / "m" / "checkpoint-2" / "optimizer.pt").write_text("large")
+    make(tmp_path / "out", resumable=True, model=str(tmp_path / "m"))
+
+
+def test_what_was_read_is_written_down_as_it_was_at_the_start(tmp_path):
+    (tmp_path / "text").mkdir()
+    with finished_folder(arguments(tmp_path / "out", text=str(tmp_path / "text")), resumable=True) as folder:
+        before = json.loads((folder / RUN_FILE).read_text())["inputs"]
+        (tmp_path / "text" / "swa.txt").write_text("added")
+    assert json.loads((tmp_path / "out" / RUN_FILE).read_text())["inputs"] == before
+    assert list(before) == ["text"]
+
+
 def test_what_a_killed_run_was_writing_does_not_reach_the_result(tmp_path):
     interrupted(tmp_path / "out")
     (tmp_path / "out.unfinished" / f".{RUN_FILE}.0123456789abcdef.part").write_text("{")
@@ -291,10 +334,10 @@ def test_what_a_killed_run_was_writing_does_not_reach_the_result(tmp_path):
 
 
 def test_what_is_run_is_written_whole_or_not_at_all(tmp_path):
-    write_run_file(tmp_path, arguments(tmp_path / "out"))
+    write_run_file(tmp_path, describe_run(arguments(tmp_path / "out")))
     before = (tmp_path / RUN_FILE).read_bytes()
     with pytest.raises(UnicodeEncodeError):
-        write_run_file(tmp_path, arguments(tmp_path / "out", text="\udc80"))  # a name that is not UTF-8
+        write_run_file(tmp_path, describe_run(arguments(tmp_path / "out", text="\udc80")))  # a name that is not UTF-8
     assert (tmp_path / RUN_FILE).read_bytes() == before
     assert names(tmp_path) == [RUN_FILE]
 

@@ -23,6 +23,7 @@ from hf_afro.files import (
     write_whole,
 )
 from hf_afro.recipes.folders import RUN_FILE, check_place, held, last_checkpoint
+from hf_afro.tasks.predictions import has_runs
 from hf_afro.version import __version__
 
 __all__ = ["RUN_FILE", "finished_folder", "is_main_process", "last_checkpoint", "say"]
@@ -45,8 +46,8 @@ def finished_folder(args: Namespace, *, resumable: bool = False) -> Iterator[Pat
 
     Args:
         args: With `command`, `output_dir` and `overwrite`; written into the folder as `RUN_FILE`.
-        resumable: For a trainer. The folder is ``<output_dir>.unfinished``, the same for every process; where the run
-            does not end well but reached a checkpoint, it is kept for the next run of the same command to go on with.
+        resumable: For what takes long. The folder is ``<output_dir>.unfinished``, the same for every process; where
+            the run does not end well but `can_go_on`, it is kept for the next run of the same command to go on with.
             The main process makes and moves it: the others must not write before the process group has formed, and
             must be done before the main one leaves the block.
 
@@ -77,7 +78,7 @@ def finished_folder(args: Namespace, *, resumable: bool = False) -> Iterator[Pat
             write_run_file(work, run)
             put_into_place(work, target, overwrite=args.overwrite)
         except BaseException:
-            if work.exists() and not (resumable and last_checkpoint(work)):
+            if work.exists() and not (resumable and can_go_on(work)):
                 shutil.rmtree(work)
             raise
 
@@ -118,6 +119,11 @@ def unfinished(target: Path) -> Path:
     return target.with_name(target.name + ".unfinished")
 
 
+def can_go_on(work: Path) -> bool:
+    """Tell whether a run has left something to go on from: a trainer's whole checkpoint, or fine-tuning that ended."""
+    return last_checkpoint(work) is not None or has_runs(work)
+
+
 def check_unfinished(work: Path, run: dict[str, Any], *, overwrite: bool) -> None:
     """Refuse to work where an earlier run has left something that this one may neither go on with nor remove.
 
@@ -129,7 +135,7 @@ def check_unfinished(work: Path, run: dict[str, Any], *, overwrite: bool) -> Non
         return
     if not (work / RUN_FILE).is_file():
         raise ValueError(f"{work} is where this run would write, and was not made by hf-afro; move it away")
-    if overwrite or last_checkpoint(work) is None:
+    if overwrite or not can_go_on(work):
         return
     differing = differences(json.loads((work / RUN_FILE).read_text("utf-8")), run)
     if differing:
@@ -140,7 +146,7 @@ def check_unfinished(work: Path, run: dict[str, Any], *, overwrite: bool) -> Non
 
 
 def begin(work: Path, run: dict[str, Any], *, overwrite: bool, resumable: bool) -> None:
-    """Make the folder to work in, or take up that of an earlier run where it holds a checkpoint to go on from.
+    """Make the folder to work in, or take up that of an earlier run where that can be gone on with.
 
     Args:
         work: The folder.
@@ -149,7 +155,7 @@ def begin(work: Path, run: dict[str, Any], *, overwrite: bool, resumable: bool) 
         overwrite: Whether to begin anew.
         resumable: Whether it can be gone on with.
     """
-    if work.exists() and (overwrite or last_checkpoint(work) is None):
+    if work.exists() and (overwrite or not can_go_on(work)):
         shutil.rmtree(work)
     work.mkdir(exist_ok=True)
     if resumable:

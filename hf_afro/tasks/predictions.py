@@ -95,6 +95,11 @@ def holds_run(folder: Path, key: str) -> bool:
     return path.is_file() and json.loads(path.read_text("utf-8")) == {"key": key}
 
 
+def has_runs(folder: Path) -> bool:
+    """Tell whether a folder holds runs that have ended, of a report that is not written yet."""
+    return any((folder / _RUNS).glob("*.json"))
+
+
 def forget_runs(folder: Path) -> None:
     """Remove the files of single runs, once the report holds them all."""
     if (folder / _RUNS).is_dir():

@@ -186,9 +186,10 @@ def load(name: str) -> tuple[Any, Any]:
     import torch
 
     from hf_afro.cli.loading import load_model, load_tokenizer
+    from hf_afro.tasks.heads import with_own_pooler
 
     tokenizer = load_tokenizer(name)
-    return load_model(name, dtype=torch.float32), tokenizer
+    return with_own_pooler(load_model(name, dtype=torch.float32), name), tokenizer
 
 
 def bits_per_byte(model: Any, tokenizer: Any, args: Namespace) -> tuple[Any, ...]:

@@ -15,7 +15,7 @@ from hf_afro.reports import EvalReport, Score
 from hf_afro.tasks.data import TaskData
 from hf_afro.tasks.facts import model_facts, model_fingerprint
 from hf_afro.tasks.finetuning import finetune, score
-from hf_afro.tasks.heads import save_finetuned
+from hf_afro.tasks.heads import save_finetuned, with_own_pooler
 from hf_afro.tasks.predictions import (
     Run,
     forget_runs,
@@ -166,7 +166,7 @@ def _load(
     heads = AutoConfig.from_pretrained(model).architectures or [""]
     # With the head it was saved with, where that is the usual one: then no weight is reported as left over.
     kind: Any = AutoModelForMaskedLM if heads[0].endswith("ForMaskedLM") else AutoModel
-    loaded = kind.from_pretrained(model, dtype=torch.float32)
+    loaded = with_own_pooler(kind.from_pretrained(model, dtype=torch.float32), model)
     return loaded, AutoTokenizer.from_pretrained(model) if tokenizer is None else tokenizer
 
 

@@ -6,11 +6,12 @@ import contextlib
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-_LEFTOVER = re.compile(r"\..*\.[0-9a-f]{16}\.part")
-"""What `_beside` names files and folders."""
+_REPLACED = ".replaced"
+_LEFTOVER = re.compile(rf"\.(.*)\.[0-9a-f]{{16}}\.part({re.escape(_REPLACED)})?")
+"""What `beside` names files and folders, and `move_into_place` what they took the place of."""
 
 
 @contextlib.contextmanager
@@ -26,21 +27,21 @@ def written_whole(path: str | os.PathLike[str]) -> Iterator[Path]:
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    beside = _beside(target)
-    beside.touch(exist_ok=False)
+    own = beside(target)
+    own.touch(exist_ok=False)
     try:
-        yield beside
-        with beside.open("rb+") as file:
+        yield own
+        with own.open("rb+") as file:
             os.fsync(file.fileno())
-        os.replace(beside, target)
+        os.replace(own, target)
     finally:
-        beside.unlink(missing_ok=True)
+        own.unlink(missing_ok=True)
 
 
 def write_whole(path: str | os.PathLike[str], text: str) -> None:
     """Write a file of text in UTF-8, its line ends as they are; see `written_whole`."""
-    with written_whole(path) as beside:
-        beside.write_text(text, encoding="utf-8", newline="")
+    with written_whole(path) as own:
+        own.write_text(text, encoding="utf-8", newline="")
 
 
 @contextlib.contextmanager
@@ -61,13 +62,13 @@ def folder_written_whole(folder: str | os.PathLike[str], mark: str) -> Iterator[
             f"{target} exists and holds no {mark}, so it was not written by this step; expected a new or empty folder"
         )
     target.parent.mkdir(parents=True, exist_ok=True)
-    beside = _beside(target)
-    beside.mkdir()
+    own = beside(target)
+    own.mkdir()
     try:
-        yield beside
-        move_into_place(beside, target)
+        yield own
+        move_into_place(own, target)
     finally:
-        shutil.rmtree(beside, ignore_errors=True)
+        shutil.rmtree(own, ignore_errors=True)
 
 
 @contextlib.contextmanager
@@ -84,13 +85,33 @@ def parents_made(target: Path) -> Iterator[None]:
         raise
 
 
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold a file that one process at a time can hold; it stays, unless the holder takes it away.
+
+    Args:
+        path: The file; its folder must exist. The lock goes with the process, however that ends.
+
+    Raises:
+        BlockingIOError: If another process holds it.
+    """
+    import fcntl
+
+    while True:
+        with path.open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # The holder before may have taken the file away after it was opened here: then the lock is on nothing.
+            if _is_at(lock.fileno(), path):
+                yield
+                return
+
+
 def move_into_place(work: Path, target: Path) -> None:
     """Move a finished folder to its name; what stood there is removed only once the new one is in place."""
     if not target.exists():
         os.replace(work, target)
         return
-    # Named after the work, which is ours: a folder named after the target could be somebody else's.
-    former = work.with_name(work.name + ".replaced")
+    former = _former(work)
     if former.exists():
         shutil.rmtree(former)
     os.replace(target, former)
@@ -103,9 +124,38 @@ def move_into_place(work: Path, target: Path) -> None:
     shutil.rmtree(former, ignore_errors=True)
 
 
+def finish_move(work: Path, target: Path) -> None:
+    """Bring a move into place to its end that was killed after its first step; there may have been none.
+
+    What stood at the target is put aside only for a work that is finished. So where nothing stands there now the work
+    belongs there, or, if it is gone, what was put aside.
+    """
+    former = _former(work)
+    if not former.exists():
+        return
+    if not target.exists():
+        os.replace(work if work.exists() else former, target)
+    shutil.rmtree(former, ignore_errors=True)
+
+
 def remove_leftovers(folder: Path) -> None:
-    """Remove what writers that were killed left in a folder or below it; nobody may be writing there."""
-    for path in [one for one in folder.rglob("*") if is_leftover(one)]:
+    """Remove what writers that were killed left in a folder or below it; nobody may be writing there.
+
+    A folder whose writer was killed while it moved it into place is moved there.
+    """
+    _remove(lambda: folder.rglob("*"))
+
+
+def remove_leftovers_of(target: Path) -> None:
+    """Remove what writers of one file or folder that were killed left beside it, as `remove_leftovers` does."""
+    _remove(lambda: (one for one in target.parent.iterdir() if _target_of(one) == target.name))
+
+
+def _remove(listed: Callable[[], Iterable[Path]]) -> None:
+    for path in list(listed()):
+        if is_leftover(path) and path.name.endswith(_REPLACED):
+            finish_move(path.with_name(path.name.removesuffix(_REPLACED)), path.with_name(_target_of(path)))
+    for path in [one for one in listed() if is_leftover(one)]:
         if path.is_dir():
             shutil.rmtree(path)
         else:
@@ -114,8 +164,30 @@ def remove_leftovers(folder: Path) -> None:
 
 def is_leftover(path: Path) -> bool:
     """Tell whether a path is named as what is being written, or was when its writer was killed."""
-    return _LEFTOVER.fullmatch(path.name) is not None
+    return bool(_target_of(path))
 
 
-def _beside(target: Path) -> Path:
+def beside(target: Path) -> Path:
+    """Return a new name beside a target, by which `is_leftover` knows what is being written to it."""
     return target.with_name(f".{target.name}.{os.urandom(8).hex()}.part")
+
+
+def _target_of(path: Path) -> str:
+    """The name of what a leftover was to become; empty where it is no leftover."""
+    found = _LEFTOVER.fullmatch(path.name)
+    return "" if found is None else found[1]
+
+
+def _former(work: Path) -> Path:
+    """Where a target is put while a work takes its place.
+
+    Named after the work, which is ours: a folder named after the target could be somebody else's.
+    """
+    return work.with_name(work.name + _REPLACED)
+
+
+def _is_at(descriptor: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,10 +12,13 @@ from pathlib import Path
 import pytest
 
 from hf_afro.files import (
+    finish_move,
     folder_written_whole,
     is_leftover,
+    locked,
     move_into_place,
     remove_leftovers,
+    remove_leftovers_of,
     write_whole,
     written_whole,
 )
@@ -161,6 +165,45 @@ def test_the_permissions_are_those_of_any_other_file(tmp_path):
     assert (tmp_path / "folder").stat().st_mode & 0o777 == 0o750
 
 
+def hold(path: Path) -> None:
+    with locked(path):
+        pass
+
+
+def test_a_lock_is_held_by_one_at_a_time_and_given_back(tmp_path):
+    path = tmp_path / "lock"
+    with locked(path), pytest.raises(BlockingIOError):
+        hold(path)
+    hold(path)
+
+
+def test_a_lock_whose_file_was_taken_away_is_no_lock(tmp_path):
+    path = tmp_path / "lock"
+    with locked(path):
+        path.unlink()
+        hold(path)  # a new file, and nobody holds that
+    assert path.is_file()
+
+
+def test_a_lock_taken_on_a_file_that_its_holder_takes_away_is_taken_anew(tmp_path, monkeypatch):
+    import fcntl
+
+    path, flock, calls = tmp_path / "lock", fcntl.flock, []
+
+    def slow(descriptor, operation):
+        if not calls:
+            path.unlink()  # by the holder before, between this one's opening and locking
+        calls.append(operation)
+        flock(descriptor, operation)
+
+    monkeypatch.setattr(fcntl, "flock", slow)
+    with locked(path):
+        monkeypatch.undo()
+        with pytest.raises(BlockingIOError):
+            hold(path)
+    assert len(calls) == 2
+
+
 def folder_of(path: Path, **files: str) -> Path:
     path.mkdir()
     for name, text in files.items():
@@ -208,3 +251,73 @@ def test_a_folder_of_somebody_else_is_not_in_the_way(tmp_path):
         "out.replaced": None,
         "out.replaced/thesis": b"all of it",
     }
+
+
+MOMENTS = ["nothing moved", "former moved", "both moved"]
+
+
+def killed_while_moving(work: Path, target: Path, moment: str, monkeypatch) -> None:
+    """Move a folder into place, and die when so much of it is done."""
+    calls, replace, rmtree = [], os.replace, shutil.rmtree
+
+    def killed(*args, act=replace, **how):
+        if len(calls) == MOMENTS.index(moment):
+            raise Killed
+        calls.append(args)
+        act(*args, **how)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", killed)
+        patch.setattr(shutil, "rmtree", lambda *args, **how: killed(*args, act=rmtree, **how))
+        with pytest.raises(Killed):
+            move_into_place(work, target)
+
+
+class Killed(BaseException):
+    """Nothing catches it."""
+
+
+@pytest.mark.parametrize("moment", MOMENTS[1:])
+def test_a_move_that_was_killed_is_finished(tmp_path, monkeypatch, moment):
+    work, target = folder_of(tmp_path / "work", mark="2"), folder_of(tmp_path / "out", mark="1")
+    killed_while_moving(work, target, moment, monkeypatch)
+    finish_move(work, target)
+    assert state(tmp_path) == {"out": None, "out/mark": b"2"}
+
+
+def test_a_move_that_lost_its_new_folder_is_taken_back(tmp_path, monkeypatch):
+    work, target = folder_of(tmp_path / "work", mark="2"), folder_of(tmp_path / "out", mark="1")
+    killed_while_moving(work, target, "former moved", monkeypatch)
+    shutil.rmtree(work)
+    finish_move(work, target)
+    assert state(tmp_path) == {"out": None, "out/mark": b"1"}
+
+
+def test_where_no_move_was_begun_nothing_is_finished(tmp_path):
+    folder_of(tmp_path / "work", mark="2")
+    finish_move(tmp_path / "work", tmp_path / "out")
+    assert state(tmp_path) == {"work": None, "work/mark": b"2"}
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_of_a_folder_whose_writer_was_killed_while_it_moved_one_is_left(tmp_path, monkeypatch, moment):
+    folder_of(tmp_path / "data", mark="1")
+    work = folder_of(tmp_path / ".data.0123456789abcdef.part", mark="2")
+    killed_while_moving(work, tmp_path / "data", moment, monkeypatch)
+    remove_leftovers(tmp_path)
+    assert state(tmp_path) == {"data": None, "data/mark": b"1" if moment == MOMENTS[0] else b"2"}
+
+
+def test_what_was_left_beside_a_target_is_settled_and_nothing_else_is_touched(tmp_path, monkeypatch):
+    for name in ("a.b", "a"):
+        folder_of(tmp_path / name, mark="1")
+        work = folder_of(tmp_path / f".{name}.0123456789abcdef.part", mark="2")
+        killed_while_moving(work, tmp_path / name, "former moved", monkeypatch)
+    folder_of(tmp_path / ".a.fedcba9876543210.part", mark="half")
+    remove_leftovers_of(tmp_path / "a")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        ".a.b.0123456789abcdef.part",
+        ".a.b.0123456789abcdef.part.replaced",
+        "a",
+    ]
+    assert (tmp_path / "a" / "mark").read_text() == "2"

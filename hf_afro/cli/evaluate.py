@@ -28,6 +28,7 @@ scored on test. The model itself stays as it is.
 --data is a folder with a folder a language, as the sets are published: swa/train.txt, dev.txt and test.txt with a
 token and its tag a line for ner (MasakhaNER); swa/train.tsv, dev.tsv and test.tsv for topic (MasakhaNEWS, ANTC) and
 sentiment (AfriSenti). Settings of fine-tuning, which change the preset's: --epochs 5 --learning_rate 1e-4.
+A run that was interrupted goes on after the last language and seed that ended, when the same command is given again.
 
 What comes out: evaluation_report.json, which `EvalReport.load` reads, and predictions/ with the right and predicted
 labels of every test example. Not measured here, so not in the report: speed and memory.
@@ -75,7 +76,7 @@ def run(args: Namespace) -> None:
     from hf_afro.tasks import evaluate_model
 
     settings = read_settings(args.settings)
-    with finished_folder(args) as folder:
+    with finished_folder(args, resumable=True) as folder:
         data = [] if args.task == BITS_PER_BYTE else load_data(args)
         own = {args.task: own_settings(args, data, settings)} if data else {}
         model, tokenizer = load(args.model)
@@ -185,9 +186,10 @@ def load(name: str) -> tuple[Any, Any]:
     import torch
 
     from hf_afro.cli.loading import load_model, load_tokenizer
+    from hf_afro.tasks.heads import with_own_pooler
 
     tokenizer = load_tokenizer(name)
-    return load_model(name, dtype=torch.float32), tokenizer
+    return with_own_pooler(load_model(name, dtype=torch.float32), name), tokenizer
 
 
 def bits_per_byte(model: Any, tokenizer: Any, args: Namespace) -> tuple[Any, ...]:

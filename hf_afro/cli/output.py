@@ -8,11 +8,22 @@ import shutil
 from argparse import Namespace
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from typing import Any
 
-from hf_afro.files import move_into_place, parents_made, remove_leftovers, write_whole
-from hf_afro.recipes.folders import RUN_FILE, check_place, last_checkpoint
+from hf_afro.cli.content import fingerprints
+from hf_afro.files import (
+    beside,
+    finish_move,
+    move_into_place,
+    parents_made,
+    remove_leftovers,
+    remove_leftovers_of,
+    write_whole,
+)
+from hf_afro.recipes.folders import RUN_FILE, check_place, held, last_checkpoint
+from hf_afro.tasks.predictions import has_runs
 from hf_afro.version import __version__
 
 __all__ = ["RUN_FILE", "finished_folder", "is_main_process", "last_checkpoint", "say"]
@@ -35,8 +46,8 @@ def finished_folder(args: Namespace, *, resumable: bool = False) -> Iterator[Pat
 
     Args:
         args: With `command`, `output_dir` and `overwrite`; written into the folder as `RUN_FILE`.
-        resumable: For a trainer. The folder is ``<output_dir>.unfinished``, the same for every process; where the run
-            does not end well but reached a checkpoint, it is kept for the next run of the same command to go on with.
+        resumable: For what takes long. The folder is ``<output_dir>.unfinished``, the same for every process; where
+            the run does not end well but `can_go_on`, it is kept for the next run of the same command to go on with.
             The main process makes and moves it: the others must not write before the process group has formed, and
             must be done before the main one leaves the block.
 
@@ -44,27 +55,63 @@ def finished_folder(args: Namespace, *, resumable: bool = False) -> Iterator[Pat
         The folder; empty, or with `RUN_FILE` and what an earlier run left where it is resumable.
 
     Raises:
-        ValueError: If `output_dir` holds something and may not be replaced, or a run that was left unfinished there
-            had other arguments.
+        ValueError: If `output_dir` holds something and may not be replaced, another run is at work on it, or a run
+            that was left unfinished there had other arguments. Where the folder was taken while the work went on, the
+            result is kept beside it, and the message says where.
     """
     target = Path(args.output_dir)
     check_free(target, overwrite=args.overwrite)
-    work = unfinished(target) if resumable else target.with_name(f".{target.name}.{os.getpid()}")
+    work = unfinished(target) if resumable else beside(target)
     if not is_main_process():
         yield work
         return
-    if resumable:
-        check_unfinished(work, args)
-    with parents_made(target):
+    run = describe_run(args, fingerprints(args) if resumable else None)
+    with parents_made(target), only_run(target):
+        finish_move(unfinished(target), target)
+        remove_leftovers_of(target)
+        check_free(target, overwrite=args.overwrite)  # which may be there only now
+        if resumable:
+            check_unfinished(work, run, overwrite=args.overwrite)
         try:
-            begin(work, args, resumable=resumable)
+            begin(work, run, overwrite=args.overwrite, resumable=resumable)
             yield work
-            write_run_file(work, args)
-            move_into_place(work, target)
+            write_run_file(work, run)
+            put_into_place(work, target, overwrite=args.overwrite)
         except BaseException:
-            if work.exists() and not (resumable and last_checkpoint(work)):
+            if work.exists() and not (resumable and can_go_on(work)):
                 shutil.rmtree(work)
             raise
+
+
+@contextmanager
+def only_run(target: Path) -> Iterator[None]:
+    """Hold a target while the block runs, by a file beside it that is gone afterwards.
+
+    Raises:
+        ValueError: If another run holds it.
+    """
+    lock = target.with_name(f".{target.name}.lock")
+    with held(lock, f"on {target}"):
+        try:
+            yield
+        finally:
+            lock.unlink(missing_ok=True)
+
+
+def put_into_place(work: Path, target: Path, *, overwrite: bool) -> None:
+    """Move what is finished to its name, or to one beside it where something has appeared there meanwhile.
+
+    Raises:
+        ValueError: If so; the message says where the result is.
+    """
+    try:
+        check_free(target, overwrite=overwrite)
+    except ValueError as error:
+        names = (target.with_name(f"{target.name}.finished-{number}") for number in count(1))
+        kept = next(name for name in names if not name.exists())
+        os.replace(work, kept)
+        raise ValueError(f"{error}; it was free when the work began, and the whole result is in {kept}") from error
+    move_into_place(work, target)
 
 
 def unfinished(target: Path) -> Path:
@@ -72,42 +119,48 @@ def unfinished(target: Path) -> Path:
     return target.with_name(target.name + ".unfinished")
 
 
-def check_unfinished(work: Path, args: Namespace) -> None:
+def can_go_on(work: Path) -> bool:
+    """Tell whether a run has left something to go on from: a trainer's whole checkpoint, or fine-tuning that ended."""
+    return last_checkpoint(work) is not None or has_runs(work)
+
+
+def check_unfinished(work: Path, run: dict[str, Any], *, overwrite: bool) -> None:
     """Refuse to work where an earlier run has left something that this one may neither go on with nor remove.
 
     Raises:
-        ValueError: If the folder is not of ours, or the earlier run had other arguments; the message names them.
+        ValueError: If the folder is not of ours, or the earlier run had other arguments or read other content; the
+            message names them.
     """
     if not work.exists():
         return
     if not (work / RUN_FILE).is_file():
         raise ValueError(f"{work} is where this run would write, and was not made by hf-afro; move it away")
-    if args.overwrite or last_checkpoint(work) is None:
+    if overwrite or not can_go_on(work):
         return
-    former, own = json.loads((work / RUN_FILE).read_text("utf-8")), describe_run(args)
-    differing = differences(former, own)
+    differing = differences(json.loads((work / RUN_FILE).read_text("utf-8")), run)
     if differing:
         raise ValueError(
             f"{work} is an unfinished run that differs in {', '.join(differing)}; give "
-            "its arguments to go on with it, --overwrite to begin anew, or another --output_dir"
+            "what it was given to go on with it, --overwrite to begin anew, or another --output_dir"
         )
 
 
-def begin(work: Path, args: Namespace, *, resumable: bool) -> None:
-    """Make the folder to work in, or take up that of an earlier run where it holds a checkpoint to go on from.
+def begin(work: Path, run: dict[str, Any], *, overwrite: bool, resumable: bool) -> None:
+    """Make the folder to work in, or take up that of an earlier run where that can be gone on with.
 
     Args:
         work: The folder.
-        args: Of this run; written into a folder that can be gone on with. Others are empty, since what is saved in
+        run: What is run; written into a folder that can be gone on with. Others are empty, since what is saved in
             them may ask for that.
+        overwrite: Whether to begin anew.
         resumable: Whether it can be gone on with.
     """
-    if work.exists() and (args.overwrite or last_checkpoint(work) is None):
+    if work.exists() and (overwrite or not can_go_on(work)):
         shutil.rmtree(work)
     work.mkdir(exist_ok=True)
     if resumable:
         remove_leftovers(work)
-        write_run_file(work, args)
+        write_run_file(work, run)
 
 
 def check_free(target: Path, *, overwrite: bool) -> None:
@@ -129,19 +182,31 @@ def check_free(target: Path, *, overwrite: bool) -> None:
         raise ValueError(f"--output_dir {target} was not made by hf-afro, so it is not overwritten; name a new folder")
 
 
-def describe_run(args: Namespace) -> dict[str, Any]:
-    """Return the command, its arguments and the version, as they are written to `RUN_FILE`."""
+def describe_run(args: Namespace, inputs: dict[str, str] | None = None) -> dict[str, Any]:
+    """Return the command, its arguments and the version, as they are written to `RUN_FILE`.
+
+    Args:
+        args: Of the command.
+        inputs: The fingerprints of what it reads, by option, where an interrupted run is to be known by them.
+    """
     arguments = {name: value for name, value in vars(args).items() if name not in {"command", "debug", "overwrite"}}
-    return {"command": args.command, "arguments": arguments, "hf_afro_version": __version__}
+    run = {"command": args.command, "arguments": arguments, "hf_afro_version": __version__}
+    return run if inputs is None else {**run, "inputs": inputs}
 
 
 def differences(former: dict[str, Any], own: dict[str, Any]) -> list[str]:
-    """Return in which arguments and settings two runs differ, each with its value then and now."""
+    """Return in which arguments, settings and inputs two runs differ, with the values of the former then and now."""
     then, now = _flat(former), _flat(own)
-    return [
+    differing = [
         f"{name} (then {_shown(then.get(name))}, now {_shown(now.get(name))})"
         for name in sorted({*then, *now})
         if then.get(name) != now.get(name)
+    ]
+    content = former.get("inputs", {})
+    return differing + [
+        f"what --{name} {now[name]} holds"
+        for name, digest in own.get("inputs", {}).items()
+        if then.get(name) == now[name] and content.get(name) != digest
     ]
 
 
@@ -165,6 +230,6 @@ def _shown(value: object) -> str:
     return "given" if value == "" else str(value)
 
 
-def write_run_file(folder: Path, args: Namespace) -> None:
+def write_run_file(folder: Path, run: dict[str, Any]) -> None:
     """Write what is run into a folder."""
-    write_whole(folder / RUN_FILE, json.dumps(describe_run(args), indent=2, ensure_ascii=False) + "\n")
+    write_whole(folder / RUN_FILE, json.dumps(run, indent=2, ensure_ascii=False) + "\n")

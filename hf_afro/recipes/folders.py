@@ -1,10 +1,14 @@
-"""What is known of folders and files: the recipes that ship, a trainer's whole checkpoints, fingerprints."""
+"""What is known of folders and files: the recipes that ship, a trainer's whole checkpoints, locks, fingerprints."""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
+
+from hf_afro.files import locked
 
 RUN_FILE = "hf_afro_run.json"
 """In every folder a command made: the command, its arguments and the version."""
@@ -43,6 +47,25 @@ def check_place(target: Path) -> None:
     for parent in target.parents:
         if parent.exists() and not parent.is_dir():
             raise ValueError(f"--output_dir {target} cannot be made: {parent} is a file; name another folder")
+
+
+@contextlib.contextmanager
+def held(lock: Path, where: str) -> Iterator[None]:
+    """Hold a lock while the block runs, so that no second run writes to the same place.
+
+    Args:
+        lock: Its file.
+        where: What is held, for the message.
+
+    Raises:
+        ValueError: If another run holds it.
+    """
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(locked(lock))
+        except BlockingIOError as error:
+            raise ValueError(f"another run is at work {where}; wait for it, or name another folder") from error
+        yield
 
 
 def fingerprint(path: Path) -> str:

@@ -14,9 +14,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from hf_afro.files import is_leftover, move_into_place, parents_made, remove_leftovers, write_whole
+from hf_afro.files import finish_move, is_leftover, move_into_place, parents_made, remove_leftovers, write_whole
 from hf_afro.recipes import manifest
-from hf_afro.recipes.folders import RUN_FILE, check_place, last_checkpoint
+from hf_afro.recipes.folders import RUN_FILE, check_place, held, last_checkpoint
 from hf_afro.recipes.plan import StagePlan, plan_recipe
 from hf_afro.recipes.progress import Progress
 from hf_afro.recipes.recipe import KINDS, Recipe, Stage, paths_of
@@ -98,6 +98,7 @@ def run_recipe(
         for stage in recipe.stages:
             folder = root / stage.name
             status, began = UP_TO_DATE, time.monotonic()
+            finish_move(_unfinished(folder), folder)
             if overwrite or not manifest.is_finished(folder, keys[stage.name]):
                 progress.begin(stage.name)
                 if not show_progress:
@@ -221,14 +222,8 @@ def _check_apart(root: Path, recipe: Recipe) -> None:
 @contextlib.contextmanager
 def _locked(root: Path, recipe: Recipe) -> Iterator[None]:
     """Hold the folder, so that no second run writes into it, and take it away again where nothing was written."""
-    import fcntl
-
     fresh = not root.exists() or not any(root.iterdir())
-    with parents_made(root / LOCK_FILE), (root / LOCK_FILE).open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise ValueError(f"another run is at work in {root}; wait for it, or name another folder") from error
+    with parents_made(root / LOCK_FILE), held(root / LOCK_FILE, f"in {root}"):
         remove_leftovers(root)
         facts = {"command": "run", "arguments": {"recipe": recipe.source}, "hf_afro_version": __version__}
         try:

@@ -15,8 +15,17 @@ from hf_afro.reports import EvalReport, Score
 from hf_afro.tasks.data import TaskData
 from hf_afro.tasks.facts import model_facts, model_fingerprint
 from hf_afro.tasks.finetuning import finetune, score
-from hf_afro.tasks.heads import save_finetuned
-from hf_afro.tasks.predictions import Run, forget_runs, load_run, run_key, save_run, write_predictions
+from hf_afro.tasks.heads import save_finetuned, with_own_pooler
+from hf_afro.tasks.predictions import (
+    Run,
+    forget_runs,
+    holds_run,
+    load_run,
+    mark_run,
+    run_key,
+    save_run,
+    write_predictions,
+)
 from hf_afro.tasks.presets import SEEDS, FineTuningSettings, check_seeds, preset
 from hf_afro.version import __version__
 
@@ -157,7 +166,7 @@ def _load(
     heads = AutoConfig.from_pretrained(model).architectures or [""]
     # With the head it was saved with, where that is the usual one: then no weight is reported as left over.
     kind: Any = AutoModelForMaskedLM if heads[0].endswith("ForMaskedLM") else AutoModel
-    loaded = kind.from_pretrained(model, dtype=torch.float32)
+    loaded = with_own_pooler(kind.from_pretrained(model, dtype=torch.float32), model)
     return loaded, AutoTokenizer.from_pretrained(model) if tokenizer is None else tokenizer
 
 
@@ -173,7 +182,7 @@ def _run(
 ) -> Run:
     """Return what one run predicts for test: from an earlier call that was cut short, or by fine-tuning."""
     earlier = load_run(folder, data, seed, key)
-    if earlier is not None and (kept is None or kept.is_dir()):
+    if earlier is not None and (kept is None or holds_run(kept, key)):
         logger.info("%s %s, seed %d: taken from the run before", data.task, data.language, seed)
         return earlier
     tuned = finetune(model, tokenizer, data, settings, seed)
@@ -181,6 +190,7 @@ def _run(
     if kept is not None:
         with folder_written_whole(kept, "config.json") as beside:
             save_finetuned(tuned.model, tokenizer, beside)
+            mark_run(beside, key)
     save_run(folder, data, seed, key, run)
     return run
 

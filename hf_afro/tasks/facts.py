@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,10 +11,22 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from hf_afro.families import encoder_of
+from hf_afro.tasks.heads import uses_pooler
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+# What a configuration says of the head, and of where, in what and by whom the model was saved.
+_NOT_OF_ENCODER = {
+    "architectures",
+    "auto_map",
+    "dtype",
+    "id2label",
+    "label2id",
+    "problem_type",
+    "transformers_version",
+    "_name_or_path",
+}
 _WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
 
 
@@ -53,11 +66,15 @@ def _weight_bytes(folder: Path) -> int:
 
 
 def model_fingerprint(model: PreTrainedModel) -> str:
-    """Return the SHA-256 of the encoder's configuration and weights: equal for equal encoders, whatever their head."""
-    encoder = encoder_of(model)
-    digest = hashlib.sha256(model.config.model_type.encode())
-    for name, tensor in sorted(encoder.state_dict().items()):
-        if not name.startswith("pooler."):
+    """Return the SHA-256 of the encoder's configuration and weights: equal for equal encoders, whatever their head.
+
+    A pooler is of the encoder where a head that is fine-tuned would stand on it.
+    """
+    config = {name: value for name, value in model.config.to_diff_dict().items() if name not in _NOT_OF_ENCODER}
+    digest = hashlib.sha256(json.dumps(config, sort_keys=True, default=str).encode())
+    with_pooler = uses_pooler(model.config)
+    for name, tensor in sorted(encoder_of(model).state_dict().items()):
+        if with_pooler or not name.startswith("pooler."):
             digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
             digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().data)
     return digest.hexdigest()

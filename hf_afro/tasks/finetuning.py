@@ -104,7 +104,8 @@ def finetune(
     best = KeepBest(MAIN_METRIC[data.task], settings.patience)
     started = time.perf_counter()
     # Weight decay would shrink the rows that no text uses as well, so then they have to be there.
-    light = only_used_rows(classifier, [*train, *dev]) if settings.weight_decay == 0 else nullcontext()
+    sparse = settings.weight_decay == 0
+    light = only_used_rows(classifier, [*train, *dev], tokenizer.pad_token_id) if sparse else nullcontext()
     with tempfile.TemporaryDirectory() as folder, light:
         trainer = TaskTrainer(
             model=classifier,

@@ -12,7 +12,7 @@ import torch
 from hf_afro.families import encoder_of
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 
 def add_head(model: PreTrainedModel, task: str, labels: tuple[str, ...], seed: int) -> PreTrainedModel:
@@ -48,6 +48,51 @@ def add_head(model: PreTrainedModel, task: str, labels: tuple[str, ...], seed: i
             "model has adapters, merge them into it first"
         )
     return classifier
+
+
+def with_own_pooler(
+    model: PreTrainedModel, name: str | os.PathLike[str], revision: str | None = None
+) -> PreTrainedModel:
+    """Give a model the pooler that its checkpoint holds, and none where it holds none.
+
+    A masked language model is loaded without the pooler that was pretrained beside its head, and a bare encoder with
+    one at random where none was saved, another one each time.
+
+    Args:
+        model: As loaded; changed in place, if heads stand on a pooler in its family.
+        name: The folder it was loaded from, or its name on the Hub.
+        revision: On the Hub.
+
+    Returns:
+        The model.
+    """
+    if uses_pooler(model.config):
+        encoder_of(model).pooler = _pooler_of(name, revision)
+    return model
+
+
+def _pooler_of(name: str | os.PathLike[str], revision: str | None) -> torch.nn.Module | None:
+    from transformers import AutoModel
+    from transformers.utils import logging
+
+    level = logging.get_verbosity()
+    logging.set_verbosity_error()  # it would report the weights of the head, which are left out on purpose
+    try:
+        encoder, info = AutoModel.from_pretrained(
+            name, dtype=torch.float32, output_loading_info=True, **({"revision": revision} if revision else {})
+        )
+    finally:
+        logging.set_verbosity(level)
+    return None if any(weight.startswith("pooler.") for weight in info["missing_keys"]) else encoder.pooler
+
+
+def uses_pooler(config: PretrainedConfig) -> bool:
+    """Tell whether a head that `add_head` gives to texts stands on the encoder's pooler, as that of BERT does."""
+    from transformers import AutoModelForSequenceClassification
+
+    with torch.device("meta"):
+        classifier = AutoModelForSequenceClassification.from_config(config)
+    return getattr(encoder_of(classifier), "pooler", None) is not None
 
 
 def save_finetuned(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: str | os.PathLike[str]) -> Path:

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from hf_afro.tasks.presets import FineTuningSettings
 
 PREDICTIONS = "predictions"
+KEY_FILE = "finetuning_run.json"
+"""In the folder of a fine-tuned model: the key of the run that made it."""
 _RUNS = "runs"
 
 
@@ -80,6 +82,22 @@ def load_run(folder: Path, data: TaskData, seed: int, key: str) -> Run | None:
     if facts.pop("key") != key:
         return None
     return Run(**{**facts, "dev_scores": tuple(facts["dev_scores"])})
+
+
+def mark_run(folder: Path, key: str) -> None:
+    """Write into the folder of a fine-tuned model which run it came out of."""
+    write_whole(folder / KEY_FILE, json.dumps({"key": key}) + "\n")
+
+
+def holds_run(folder: Path, key: str) -> bool:
+    """Tell whether a folder holds the fine-tuned model of the run with a key."""
+    path = folder / KEY_FILE
+    return path.is_file() and json.loads(path.read_text("utf-8")) == {"key": key}
+
+
+def has_runs(folder: Path) -> bool:
+    """Tell whether a folder holds runs that have ended, of a report that is not written yet."""
+    return any((folder / _RUNS).glob("*.json"))
 
 
 def forget_runs(folder: Path) -> None:

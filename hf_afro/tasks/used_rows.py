@@ -45,19 +45,20 @@ class UsedRows(nn.Module):
 
 
 @contextmanager
-def only_used_rows(model: PreTrainedModel, rows: Iterable[Row]) -> Iterator[None]:
+def only_used_rows(model: PreTrainedModel, rows: Iterable[Row], pad_id: int) -> Iterator[None]:
     """Give a model within only the rows of its embedding that some text uses, and put them back in their place after.
 
     Args:
         model: A model whose embedding is tied to nothing; changed in place. One whose embedding does more than look
             rows up is left as it is.
         rows: All text that the model will see within.
+        pad_id: What short rows are filled up with; the tokenizer's, which may differ from the model's.
     """
     table = model.get_input_embeddings()
     if type(table) is not nn.Embedding or table.max_norm is not None:
         yield
         return
-    used = {int(token) for row in rows for token in row["input_ids"]}
+    used = {pad_id, *(int(token) for row in rows for token in row["input_ids"])}
     if table.padding_idx is not None:
         used.add(table.padding_idx)
     ids = torch.from_numpy(np.array(sorted(used), dtype=np.int64)).to(table.weight.device)

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import pytest
 
+from hf_afro.cli import evaluate
 from hf_afro.cli.evaluate import read_settings
 from hf_afro.cli.main import main
+from hf_afro.cli.output import RUN_FILE
 from hf_afro.reports import EvalReport
+from hf_afro.tasks import evaluation
+from hf_afro.tasks.finetuning import finetune
 from tests.tasks.conftest import labelled, tagged
 
 QUICK = ("--preset", "small", "--epochs", 2, "--learning_rate=5e-3", "--max-length", 32)
@@ -49,6 +53,27 @@ def test_a_task_gives_a_report_and_a_table(model_folder, data_folder, tmp_path, 
     assert [line.split()[0] for line in (swa, yor, mean)] == ["swa", "yor", "mean"]
     assert float(mean.split()[2]) == pytest.approx(100 * report.mean("ner", "entity_f1"), abs=0.1)
     assert last == f"report written to {out}"
+
+
+def test_an_interrupted_evaluation_goes_on(model_folder, data_folder, tmp_path, monkeypatch, capsys):
+    def interrupt(text):
+        if text.startswith("1 of 2"):
+            raise KeyboardInterrupt
+
+    out = tmp_path / "scores"
+    more = ("--task", "topic", "--data", data_folder / "topic", "--languages", "swa", "--seeds", 1, 2)
+    words = words_of(model_folder, out, *more, *QUICK)
+    with monkeypatch.context() as patch:
+        patch.setattr(evaluate, "say", interrupt)
+        assert main(words) == 130
+    assert (tmp_path / "scores.unfinished" / "runs" / "topic-swa-1.json").is_file()
+    calls = []
+    monkeypatch.setattr(evaluation, "finetune", lambda *args: calls.append(args[-1]) or finetune(*args))
+    assert main(words) == 0
+    assert calls == [2]
+    assert EvalReport.load(out).scores[0].seeds == (1, 2)
+    assert sorted(path.name for path in out.iterdir()) == ["evaluation_report.json", RUN_FILE, "predictions"]
+    assert not (tmp_path / "scores.unfinished").exists()
 
 
 def test_bits_a_byte_of_text(model_folder, text_folder, tmp_path, capsys):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from argparse import Namespace
 
 import pytest
@@ -16,8 +18,8 @@ def arguments(target, **more) -> Namespace:
     return Namespace(**{"command": "count", "output_dir": str(target), "overwrite": False, "text": "texts", **more})
 
 
-def make(target, name="result", **more) -> None:
-    with finished_folder(arguments(target, **more)) as folder:
+def make(target, name="result", *, resumable=False, **more) -> None:
+    with finished_folder(arguments(target, **more), resumable=resumable) as folder:
         (folder / name).write_text(name)
 
 
@@ -158,9 +160,95 @@ def test_an_unfinished_folder_of_somebody_else_is_not_touched(tmp_path):
     assert names(tmp_path / "out.unfinished") == ["thesis.tex"]
 
 
-def interrupted(target, checkpoint=True) -> None:
+@pytest.mark.parametrize("resumable", [True, False])
+def test_a_second_run_into_one_folder_is_refused_and_disturbs_nothing(tmp_path, resumable):
+    target = tmp_path / "deep" / "out"
+    with finished_folder(arguments(target), resumable=resumable) as folder:
+        (folder / "result").write_text("1")
+        for overwrite in (False, True):
+            with pytest.raises(
+                ValueError, match=r"another run is at work on .*out; wait for it, or name another folder"
+            ):
+                with finished_folder(arguments(target, overwrite=overwrite), resumable=resumable):
+                    pass
+        assert (folder / "result").is_file()
+    assert names(target) == [RUN_FILE, "result"]
+    assert names(target.parent) == ["out"]
+
+
+@pytest.mark.parametrize("resumable", [True, False])
+@pytest.mark.parametrize("overwrite", [True, False])
+def test_what_appears_at_the_target_meanwhile_is_not_replaced_and_the_result_is_kept(tmp_path, resumable, overwrite):
+    (tmp_path / "out.finished-1").mkdir()
+
+    def run(target):
+        with finished_folder(arguments(target, overwrite=overwrite), resumable=resumable) as folder:
+            (folder / "result").write_text("1")
+            target.mkdir()
+            (target / "thesis.tex").write_text("all of it")
+
+    with pytest.raises(ValueError, match=r"out (is not empty|was not made by hf-afro).*is in .*out\.finished-2"):
+        run(tmp_path / "out")
+    assert names(tmp_path / "out") == ["thesis.tex"]
+    assert names(tmp_path / "out.finished-2") == [RUN_FILE, "result"]
+    assert names(tmp_path) == ["out", "out.finished-1", "out.finished-2"]
+
+
+KILLED = """
+import os, sys
+from argparse import Namespace
+from hf_afro.cli.output import finished_folder
+
+target, resumable, moved = sys.argv[1], sys.argv[2] == "True", sys.argv[3]
+replace = os.replace
+
+def dying(source, place):
+    replace(source, place)
+    if str(source) == moved:
+        os._exit(9)
+
+os.replace = dying
+args = Namespace(command="count", output_dir=target, overwrite=True, text="texts")
+with finished_folder(args, resumable=resumable) as folder:
+    (folder / "other").write_text("other")
+    if not moved:
+        os._exit(9)
+"""
+
+
+def kill(target, resumable=False, moved="") -> None:
+    """Run a command in a process of its own that dies once it has moved something, or before it moves anything."""
+    words = [sys.executable, "-c", KILLED, str(target), str(resumable), str(moved)]
+    assert subprocess.run(words, check=False).returncode == 9
+
+
+@pytest.mark.parametrize("resumable", [True, False])
+def test_a_run_killed_while_it_moved_its_result_has_left_it(tmp_path, resumable):
+    make(tmp_path / "out")
+    kill(tmp_path / "out", resumable, moved=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    with pytest.raises(ValueError, match="is not empty"):
+        make(tmp_path / "out", resumable=resumable)
+    assert names(tmp_path / "out") == [RUN_FILE, "other"]
+    assert names(tmp_path) == ["out"]
+
+
+def test_what_a_killed_run_was_writing_is_removed_by_the_next(tmp_path):
+    kill(tmp_path / "out")
+    assert len(names(tmp_path)) == 2  # the folder and its lock, which holds nobody up
+    make(tmp_path / "out")
+    assert names(tmp_path) == ["out"]
+
+
+def test_runs_into_different_folders_do_not_wait_for_each_other(tmp_path):
+    with finished_folder(arguments(tmp_path / "out")), finished_folder(arguments(tmp_path / "other")):
+        pass
+    assert names(tmp_path) == ["other", "out"]
+
+
+def interrupted(target, checkpoint=True, **more) -> None:
     def train():
-        with finished_folder(arguments(target), resumable=True) as folder:
+        with finished_folder(arguments(target, **more), resumable=True) as folder:
             if checkpoint:
                 (folder / "checkpoint-2").mkdir()
                 (folder / "checkpoint-2" / "trainer_state.json").write_text("{}")
@@ -194,6 +282,49 @@ def test_an_interrupted_run_is_not_gone_on_with_under_other_arguments(tmp_path):
     assert names(tmp_path / "out") == [RUN_FILE]
 
 
+@pytest.mark.parametrize(
+    ("name", "file"),
+    [
+        ("text", "swa.txt"),
+        ("eval_text", "yor.txt"),
+        ("exclude", "news/test.txt"),
+        ("model", "config.json"),
+        ("teacher", "config.json"),
+        ("student_model", "config.json"),
+        ("vocabulary_map", ""),
+    ],
+)
+def test_an_interrupted_run_is_not_gone_on_with_on_other_content(tmp_path, name, file):
+    path = tmp_path / "input" / file
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("former")
+    given = {name: str(tmp_path / "input")}
+    interrupted(tmp_path / "out", **given)
+    path.write_text("latter")
+    with pytest.raises(ValueError, match=rf"differs in what --{name} .*input holds; .*--overwrite to begin anew"):
+        make(tmp_path / "out", resumable=True, **given)
+    path.write_text("former")
+    make(tmp_path / "out", resumable=True, **given)
+    assert names(tmp_path / "out") == ["checkpoint-2", RUN_FILE, "result"]
+
+
+def test_what_a_model_is_not_read_from_does_not_count(tmp_path):
+    (tmp_path / "m" / "checkpoint-2").mkdir(parents=True)
+    (tmp_path / "m" / "config.json").write_text("{}")
+    interrupted(tmp_path / "out", model=str(tmp_path / "m"))
+    (tmp_path / "m" / "checkpoint-2" / "optimizer.pt").write_text("large")
+    make(tmp_path / "out", resumable=True, model=str(tmp_path / "m"))
+
+
+def test_what_was_read_is_written_down_as_it_was_at_the_start(tmp_path):
+    (tmp_path / "text").mkdir()
+    with finished_folder(arguments(tmp_path / "out", text=str(tmp_path / "text")), resumable=True) as folder:
+        before = json.loads((folder / RUN_FILE).read_text())["inputs"]
+        (tmp_path / "text" / "swa.txt").write_text("added")
+    assert json.loads((tmp_path / "out" / RUN_FILE).read_text())["inputs"] == before
+    assert list(before) == ["text"]
+
+
 def test_what_a_killed_run_was_writing_does_not_reach_the_result(tmp_path):
     interrupted(tmp_path / "out")
     (tmp_path / "out.unfinished" / f".{RUN_FILE}.0123456789abcdef.part").write_text("{")
@@ -203,10 +334,10 @@ def test_what_a_killed_run_was_writing_does_not_reach_the_result(tmp_path):
 
 
 def test_what_is_run_is_written_whole_or_not_at_all(tmp_path):
-    write_run_file(tmp_path, arguments(tmp_path / "out"))
+    write_run_file(tmp_path, describe_run(arguments(tmp_path / "out")))
     before = (tmp_path / RUN_FILE).read_bytes()
     with pytest.raises(UnicodeEncodeError):
-        write_run_file(tmp_path, arguments(tmp_path / "out", text="\udc80"))  # a name that is not UTF-8
+        write_run_file(tmp_path, describe_run(arguments(tmp_path / "out", text="\udc80")))  # a name that is not UTF-8
     assert (tmp_path / RUN_FILE).read_bytes() == before
     assert names(tmp_path) == [RUN_FILE]
 

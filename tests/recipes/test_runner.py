@@ -198,6 +198,14 @@ def test_a_finished_stage_that_was_not_yet_moved_is_moved(load, run_folder):
     assert results["distill"] == UP_TO_DATE
 
 
+def test_a_stage_killed_while_it_was_moved_is_whole_and_hides_nothing(load, run_folder):
+    shutil.copytree(run_folder / "maft", run_folder / "maft.unfinished.replaced")
+    (run_folder / "prune").rename(run_folder / "prune.unfinished")
+    shutil.copytree(run_folder / "prune.unfinished", run_folder / "prune.unfinished.replaced")
+    assert ran(run_recipe(load(), run_folder)) == []
+    assert not [path for path in run_folder.iterdir() if ".unfinished" in path.name]
+
+
 def test_what_a_killed_run_was_writing_is_removed(load, run_folder):
     left = [folder / f".{MANIFEST}.0123456789abcdef.part" for folder in (run_folder, run_folder / "maft")]
     for path in left:

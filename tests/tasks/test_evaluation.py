@@ -10,7 +10,7 @@ from transformers import pipeline
 from hf_afro.reports import EvalReport, Score
 from hf_afro.tasks import evaluation
 from hf_afro.tasks.evaluation import collapse_of, evaluate_model, scores_of
-from hf_afro.tasks.finetuning import score
+from hf_afro.tasks.finetuning import finetune, score
 from hf_afro.tasks.predictions import Run
 from tests.tasks.conftest import make
 
@@ -132,6 +132,34 @@ def test_a_run_whose_model_is_missing_is_made_again(model, tokenizer, topic, qui
     evaluate_model(model, tokenizer, [topic], save_models=True, **common)
     assert calls == [1]
     assert (tmp_path / "models" / "topic-swa-1" / "tokenizer.json").is_file()
+
+
+def test_a_kept_model_of_another_run_is_made_again(model, tokenizer, topic, quick, tmp_path, monkeypatch):
+    """The model that is kept is the one that made the predictions."""
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    def call(epochs, **more):
+        settings = quick.replace(epochs=epochs)
+        evaluate_model(
+            model, tokenizer, [topic], name="tiny", output_dir=tmp_path, settings=settings, seeds=[1], **more
+        )
+
+    call(1, save_models=True)
+    kept = tmp_path / "models" / "topic-swa-1" / "model.safetensors"
+    former = kept.read_bytes()
+    with pytest.raises(KeyboardInterrupt):
+        call(2, on_run=stop)
+    call(2, save_models=True)
+    assert kept.read_bytes() != former
+    calls = []
+    monkeypatch.setattr(evaluation, "finetune", lambda *args: calls.append(args[-1]) or finetune(*args))
+    with pytest.raises(KeyboardInterrupt):
+        call(1, save_models=True, on_run=stop)
+    call(1, save_models=True)
+    assert calls == [1]
+    assert kept.read_bytes() == former
 
 
 def test_a_collapsed_run_is_noted(ner, topic):

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 import torch
-from transformers import AutoModel, AutoModelForMaskedLM, BertConfig, BertForMaskedLM, pipeline
+from transformers import AutoModel, AutoModelForMaskedLM, BertConfig, BertForMaskedLM, BertForPreTraining, pipeline
 
+from hf_afro.cli import evaluate
+from hf_afro.recipes.stages.evaluation import open_encoder
+from hf_afro.recipes.stages.models import BASE_FILE
 from hf_afro.students import AfroStudentForMaskedLM
+from hf_afro.tasks import evaluation
 from hf_afro.tasks.encoding import encode_words
+from hf_afro.tasks.facts import model_fingerprint
 from hf_afro.tasks.finetuning import finetune
 from hf_afro.tasks.heads import add_head, save_finetuned
 from tests.conftest import tiny_config
@@ -37,6 +44,65 @@ def test_the_encoder_is_a_copy_and_the_head_is_new(task):
         assert all(own[name].data_ptr() != given[name].data_ptr() for name in shared)
         assert model.config.id2label != classifier.config.id2label
         assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
+
+
+@pytest.fixture
+def bert(tokenizer, tmp_path) -> BertForPreTraining:
+    """In `tmp_path`, as mBERT is published: with a pooler, and named for the masked-LM head alone."""
+    sizes = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 4, "intermediate_size": 64}
+    model = BertForPreTraining(BertConfig(vocab_size=len(tokenizer), pad_token_id=1, **sizes))
+    model.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    named(tmp_path, "BertForMaskedLM")
+    return model
+
+
+def named(folder, architecture: str) -> None:
+    path = folder / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "architectures": [architecture]}))
+
+
+def by_name(folder):
+    return evaluation._load(folder, None)[0]
+
+
+def by_command(folder):
+    return evaluate.load(str(folder))[0]
+
+
+def by_recipe(folder):
+    (folder / "base").mkdir(exist_ok=True)
+    (folder / "base" / BASE_FILE).write_text(json.dumps({"model": str(folder), "revision": None}))
+    return open_encoder(folder / "base")
+
+
+@pytest.mark.parametrize("load", [by_name, by_command, by_recipe])
+def test_a_pooler_that_was_pretrained_is_used(bert, tmp_path, load):
+    encoder = load(tmp_path)
+    assert type(encoder) is BertForMaskedLM
+    classifier = add_head(encoder, "topic", LABELS, seed=1)
+    assert torch.equal(classifier.bert.pooler.dense.weight, bert.bert.pooler.dense.weight)
+    assert add_head(encoder, "ner", LABELS, seed=1).bert.pooler is None
+
+
+# A recipe takes masked language models only.
+@pytest.mark.parametrize(
+    ("load", "architecture"),
+    [
+        (by_name, "BertForMaskedLM"),
+        (by_command, "BertForMaskedLM"),
+        (by_recipe, "BertForMaskedLM"),
+        (by_name, "BertModel"),
+        (by_command, "BertModel"),
+    ],
+)
+def test_a_pooler_that_was_not_saved_is_of_the_head(bert, tmp_path, load, architecture):
+    BertForMaskedLM(bert.config).save_pretrained(tmp_path)
+    named(tmp_path, architecture)
+    first, again = load(tmp_path), load(tmp_path)
+    assert model_fingerprint(first) == model_fingerprint(again)
+    heads = [add_head(one, "topic", LABELS, seed=1).bert.pooler.dense.weight for one in (first, again)]
+    assert torch.equal(*heads)
 
 
 def test_the_head_is_a_function_of_the_seed():

@@ -49,7 +49,7 @@ def test_within_only_the_rows_used_are_parameters_and_after_it_all_are_there(cla
     batch = torch.tensor([[0, 9, 7, 2]])
     classifier.eval()
     expected = classifier(batch).logits
-    with only_used_rows(classifier, ROWS):
+    with only_used_rows(classifier, ROWS, pad_id=1):
         some = classifier.get_input_embeddings()
         assert some.weight.shape[0] == 5  # <s>, <pad>, </s> and two more
         assert torch.equal(classifier(batch).logits, expected)
@@ -60,15 +60,28 @@ def test_within_only_the_rows_used_are_parameters_and_after_it_all_are_there(cla
     assert changed == [0, 1, 2, 7, 9]
 
 
+def test_a_padding_of_the_tokenizers_own_is_a_row_too(model, tokenizer, quick, monkeypatch):
+    """It need not be the padding of the model, and no text has it."""
+    tokenizer.pad_token = tokenizer.convert_ids_to_tokens(len(tokenizer) - 1)
+    assert tokenizer.pad_token_id not in (model.config.pad_token_id, tokenizer.eos_token_id)
+    data, settings = make("topic"), quick.replace(epochs=1)
+    some = finetune(model, tokenizer, data, settings, seed=1)
+    monkeypatch.setattr(finetuning, "only_used_rows", lambda *_: nullcontext())
+    whole = finetune(model, tokenizer, data, settings, seed=1)
+    assert some.dev_scores == whole.dev_scores
+    for name, tensor in some.model.state_dict().items():
+        assert torch.equal(tensor, whole.model.state_dict()[name]), name
+
+
 def test_rows_come_back_where_training_fails(classifier):
     table = classifier.get_input_embeddings()
-    with pytest.raises(FloatingPointError), only_used_rows(classifier, ROWS):
+    with pytest.raises(FloatingPointError), only_used_rows(classifier, ROWS, pad_id=1):
         raise FloatingPointError
     assert classifier.get_input_embeddings() is table
 
 
 def test_an_id_that_was_not_announced_is_an_error(classifier):
-    with only_used_rows(classifier, ROWS), pytest.raises(IndexError):
+    with only_used_rows(classifier, ROWS, pad_id=1), pytest.raises(IndexError):
         classifier(torch.tensor([[0, 8, 2]]))
 
 
@@ -82,5 +95,5 @@ def test_the_row_of_the_padding_gets_no_gradient():
 def test_an_embedding_that_does_more_than_look_up_is_left_alone(classifier):
     table = nn.Embedding(50, 32, max_norm=1.0)
     classifier.set_input_embeddings(table)
-    with only_used_rows(classifier, ROWS):
+    with only_used_rows(classifier, ROWS, pad_id=1):
         assert classifier.get_input_embeddings() is table

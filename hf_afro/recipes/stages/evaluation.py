@@ -14,6 +14,8 @@ from hf_afro.reports import EvalReport
 from hf_afro.reports.evaluation_report import REPORT_FILE
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
     from hf_afro.reports import Score
     from hf_afro.tasks import FineTuningSettings, TaskData
 
@@ -41,7 +43,7 @@ def _measure(context: StageContext, name: str, stage: str, data: list[TaskData])
     tokenizer = open_tokenizer(source)
     evaluate_model(
         # A folder where there is one, so that the bytes it takes on disk are known.
-        open_model(source) if (source / BASE_FILE).is_file() else str(source),
+        open_encoder(source) if (source / BASE_FILE).is_file() else str(source),
         tokenizer,
         data,
         name=name,
@@ -55,6 +57,14 @@ def _measure(context: StageContext, name: str, stage: str, data: list[TaskData])
     )
     if not data:
         context.progress.advance()
+
+
+def open_encoder(source: Path) -> PreTrainedModel:
+    """Return the model of a finished stage with the pooler that its checkpoint holds, for heads that stand on it."""
+    from hf_afro.tasks.heads import with_own_pooler
+
+    model = open_model(source)
+    return with_own_pooler(model, model.name_or_path, getattr(model.config, "_commit_hash", None))
 
 
 def _tasks_of(context: StageContext) -> list[TaskData]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from hf_afro.recipes.settings import codes_of
 from hf_afro.recipes.stages.context import StageContext
-from hf_afro.recipes.stages.models import BASE_FILE, open_model, open_tokenizer
+from hf_afro.recipes.stages.models import open_model, open_tokenizer
 from hf_afro.recipes.stages.text import HELD_OUT, load, read_text, sources_of
 from hf_afro.reports import EvalReport
 from hf_afro.reports.evaluation_report import REPORT_FILE
@@ -37,11 +37,11 @@ def run_evaluate(context: StageContext) -> dict[str, Any]:
 def _measure(context: StageContext, name: str, stage: str, data: list[TaskData]) -> None:
     from hf_afro.tasks import evaluate_model
 
-    settings, source = context.settings, context.root / stage
-    tokenizer = open_tokenizer(source)
+    settings = context.settings
+    tokenizer = open_tokenizer(context, stage)
     evaluate_model(
         # A folder where there is one, so that the bytes it takes on disk are known.
-        open_model(source) if (source / BASE_FILE).is_file() else str(source),
+        open_model(context, stage) if context.recipe.stage(stage).kind == "base" else str(context.root / stage),
         tokenizer,
         data,
         name=name,
@@ -49,7 +49,7 @@ def _measure(context: StageContext, name: str, stage: str, data: list[TaskData])
         settings=_settings_of(context, data),
         seeds=settings.seeds,
         save_models=settings.save_models,
-        extra_scores=_bits_per_byte(context, source, tokenizer) if context.has("text") else (),
+        extra_scores=_bits_per_byte(context, stage, tokenizer) if context.has("text") else (),
         provenance={"recipe": context.recipe.name, "stage": stage},
         on_run=lambda what, done, total: context.progress.advance(1, f"{name}: {what}"),
     )
@@ -80,11 +80,11 @@ def _settings_of(context: StageContext, data: list[TaskData]) -> dict[str, FineT
     }
 
 
-def _bits_per_byte(context: StageContext, source: Path, tokenizer: Any) -> tuple[Score, ...]:
+def _bits_per_byte(context: StageContext, stage: str, tokenizer: Any) -> tuple[Score, ...]:
     from hf_afro.tasks import bits_per_byte_scores
 
     sentences = read_text(context.input("text"), HELD_OUT, context.settings.languages)
-    return bits_per_byte_scores(open_model(source), tokenizer, sentences)
+    return bits_per_byte_scores(open_model(context, stage), tokenizer, sentences)
 
 
 def read_reports(folder: Path) -> dict[str, EvalReport]:

@@ -101,8 +101,8 @@ def _teacher_tokenizer(context: StageContext) -> PreTrainedTokenizerBase:
 
 def run_maft(context: StageContext) -> dict[str, Any]:
     """Go on with masked-language-model training."""
-    source = context.input("model")
-    return _adapt(context, open_model(source), open_tokenizer(source))
+    source = context.settings.model
+    return _adapt(context, open_model(context, source), open_tokenizer(context, source))
 
 
 run_fit = run_maft
@@ -128,7 +128,7 @@ def run_distill(context: StageContext) -> dict[str, Any]:
     from hf_afro.students import build_student
 
     settings = context.settings
-    teacher, tokenizer = open_model(context.input("teacher")), open_tokenizer(context.input("teacher"))
+    teacher, tokenizer = open_model(context, settings.teacher), open_tokenizer(context, settings.teacher)
     student = build_student(
         teacher,
         num_hidden_layers=settings.num_hidden_layers,

@@ -40,11 +40,11 @@ def outside_fingerprints(stage: Stage) -> dict[str, str]:
 
 
 def _fingerprint_of(stage: Stage, path: str) -> str:
-    if path == SAMPLE:
+    if path == SAMPLE and stage.kind in ("tasks", "corpora"):
         from hf_afro import sample
 
         return fingerprint(Path(sample.__file__).parent)
-    if path == HUB:
+    if path == HUB and stage.kind == "tasks":
         return HUB
     if stage.kind == "base" and not Path(path).exists():
         if not _HUB_NAME.fullmatch(path):

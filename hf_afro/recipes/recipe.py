@@ -188,8 +188,15 @@ def _override(root: yaml.MappingNode, option: str, text: str) -> None:
             _put(node, name, option, inner)
         if not isinstance(inner, yaml.MappingNode):
             raise RecipeError(f"{option}: {name!r} is {described(inner)} in the recipe and has no settings of its own")
-        node = inner
+        node = _own(node, name, inner)
     _put(node, path[-1], option, parse_value(text, option))
+
+
+def _own(node: yaml.MappingNode, name: str, inner: yaml.MappingNode) -> yaml.MappingNode:
+    """Give a mapping a copy of one in it: by an anchor, another stage may have the very same node."""
+    copy = yaml.MappingNode(inner.tag, list(inner.value), inner.start_mark, inner.end_mark)
+    node.value = [(key, copy if key.value == name else value) for key, value in node.value]
+    return copy
 
 
 def _put(node: yaml.MappingNode, name: str, option: str, value: yaml.Node) -> None:

@@ -73,6 +73,22 @@ def test_every_setting_can_be_changed_on_the_command_line(recipe_file):
     assert recipe.stage("evaluate").settings.models == {"first": "maft", "second": "maft-again"}
 
 
+def test_a_change_is_of_its_stage_and_not_of_one_that_shares_its_yaml(recipe_file):
+    shared = "maft: &short\n  arguments: &more {fp16: false}\n  max_steps: 5\n  max_length: 32\nmaft-again: *short\n"
+    text = TEXT.partition("maft:")[0] + shared + "maft-more:\n  max_steps: 5\n  arguments: *more\n"
+    recipe = load_recipe(recipe_file(text), ["--maft.max_steps", "7", "--maft-again.arguments.fp16", "true"])
+    settings = [recipe.stage(name).settings for name in ("maft", "maft-again", "maft-more")]
+    assert [own.max_steps for own in settings] == [7, 5, 5]
+    assert [own.arguments for own in settings] == [{"fp16": False}, {"fp16": True}, {"fp16": False}]
+    assert recipe.stage("maft-again").place.endswith("mine.yaml, line 12")
+
+
+def test_what_holds_itself_is_refused_with_its_line(recipe_file):
+    text = TEXT.replace("  max_steps: 5\n", "  max_steps: 5\n  arguments: &more\n    optim_args: {a: [*more]}\n")
+    with pytest.raises(RecipeError, match=r"line 11: maft\.arguments\.optim_args\S* holds itself, by an alias"):
+        load_recipe(recipe_file(text))
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 from hf_afro.recipes import RecipeError, load_recipe, shipped_recipes
+from hf_afro.recipes.manifest import key_of
+from hf_afro.tasks.presets import preset
 
 TEXT = """\
 name: mine
@@ -71,6 +73,20 @@ def test_every_setting_can_be_changed_on_the_command_line(recipe_file):
     assert recipe.stage("evaluate").settings.ner.given == {"epochs": 3}
     assert recipe.stage("maft-again").settings.num_train_epochs == 0.5
     assert recipe.stage("evaluate").settings.models == {"first": "maft", "second": "maft-again"}
+
+
+def test_null_takes_a_limit_of_fine_tuning_away(recipe_file):
+    text = TEXT.replace("  text: corpora\n", "  text: corpora\n  preset: small\n  ner: {max_dev: 9, epochs: 2}\n")
+    words = ["--evaluate.ner.max_train", "null", "--evaluate.ner.max_dev", "null", "--evaluate.ner.epochs", "null"]
+    evaluate = load_recipe(recipe_file(text), words).stage("evaluate")
+    found = preset("small", "ner").replace(**evaluate.settings.ner.given)
+    assert (found.max_train, found.max_dev) == (None, None)
+    assert (found.epochs, found.patience) == (preset("small", "ner").epochs, preset("small", "ner").patience)
+    unchanged = load_recipe(recipe_file(text)).stage("evaluate")
+    assert unchanged.settings.ner.given == {"max_dev": 9, "epochs": 2}
+    assert key_of(evaluate, dict.fromkeys(evaluate.needs, ""), {}) != key_of(
+        unchanged, dict.fromkeys(evaluate.needs, ""), {}
+    )
 
 
 def test_a_change_is_of_its_stage_and_not_of_one_that_shares_its_yaml(recipe_file):

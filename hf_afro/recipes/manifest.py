@@ -104,12 +104,15 @@ def describe(stage: Stage, key: str, inputs: Mapping[str, str], outside: Mapping
 
 def finish(folder: Path, begun: Mapping[str, Any], seconds: float, facts: Mapping[str, Any]) -> None:
     """Write the manifest of a finished stage into its folder, with the sizes of all it left."""
-    files = {
+    write(folder, {**begun, "seconds": round(seconds, 1), "facts": dict(facts), "files": _sizes_in(folder)})
+
+
+def _sizes_in(folder: Path) -> dict[str, int]:
+    return {
         path.relative_to(folder).as_posix(): path.stat().st_size
         for path in sorted(folder.rglob("*"))
         if path.is_file() and path.name != MANIFEST
     }
-    write(folder, {**begun, "seconds": round(seconds, 1), "facts": dict(facts), "files": files})
 
 
 def write(folder: Path, manifest: Mapping[str, Any]) -> None:
@@ -135,3 +138,13 @@ def is_finished(folder: Path, key: str) -> bool:
         (folder / name).is_file() and (folder / name).stat().st_size == size
         for name, size in manifest["files"].items()
     )
+
+
+def edited_files(folder: Path) -> list[str]:
+    """Return the files of a stage's folder that are not as the stage left them: new or of another size.
+
+    Hidden files are left out; they are a file manager's or an editor's, and nobody's work.
+    """
+    left = (read(folder) or {}).get("files", {})
+    hidden = re.compile(r"(^|/)\.")
+    return [name for name, size in _sizes_in(folder).items() if left.get(name) != size and not hidden.search(name)]

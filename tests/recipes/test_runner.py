@@ -108,6 +108,31 @@ def test_a_result_that_lost_a_file_is_made_again(load, run_folder):
     assert (run_folder / "report" / "index.html").is_file()
 
 
+def test_what_was_edited_or_added_by_hand_is_kept_beside_and_said(load, run_folder, caplog):
+    card = run_folder / "card"
+    for number, text in ((1, "mine"), (2, "mine again")):
+        (card / "README.md").write_text(text)
+        (card / "notes.txt").write_text("to remember")
+        with caplog.at_level("WARNING", logger="hf_afro"):
+            assert ran(run_recipe(load(), run_folder)) == ["card"]
+        kept = run_folder / f"card.edited-{number}"
+        assert f"card: README.md, notes.txt changed or added by hand; kept in {kept}" in caplog.text
+        assert (kept / "README.md").read_text() == text
+        assert (kept / "notes.txt").is_file()
+        assert "Bits a byte" in (card / "README.md").read_text("utf-8")
+        assert not (card / "notes.txt").exists()
+    assert ran(run_recipe(load(), run_folder)) == []
+
+
+def test_what_was_added_stays_where_nothing_runs_and_hidden_files_are_nobodys_work(load, run_folder):
+    (run_folder / "report" / "notes.txt").write_text("to remember")
+    (run_folder / "card" / ".DS_Store").write_text("x")
+    assert ran(run_recipe(load(), run_folder)) == []
+    assert (run_folder / "report" / "notes.txt").is_file()
+    assert ran(run_recipe(load("--card.license", "mit"), run_folder)) == ["card"]
+    assert not list(run_folder.glob("*.edited-*"))
+
+
 class Killed(BaseException):
     """Stands for a process that ends at once."""
 

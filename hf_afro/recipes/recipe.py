@@ -19,6 +19,7 @@ from hf_afro.recipes.schema import (
     convert,
     described,
     entries,
+    is_folder_name,
     is_null,
     nearest,
     parse_value,
@@ -112,6 +113,14 @@ class Recipe:
     def stage(self, name: str) -> Stage:
         """Return a stage by its name."""
         return next(stage for stage in self.stages if stage.name == name)
+
+    def upstream(self, stage: Stage) -> list[Stage]:
+        """Return all stages that a stage goes back to, in order."""
+        wanted = set(stage.needs)
+        for earlier in reversed(self.stages):
+            if earlier.name in wanted:
+                wanted |= set(earlier.needs)
+        return [one for one in self.stages if one.name in wanted]
 
 
 def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
@@ -226,7 +235,7 @@ def _recipe_of(root: yaml.MappingNode, source: str) -> Recipe:
                 f"{where(key)}: {key.value!r} is no stage; {nearest(kind, [*KINDS, *GENERAL])} of "
                 f"{', '.join([*KINDS, *GENERAL])}; several of a kind are told apart as in distill-6x384"
             )
-        if not key.value.replace("-", "").replace("_", "").isalnum():
+        if not is_folder_name(key.value):
             raise RecipeError(f"{where(key)}: {key.value!r} becomes a folder; expected letters, digits, - and _")
         settings = read_settings(value, KINDS[kind].settings, key.value)
         stages.append(_connected(key, kind, _with_data(settings, data), stages))

@@ -121,7 +121,7 @@ def _keys(recipe: Recipe) -> tuple[dict[str, str], dict[str, dict[str, str]]]:
     outside = {stage.name: manifest.outside_fingerprints(stage) for stage in recipe.stages}
     keys: dict[str, str] = {}
     for stage in recipe.stages:
-        keys[stage.name] = manifest.key_of(stage, keys, outside[stage.name])
+        keys[stage.name] = manifest.key_of(recipe, stage, keys, outside[stage.name])
     return keys, outside
 
 
@@ -131,7 +131,7 @@ def _foresee(recipe: Recipe, root: Path, plans: Mapping[str, StagePlan]) -> Iter
         folder = root / stage.name
         status = UNKNOWN
         with contextlib.suppress(_NoData):
-            keys[stage.name] = _key_if_known(stage, keys)
+            keys[stage.name] = _key_if_known(recipe, stage, keys)
             if manifest.is_finished(folder, keys[stage.name]):
                 status = UP_TO_DATE
             elif (manifest.read(_unfinished(folder)) or {}).get("key") == keys[stage.name]:
@@ -146,11 +146,11 @@ class _NoData(Exception):
     """A stage, or one that it reads, reads data that was not named."""
 
 
-def _key_if_known(stage: Stage, keys: Mapping[str, str]) -> str:
+def _key_if_known(recipe: Recipe, stage: Stage, keys: Mapping[str, str]) -> str:
     if any(name not in keys for name in stage.needs):
         raise _NoData
     try:
-        return manifest.key_of(stage, keys, manifest.outside_fingerprints(stage))
+        return manifest.key_of(recipe, stage, keys, manifest.outside_fingerprints(stage))
     except RecipeError as error:
         raise _NoData from error
 

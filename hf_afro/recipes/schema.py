@@ -284,6 +284,11 @@ def is_null(node: yaml.Node) -> bool:
     return isinstance(node, yaml.ScalarNode) and node.tag == _NULL and node.style is None
 
 
+def is_folder_name(word: str) -> bool:
+    """Tell whether a name of the recipe can be that of a folder: letters, digits, - and _."""
+    return word.replace("-", "").replace("_", "").isalnum()
+
+
 def described(node: yaml.Node) -> str:
     """Return what was written, as a message shows it."""
     if isinstance(node, yaml.MappingNode):

@@ -7,7 +7,7 @@ from typing import Any
 
 from hf_afro.languages import find_language, languages_in
 from hf_afro.recipes.architecture import Architecture
-from hf_afro.recipes.schema import setting
+from hf_afro.recipes.schema import is_folder_name, setting
 from hf_afro.tasks.presets import LARGEST_SEED, check_seeds, preset
 
 SAMPLE = "sample"
@@ -266,6 +266,9 @@ class EvaluateSettings:
         codes_of(self.languages or ())
         if self.tasks is self.text is None:
             raise ValueError("there is nothing to measure; name a stage for tasks, or one for text, or both")
+        for name in self.models:
+            if not is_folder_name(name):
+                raise ValueError(f"models has {name!r}, which becomes a folder; expected letters, digits, - and _")
         check_seeds(self.seeds)
         for task in ("ner", "topic", "sentiment"):
             preset(self.preset, task).replace(**getattr(self, task).given)

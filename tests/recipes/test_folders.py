@@ -58,3 +58,13 @@ def test_a_folder_is_no_word_where_the_word_means_nothing(tmp_path, monkeypatch,
         (tmp_path / name / "config.json").write_text(content)
         found.append(outside_fingerprints(stage)[name])
     assert found[0] != found[1]
+
+
+def test_the_name_of_a_folder_of_tasks_counts_since_it_chooses_the_preset(folder, tmp_path):
+    found = []
+    for name in ("masakhaner1", "masakhaner2"):
+        folder = folder.rename(tmp_path / name)
+        (tmp_path / "r.yaml").write_text(f"name: r\ntasks:\n  ner: {{folder: {folder}, languages: swa}}\n")
+        (stage,) = load_recipe(str(tmp_path / "r.yaml")).stages
+        found += outside_fingerprints(stage).values()
+    assert found[0] != found[1]

@@ -78,15 +78,14 @@ def test_every_setting_can_be_changed_on_the_command_line(recipe_file):
 def test_null_takes_a_limit_of_fine_tuning_away(recipe_file):
     text = TEXT.replace("  text: corpora\n", "  text: corpora\n  preset: small\n  ner: {max_dev: 9, epochs: 2}\n")
     words = ["--evaluate.ner.max_train", "null", "--evaluate.ner.max_dev", "null", "--evaluate.ner.epochs", "null"]
-    evaluate = load_recipe(recipe_file(text), words).stage("evaluate")
+    recipe, unchanged = load_recipe(recipe_file(text), words), load_recipe(recipe_file(text))
+    evaluate = recipe.stage("evaluate")
     found = preset("small", "ner").replace(**evaluate.settings.ner.given)
     assert (found.max_train, found.max_dev) == (None, None)
     assert (found.epochs, found.patience) == (preset("small", "ner").epochs, preset("small", "ner").patience)
-    unchanged = load_recipe(recipe_file(text)).stage("evaluate")
-    assert unchanged.settings.ner.given == {"max_dev": 9, "epochs": 2}
-    assert key_of(evaluate, dict.fromkeys(evaluate.needs, ""), {}) != key_of(
-        unchanged, dict.fromkeys(evaluate.needs, ""), {}
-    )
+    assert unchanged.stage("evaluate").settings.ner.given == {"max_dev": 9, "epochs": 2}
+    inputs = dict.fromkeys(evaluate.needs, "")
+    assert key_of(recipe, evaluate, inputs, {}) != key_of(unchanged, unchanged.stage("evaluate"), inputs, {})
 
 
 def test_a_change_is_of_its_stage_and_not_of_one_that_shares_its_yaml(recipe_file):
@@ -133,6 +132,8 @@ def test_a_wrong_change_is_named(recipe_file, words, message):
         ("maft-again:", "maft-../x:", r"line 11: 'maft-\.\./x' becomes a folder"),
         ("  model: teacher", "  model: teache", r"line 11: maft-again\.model is 'teache'; .* nearest is 'teacher'"),
         ("  model: teacher", "  model: corpora", r"expected a stage before it that gives model"),
+        ("first: maft,", "../first: maft,", r"evaluate: models has '\.\./first', which becomes a folder; expected"),
+        ("first: maft,", "models.json: maft,", r"evaluate: models has 'models\.json', which becomes a folder"),
         ("first: maft,", "first: report,", r"evaluate\.models is 'report'; expected a stage before it"),
         ("corpora:\n  text: ${data}/text\n", "", r"line 3: teacher needs a stage before it that gives text: corpora"),
         ("  num_train_epochs: 2", "", r"line 12: maft-again: give max_steps or num_train_epochs"),

@@ -133,6 +133,28 @@ def test_what_was_added_stays_where_nothing_runs_and_hidden_files_are_nobodys_wo
     assert not list(run_folder.glob("*.edited-*"))
 
 
+def test_a_stage_under_another_name_is_the_same_work_and_shown_under_that_name(tiny_file, data, run_folder, tmp_path):
+    renamed = tiny_file.read_text("utf-8").replace("fit:", "fit-more:").replace(": fit", ": fit-more")
+    (tmp_path / "renamed.yaml").write_text(renamed, "utf-8")
+    (run_folder / "fit").rename(run_folder / "fit-more")
+    results = run_recipe(load_recipe(str(tmp_path / "renamed.yaml"), ["--data", str(data)]), run_folder)
+    assert ran(results) == ["report", "card"]
+    assert "fit-more" in (run_folder / "report" / "index.html").read_text("utf-8")
+    assert "fit-more" in (run_folder / "card" / "README.md").read_text("utf-8")
+
+
+def test_a_recipe_under_another_name_says_so_in_page_and_card(load, run_folder):
+    assert ran(run_recipe(load("--name", "other"), run_folder, dry_run=True)) == ["report", "card"]
+    assert ran(run_recipe(load("--description", "other"), run_folder)) == ["report", "card"]
+
+
+def test_a_model_may_be_measured_under_two_names(load, run_folder):
+    models = "{teacher: teacher, again: teacher, student: fit}"
+    run_recipe(load("--evaluate.models", models), run_folder)
+    assert list(bits(run_folder)) == list(read_reports(run_folder / "evaluate")) == ["teacher", "again", "student"]
+    assert "again" in (run_folder / "card" / "README.md").read_text("utf-8")
+
+
 class Killed(BaseException):
     """Stands for a process that ends at once."""
 

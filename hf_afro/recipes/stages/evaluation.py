@@ -30,7 +30,7 @@ def run_evaluate(context: StageContext) -> dict[str, Any]:
             context.progress.advance(max(1, runs))
         else:
             _measure(context, name, stage, data)
-    context.write_json(NAMES_FILE, context.settings.models)
+    context.write_json(NAMES_FILE, list(context.settings.models))
     return {"models": len(context.settings.models), "sets": len(data), "seeds": len(context.settings.seeds)}
 
 
@@ -88,6 +88,6 @@ def _bits_per_byte(context: StageContext, stage: str, tokenizer: Any) -> tuple[S
 
 
 def read_reports(folder: Path) -> dict[str, EvalReport]:
-    """Return the reports of a finished `evaluate` stage by the stage of their model, in the order of the recipe."""
+    """Return the reports of a finished `evaluate` stage by the name of their model, in the order of the recipe."""
     names = json.loads((folder / NAMES_FILE).read_text("utf-8"))
-    return {stage: EvalReport.load(folder / name) for name, stage in names.items()}
+    return {name: EvalReport.load(folder / name) for name in names}

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from hf_afro.corpora.cleaning import READ, CleaningReport
 from hf_afro.files import write_whole
 from hf_afro.recipes import manifest
-from hf_afro.recipes.recipe import Recipe, Stage
+from hf_afro.recipes.recipe import Stage
 from hf_afro.recipes.settings import SAMPLE, codes_of
 from hf_afro.recipes.stages.context import HISTORY_FILE, StageContext
 from hf_afro.recipes.stages.evaluation import read_reports
@@ -45,7 +45,7 @@ def work_before(context: StageContext) -> Work:
     removed: dict[str, dict[str, int]] = {}
     curve: dict[str, Any] | None = None
     languages: dict[str, None] = {}
-    for stage in upstream(context.recipe, context.stage):
+    for stage in context.recipe.upstream(context.stage):
         folder = context.root / stage.name
         facts = (manifest.read(folder) or {})["facts"]
         stages.append(
@@ -94,7 +94,8 @@ def run_card(context: StageContext) -> dict[str, Any]:
 
     settings = context.settings
     reports = read_reports(context.input("reports"))
-    own = reports.pop(settings.model)
+    models = context.recipe.stage(settings.reports).settings.models
+    own = reports.pop(next(name for name, stage in models.items() if stage == settings.model))
     facts = card_facts(context)
     facts.save(context.folder)
     write_whole(context.folder / CARD_FILE, render_card([own, *reports.values()], facts))
@@ -107,7 +108,7 @@ def card_facts(context: StageContext) -> CardFacts:
 
     settings = context.settings
     model = context.recipe.stage(settings.model)
-    way = [*upstream(context.recipe, model), model]
+    way = [*context.recipe.upstream(model), model]
     kinds = [stage.kind for stage in way]
     text = [stage for stage in way if stage.kind == "corpora"]
     distilled = "distill" in kinds
@@ -145,12 +146,3 @@ def _languages(context: StageContext, way: list[Stage]) -> tuple[str, ...]:
 
 def _removed(report: CleaningReport) -> dict[str, dict[str, int]]:
     return {code: {READ: report.read[code], **report.dropped.get(code, {})} for code in report.read}
-
-
-def upstream(recipe: Recipe, stage: Stage) -> list[Stage]:
-    """Return all stages that a stage goes back to, in the order of the recipe."""
-    wanted = set(stage.needs)
-    for earlier in reversed(recipe.stages):
-        if earlier.name in wanted:
-            wanted |= set(earlier.needs)
-    return [one for one in recipe.stages if one.name in wanted]

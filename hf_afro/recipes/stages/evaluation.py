@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from hf_afro.recipes.settings import codes_of
 from hf_afro.recipes.stages.context import StageContext
 from hf_afro.recipes.stages.models import open_model, open_tokenizer
-from hf_afro.recipes.stages.text import HELD_OUT, load, read_text, sources_of
+from hf_afro.recipes.stages.text import HELD_OUT, TASKS_FILE, load, read_text, sources_of
 from hf_afro.reports import EvalReport
 from hf_afro.reports.evaluation_report import REPORT_FILE
 
@@ -62,11 +62,18 @@ def _tasks_of(context: StageContext) -> list[TaskData]:
         return []
     folder = context.input("tasks")
     stage = context.recipe.stage(context.stage.inputs["tasks"][0])
-    return [
-        load(folder, task, source, language)
-        for task, source in sources_of(stage.settings)
-        for language in codes_of(source.languages)
-    ]
+    read = {(one["task"], one["language"]): one for one in json.loads((folder / TASKS_FILE).read_text("utf-8"))}
+    found = []
+    for task, source in sources_of(stage.settings):
+        for language in codes_of(source.languages):
+            data = load(folder, task, source, language)
+            # The text was freed of the sentences read then; on the Hub, and during a run, they may become others.
+            if data.fingerprint != read[task, language]["fingerprint"]:
+                raise ValueError(
+                    f"{task} in {language} is no longer what {stage.name} read; remove {folder} and run again"
+                )
+            found.append(data)
+    return found
 
 
 def _settings_of(context: StageContext, data: list[TaskData]) -> dict[str, FineTuningSettings]:

@@ -6,7 +6,6 @@ import dataclasses
 import json
 import re
 from collections.abc import Iterator
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +20,9 @@ if TYPE_CHECKING:
 TASKS = ("ner", "topic", "sentiment")
 SENTENCES, TASKS_FILE, SAMPLE_TASKS = "sentences.jsonl", "tasks.json", "sample"
 TRAIN, HELD_OUT, CLEANING = "train", "held_out", "cleaning.json"
+
+BEYOND = "beyond max_lines"
+"""Among the reasons of a cleaning report."""
 
 # Where a sentence ends inside a text: closing marks of Latin, Arabic and Ge'ez script, then white space.
 _SENTENCE_END = re.compile(r"(?<=[.!?؟።፧])\s+")
@@ -117,18 +119,23 @@ def run_corpora(context: StageContext) -> dict[str, Any]:
         drop_duplicates=settings.drop_duplicates,
         seed=settings.seed,
     )
-    for name, lines in ((TRAIN, prepared.train), (HELD_OUT, prepared.evaluation)):
+    train = {language: own[: settings.max_lines] for language, own in prepared.train.items()}
+    for name, lines in ((TRAIN, train), (HELD_OUT, prepared.evaluation)):
         (context.folder / name).mkdir(exist_ok=True)
         for language, own in lines.items():
-            kept = islice(own, settings.max_lines) if name == TRAIN else own
-            text = "".join(f"{line}\n" for line in kept)
+            text = "".join(f"{line}\n" for line in own)
             (context.folder / name / f"{language}.txt").write_text(text, "utf-8", newline="\n")
-    prepared.report.save(context.folder / CLEANING)
-    report = prepared.report
+    beyond = {language: len(prepared.train[language]) - len(own) for language, own in train.items()}
+    dropped = {
+        language: {**reasons, **({BEYOND: beyond[language]} if beyond[language] else {})}
+        for language, reasons in prepared.report.dropped.items()
+    }
+    report = dataclasses.replace(prepared.report, dropped=dropped)
+    report.save(context.folder / CLEANING)
     return {
-        "languages": len(prepared.train),
+        "languages": len(train),
         "lines_read": sum(report.read.values()),
-        "lines_kept": sum(len(lines) for lines in prepared.train.values()),
+        "lines_kept": sum(report.kept.values()),
         "evaluation_lines_taken_out": sum(dropped.get(EVALUATION, 0) for dropped in report.dropped.values()),
     }
 

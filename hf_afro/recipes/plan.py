@@ -198,6 +198,11 @@ def _check_arguments(stage: Stage) -> None:
 
 def _evaluate(recipe: Recipe, stage: Stage, plans: dict[str, StagePlan]) -> StagePlan:
     settings = stage.settings
+    if settings.text is not None and not recipe.stage(settings.text).settings.held_out_lines:
+        raise ValueError(
+            f"text is {settings.text!r}, which holds no lines out (held_out_lines is 0) to measure bits a byte on; "
+            "expected 1 or more, or no text"
+        )
     notes = [f"{len(settings.models)} models"]
     if settings.tasks is not None:
         sources = sources_of(recipe.stage(settings.tasks).settings)

@@ -10,7 +10,7 @@ import pytest
 from hf_afro.recipes import load_recipe, run_recipe
 from hf_afro.recipes.manifest import MANIFEST
 from hf_afro.recipes.runner import UP_TO_DATE
-from tests.recipes.conftest import TINY
+from tests.recipes.conftest import TINY, facts_of_card
 
 BASED = """\
 name: based
@@ -74,3 +74,8 @@ def test_a_model_whose_folder_was_moved_is_read_where_it_is_now(load_based, fini
     assert statuses["base"] == UP_TO_DATE
     assert statuses["prune"] != UP_TO_DATE
     assert json.loads((folder / "prune" / MANIFEST).read_text())["facts"]["vocabulary"] <= 240
+
+
+def test_a_card_of_a_model_that_was_cut_only_says_that_its_head_was_not_trained(load_based, finished, data_with_model):
+    facts = facts_of_card(load_based(data_with_model, "--count.languages", "swa"), finished)
+    assert (facts.languages, facts.head) == (("swa",), "not_trained_here")

@@ -9,12 +9,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hf_afro.recipes.schema import RecipeError
 from hf_afro.recipes.settings import HUB, SAMPLE, TaskSource, codes_of
 from hf_afro.recipes.stages.context import StageContext
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
+    from hf_afro.corpora import PreparedCorpora
     from hf_afro.tasks import TaskData
 
 TASKS = ("ner", "topic", "sentiment")
@@ -119,6 +121,7 @@ def run_corpora(context: StageContext) -> dict[str, Any]:
         drop_duplicates=settings.drop_duplicates,
         seed=settings.seed,
     )
+    _check_languages(context, prepared)
     train = {language: own[: settings.max_lines] for language, own in prepared.train.items()}
     for name, lines in ((TRAIN, train), (HELD_OUT, prepared.evaluation)):
         (context.folder / name).mkdir(exist_ok=True)
@@ -138,6 +141,25 @@ def run_corpora(context: StageContext) -> dict[str, Any]:
         "lines_kept": sum(report.kept.values()),
         "evaluation_lines_taken_out": sum(dropped.get(EVALUATION, 0) for dropped in report.dropped.values()),
     }
+
+
+def _check_languages(context: StageContext, prepared: PreparedCorpora) -> None:
+    """Refuse text that lacks what a later stage asks of it, before hours of training end in that."""
+    for stage in context.recipe.stages:
+        if stage.inputs.get("text") != (context.stage.name,):
+            continue
+        own = f"{stage.place}: {stage.name}: {context.stage.name}"
+        wanted = codes_of(stage.settings.languages or tuple(prepared.train))
+        missing = [code for code in wanted if code not in prepared.train]
+        if missing:
+            raise RecipeError(f"{own} has no text of {', '.join(missing)}; it has {', '.join(prepared.train)}")
+        missing = [code for code in wanted if code not in prepared.evaluation]
+        # Without languages of its own, it measures those that there are.
+        if stage.kind == "evaluate" and missing and (stage.settings.languages or not prepared.evaluation):
+            raise RecipeError(
+                f"{own} holds no lines of {', '.join(missing)} out; a language needs ten lines or more after "
+                "cleaning: give it more text, or leave it out of languages"
+            )
 
 
 def text_folder(text: str) -> Path:

@@ -139,6 +139,9 @@ def run_distill(context: StageContext) -> dict[str, Any]:
         seed=settings.seed,
     )
     text = context.input("text")
+    train = read_text(text, TRAIN, settings.languages)
+    # A language of few lines has none held out.
+    held_out = {language: lines for language, lines in read_text(text, HELD_OUT).items() if language in train}
     trainer = RelationDistillTrainer(
         model=student,
         teacher_model=teacher,
@@ -147,8 +150,8 @@ def run_distill(context: StageContext) -> dict[str, Any]:
             num_relation_heads=settings.num_relation_heads,
             **training_arguments(context),
         ),
-        train_dataset=as_datasets(read_text(text, TRAIN, settings.languages)),
-        eval_dataset=as_datasets(read_text(text, HELD_OUT, settings.languages)) or None,
+        train_dataset=as_datasets(train),
+        eval_dataset=as_datasets(held_out) or None,
         processing_class=tokenizer,
         callbacks=[StepProgress(context.progress)],
     )

@@ -20,6 +20,7 @@ FACTS_FILE = "card_facts.json"
 
 HEADS = {
     "kept": "Its masked-language-model head was trained along with it.",
+    "not_trained_here": "Its masked-language-model head is that of the model it was made from, not trained anew.",
     "fitted_after_distillation": (
         "Its masked-language-model head was fitted after the distillation, which trains no head: predictions of "
         "masked words come from that short fit, and bits a byte measure it too."

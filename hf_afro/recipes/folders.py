@@ -71,6 +71,8 @@ def held(lock: Path, where: str) -> Iterator[None]:
 def fingerprint(path: Path) -> str:
     """Return the BLAKE2 digest of a file, or of the names and contents of a folder's files, compiled Python aside.
 
+    Links are followed, as they are when the files are read.
+
     Raises:
         FileNotFoundError: If there is none.
     """
@@ -79,9 +81,18 @@ def fingerprint(path: Path) -> str:
     if not path.is_dir():
         raise FileNotFoundError(f"{path} does not exist; expected a file or a folder")
     digest = hashlib.blake2b(digest_size=16)
-    for file in sorted(one for one in path.rglob("*") if one.is_file() and "__pycache__" not in one.parts):
+    for file in _files_below(path, (path.resolve(),)):
         digest.update(f"{file.relative_to(path).as_posix()}\0{_digest_of(file)}\n".encode())
     return digest.hexdigest()
+
+
+def _files_below(folder: Path, above: tuple[Path, ...]) -> Iterator[Path]:
+    """Yield the files, sorted; a link to one of the folders `above` it leads in a circle and nowhere else."""
+    for path in sorted(folder.iterdir()):
+        if path.is_file():
+            yield path
+        elif path.is_dir() and path.name != "__pycache__" and (real := path.resolve()) not in above:
+            yield from _files_below(path, (*above, real))
 
 
 def _digest_of(path: Path) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 
 from hf_afro.files import write_whole
 from hf_afro.recipes.folders import fingerprint
-from hf_afro.recipes.recipe import DATA, Stage, paths_of
+from hf_afro.recipes.recipe import DATA, Recipe, Stage, paths_of
 from hf_afro.recipes.schema import RecipeError
 from hf_afro.recipes.settings import HUB, SAMPLE
 from hf_afro.version import __version__
@@ -40,11 +40,11 @@ def outside_fingerprints(stage: Stage) -> dict[str, str]:
 
 
 def _fingerprint_of(stage: Stage, path: str) -> str:
-    if path == SAMPLE:
+    if path == SAMPLE and stage.kind in ("tasks", "corpora"):
         from hf_afro import sample
 
         return fingerprint(Path(sample.__file__).parent)
-    if path == HUB:
+    if path == HUB and stage.kind == "tasks":
         return HUB
     if stage.kind == "base" and not Path(path).exists():
         if not _HUB_NAME.fullmatch(path):
@@ -52,17 +52,21 @@ def _fingerprint_of(stage: Stage, path: str) -> str:
         # A name of the Hub; what is behind it is looked at when the stage runs.
         return f"{path}@{stage.settings.revision or 'main'}"
     try:
-        return fingerprint(Path(path))
+        content = fingerprint(Path(path))
+        # The name of a folder of tasks is that of the data set, and chooses between settings of a preset.
+        return f"{Path(path).resolve().name} {content}" if stage.kind == "tasks" else content
     except FileNotFoundError as error:
         raise FileNotFoundError(f"{stage.place}: {stage.name} reads {path}, which does not exist") from error
 
 
-def key_of(stage: Stage, inputs: Mapping[str, str], outside: Mapping[str, str]) -> str:
+def key_of(recipe: Recipe, stage: Stage, inputs: Mapping[str, str], outside: Mapping[str, str]) -> str:
     """Return what a stage's result is a function of, as one hash: settings, inputs and version.
 
-    A stage under another name, or data in another place, is the same work.
+    A stage under another name, or data in another place, is the same work; page and card show such names, and are made
+    again.
 
     Args:
+        recipe: The recipe.
         stage: The stage.
         inputs: The keys of the stages it reads, by their names.
         outside: From `outside_fingerprints`.
@@ -70,7 +74,13 @@ def key_of(stage: Stage, inputs: Mapping[str, str], outside: Mapping[str, str]) 
     settings = _without_names(stage.settings, outside)
     read = {field: [inputs[name] for name in names] for field, names in stage.inputs.items()}
     facts = [FORMAT, __version__, stage.kind, settings, read]
+    if stage.kind in ("report", "card"):
+        facts.append([recipe.name, recipe.description, *map(_names_in, recipe.upstream(stage))])
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def _names_in(stage: Stage) -> list[str]:
+    return [stage.name, *(Path(path).name for path in paths_of(stage.settings))]
 
 
 def _without_names(settings: Any, outside: Mapping[str, str]) -> dict[str, Any]:
@@ -104,12 +114,15 @@ def describe(stage: Stage, key: str, inputs: Mapping[str, str], outside: Mapping
 
 def finish(folder: Path, begun: Mapping[str, Any], seconds: float, facts: Mapping[str, Any]) -> None:
     """Write the manifest of a finished stage into its folder, with the sizes of all it left."""
-    files = {
+    write(folder, {**begun, "seconds": round(seconds, 1), "facts": dict(facts), "files": _sizes_in(folder)})
+
+
+def _sizes_in(folder: Path) -> dict[str, int]:
+    return {
         path.relative_to(folder).as_posix(): path.stat().st_size
         for path in sorted(folder.rglob("*"))
         if path.is_file() and path.name != MANIFEST
     }
-    write(folder, {**begun, "seconds": round(seconds, 1), "facts": dict(facts), "files": files})
 
 
 def write(folder: Path, manifest: Mapping[str, Any]) -> None:
@@ -135,3 +148,13 @@ def is_finished(folder: Path, key: str) -> bool:
         (folder / name).is_file() and (folder / name).stat().st_size == size
         for name, size in manifest["files"].items()
     )
+
+
+def edited_files(folder: Path) -> list[str]:
+    """Return the files of a stage's folder that are not as the stage left them: new or of another size.
+
+    Hidden files are left out; they are a file manager's or an editor's, and nobody's work.
+    """
+    left = (read(folder) or {}).get("files", {})
+    hidden = re.compile(r"(^|/)\.")
+    return [name for name, size in _sizes_in(folder).items() if left.get(name) != size and not hidden.search(name)]

@@ -18,6 +18,9 @@ from hf_afro.recipes.stages.text import sources_of
 # UTF-8 bytes a token of XLM-R's in news of African languages; good enough to see hours from days.
 _BYTES_A_TOKEN = 3.5
 
+# Without them a stage would not go on after an interruption, or not leave its model where it belongs.
+_DECIDED = ("output_dir", "save_strategy", "save_only_model")
+
 
 @dataclass(frozen=True)
 class StagePlan:
@@ -187,12 +190,19 @@ def _check_arguments(stage: Stage) -> None:
     kind = RelationDistillTrainingArguments if stage.kind == "distill" else MAFTTrainingArguments
     known = [field.name for field in dataclasses.fields(kind) if field.init]
     for name in stage.settings.arguments:
+        if name in _DECIDED:
+            raise ValueError(f"arguments.{name} is decided by the recipe; leave it out")
         if name not in known:
             raise ValueError(f"arguments.{name} is no field of {kind.__name__}; {nearest(name, known)}")
 
 
 def _evaluate(recipe: Recipe, stage: Stage, plans: dict[str, StagePlan]) -> StagePlan:
     settings = stage.settings
+    if settings.text is not None and not recipe.stage(settings.text).settings.held_out_lines:
+        raise ValueError(
+            f"text is {settings.text!r}, which holds no lines out (held_out_lines is 0) to measure bits a byte on; "
+            "expected 1 or more, or no text"
+        )
     notes = [f"{len(settings.models)} models"]
     if settings.tasks is not None:
         sources = sources_of(recipe.stage(settings.tasks).settings)

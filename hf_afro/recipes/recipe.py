@@ -19,6 +19,7 @@ from hf_afro.recipes.schema import (
     convert,
     described,
     entries,
+    is_folder_name,
     is_null,
     nearest,
     parse_value,
@@ -113,6 +114,14 @@ class Recipe:
         """Return a stage by its name."""
         return next(stage for stage in self.stages if stage.name == name)
 
+    def upstream(self, stage: Stage) -> list[Stage]:
+        """Return all stages that a stage goes back to, in order."""
+        wanted = set(stage.needs)
+        for earlier in reversed(self.stages):
+            if earlier.name in wanted:
+                wanted |= set(earlier.needs)
+        return [one for one in self.stages if one.name in wanted]
+
 
 def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
     """Read a recipe and check all of it.
@@ -188,8 +197,15 @@ def _override(root: yaml.MappingNode, option: str, text: str) -> None:
             _put(node, name, option, inner)
         if not isinstance(inner, yaml.MappingNode):
             raise RecipeError(f"{option}: {name!r} is {described(inner)} in the recipe and has no settings of its own")
-        node = inner
+        node = _own(node, name, inner)
     _put(node, path[-1], option, parse_value(text, option))
+
+
+def _own(node: yaml.MappingNode, name: str, inner: yaml.MappingNode) -> yaml.MappingNode:
+    """Give a mapping a copy of one in it: by an anchor, another stage may have the very same node."""
+    copy = yaml.MappingNode(inner.tag, list(inner.value), inner.start_mark, inner.end_mark)
+    node.value = [(key, copy if key.value == name else value) for key, value in node.value]
+    return copy
 
 
 def _put(node: yaml.MappingNode, name: str, option: str, value: yaml.Node) -> None:
@@ -219,7 +235,7 @@ def _recipe_of(root: yaml.MappingNode, source: str) -> Recipe:
                 f"{where(key)}: {key.value!r} is no stage; {nearest(kind, [*KINDS, *GENERAL])} of "
                 f"{', '.join([*KINDS, *GENERAL])}; several of a kind are told apart as in distill-6x384"
             )
-        if not key.value.replace("-", "").replace("_", "").isalnum():
+        if not is_folder_name(key.value):
             raise RecipeError(f"{where(key)}: {key.value!r} becomes a folder; expected letters, digits, - and _")
         settings = read_settings(value, KINDS[kind].settings, key.value)
         stages.append(_connected(key, kind, _with_data(settings, data), stages))

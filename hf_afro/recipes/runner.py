@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import logging
 import os
@@ -68,6 +69,7 @@ def run_recipe(
     Every stage writes a folder of its own, `<output_dir>/<stage>`, with a manifest. A stage is run where there is no
     such folder, or its settings, a file it reads or a stage it reads has changed since. What is left of a run that was
     cut short is gone on with: trainers from their last whole checkpoint, evaluation from the last fine-tuning run.
+    A folder in which files were changed or added by hand is not replaced but kept as `<stage>.edited-1`, and so on.
 
     Args:
         recipe: From `load_recipe`.
@@ -122,7 +124,7 @@ def _keys(recipe: Recipe) -> tuple[dict[str, str], dict[str, dict[str, str]]]:
     outside = {stage.name: manifest.outside_fingerprints(stage) for stage in recipe.stages}
     keys: dict[str, str] = {}
     for stage in recipe.stages:
-        keys[stage.name] = manifest.key_of(stage, keys, outside[stage.name])
+        keys[stage.name] = manifest.key_of(recipe, stage, keys, outside[stage.name])
     return keys, outside
 
 
@@ -132,7 +134,7 @@ def _foresee(recipe: Recipe, root: Path, plans: Mapping[str, StagePlan]) -> Iter
         folder = root / stage.name
         status = UNKNOWN
         with contextlib.suppress(_NoData):
-            keys[stage.name] = _key_if_known(stage, keys)
+            keys[stage.name] = _key_if_known(recipe, stage, keys)
             if manifest.is_finished(folder, keys[stage.name]):
                 status = UP_TO_DATE
             elif (manifest.read(_unfinished(folder)) or {}).get("key") == keys[stage.name]:
@@ -147,11 +149,11 @@ class _NoData(Exception):
     """A stage, or one that it reads, reads data that was not named."""
 
 
-def _key_if_known(stage: Stage, keys: Mapping[str, str]) -> str:
+def _key_if_known(recipe: Recipe, stage: Stage, keys: Mapping[str, str]) -> str:
     if any(name not in keys for name in stage.needs):
         raise _NoData
     try:
-        return manifest.key_of(stage, keys, manifest.outside_fingerprints(stage))
+        return manifest.key_of(recipe, stage, keys, manifest.outside_fingerprints(stage))
     except RecipeError as error:
         raise _NoData from error
 
@@ -163,7 +165,7 @@ def _run_stage(
     work, target = _unfinished(root / stage.name), root / stage.name
     status = DONE
     if not afresh and manifest.is_finished(work, described["key"]):
-        move_into_place(work, target)  # the run before ended between the last two steps
+        _put_in_place(work, target)  # the run before ended between the last two steps
         return CONTINUED
     same = KINDS[stage.kind].resumes and (manifest.read(work) or {}).get("key") == described["key"]
     if work.exists() and (afresh or not same):
@@ -183,8 +185,20 @@ def _run_stage(
         if stage.place not in str(error):
             error.add_note(f"stage {stage.name}: {stage.place}")
         raise
-    move_into_place(work, target)
+    _put_in_place(work, target)
     return status
+
+
+def _put_in_place(work: Path, target: Path) -> None:
+    """Move a finished stage to its name; a former one that somebody has worked in is kept under another."""
+    edited = manifest.edited_files(target)
+    if edited:
+        numbers = (target.with_name(f"{target.name}.edited-{number}") for number in itertools.count(1))
+        aside = next(path for path in numbers if not path.exists())
+        os.replace(target, aside)
+        names = ", ".join(edited[:3]) + (f" and {len(edited) - 3} more" if len(edited) > 3 else "")
+        logger.warning("%s: %s changed or added by hand; kept in %s", target.name, names, aside)
+    move_into_place(work, target)
 
 
 def _worth_keeping(stage: Stage, work: Path) -> bool:

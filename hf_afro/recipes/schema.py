@@ -148,7 +148,7 @@ def convert(node: yaml.Node, kind: Any, name: str, limits: typing.Mapping[str, A
     if dataclasses.is_dataclass(kind):
         return read_settings(node, kind, name)  # type: ignore[arg-type]
     if kind is Any:
-        return _whatever(node)
+        return _whatever(node, name)
     value = _scalar(node, kind, name)
     _check(node, value, name, limits)
     return value
@@ -223,11 +223,14 @@ def _shown(limit: float) -> str:
     return str(limit) if isinstance(limit, int) else f"{limit:g}"
 
 
-def _whatever(node: yaml.Node) -> Any:
+def _whatever(node: yaml.Node, name: str, above: tuple[yaml.Node, ...] = ()) -> Any:
+    if any(node is one for one in above):
+        raise RecipeError(f"{where(node)}: {name} holds itself, by an alias; write out what is meant")
+    above = (*above, node)
     if isinstance(node, yaml.MappingNode):
-        return {key.value: _whatever(value) for key, value in entries(node, "this")}
+        return {key.value: _whatever(value, f"{name}.{key.value}", above) for key, value in entries(node, name)}
     if isinstance(node, yaml.SequenceNode):
-        return [_whatever(item) for item in node.value]
+        return [_whatever(item, name, above) for item in node.value]
     if is_null(node):
         return None
     if node.style is not None:
@@ -279,6 +282,11 @@ def parse_value(text: str, name: str, mark: yaml.Mark | None = None) -> yaml.Nod
 def is_null(node: yaml.Node) -> bool:
     """Tell whether nothing, `null` or `~` was written."""
     return isinstance(node, yaml.ScalarNode) and node.tag == _NULL and node.style is None
+
+
+def is_folder_name(word: str) -> bool:
+    """Tell whether a name of the recipe can be that of a folder: letters, digits, - and _."""
+    return word.replace("-", "").replace("_", "").isalnum()
 
 
 def described(node: yaml.Node) -> str:

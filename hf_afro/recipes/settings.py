@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from hf_afro.languages import find_language, languages_in
 from hf_afro.recipes.architecture import Architecture
-from hf_afro.recipes.schema import setting
+from hf_afro.recipes.schema import is_folder_name, setting
 from hf_afro.tasks.presets import LARGEST_SEED, check_seeds, preset
 
 SAMPLE = "sample"
@@ -18,6 +18,9 @@ TOKENIZER_SIZE = 4000
 
 HUB = "hub"
 """In place of a folder of tasks: the data sets on the Hub."""
+
+AS_PRESET: Any = ()
+"""The default of a setting whose None means something: not given. No number is it, and JSON can hold it."""
 
 _SETS = ("afroxlmr", "antc", "masakhaner1", "masakhaner2", "masakhanews", "afrisenti", "masakhapos")
 
@@ -220,7 +223,10 @@ class DistillSettings(TrainingSettings):
 
 @dataclass(frozen=True, kw_only=True)
 class FinetuneSettings:
-    """What is changed of the preset for one task; the names are those of `hf_afro.tasks.FineTuningSettings`."""
+    """What is changed of the preset for one task; the names are those of `hf_afro.tasks.FineTuningSettings`.
+
+    `null` takes away `patience` and the limits of examples; with any other it stands for what the preset says.
+    """
 
     max_length: int | None = setting(None, help="tokens of an example at most", low=3)
     batch_size: int | None = setting(None, help="examples a step", low=1)
@@ -229,15 +235,16 @@ class FinetuneSettings:
     learning_rate: float | None = setting(None, help="the highest", above=0, high=1)
     warmup: float | None = setting(None, help="share of the steps until the rate is reached", low=0, below=1)
     weight_decay: float | None = setting(None, help="of AdamW", low=0, below=1)
-    patience: int | None = setting(None, help="epochs without a better score on dev before it ends", low=1)
-    max_train: int | None = setting(None, help="training examples at most, drawn once", low=1)
-    max_dev: int | None = setting(None, help="the same of dev", low=1)
-    max_test: int | None = setting(None, help="the same of test", low=1)
+    patience: int | None = setting(AS_PRESET, help="epochs without a better score on dev before it ends", low=1)
+    max_train: int | None = setting(AS_PRESET, help="training examples at most, drawn once", low=1)
+    max_dev: int | None = setting(AS_PRESET, help="the same of dev", low=1)
+    max_test: int | None = setting(AS_PRESET, help="the same of test", low=1)
 
     @property
     def given(self) -> dict[str, Any]:
         """What is changed, by name."""
-        return {name: value for name, value in vars(self).items() if value is not None}
+        values = {field: getattr(self, field.name) for field in fields(self)}
+        return {field.name: value for field, value in values.items() if value != field.default}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -260,6 +267,9 @@ class EvaluateSettings:
         codes_of(self.languages or ())
         if self.tasks is self.text is None:
             raise ValueError("there is nothing to measure; name a stage for tasks, or one for text, or both")
+        for name in self.models:
+            if not is_folder_name(name):
+                raise ValueError(f"models has {name!r}, which becomes a folder; expected letters, digits, - and _")
         check_seeds(self.seeds)
         for task in ("ner", "topic", "sentiment"):
             preset(self.preset, task).replace(**getattr(self, task).given)

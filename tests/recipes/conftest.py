@@ -6,6 +6,9 @@ import logging
 
 import pytest
 
+from hf_afro.recipes.progress import Progress
+from hf_afro.recipes.stages import StageContext
+from hf_afro.recipes.stages.publishing import card_facts
 from tests.texts import SENTENCES
 
 TINY = """\
@@ -53,6 +56,11 @@ report:
 card:
   model: fit
 """
+
+
+def facts_of_card(recipe, root):
+    """The facts of the card of a recipe whose stages are in a folder."""
+    return card_facts(StageContext(recipe, recipe.stage("card"), root / "card", root, Progress(1, "", show=False)))
 
 
 @pytest.fixture(autouse=True)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 from hf_afro.recipes import RecipeError, load_recipe, shipped_recipes
+from hf_afro.recipes.manifest import key_of
+from hf_afro.tasks.presets import preset
 
 TEXT = """\
 name: mine
@@ -73,6 +75,35 @@ def test_every_setting_can_be_changed_on_the_command_line(recipe_file):
     assert recipe.stage("evaluate").settings.models == {"first": "maft", "second": "maft-again"}
 
 
+def test_null_takes_a_limit_of_fine_tuning_away(recipe_file):
+    text = TEXT.replace("  text: corpora\n", "  text: corpora\n  preset: small\n  ner: {max_dev: 9, epochs: 2}\n")
+    words = ["--evaluate.ner.max_train", "null", "--evaluate.ner.max_dev", "null", "--evaluate.ner.epochs", "null"]
+    recipe, unchanged = load_recipe(recipe_file(text), words), load_recipe(recipe_file(text))
+    evaluate = recipe.stage("evaluate")
+    found = preset("small", "ner").replace(**evaluate.settings.ner.given)
+    assert (found.max_train, found.max_dev) == (None, None)
+    assert (found.epochs, found.patience) == (preset("small", "ner").epochs, preset("small", "ner").patience)
+    assert unchanged.stage("evaluate").settings.ner.given == {"max_dev": 9, "epochs": 2}
+    inputs = dict.fromkeys(evaluate.needs, "")
+    assert key_of(recipe, evaluate, inputs, {}) != key_of(unchanged, unchanged.stage("evaluate"), inputs, {})
+
+
+def test_a_change_is_of_its_stage_and_not_of_one_that_shares_its_yaml(recipe_file):
+    shared = "maft: &short\n  arguments: &more {fp16: false}\n  max_steps: 5\n  max_length: 32\nmaft-again: *short\n"
+    text = TEXT.partition("maft:")[0] + shared + "maft-more:\n  max_steps: 5\n  arguments: *more\n"
+    recipe = load_recipe(recipe_file(text), ["--maft.max_steps", "7", "--maft-again.arguments.fp16", "true"])
+    settings = [recipe.stage(name).settings for name in ("maft", "maft-again", "maft-more")]
+    assert [own.max_steps for own in settings] == [7, 5, 5]
+    assert [own.arguments for own in settings] == [{"fp16": False}, {"fp16": True}, {"fp16": False}]
+    assert recipe.stage("maft-again").place.endswith("mine.yaml, line 12")
+
+
+def test_what_holds_itself_is_refused_with_its_line(recipe_file):
+    text = TEXT.replace("  max_steps: 5\n", "  max_steps: 5\n  arguments: &more\n    optim_args: {a: [*more]}\n")
+    with pytest.raises(RecipeError, match=r"line 11: maft\.arguments\.optim_args\S* holds itself, by an alias"):
+        load_recipe(recipe_file(text))
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -101,6 +132,8 @@ def test_a_wrong_change_is_named(recipe_file, words, message):
         ("maft-again:", "maft-../x:", r"line 11: 'maft-\.\./x' becomes a folder"),
         ("  model: teacher", "  model: teache", r"line 11: maft-again\.model is 'teache'; .* nearest is 'teacher'"),
         ("  model: teacher", "  model: corpora", r"expected a stage before it that gives model"),
+        ("first: maft,", "../first: maft,", r"evaluate: models has '\.\./first', which becomes a folder; expected"),
+        ("first: maft,", "models.json: maft,", r"evaluate: models has 'models\.json', which becomes a folder"),
         ("first: maft,", "first: report,", r"evaluate\.models is 'report'; expected a stage before it"),
         ("corpora:\n  text: ${data}/text\n", "", r"line 3: teacher needs a stage before it that gives text: corpora"),
         ("  num_train_epochs: 2", "", r"line 12: maft-again: give max_steps or num_train_epochs"),

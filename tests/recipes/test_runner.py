@@ -10,12 +10,14 @@ import shutil
 import pytest
 from transformers import AutoModelForMaskedLM, AutoTokenizer, TrainerCallback
 
+from hf_afro.corpora.cleaning import CleaningReport
 from hf_afro.recipes import RecipeError, load_recipe, run_recipe
 from hf_afro.recipes.folders import RUN_FILE
 from hf_afro.recipes.manifest import MANIFEST
 from hf_afro.recipes.runner import CONTINUED, DONE, LOCK_FILE, TO_CONTINUE, TO_RUN, UNKNOWN, UP_TO_DATE
 from hf_afro.recipes.stages import StageContext, training
 from hf_afro.recipes.stages.evaluation import read_reports
+from tests.recipes.conftest import facts_of_card
 
 STAGES = ["corpora", "teacher", "count", "prune", "maft", "distill", "fit", "evaluate", "report", "card"]
 
@@ -106,6 +108,53 @@ def test_a_result_that_lost_a_file_is_made_again(load, run_folder):
     (run_folder / "report" / "index.html").unlink()
     assert ran(run_recipe(load(), run_folder)) == ["report"]
     assert (run_folder / "report" / "index.html").is_file()
+
+
+def test_what_was_edited_or_added_by_hand_is_kept_beside_and_said(load, run_folder, caplog):
+    card = run_folder / "card"
+    for number, text in ((1, "mine"), (2, "mine again")):
+        (card / "README.md").write_text(text)
+        (card / "notes.txt").write_text("to remember")
+        with caplog.at_level("WARNING", logger="hf_afro"):
+            assert ran(run_recipe(load(), run_folder)) == ["card"]
+        kept = run_folder / f"card.edited-{number}"
+        assert f"card: README.md, notes.txt changed or added by hand; kept in {kept}" in caplog.text
+        assert (kept / "README.md").read_text() == text
+        assert (kept / "notes.txt").is_file()
+        assert "Bits a byte" in (card / "README.md").read_text("utf-8")
+        assert not (card / "notes.txt").exists()
+    assert ran(run_recipe(load(), run_folder)) == []
+
+
+def test_what_was_added_stays_where_nothing_runs_and_hidden_files_are_nobodys_work(load, run_folder):
+    (run_folder / "report" / "notes.txt").write_text("to remember")
+    (run_folder / "card" / ".DS_Store").write_text("x")
+    assert ran(run_recipe(load(), run_folder)) == []
+    assert (run_folder / "report" / "notes.txt").is_file()
+    assert ran(run_recipe(load("--card.license", "mit"), run_folder)) == ["card"]
+    assert not list(run_folder.glob("*.edited-*"))
+
+
+def test_a_stage_under_another_name_is_the_same_work_and_shown_under_that_name(tiny_file, data, run_folder, tmp_path):
+    renamed = tiny_file.read_text("utf-8").replace("fit:", "fit-more:").replace(": fit", ": fit-more")
+    (tmp_path / "renamed.yaml").write_text(renamed, "utf-8")
+    (run_folder / "fit").rename(run_folder / "fit-more")
+    results = run_recipe(load_recipe(str(tmp_path / "renamed.yaml"), ["--data", str(data)]), run_folder)
+    assert ran(results) == ["report", "card"]
+    assert "fit-more" in (run_folder / "report" / "index.html").read_text("utf-8")
+    assert "fit-more" in (run_folder / "card" / "README.md").read_text("utf-8")
+
+
+def test_a_recipe_under_another_name_says_so_in_page_and_card(load, run_folder):
+    assert ran(run_recipe(load("--name", "other"), run_folder, dry_run=True)) == ["report", "card"]
+    assert ran(run_recipe(load("--description", "other"), run_folder)) == ["report", "card"]
+
+
+def test_a_model_may_be_measured_under_two_names(load, run_folder):
+    models = "{teacher: teacher, again: teacher, student: fit}"
+    run_recipe(load("--evaluate.models", models), run_folder)
+    assert list(bits(run_folder)) == list(read_reports(run_folder / "evaluate")) == ["teacher", "again", "student"]
+    assert "again" in (run_folder / "card" / "README.md").read_text("utf-8")
 
 
 class Killed(BaseException):
@@ -273,6 +322,9 @@ def test_a_missing_file_is_found_before_anything_runs(load, tmp_path):
         (["--distill.teacher_layer", "3"], r"distill: teacher_layer is 3; the teacher has 2"),
         (["--maft.max_length", "33"], r"maft: max_length is 33; the model takes 32 tokens"),
         (["--maft.arguments.fp1", "true"], r"maft: arguments\.fp1 is no field .*; the nearest is 'fp16'"),
+        (["--corpora.held_out_lines", "0"], r"evaluate: text is 'corpora', which holds no lines out \(held_out_lines"),
+        (["--maft.arguments.output_dir", "x"], r"maft: arguments\.output_dir is decided by the recipe; leave it out"),
+        (["--maft.arguments.save_strategy", "no"], r"arguments\.save_strategy is decided by the recipe"),
         (["--card.model", "distill"], r"card: model is 'distill', which evaluate does not measure; expected one of"),
     ],
 )
@@ -329,6 +381,47 @@ def test_text_that_is_not_utf8_is_skipped_where_that_is_asked_for(load, data, ti
     only = dataclasses.replace(recipe, stages=recipe.stages[:1])
     (result,) = run_recipe(only, tmp_path / "out")
     assert result.facts["languages"] == 4
+
+
+def test_languages_that_a_later_stage_names_are_looked_for_before_anything_is_trained(data, tiny_file, tmp_path):
+    copied = shutil.copytree(data, tmp_path / "data")
+    (copied / "text" / "hau.txt").write_text("Malami ya ce ɗalibai su karanta littafi.\n" * 9, "utf-8")
+    for words, message in (
+        (["--evaluate.languages", "swa, hau"], r"evaluate: corpora holds no lines of hau out; .* ten lines or more"),
+        (["--fit.languages", "ibo"], r"line \d+: fit: corpora has no text of ibo; it has amh, hau, swa, yor"),
+    ):
+        with pytest.raises(RecipeError, match=message):
+            run_recipe(load_recipe(str(tiny_file), ["--data", str(copied), *words]), tmp_path / "out")
+        assert not (tmp_path / "out").exists()
+
+
+def test_without_lines_held_out_a_student_is_distilled_all_the_same(load, tmp_path):
+    recipe = load("--corpora.held_out_lines", "0", "--distill.languages", "swa")
+    upto = dataclasses.replace(recipe, stages=recipe.stages[: STAGES.index("distill") + 1])
+    assert run_recipe(upto, tmp_path / "out")[-1].status == DONE
+
+
+def test_lines_beyond_those_wanted_are_counted_as_left_out(load, tmp_path):
+    recipe = load("--corpora.max_lines", "5")
+    (result,) = run_recipe(dataclasses.replace(recipe, stages=recipe.stages[:1]), tmp_path / "out")
+    report = CleaningReport.load(result.folder / "cleaning.json")
+    assert result.facts["lines_kept"] == sum(report.kept.values()) == 15
+    assert report.dropped["swa"]["beyond max_lines"] > 5
+
+
+@pytest.mark.parametrize(
+    ("model", "head"),
+    [("prune", "kept"), ("maft", "kept"), ("distill", "untrained"), ("fit", "fitted_after_distillation")],
+)
+def test_a_card_has_the_languages_trained_on_and_what_became_of_the_head(load, finished, model, head):
+    words = ["--evaluate.models", f"{{one: {model}}}", "--card.model", model, "--count.languages", "swa"]
+    facts = facts_of_card(load(*words), finished)
+    assert (facts.languages, facts.head) == (("amh", "swa", "yor"), head)
+
+
+def test_a_card_has_the_languages_that_were_trained_on_last(load, finished):
+    assert facts_of_card(load("--teacher.languages", "swa"), finished).languages == ("amh", "swa", "yor")
+    assert facts_of_card(load("--fit.languages", "yor"), finished).languages == ("yor",)
 
 
 def test_two_runs_in_one_folder_are_refused(load, run_folder):

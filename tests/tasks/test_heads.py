@@ -9,6 +9,9 @@ import torch
 from transformers import AutoModel, AutoModelForMaskedLM, BertConfig, BertForMaskedLM, BertForPreTraining, pipeline
 
 from hf_afro.cli import evaluate
+from hf_afro.recipes import load_recipe
+from hf_afro.recipes.progress import Progress
+from hf_afro.recipes.stages.context import StageContext
 from hf_afro.recipes.stages.evaluation import open_encoder
 from hf_afro.recipes.stages.models import BASE_FILE
 from hf_afro.students import AfroStudentForMaskedLM
@@ -72,8 +75,10 @@ def by_command(folder):
 
 def by_recipe(folder):
     (folder / "base").mkdir(exist_ok=True)
-    (folder / "base" / BASE_FILE).write_text(json.dumps({"model": str(folder), "revision": None}))
-    return open_encoder(folder / "base")
+    (folder / "base" / BASE_FILE).write_text(json.dumps({"revision": None}))
+    (folder / "one.yaml").write_text(f"name: one\nbase:\n  model: {folder}\n", encoding="utf-8")
+    recipe = load_recipe(folder / "one.yaml")
+    return open_encoder(StageContext(recipe, recipe.stages[0], folder, folder, Progress(1, "", show=False)), "base")
 
 
 @pytest.mark.parametrize("load", [by_name, by_command, by_recipe])

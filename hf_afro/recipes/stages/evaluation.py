@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from hf_afro.recipes.settings import codes_of
 from hf_afro.recipes.stages.context import StageContext
-from hf_afro.recipes.stages.models import BASE_FILE, open_model, open_tokenizer
-from hf_afro.recipes.stages.text import HELD_OUT, load, read_text, sources_of
+from hf_afro.recipes.stages.models import open_model, open_tokenizer
+from hf_afro.recipes.stages.text import HELD_OUT, TASKS_FILE, load, read_text, sources_of
 from hf_afro.reports import EvalReport
 from hf_afro.reports.evaluation_report import REPORT_FILE
 
@@ -32,18 +32,18 @@ def run_evaluate(context: StageContext) -> dict[str, Any]:
             context.progress.advance(max(1, runs))
         else:
             _measure(context, name, stage, data)
-    context.write_json(NAMES_FILE, context.settings.models)
+    context.write_json(NAMES_FILE, list(context.settings.models))
     return {"models": len(context.settings.models), "sets": len(data), "seeds": len(context.settings.seeds)}
 
 
 def _measure(context: StageContext, name: str, stage: str, data: list[TaskData]) -> None:
     from hf_afro.tasks import evaluate_model
 
-    settings, source = context.settings, context.root / stage
-    tokenizer = open_tokenizer(source)
+    settings = context.settings
+    tokenizer = open_tokenizer(context, stage)
     evaluate_model(
         # A folder where there is one, so that the bytes it takes on disk are known.
-        open_encoder(source) if (source / BASE_FILE).is_file() else str(source),
+        open_encoder(context, stage) if context.recipe.stage(stage).kind == "base" else str(context.root / stage),
         tokenizer,
         data,
         name=name,
@@ -51,7 +51,7 @@ def _measure(context: StageContext, name: str, stage: str, data: list[TaskData])
         settings=_settings_of(context, data),
         seeds=settings.seeds,
         save_models=settings.save_models,
-        extra_scores=_bits_per_byte(context, source, tokenizer) if context.has("text") else (),
+        extra_scores=_bits_per_byte(context, stage, tokenizer) if context.has("text") else (),
         provenance={"recipe": context.recipe.name, "stage": stage},
         on_run=lambda what, done, total: context.progress.advance(1, f"{name}: {what}"),
     )
@@ -59,11 +59,11 @@ def _measure(context: StageContext, name: str, stage: str, data: list[TaskData])
         context.progress.advance()
 
 
-def open_encoder(source: Path) -> PreTrainedModel:
+def open_encoder(context: StageContext, stage: str) -> PreTrainedModel:
     """Return the model of a finished stage with the pooler that its checkpoint holds, for heads that stand on it."""
     from hf_afro.tasks.heads import with_own_pooler
 
-    model = open_model(source)
+    model = open_model(context, stage)
     return with_own_pooler(model, model.name_or_path, getattr(model.config, "_commit_hash", None))
 
 
@@ -72,11 +72,18 @@ def _tasks_of(context: StageContext) -> list[TaskData]:
         return []
     folder = context.input("tasks")
     stage = context.recipe.stage(context.stage.inputs["tasks"][0])
-    return [
-        load(folder, task, source, language)
-        for task, source in sources_of(stage.settings)
-        for language in codes_of(source.languages)
-    ]
+    read = {(one["task"], one["language"]): one for one in json.loads((folder / TASKS_FILE).read_text("utf-8"))}
+    found = []
+    for task, source in sources_of(stage.settings):
+        for language in codes_of(source.languages):
+            data = load(folder, task, source, language)
+            # The text was freed of the sentences read then; on the Hub, and during a run, they may become others.
+            if data.fingerprint != read[task, language]["fingerprint"]:
+                raise ValueError(
+                    f"{task} in {language} is no longer what {stage.name} read; remove {folder} and run again"
+                )
+            found.append(data)
+    return found
 
 
 def _settings_of(context: StageContext, data: list[TaskData]) -> dict[str, FineTuningSettings]:
@@ -90,14 +97,14 @@ def _settings_of(context: StageContext, data: list[TaskData]) -> dict[str, FineT
     }
 
 
-def _bits_per_byte(context: StageContext, source: Path, tokenizer: Any) -> tuple[Score, ...]:
+def _bits_per_byte(context: StageContext, stage: str, tokenizer: Any) -> tuple[Score, ...]:
     from hf_afro.tasks import bits_per_byte_scores
 
     sentences = read_text(context.input("text"), HELD_OUT, context.settings.languages)
-    return bits_per_byte_scores(open_model(source), tokenizer, sentences)
+    return bits_per_byte_scores(open_model(context, stage), tokenizer, sentences)
 
 
 def read_reports(folder: Path) -> dict[str, EvalReport]:
-    """Return the reports of a finished `evaluate` stage by the stage of their model, in the order of the recipe."""
+    """Return the reports of a finished `evaluate` stage by the name of their model, in the order of the recipe."""
     names = json.loads((folder / NAMES_FILE).read_text("utf-8"))
-    return {stage: EvalReport.load(folder / name) for name, stage in names.items()}
+    return {name: EvalReport.load(folder / name) for name in names}

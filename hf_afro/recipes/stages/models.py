@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hf_afro.recipes.architecture import Architecture
@@ -19,7 +18,7 @@ BASE_FILE, COUNTS_FILE = "base.json", "counts.npz"
 
 
 def run_base(context: StageContext) -> dict[str, Any]:
-    """See that the model is there and is what was declared, and write down where it is."""
+    """See that the model is there and is what was declared, and write down the commit of one of the Hub."""
     from hf_afro.recipes.pretrained import load_config, load_tokenizer
 
     settings = context.settings
@@ -38,36 +37,36 @@ def run_base(context: StageContext) -> dict[str, Any]:
         )
     # What "main" is today may be something else tomorrow; the commit is what this run used.
     revision = getattr(config, "_commit_hash", None) or settings.revision
-    source = str(Path(settings.model).resolve()) if Path(settings.model).exists() else settings.model
-    context.write_json(BASE_FILE, {"model": source, "revision": revision})
+    context.write_json(BASE_FILE, {"revision": revision})
     return {"vocabulary": found.vocab_size, "parameters": found.parameters}
 
 
-def open_model(folder: Path, **settings: Any) -> PreTrainedModel:
-    """Return the masked language model of a finished stage, in fp32."""
+def open_model(context: StageContext, stage: str, **settings: Any) -> PreTrainedModel:
+    """Return the masked language model of a finished stage, by the stage's name, in fp32."""
     import torch
 
     from hf_afro.recipes.pretrained import load_model
 
-    name, revision = _source_of(folder)
+    name, revision = _source_of(context, stage)
     # The default of transformers is the checkpoint's own dtype, and fp16 weights do not train.
     return load_model(name, auto_class="AutoModelForMaskedLM", dtype=torch.float32, **revision, **settings)
 
 
-def open_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
-    """Return the tokenizer of a finished stage."""
+def open_tokenizer(context: StageContext, stage: str) -> PreTrainedTokenizerBase:
+    """Return the tokenizer of a finished stage, by the stage's name."""
     from hf_afro.recipes.pretrained import load_tokenizer
 
-    name, revision = _source_of(folder)
+    name, revision = _source_of(context, stage)
     return load_tokenizer(name, **revision)
 
 
-def _source_of(folder: Path) -> tuple[str, dict[str, Any]]:
-    pointer = folder / BASE_FILE
-    if not pointer.is_file():
+def _source_of(context: StageContext, stage: str) -> tuple[str, dict[str, Any]]:
+    folder = context.root / stage
+    if context.recipe.stage(stage).kind != "base":
         return str(folder), {}
-    facts = json.loads(pointer.read_text("utf-8"))
-    return facts["model"], {"revision": facts["revision"]} if facts["revision"] else {}
+    revision = json.loads((folder / BASE_FILE).read_text("utf-8"))["revision"]
+    # Where the recipe has the model now: a folder that was moved since is the same to the stage's key.
+    return context.recipe.stage(stage).settings.model, {"revision": revision} if revision else {}
 
 
 def run_count(context: StageContext) -> dict[str, Any]:
@@ -82,7 +81,7 @@ def run_count(context: StageContext) -> dict[str, Any]:
         context.progress.advance()
 
     texts = {language: read(own) for language, own in lines.items()}
-    counts = count_tokens(texts, open_tokenizer(context.input("model")))
+    counts = count_tokens(texts, open_tokenizer(context, context.settings.model))
     counts.save(context.folder / COUNTS_FILE)
     occurring = int((counts.counts.sum(axis=0) > 0).sum())
     return {"languages": len(lines), "tokens": sum(counts.total.values()), "distinct_tokens": occurring}
@@ -97,8 +96,8 @@ def run_prune(context: StageContext) -> dict[str, Any]:
     keep = select_tokens(
         counts, settings.budget, coverage=settings.coverage, smoothing=settings.smoothing, strict=settings.strict
     )
-    source = context.input("model")
-    pruned = prune_vocabulary(open_model(source), open_tokenizer(source), keep)
+    source = settings.model
+    pruned = prune_vocabulary(open_model(context, source), open_tokenizer(context, source), keep)
     held_out = read_text(context.input("text"), HELD_OUT)
     judged = {language: held_out[language] for language in counts.languages if language in held_out}
     verification = pruned.save_pretrained(context.folder / "model", held_out=judged)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from hf_afro.corpora.cleaning import READ, CleaningReport
 from hf_afro.files import write_whole
 from hf_afro.recipes import manifest
-from hf_afro.recipes.recipe import Recipe, Stage
+from hf_afro.recipes.recipe import Stage
 from hf_afro.recipes.settings import SAMPLE, codes_of
 from hf_afro.recipes.stages.context import HISTORY_FILE, StageContext
 from hf_afro.recipes.stages.evaluation import read_reports
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 CARD_FILE = "README.md"
 _PATHS = ("text", "folder", "model", "tokenizer")
+_TRAIN_HEAD = ("teacher", "maft", "fit")
 _METHODS = {"prune": "pruning", "maft": "maft", "distill": "minilmv2"}
 
 
@@ -45,7 +47,7 @@ def work_before(context: StageContext) -> Work:
     removed: dict[str, dict[str, int]] = {}
     curve: dict[str, Any] | None = None
     languages: dict[str, None] = {}
-    for stage in upstream(context.recipe, context.stage):
+    for stage in context.recipe.upstream(context.stage):
         folder = context.root / stage.name
         facts = (manifest.read(folder) or {})["facts"]
         stages.append(
@@ -94,7 +96,8 @@ def run_card(context: StageContext) -> dict[str, Any]:
 
     settings = context.settings
     reports = read_reports(context.input("reports"))
-    own = reports.pop(settings.model)
+    models = context.recipe.stage(settings.reports).settings.models
+    own = reports.pop(next(name for name, stage in models.items() if stage == settings.model))
     facts = card_facts(context)
     facts.save(context.folder)
     write_whole(context.folder / CARD_FILE, render_card([own, *reports.values()], facts))
@@ -107,10 +110,9 @@ def card_facts(context: StageContext) -> CardFacts:
 
     settings = context.settings
     model = context.recipe.stage(settings.model)
-    way = [*upstream(context.recipe, model), model]
+    way = [*context.recipe.upstream(model), model]
     kinds = [stage.kind for stage in way]
     text = [stage for stage in way if stage.kind == "corpora"]
-    distilled = "distill" in kinds
     bases = [stage.settings.model for stage in way if stage.kind == "base" and not Path(stage.settings.model).exists()]
     return CardFacts(
         model_name=settings.name or context.recipe.name,
@@ -125,7 +127,7 @@ def card_facts(context: StageContext) -> CardFacts:
             for stage in text
         ),
         methods=tuple(dict.fromkeys(_METHODS[kind] for kind in kinds if kind in _METHODS)),
-        head="kept" if not distilled else "fitted_after_distillation" if model.kind != "distill" else "untrained",
+        head=_head(kinds),
         settings={stage.name: _shown(dataclasses.asdict(stage.settings)) for stage in way if stage.kind != "tasks"},
         removed=_removed(CleaningReport.load(context.root / text[-1].name / CLEANING)) if text else {},
         notice=settings.notice,
@@ -134,23 +136,25 @@ def card_facts(context: StageContext) -> CardFacts:
 
 
 def _languages(context: StageContext, way: list[Stage]) -> tuple[str, ...]:
-    """Return the languages a model was trained on last: of the last stage that names any, else of the text."""
-    for stage in reversed(way):
-        named = getattr(stage.settings, "languages", None)
-        if named:
-            return codes_of(named)
-    found = [context.root / stage.name / TRAIN for stage in way if stage.kind == "corpora"]
-    return tuple(sorted(path.stem for folder in found for path in folder.glob("*.txt")))
+    """Return the languages a model was trained on last, or cut to where it was not trained."""
+    trained = [stage for stage in way if stage.kind in (*_TRAIN_HEAD, "distill")]
+    readers = trained or [stage for stage in way if stage.kind == "count"]
+    if not readers:
+        return ()
+    if readers[-1].settings.languages:
+        return codes_of(readers[-1].settings.languages)
+    folder = context.root / readers[-1].settings.text / TRAIN
+    return tuple(sorted(path.stem for path in folder.glob("*.txt")))
+
+
+def _head(kinds: list[str]) -> str:
+    """Return what became of the masked-language-model head on the way through stages of these kinds."""
+    distilled = "distill" in kinds
+    since = itertools.takewhile(lambda kind: kind != "distill", reversed(kinds))
+    if any(kind in _TRAIN_HEAD for kind in since):
+        return "fitted_after_distillation" if distilled else "kept"
+    return "untrained" if distilled else "not_trained_here"
 
 
 def _removed(report: CleaningReport) -> dict[str, dict[str, int]]:
     return {code: {READ: report.read[code], **report.dropped.get(code, {})} for code in report.read}
-
-
-def upstream(recipe: Recipe, stage: Stage) -> list[Stage]:
-    """Return all stages that a stage goes back to, in the order of the recipe."""
-    wanted = set(stage.needs)
-    for earlier in reversed(recipe.stages):
-        if earlier.name in wanted:
-            wanted |= set(earlier.needs)
-    return [one for one in recipe.stages if one.name in wanted]

@@ -6,21 +6,25 @@ import dataclasses
 import json
 import re
 from collections.abc import Iterator
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hf_afro.recipes.schema import RecipeError
 from hf_afro.recipes.settings import HUB, SAMPLE, TaskSource, codes_of
 from hf_afro.recipes.stages.context import StageContext
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
+    from hf_afro.corpora import PreparedCorpora
     from hf_afro.tasks import TaskData
 
 TASKS = ("ner", "topic", "sentiment")
 SENTENCES, TASKS_FILE, SAMPLE_TASKS = "sentences.jsonl", "tasks.json", "sample"
 TRAIN, HELD_OUT, CLEANING = "train", "held_out", "cleaning.json"
+
+BEYOND = "beyond max_lines"
+"""Among the reasons of a cleaning report."""
 
 # Where a sentence ends inside a text: closing marks of Latin, Arabic and Ge'ez script, then white space.
 _SENTENCE_END = re.compile(r"(?<=[.!?؟።፧])\s+")
@@ -117,20 +121,45 @@ def run_corpora(context: StageContext) -> dict[str, Any]:
         drop_duplicates=settings.drop_duplicates,
         seed=settings.seed,
     )
-    for name, lines in ((TRAIN, prepared.train), (HELD_OUT, prepared.evaluation)):
+    _check_languages(context, prepared)
+    train = {language: own[: settings.max_lines] for language, own in prepared.train.items()}
+    for name, lines in ((TRAIN, train), (HELD_OUT, prepared.evaluation)):
         (context.folder / name).mkdir(exist_ok=True)
         for language, own in lines.items():
-            kept = islice(own, settings.max_lines) if name == TRAIN else own
-            text = "".join(f"{line}\n" for line in kept)
+            text = "".join(f"{line}\n" for line in own)
             (context.folder / name / f"{language}.txt").write_text(text, "utf-8", newline="\n")
-    prepared.report.save(context.folder / CLEANING)
-    report = prepared.report
+    beyond = {language: len(prepared.train[language]) - len(own) for language, own in train.items()}
+    dropped = {
+        language: {**reasons, **({BEYOND: beyond[language]} if beyond[language] else {})}
+        for language, reasons in prepared.report.dropped.items()
+    }
+    report = dataclasses.replace(prepared.report, dropped=dropped)
+    report.save(context.folder / CLEANING)
     return {
-        "languages": len(prepared.train),
+        "languages": len(train),
         "lines_read": sum(report.read.values()),
-        "lines_kept": sum(len(lines) for lines in prepared.train.values()),
+        "lines_kept": sum(report.kept.values()),
         "evaluation_lines_taken_out": sum(dropped.get(EVALUATION, 0) for dropped in report.dropped.values()),
     }
+
+
+def _check_languages(context: StageContext, prepared: PreparedCorpora) -> None:
+    """Refuse text that lacks what a later stage asks of it, before hours of training end in that."""
+    for stage in context.recipe.stages:
+        if stage.inputs.get("text") != (context.stage.name,):
+            continue
+        own = f"{stage.place}: {stage.name}: {context.stage.name}"
+        wanted = codes_of(getattr(stage.settings, "languages", None) or tuple(prepared.train))
+        missing = [code for code in wanted if code not in prepared.train]
+        if missing:
+            raise RecipeError(f"{own} has no text of {', '.join(missing)}; it has {', '.join(prepared.train)}")
+        missing = [code for code in wanted if code not in prepared.evaluation]
+        # Without languages of its own, it measures those that there are.
+        if stage.kind == "evaluate" and missing and (stage.settings.languages or not prepared.evaluation):
+            raise RecipeError(
+                f"{own} holds no lines of {', '.join(missing)} out; a language needs ten lines or more after "
+                "cleaning: give it more text, or leave it out of languages"
+            )
 
 
 def text_folder(text: str) -> Path:

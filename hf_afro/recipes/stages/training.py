@@ -101,8 +101,8 @@ def _teacher_tokenizer(context: StageContext) -> PreTrainedTokenizerBase:
 
 def run_maft(context: StageContext) -> dict[str, Any]:
     """Go on with masked-language-model training."""
-    source = context.input("model")
-    return _adapt(context, open_model(source), open_tokenizer(source))
+    source = context.settings.model
+    return _adapt(context, open_model(context, source), open_tokenizer(context, source))
 
 
 run_fit = run_maft
@@ -128,7 +128,7 @@ def run_distill(context: StageContext) -> dict[str, Any]:
     from hf_afro.students import build_student
 
     settings = context.settings
-    teacher, tokenizer = open_model(context.input("teacher")), open_tokenizer(context.input("teacher"))
+    teacher, tokenizer = open_model(context, settings.teacher), open_tokenizer(context, settings.teacher)
     student = build_student(
         teacher,
         num_hidden_layers=settings.num_hidden_layers,
@@ -139,6 +139,9 @@ def run_distill(context: StageContext) -> dict[str, Any]:
         seed=settings.seed,
     )
     text = context.input("text")
+    train = read_text(text, TRAIN, settings.languages)
+    # A language of few lines has none held out.
+    held_out = {language: lines for language, lines in read_text(text, HELD_OUT).items() if language in train}
     trainer = RelationDistillTrainer(
         model=student,
         teacher_model=teacher,
@@ -147,8 +150,8 @@ def run_distill(context: StageContext) -> dict[str, Any]:
             num_relation_heads=settings.num_relation_heads,
             **training_arguments(context),
         ),
-        train_dataset=as_datasets(read_text(text, TRAIN, settings.languages)),
-        eval_dataset=as_datasets(read_text(text, HELD_OUT, settings.languages)) or None,
+        train_dataset=as_datasets(train),
+        eval_dataset=as_datasets(held_out) or None,
         processing_class=tokenizer,
         callbacks=[StepProgress(context.progress)],
     )

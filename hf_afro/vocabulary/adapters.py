@@ -81,11 +81,22 @@ def without_adapters(model: PreTrainedModel | PeftModel) -> PreTrainedModel:
 
 
 def adapters_of(model: PeftModel) -> dict[str, Adapter]:
-    """Return the adapters of a model by name; their tensors are the model's own."""
-    return {
-        name: Adapter(config, get_peft_model_state_dict(model, adapter_name=name, save_embedding_layers=False))
-        for name, config in model.peft_config.items()
-    }
+    """Return the adapters of a model by name; their tensors are the model's own.
+
+    Raises:
+        ValueError: If PEFT cannot save one, as where tokens are trained by another one only.
+    """
+    adapters = {}
+    for name, config in model.peft_config.items():
+        try:
+            tensors = get_peft_model_state_dict(model, adapter_name=name, save_embedding_layers=False)
+        except KeyError as error:
+            raise ValueError(
+                f"PEFT cannot save the adapter {name!r} of this model, which lacks {error}; remove the adapter with "
+                "delete_adapter, or prune each adapter on a model of its own"
+            ) from error
+        adapters[name] = Adapter(config, tensors)
+    return adapters
 
 
 def prune_adapter(

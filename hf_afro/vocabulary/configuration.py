@@ -60,8 +60,8 @@ def renumber_configuration(model: PreTrainedModel, keep: VocabularyMap, old_rows
 
 
 def _configurations(model: PreTrainedModel) -> list[PretrainedConfig]:
-    """Return the configurations of a model, of the models inside it, and those nested in them, each once."""
-    waiting: list[Any] = [part.config for part in models_in(model)]
+    """Return the configurations that a model and its modules hold, and those nested in them, each once."""
+    waiting: list[Any] = [vars(module).get("config") for module in model.modules()]
     found: dict[int, PretrainedConfig] = {}
     while waiting:
         one = waiting.pop()

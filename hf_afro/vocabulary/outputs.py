@@ -83,11 +83,20 @@ def _hidden_states(model: PreTrainedModel, inputs: dict[str, torch.Tensor]) -> l
     """Return the last hidden states of a model, or of its encoder and its decoder."""
     if not model.config.is_encoder_decoder:
         return [_forward(model.base_model, inputs)[0]]
-    outputs = _forward(model.base_model, inputs, output_hidden_states=True)
-    return [outputs.encoder_last_hidden_state, outputs.decoder_hidden_states[-1]]
+    # Neither is run by itself: what lies between them differs. Nor is `output_hidden_states` asked for, with which
+    # transformers leaves hooks behind in the model.
+    parts = (model.get_encoder(), model.get_decoder().base_model)
+    states: list[torch.Tensor] = []
+    hooks = [part.register_forward_hook(lambda _part, _inputs, outputs: states.append(outputs[0])) for part in parts]
+    try:
+        _forward(model.base_model, inputs)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return states
 
 
-def _forward(model: PreTrainedModel, inputs: dict[str, torch.Tensor], **settings: Any) -> Any:
+def _forward(model: PreTrainedModel, inputs: dict[str, torch.Tensor]) -> Any:
     """Run the forward of a model's class: a trainer may have left one with autocast on the model itself."""
     placed = {name: value.to(model.device) for name, value in inputs.items()}
-    return type(model).forward(model, **placed, **settings)
+    return type(model).forward(model, **placed)

@@ -238,8 +238,9 @@ def prune_tokenizer(
     for name in ("vocab_file", "merges_file"):  # the old files say nothing about the new pieces
         pruned.init_kwargs.pop(name, None)
     pruned.init_kwargs.pop("added_tokens_decoder", None)  # holds old ids, and would add dropped tokens again
-    for side in ("padding_side", "truncation_side"):  # set after loading, they would not be saved otherwise
-        pruned.init_kwargs[side] = getattr(tokenizer, side)
+    for name in ("padding_side", "truncation_side", "src_lang", "tgt_lang"):
+        if hasattr(tokenizer, name):  # set after loading, they would not be saved otherwise
+            pruned.init_kwargs[name] = getattr(tokenizer, name)
     for name in _HELD_IDS & vars(pruned).keys():
         setattr(pruned, name, _moved(getattr(pruned, name), keep))
     return pruned

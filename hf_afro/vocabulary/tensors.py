@@ -115,9 +115,8 @@ def _known_names(model: PreTrainedModel, family: Family | None) -> set[str]:
     """Return the names of all input and output embeddings, as the model spells them, and of what is tied to them."""
     leaves: dict[int, tuple[str, ...]] = {}
     for part in models_in(model):
-        for embedding in (_input_of(part), part.get_output_embeddings()):
-            if isinstance(embedding, (nn.Embedding, nn.Linear)):
-                leaves[id(embedding)] = ("weight", "bias")
+        embeddings = (_input_of(part), part.get_output_embeddings())
+        leaves |= {id(one): ("weight", "bias") for one in embeddings if _holds_rows(one)}
     known = set() if family is None else set(family.masked_lm_rows)
     for module_name, module in model.named_modules(remove_duplicate=False):
         known.update(f"{module_name}.{leaf}".removeprefix(".") for leaf in leaves.get(id(module), ()))
@@ -125,6 +124,13 @@ def _known_names(model: PreTrainedModel, family: Family | None) -> set[str]:
     known &= tensors.keys()
     tied = {id(tensors[name]) for name in known}
     return {name for name, tensor in tensors.items() if id(tensor) in tied}
+
+
+def _holds_rows(embedding: nn.Module | None) -> bool:
+    """Say whether an embedding is one of tokens; DeBERTa's newer head calls its dense layer the output embedding."""
+    if isinstance(embedding, nn.Linear):
+        return embedding.in_features != embedding.out_features
+    return isinstance(embedding, nn.Embedding)
 
 
 def _input_of(model: PreTrainedModel) -> nn.Module | None:

@@ -44,7 +44,7 @@ gemma = config_of(hf.GemmaConfig, {**_ENCODER, "num_key_value_heads": 1, "head_d
 def untied(model):
     """Give a model an output embedding of its own, whatever its configuration says."""
     output = model.get_output_embeddings()
-    output.weight = nn.Parameter(torch.randn_like(output.weight))
+    output.weight = nn.Parameter(torch.randn(output.weight.shape))
     return model
 
 

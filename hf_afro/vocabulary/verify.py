@@ -97,6 +97,7 @@ def verify(
     for loader in (AutoTokenizer, PreTrainedTokenizerFast):
         loaded.append(loader.from_pretrained(folder))
         _check_tokenizer(loaded[-1], table, old_state, keep)
+        _check_special_tokens(loaded[-1], tokenizer, keep)
     if type(loaded[0]) is not type(tokenizer):
         raise VerificationError(
             f"the tokenizer loads as {type(loaded[0]).__name__}, expected {type(tokenizer).__name__} as the original"
@@ -170,6 +171,19 @@ def _check_tokenizer(
         raise VerificationError(
             f"loaded as {name}, the tokenizer's {' and '.join(different)} differ from the original"
         )
+
+
+def _check_special_tokens(
+    loaded: PreTrainedTokenizerBase, tokenizer: PreTrainedTokenizerBase, keep: VocabularyMap
+) -> None:
+    """Compare the tokens put around one text and around two; by the backends, since a call sets limits on them."""
+    for texts in (("",), ("", "")):
+        found, expected = (one.backend_tokenizer.encode(*texts) for one in (loaded, tokenizer))
+        if keep.to_old(found.ids) != expected.ids or found.type_ids != expected.type_ids:
+            raise VerificationError(
+                f"loaded as {type(loaded).__name__}, the tokenizer puts {loaded.convert_ids_to_tokens(found.ids)} around "
+                f"{len(texts)} text(s), expected {tokenizer.convert_ids_to_tokens(expected.ids)}"
+            )
 
 
 def _check_settings(loaded: PreTrainedTokenizerBase, tokenizer: PreTrainedTokenizerBase) -> None:

@@ -116,8 +116,8 @@ def test_ids_of_languages_move(tokenizer, tmp_path):
     original, model = mbart_pair(tokenizer)
     keep = select_tokens(count_tokens(AFRICAN, original))
     pruned = prune_vocabulary(model.eval(), original, keep)
-    original.src_lang = "fr_XX"
     pruned.save_pretrained(tmp_path / "pruned")
+    original.src_lang = "fr_XX"
     for one in (pruned.tokenizer, hf.AutoTokenizer.from_pretrained(tmp_path / "pruned")):
         assert one.lang_code_to_id["ro_RO"] == one.convert_tokens_to_ids("ro_RO")
         assert keep.to_old([one.lang_code_to_id["ro_RO"]]) == [original.lang_code_to_id["ro_RO"]]

@@ -180,9 +180,10 @@ def _check_special_tokens(
     for texts in (("",), ("", "")):
         found, expected = (one.backend_tokenizer.encode(*texts) for one in (loaded, tokenizer))
         if keep.to_old(found.ids) != expected.ids or found.type_ids != expected.type_ids:
+            put, meant = loaded.convert_ids_to_tokens(found.ids), tokenizer.convert_ids_to_tokens(expected.ids)
             raise VerificationError(
-                f"loaded as {type(loaded).__name__}, the tokenizer puts {loaded.convert_ids_to_tokens(found.ids)} around "
-                f"{len(texts)} text(s), expected {tokenizer.convert_ids_to_tokens(expected.ids)}"
+                f"loaded as {type(loaded).__name__}, the tokenizer puts {put} around {len(texts)} texts, "
+                f"expected {meant}"
             )
 
 

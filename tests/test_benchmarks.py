@@ -34,6 +34,13 @@ def test_timings_print_every_side_and_its_ratio(name, sides):
         assert any(line.strip().startswith(side) and line.endswith("x") for line in printed.splitlines())
 
 
+def test_the_table_of_pruning():
+    options = ("--families", "WordPiece", "--classes", "seq2seq", "tokens", "--size", "2500")
+    printed = run("pruning_table", *options).splitlines()
+    assert [line.count("| equal | in range |") for line in printed[2:4]] == [1, 1]
+    assert printed[-1] == "0 rows with something wrong"
+
+
 @pytest.mark.slow
 def test_the_run_on_real_text(shared_data, tmp_path):
     printed = run(

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
+from torch import nn
 from transformers import PreTrainedModel
 
 from hf_afro.vocabulary.mapping import VocabularyMap
@@ -15,7 +16,7 @@ _SEQUENCES, _LENGTH = 4, 24
 
 
 @contextlib.contextmanager
-def evaluating(model: PreTrainedModel) -> Iterator[None]:
+def evaluating(model: nn.Module) -> Iterator[None]:
     """Put a model into evaluation mode, and every module back into the mode it had."""
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
@@ -32,9 +33,11 @@ def compare_outputs(
 ) -> tuple[float, float | None]:
     """Compare last hidden states and logits on ids drawn from those kept, some sequences padded.
 
+    A model of encoder and decoder reads other ids with its decoder, and the last hidden states of both are compared.
+
     Args:
-        model: The original.
-        pruned: The pruned model, on the same device.
+        model: The original, with adapters of PEFT inside it where it has any.
+        pruned: The pruned model, on the same device, of the same class.
         keep: The map between their ids.
         seed: Seed of the ids drawn.
 
@@ -43,29 +46,57 @@ def compare_outputs(
         largest logit, None where the model has no output embedding.
     """
     generator = torch.Generator().manual_seed(seed)
-    length = min(_LENGTH, model.config.max_position_embeddings - 2)
-    new_ids = torch.randint(len(keep), (_SEQUENCES, length), generator=generator)
-    mask = torch.ones_like(new_ids)
-    for sequence in range(_SEQUENCES):  # each shorter than the one before
-        mask[sequence, length - sequence * length // _SEQUENCES :] = 0
-    pad = pruned.config.pad_token_id
-    if pad is not None:
-        new_ids[mask == 0] = pad
-    old_ids = keep.to_old(new_ids)
-    device = model.device
+    new_ids, mask = _draw(pruned, keep, generator)
+    new = {"input_ids": new_ids, "attention_mask": mask}
+    if model.config.is_encoder_decoder:
+        decoder_ids, decoder_mask = _draw(pruned, keep, generator)
+        new |= {"decoder_input_ids": decoder_ids, "decoder_attention_mask": decoder_mask}
+    old = {name: keep.to_old(value) if name.endswith("input_ids") else value for name, value in new.items()}
     with evaluating(model), evaluating(pruned):
-        old_hidden = _forward(model.base_model, old_ids, mask)[0]
-        new_hidden = _forward(pruned.base_model, new_ids, mask)[0]
-        hidden = float((old_hidden - new_hidden).abs().max())
+        pairs = zip(_hidden_states(model, old), _hidden_states(pruned, new), strict=True)
+        hidden = max(float((before - after).abs().max()) for before, after in pairs)
         if model.get_output_embeddings() is None:
             return hidden, None
-        old_logits = _forward(model, old_ids, mask).logits
-        new_logits = _forward(pruned, new_ids, mask).logits
-    kept = torch.from_numpy(keep.old_ids.copy()).to(device)
+        old_logits = _forward(model, old).logits
+        new_logits = _forward(pruned, new).logits[..., : len(keep)]  # rows of padding come behind those of tokens
+    kept = torch.from_numpy(keep.old_ids.copy()).to(old_logits.device)
     difference = (old_logits.index_select(-1, kept) - new_logits).abs().max()
     return hidden, float(difference / old_logits.abs().max().clamp(min=torch.finfo(old_logits.dtype).tiny))
 
 
-def _forward(model: PreTrainedModel, ids: torch.Tensor, mask: torch.Tensor) -> Any:
+def _draw(
+    pruned: PreTrainedModel, keep: VocabularyMap, generator: torch.Generator
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Draw sequences of new ids, each shorter than the one before and padded, with their mask."""
+    positions = getattr(pruned.config.get_text_config(), "max_position_embeddings", None)
+    length = min(_LENGTH, positions - 2) if positions and positions > 2 else _LENGTH
+    new_ids = torch.randint(len(keep), (_SEQUENCES, length), generator=generator)
+    mask = torch.ones_like(new_ids)
+    for sequence in range(_SEQUENCES):
+        mask[sequence, length - sequence * length // _SEQUENCES :] = 0
+    if pruned.config.pad_token_id is not None:
+        new_ids[mask == 0] = pruned.config.pad_token_id
+    return new_ids, mask
+
+
+def _hidden_states(model: PreTrainedModel, inputs: dict[str, torch.Tensor]) -> list[torch.Tensor]:
+    """Return the last hidden states of a model, or of its encoder and its decoder."""
+    if not model.config.is_encoder_decoder:
+        return [_forward(model.base_model, inputs)[0]]
+    # Neither is run by itself: what lies between them differs. Nor is `output_hidden_states` asked for, with which
+    # transformers leaves hooks behind in the model.
+    parts = (model.get_encoder(), model.get_decoder().base_model)
+    states: list[torch.Tensor] = []
+    hooks = [part.register_forward_hook(lambda _part, _inputs, outputs: states.append(outputs[0])) for part in parts]
+    try:
+        _forward(model.base_model, inputs)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return states
+
+
+def _forward(model: PreTrainedModel, inputs: dict[str, torch.Tensor]) -> Any:
     """Run the forward of a model's class: a trainer may have left one with autocast on the model itself."""
-    return type(model).forward(model, ids.to(model.device), attention_mask=mask.to(model.device))
+    placed = {name: value.to(model.device) for name, value in inputs.items()}
+    return type(model).forward(model, **placed)

@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from peft import PeftModel
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from hf_afro.families import family_of
 from hf_afro.files import folder_written_whole
-from hf_afro.vocabulary.configuration import renumber_configuration
+from hf_afro.vocabulary.adapters import adapters_of, prune_adapter, put_on, save_adapters, without_adapters
+from hf_afro.vocabulary.configuration import check_padding, move_padding, renumber_configuration
 from hf_afro.vocabulary.mapping import MAP_FILE, VocabularyMap
 from hf_afro.vocabulary.saving import save_tokenizer
 from hf_afro.vocabulary.segmentation import report_on_text
@@ -34,6 +35,18 @@ from hf_afro.vocabulary.verify import REPORT_FILE, VerificationReport, verify
 
 logger = logging.getLogger(__name__)
 
+# Where the tokenizer classes of mBART and NLLB write down the ids of their languages and special tokens.
+_HELD_IDS = {
+    "lang_code_to_id",
+    "id_to_lang_code",
+    "fairseq_tokens_to_ids",
+    "fairseq_ids_to_tokens",
+    "cur_lang_code",
+    "cur_lang_code_id",
+    "prefix_tokens",
+    "suffix_tokens",
+}
+
 
 @dataclass(frozen=True)
 class PruningReport:
@@ -42,9 +55,11 @@ class PruningReport:
     Attributes:
         model_type: Family of the model.
         old_size: Ids of the old tokenizer.
-        new_size: Ids of the new one, and rows of each vocabulary tensor.
+        new_size: Ids of the new one.
         spare_rows: Rows of the old embedding beyond its tokenizer, which were dropped.
+        padding_rows: Rows of the new one beyond its tokenizer, zeros, for `pad_to_multiple_of`.
         tensors: Names of the tensors cut, tied names too.
+        adapters: Names of the PEFT adapters pruned along.
         old_parameters: Parameters before, tied ones once.
         new_parameters: Parameters after.
         old_bytes: Bytes of those parameters before.
@@ -56,7 +71,9 @@ class PruningReport:
     old_size: int
     new_size: int
     spare_rows: int
+    padding_rows: int
     tensors: tuple[str, ...]
+    adapters: tuple[str, ...]
     old_parameters: int
     new_parameters: int
     old_bytes: int
@@ -69,23 +86,26 @@ class PrunedModel:
     """A pruned model with all that belongs to it.
 
     Attributes:
-        model: The model, with one row a token kept.
+        model: The model, with one row a token kept; a `peft.PeftModel` where one was given.
         tokenizer: A tokenizer of the class of the old one, that makes the new ids.
         vocabulary_map: Old ids by new id.
         report: What was done.
     """
 
-    model: PreTrainedModel
+    model: PreTrainedModel | PeftModel
     tokenizer: PreTrainedTokenizerBase
     vocabulary_map: VocabularyMap
     report: PruningReport
-    _old_model: PreTrainedModel = field(repr=False)
+    _old_model: PreTrainedModel | PeftModel = field(repr=False)
     _old_tokenizer: PreTrainedTokenizerBase = field(repr=False)
 
     def save_pretrained(
         self, folder: str | os.PathLike[str], *, held_out: Mapping[str, Iterable[str]] | None = None
     ) -> VerificationReport:
         """Save model, tokenizer, map and report to a folder that appears only once it is verified.
+
+        PEFT adapters are saved in a folder inside, ``adapter``, as PEFT saves them; the folder itself holds the model
+        without them.
 
         Args:
             folder: A new or empty folder, or one written by an earlier call, which is replaced whole.
@@ -100,7 +120,9 @@ class PrunedModel:
             FileExistsError: If the folder holds other things.
         """
         with folder_written_whole(folder, MAP_FILE) as beside:
-            self.model.save_pretrained(beside)
+            without_adapters(self.model).save_pretrained(beside)
+            if isinstance(self.model, PeftModel):
+                save_adapters(self.model, beside, os.fspath(folder))
             save_tokenizer(self.tokenizer, beside)
             self.vocabulary_map.save(beside / MAP_FILE)
             verification = verify(beside, self._old_model, self._old_tokenizer)
@@ -115,32 +137,46 @@ class PrunedModel:
         (folder / REPORT_FILE).write_text(text + "\n", encoding="utf-8")
 
 
-def prune_vocabulary(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, keep: VocabularyMap) -> PrunedModel:
+def prune_vocabulary(
+    model: PreTrainedModel | PeftModel,
+    tokenizer: PreTrainedTokenizerBase,
+    keep: VocabularyMap,
+    *,
+    pad_to_multiple_of: int | None = None,
+) -> PrunedModel:
     """Cut a model and its tokenizer down to the tokens kept.
 
     Neither the model nor the tokenizer is changed. The new model has the same class, weights, types, ties, training
     flags and configuration, apart from the rows dropped and the ids renumbered.
 
     Args:
-        model: An encoder of a family in `hf_afro.families`, with or without a head.
+        model: An encoder, a decoder or a model of both, with any head, whose vocabulary tensors can be found (see
+            `find_vocabulary_tensors`); or one with PEFT adapters in its layers, as ``peft.get_peft_model`` gives it.
         tokenizer: The tokenizer the map was made with.
         keep: The tokens to keep, from `select_tokens`.
+        pad_to_multiple_of: Add rows behind those of the tokens until there are a multiple of so many, which some
+            GPUs multiply faster. They are zeros, and -10,000 where a bias is added to the logits, so that none of
+            them is ever predicted; without such a bias their logits are 0. ``config.vocab_size`` counts them.
 
     Raises:
-        TypeError: If the model is wrapped by PEFT or is no Hugging Face model, or the tokenizer is not a fast one.
-        ValueError: If map, tokenizer and model do not belong together, a special token is not kept, or a tensor of
-            the size of the vocabulary cannot be placed.
+        TypeError: If the model is no Hugging Face model or has adapters injected, or the tokenizer is not a fast one.
+        ValueError: If map, tokenizer and model do not belong together, a special token or one that an adapter trained
+            is not kept, or a tensor of the size of the vocabulary cannot be placed.
 
     Example:
         >>> pruned = prune_vocabulary(model, tokenizer, keep)
         >>> pruned.save_pretrained("pruned")
     """
     _check_model(model)
+    multiple = 1 if pad_to_multiple_of is None else pad_to_multiple_of
+    if multiple < 1:
+        raise ValueError(f"pad_to_multiple_of is {pad_to_multiple_of}; expected 1 or more rows, such as 64, or None")
+    base = without_adapters(model)
     state = backend_state(tokenizer)
     table = table_of(state, tokenizer.unk_token)
     _check_map(keep, table)
-    found = find_vocabulary_tensors(model)
-    _check_rows(model, found, len(table))
+    found = find_vocabulary_tensors(base)
+    _check_rows(base, found, len(table))
     if found.rows > len(table):
         logger.info(
             "the model has %d rows and the tokenizer %d ids; the %d spare rows are dropped",
@@ -148,16 +184,22 @@ def prune_vocabulary(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase,
             len(table),
             found.rows - len(table),
         )
-    _check_padding(model, keep)
-    pruned_model = copy_with_rows(model, found, torch.from_numpy(keep.old_ids.copy()))
-    _move_padding(pruned_model, keep)
-    renumber_configuration(pruned_model, keep)
+    check_padding(base, keep)
+    padding = -len(keep) % multiple
+    pruned_model: PreTrainedModel | PeftModel = _prune_base(base, found, keep, padding)
+    if isinstance(model, PeftModel):
+        adapters = {
+            name: prune_adapter(adapter, base, found, keep, padding) for name, adapter in adapters_of(model).items()
+        }
+        pruned_model = put_on(pruned_model, adapters, model)
     report = PruningReport(
         model_type=model.config.model_type,
         old_size=len(table),
         new_size=len(keep),
         spare_rows=found.rows - len(table),
+        padding_rows=padding,
         tensors=found.names,
+        adapters=tuple(model.peft_config) if isinstance(model, PeftModel) else (),
         old_parameters=sum(one.numel() for one in model.parameters()),
         new_parameters=sum(one.numel() for one in pruned_model.parameters()),
         old_bytes=sum(one.numel() * one.element_size() for one in model.parameters()),
@@ -166,6 +208,13 @@ def prune_vocabulary(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase,
     )
     pruned_tokenizer = prune_tokenizer(tokenizer, state, keep)
     return PrunedModel(pruned_model, pruned_tokenizer, keep, report, model, tokenizer)
+
+
+def _prune_base(base: PreTrainedModel, found: VocabularyTensors, keep: VocabularyMap, padding: int) -> PreTrainedModel:
+    pruned = copy_with_rows(base, found, torch.from_numpy(keep.old_ids.copy()), padding)
+    move_padding(pruned, keep, len(keep) + padding)
+    renumber_configuration(pruned, keep, found.rows, len(keep) + padding)
+    return pruned
 
 
 def prune_tokenizer(
@@ -184,9 +233,11 @@ def prune_tokenizer(
     # The copy gets the new backend and, in place of the old ones, which are never copied, the new pieces and merges
     # that some classes hold besides.
     vocab, merges = rewritten["model"]["vocab"], rewritten["model"].get("merges", ())
+    pieces = vocab if isinstance(vocab, dict) else [tuple(entry) for entry in vocab]
     replaced: dict[str, Any] = {
         "_tokenizer": backend,
-        "_vocab": vocab if isinstance(vocab, dict) else [tuple(entry) for entry in vocab],
+        "_vocab": pieces,
+        "_vocab_scores": pieces,
         "_merges": [tuple(merge) for merge in merges],
     }
     replaced = {name: value for name, value in replaced.items() if name in vars(tokenizer)}
@@ -194,18 +245,31 @@ def prune_tokenizer(
     for name in ("vocab_file", "merges_file"):  # the old files say nothing about the new pieces
         pruned.init_kwargs.pop(name, None)
     pruned.init_kwargs.pop("added_tokens_decoder", None)  # holds old ids, and would add dropped tokens again
-    for side in ("padding_side", "truncation_side"):  # set after loading, they would not be saved otherwise
-        pruned.init_kwargs[side] = getattr(tokenizer, side)
+    for name in ("padding_side", "truncation_side", "src_lang", "tgt_lang"):
+        if hasattr(tokenizer, name):  # set after loading, they would not be saved otherwise
+            pruned.init_kwargs[name] = getattr(tokenizer, name)
+    for name in _HELD_IDS & vars(pruned).keys():
+        setattr(pruned, name, _moved(getattr(pruned, name), keep))
     return pruned
 
 
-def _check_model(model: PreTrainedModel) -> None:
-    if hasattr(model, "peft_config") or getattr(model, "_hf_peft_config_loaded", False):
+def _moved(held: Any, keep: VocabularyMap) -> Any:
+    """Renumber the ids that some classes hold: one, a list, a map to ids or a map from them."""
+    if isinstance(held, dict):
+        return {_moved(key, keep): _moved(value, keep) for key, value in held.items()}
+    if isinstance(held, list):
+        return [_moved(one, keep) for one in held]
+    return keep.to_new([held])[0] if isinstance(held, int) else held
+
+
+def _check_model(model: PreTrainedModel | PeftModel) -> None:
+    injected = hasattr(model, "peft_config") or getattr(model, "_hf_peft_config_loaded", False)
+    if injected and not isinstance(model, PeftModel):
         raise TypeError(
-            f"{type(model).__name__} carries PEFT adapters, which pruning would separate from the weights they were "
-            "trained with; call merge_and_unload() first"
+            f"{type(model).__name__} carries PEFT adapters that were injected into it; expected a peft.PeftModel, "
+            "made by peft.get_peft_model or PeftModel.from_pretrained, which can be pruned with its adapters"
         )
-    if not isinstance(model, PreTrainedModel):
+    if not isinstance(model, (PreTrainedModel, PeftModel)):
         raise TypeError(f"expected a transformers.PreTrainedModel, received {type(model).__name__}")
     if any(parameter.is_meta for parameter in model.parameters()):
         raise ValueError(f"{type(model).__name__} has weights on the meta device; load it with its weights first")
@@ -238,25 +302,3 @@ def _check_rows(model: PreTrainedModel, found: VocabularyTensors, size: int) -> 
             f"the tokenizer makes ids up to {size - 1}, but the embedding of {type(model).__name__} has only "
             f"{found.rows} rows; expected the tokenizer the model was trained with"
         )
-
-
-def _check_padding(model: PreTrainedModel, keep: VocabularyMap) -> None:
-    """Refuse to move the padding id where positions are counted from it (RoBERTa)."""
-    pad = model.config.pad_token_id
-    if pad is None or not family_of(model).position_offset:
-        return
-    if pad >= keep.old_size or not keep.keeps([pad])[0] or keep.to_new([pad])[0] != pad:
-        raise ValueError(
-            f"{model.config.model_type} counts positions from the padding id {pad}, which the map would move or drop; "
-            "expected all ids up to it to be kept, as select_tokens does where they are special tokens"
-        )
-
-
-def _move_padding(model: PreTrainedModel, keep: VocabularyMap) -> None:
-    embedding = model.get_input_embeddings()
-    if embedding.padding_idx is not None:
-        if not keep.keeps([embedding.padding_idx])[0]:
-            raise ValueError(
-                f"the embedding pads with id {embedding.padding_idx}, which is not kept; expected the tokenizer's own"
-            )
-        embedding.padding_idx = keep.to_new([embedding.padding_idx])[0]

@@ -10,12 +10,20 @@ from typing import Any
 
 import numpy as np
 import torch
+from peft import PeftModel
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
+from hf_afro.vocabulary.adapters import adapters_of, load_adapters, prune_adapter, saved_adapter, without_adapters
 from hf_afro.vocabulary.mapping import MAP_FILE, VocabularyMap
 from hf_afro.vocabulary.outputs import compare_outputs
 from hf_afro.vocabulary.segmentation import TextReport, compare_segmentation, probe_texts
-from hf_afro.vocabulary.tensors import find_vocabulary_tensors, named_tensors
+from hf_afro.vocabulary.tensors import (
+    find_vocabulary_tensors,
+    models_in,
+    named_tensors,
+    padding_value,
+    row_axis,
+)
 from hf_afro.vocabulary.tokenizers.backend import backend_state, rewrite_tokenizer, table_of
 from hf_afro.vocabulary.tokenizers.table import TokenizerTable
 
@@ -63,7 +71,7 @@ class VerificationReport:
 
 def verify(
     folder: str | os.PathLike[str],
-    model: PreTrainedModel,
+    model: PreTrainedModel | PeftModel,
     tokenizer: PreTrainedTokenizerBase,
     *,
     texts: Iterable[str] = (),
@@ -91,6 +99,7 @@ def verify(
     for loader in (AutoTokenizer, PreTrainedTokenizerFast):
         loaded.append(loader.from_pretrained(folder))
         _check_tokenizer(loaded[-1], table, old_state, keep)
+        _check_special_tokens(loaded[-1], tokenizer, keep)
     if type(loaded[0]) is not type(tokenizer):
         raise VerificationError(
             f"the tokenizer loads as {type(loaded[0]).__name__}, expected {type(tokenizer).__name__} as the original"
@@ -104,13 +113,13 @@ def verify(
                 f"loaded as {type(one).__name__}, the tokenizer splits a text whose pieces are all kept otherwise: "
                 f"{result.first_difference!r}"
             )
-    read_back = (
-        type(model)
-        .from_pretrained(folder, dtype=model.dtype, attn_implementation=model.config._attn_implementation)
-        .to(model.device)
-    )
-    vocabulary_tensors, other_tensors = _check_weights(read_back, model, keep)
-    hidden, logits = compare_outputs(model, read_back, keep, seed)
+    base = without_adapters(model)
+    read_back = _read_back(folder, base)
+    vocabulary_tensors, other_tensors = _check_weights(read_back, base, keep)
+    if isinstance(model, PeftModel):
+        other_tensors += _check_adapters(folder, model, base, keep, len(read_back.get_input_embeddings().weight))
+        base, read_back = model.get_base_model(), load_adapters(read_back, folder, model).get_base_model()
+    hidden, logits = compare_outputs(base, read_back, keep, seed)
     tolerance = _LOGIT_TOLERANCE.get(model.dtype, torch.finfo(model.dtype).eps)
     if hidden != 0.0 or (logits is not None and not logits <= tolerance):
         raise VerificationError(
@@ -166,6 +175,20 @@ def _check_tokenizer(
         )
 
 
+def _check_special_tokens(
+    loaded: PreTrainedTokenizerBase, tokenizer: PreTrainedTokenizerBase, keep: VocabularyMap
+) -> None:
+    """Compare the tokens put around one text and around two; by the backends, since a call sets limits on them."""
+    for texts in (("",), ("", "")):
+        found, expected = (one.backend_tokenizer.encode(*texts) for one in (loaded, tokenizer))
+        if keep.to_old(found.ids) != expected.ids or found.type_ids != expected.type_ids:
+            put, meant = loaded.convert_ids_to_tokens(found.ids), tokenizer.convert_ids_to_tokens(expected.ids)
+            raise VerificationError(
+                f"loaded as {type(loaded).__name__}, the tokenizer puts {put} around {len(texts)} texts, "
+                f"expected {meant}"
+            )
+
+
 def _check_settings(loaded: PreTrainedTokenizerBase, tokenizer: PreTrainedTokenizerBase) -> None:
     for name in ("special_tokens_map", "model_max_length", "padding_side", "truncation_side", "chat_template"):
         found, expected = getattr(loaded, name), getattr(tokenizer, name)
@@ -175,29 +198,71 @@ def _check_settings(loaded: PreTrainedTokenizerBase, tokenizer: PreTrainedTokeni
             raise VerificationError(f"the tokenizer's {name} is {found!r} after loading, expected {expected!r}")
 
 
+def _read_back(folder: Path, model: PreTrainedModel) -> PreTrainedModel:
+    """Load a folder as the class and type of the original."""
+    loaded = type(model).from_pretrained(
+        folder, dtype=model.dtype, attn_implementation=model.config._attn_implementation
+    )
+    # Some layers (T5's) are read in fp32 whatever was saved, which loses nothing.
+    types = {name: tensor.dtype for name, tensor in named_tensors(model).items()}
+    for name, tensor in named_tensors(loaded).items():
+        if name in types and tensor.dtype == torch.float32:
+            tensor.data = tensor.data.to(types[name])
+    return loaded.to(model.device)
+
+
 def _check_weights(read_back: PreTrainedModel, model: PreTrainedModel, keep: VocabularyMap) -> tuple[int, int]:
     """Compare every tensor bit by bit, rows through the map, and what is tied; return how many of each."""
     old_tensors, new_tensors = named_tensors(model), named_tensors(read_back)
     if set(old_tensors) != set(new_tensors):
         raise VerificationError(f"tensors on one side only: {sorted(set(old_tensors) ^ set(new_tensors))}")
-    rowed = find_vocabulary_tensors(model).names
-    old_ids = torch.from_numpy(keep.old_ids.copy())
+    found = find_vocabulary_tensors(model)
+    rows = read_back.get_input_embeddings().weight.shape[0]
     for name, old in old_tensors.items():
         new = new_tensors[name]
-        if name not in rowed:
-            equal = torch.equal(old, new)
-        else:
-            equal = new.shape == (len(keep), *old.shape[1:]) and all(
-                torch.equal(old[ids.to(old.device)], new[start : start + len(ids)])
-                for start, ids in zip(range(0, len(keep), _ROWS_AT_ONCE), old_ids.split(_ROWS_AT_ONCE), strict=True)
-            )
-        if not equal or old.dtype != new.dtype:
+        axis = row_axis(old, found.rows) if name in found.names else None
+        if old.dtype != new.dtype or not _is_old_cut(old, new, axis, keep, rows, padding_value(name)):
             raise VerificationError(f"{name} is not what the original has for the tokens kept; {_PERHAPS_TRAINED}")
-    for first in rowed:
-        for second in rowed:
+    for first in found.names:
+        for second in found.names:
             if (old_tensors[first] is old_tensors[second]) != (new_tensors[first] is new_tensors[second]):
                 raise VerificationError(f"{first} and {second} are tied in one of the two models only")
-    rows = read_back.get_input_embeddings().weight.shape[0]
-    if read_back.config.vocab_size != rows:
-        raise VerificationError(f"config.vocab_size is {read_back.config.vocab_size}, the embedding has {rows} rows")
-    return len(rowed), len(old_tensors) - len(rowed)
+    for part in models_in(read_back):
+        size = vars(part.config).get("vocab_size", rows)
+        if size != rows:
+            raise VerificationError(f"config.vocab_size is {size}, the embedding has {rows} rows")
+    return len(found.names), len(old_tensors) - len(found.names)
+
+
+def _check_adapters(folder: Path, model: PeftModel, base: PreTrainedModel, keep: VocabularyMap, rows: int) -> int:
+    """Compare every saved tensor of the adapters with the original's, cut; return how many there are."""
+    found = find_vocabulary_tensors(base)
+    compared = 0
+    for name, adapter in adapters_of(model).items():
+        expected = prune_adapter(adapter, base, found, keep, rows - len(keep)).tensors
+        saved = saved_adapter(folder, name)
+        if set(saved) != set(expected):
+            raise VerificationError(f"the adapter {name} has other tensors: {sorted(set(saved) ^ set(expected))}")
+        for key, tensor in expected.items():
+            if saved[key].dtype != tensor.dtype or not torch.equal(saved[key], tensor.to(saved[key].device)):
+                raise VerificationError(f"{key} of the adapter {name} is not the original's cut; {_PERHAPS_TRAINED}")
+        compared += len(expected)
+    return compared
+
+
+def _is_old_cut(
+    old: torch.Tensor, new: torch.Tensor, axis: int | None, keep: VocabularyMap, rows: int, padding: float
+) -> bool:
+    """Say whether a tensor is the old one, bit by bit, or its rows for the tokens kept with padding behind them."""
+    if axis is None:
+        return torch.equal(old, new)
+    old, new = old.movedim(axis, 0), new.movedim(axis, 0)
+    if new.shape != (rows, *old.shape[1:]) or not torch.equal(
+        new[len(keep) :], torch.full_like(new[len(keep) :], padding)
+    ):
+        return False
+    parts = torch.from_numpy(keep.old_ids.copy()).split(_ROWS_AT_ONCE)
+    return all(
+        torch.equal(old[ids.to(old.device)], new[start : start + len(ids)])
+        for start, ids in zip(range(0, len(keep), _ROWS_AT_ONCE), parts, strict=True)
+    )

@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 from transformers import XLMRobertaModel
 
 from hf_afro.recipes.pretrained import check_folder, load_config, load_model, load_tokenizer
+from tests.vocabulary.models import make
 
 
 @pytest.fixture
@@ -30,6 +31,15 @@ def test_a_model_comes_back_with_its_head_and_its_weights(folder, model, caplog)
     assert type(read) is type(model)
     assert all(torch.equal(one, other) for one, other in zip(read.parameters(), model.parameters(), strict=True))
     assert caplog.records == []
+
+
+@pytest.mark.parametrize("name", ["t5", "mt5, untied", "mbart", "two berts", "gpt2", "llama"])
+def test_models_that_write_text_keep_their_heads(name, tmp_path):
+    made = make(name, 300)
+    made.save_pretrained(tmp_path / "m")
+    read = load_model(str(tmp_path / "m"))
+    assert type(read) is type(made)
+    assert all(torch.equal(one, other) for one, other in zip(read.parameters(), made.parameters(), strict=True))
 
 
 def test_an_encoder_gets_a_head_and_a_warning(folder, model, tokenizer, caplog):

@@ -12,7 +12,7 @@ import pytest
 import torch
 import transformers as hf
 from packaging.version import Version
-from peft import LoraConfig, get_peft_model, inject_adapter_in_model
+from peft import LoraConfig, inject_adapter_in_model
 from tokenizers import Tokenizer, models
 from torch import nn
 from transformers.integrations.peft import MIN_PEFT_VERSION
@@ -221,7 +221,6 @@ def test_a_tokenizer_with_more_ids_than_rows_is_refused(tokenizer, keep):
 @pytest.mark.parametrize(
     "wrap",
     [
-        get_peft_model,
         lambda model, config: inject_adapter_in_model(config, model),
         pytest.param(
             lambda model, config: model.add_adapter(config) or model,
@@ -231,9 +230,9 @@ def test_a_tokenizer_with_more_ids_than_rows_is_refused(tokenizer, keep):
             ),
         ),
     ],
-    ids=["get_peft_model", "inject_adapter_in_model", "add_adapter"],
+    ids=["inject_adapter_in_model", "add_adapter"],
 )
-def test_peft_is_refused(model, tokenizer, keep, wrap):
+def test_adapters_injected_into_a_model_are_refused(model, tokenizer, keep, wrap):
     wrapped = wrap(model, LoraConfig(target_modules=["query"]))
     with pytest.raises(TypeError, match="carries PEFT adapters"):
         prune_vocabulary(wrapped, tokenizer, keep)
@@ -261,12 +260,6 @@ def test_a_missing_special_token_is_refused(model, tokenizer, keep):
     without_mask = VocabularyMap(keep.old_ids[:-1], keep.old_size, 3, keep.tokenizer_fingerprint)
     with pytest.raises(ValueError, match="special tokens are not kept: <mask>"):
         prune_vocabulary(model, tokenizer, without_mask)
-
-
-def test_an_unknown_family_is_refused(tokenizer, keep):
-    model = hf.DistilBertModel(hf.DistilBertConfig(vocab_size=len(tokenizer), dim=8, n_heads=2, hidden_dim=8))
-    with pytest.raises(ValueError, match="'distilbert' is not in the table of families"):
-        prune_vocabulary(model, tokenizer, keep)
 
 
 def test_an_added_token_beyond_the_pieces_keeps_its_row(tokenizer, tmp_path):

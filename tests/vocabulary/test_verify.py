@@ -95,9 +95,15 @@ def test_a_changed_weight_is_found(folder, model, tokenizer, change, message):
         verify(folder, model, tokenizer)
 
 
+def swap_the_template(state):
+    ids = state["post_processor"]["special_tokens"]
+    ids["<s>"]["ids"], ids["</s>"]["ids"] = ids["</s>"]["ids"], ids["<s>"]["ids"]
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        (swap_the_template, r"the tokenizer puts \['</s>', '<s>'\] around 1 texts"),
         (swap_pieces, "id 10 is the piece"),
         (raise_a_score, "scores a piece otherwise"),
         (change_the_normalizer, "the tokenizer's normalizer is"),

@@ -1,0 +1,240 @@
+"""Take PEFT adapters off a model, cut what of them belongs to single tokens, and put them on the pruned model.
+
+The base model is pruned by itself; what an adapter holds is its configuration and its saved tensors, so the pruned
+adapter is exactly what a user will load: ``PeftModel.from_pretrained(base, folder / "adapter")``.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import (
+    PeftConfig,
+    PeftModel,
+    get_peft_model_state_dict,
+    load_peft_weights,
+    set_peft_model_state_dict,
+)
+from peft.tuners.tuners_utils import BaseTuner, BaseTunerLayer
+from peft.utils.other import ModulesToSaveWrapper
+from torch import nn
+from transformers import PreTrainedModel
+
+from hf_afro.vocabulary.mapping import VocabularyMap
+from hf_afro.vocabulary.tensors import (
+    VocabularyTensors,
+    gather_rows,
+    named_tensors,
+    padding_value,
+    row_axis,
+)
+
+ADAPTER_FOLDER = "adapter"
+_BASE_PREFIX = "base_model.model."
+# Settings under which an adapter holds more than its tensors say.
+_NOT_KNOWN = ("alora_invocation_tokens", "layer_replication", "megatron_config")
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """One adapter, as PEFT saves it.
+
+    Attributes:
+        config: Its configuration.
+        tensors: Its tensors, under the names they are saved by.
+    """
+
+    config: PeftConfig
+    tensors: dict[str, torch.Tensor]
+
+
+def without_adapters(model: PreTrainedModel | PeftModel) -> PreTrainedModel:
+    """Return the model under PEFT adapters, its tensors shared with the one given; a plain model is returned as it is.
+
+    Raises:
+        ValueError: If the adapters are merged into the weights, or of a kind that cannot be taken off.
+    """
+    if not isinstance(model, PeftModel):
+        return model
+    if not isinstance(model.base_model, BaseTuner):
+        kinds = ", ".join(sorted(str(config.peft_type) for config in model.peft_config.values()))
+        raise ValueError(
+            f"{kinds} adapters cannot be pruned; expected adapters that sit in the layers, such as LORA or "
+            "TRAINABLE_TOKENS. Prune the base model by itself and train anew"
+        )
+    if any(isinstance(module, BaseTunerLayer) and module.merged for module in model.modules()):
+        raise ValueError(
+            "the adapters are merged into the weights, which no longer are the base model's; call unmerge_adapter() "
+            "before pruning, or merge_and_unload() to prune the merged model"
+        )
+    # New modules over the same tensors, so that taking the adapters off leaves the model given as it is.
+    shared: dict[int, Any] = {id(tensor): tensor for tensor in named_tensors(model).values()}
+    copied: PeftModel = copy.deepcopy(model, shared)
+    for module in copied.modules():
+        if isinstance(module, ModulesToSaveWrapper):
+            module._active_adapter = []  # else the trained copy would be taken for the base model's
+    return copied.base_model.unload()
+
+
+def adapters_of(model: PeftModel) -> dict[str, Adapter]:
+    """Return the adapters of a model by name; their tensors are the model's own.
+
+    Raises:
+        ValueError: If PEFT cannot save one, as where tokens are trained by another one only.
+    """
+    adapters = {}
+    for name, config in model.peft_config.items():
+        try:
+            tensors = get_peft_model_state_dict(model, adapter_name=name, save_embedding_layers=False)
+        except KeyError as error:
+            raise ValueError(
+                f"PEFT cannot save the adapter {name!r} of this model, which lacks {error}; remove the adapter with "
+                "delete_adapter, or prune each adapter on a model of its own"
+            ) from error
+        adapters[name] = Adapter(config, tensors)
+    return adapters
+
+
+def prune_adapter(
+    adapter: Adapter, base: PreTrainedModel, found: VocabularyTensors, keep: VocabularyMap, padding: int
+) -> Adapter:
+    """Return an adapter with the rows of the tokens kept only, and the token ids of its configuration renumbered.
+
+    Args:
+        adapter: The adapter; it is not changed.
+        base: The base model before pruning.
+        found: Its vocabulary tensors.
+        keep: The tokens kept.
+        padding: Rows that the pruned base model has beyond them.
+
+    Raises:
+        ValueError: If a trained token is not kept, or something of the adapter depends on the whole vocabulary or is
+            not known.
+    """
+    config = copy.deepcopy(adapter.config)
+    for name in _NOT_KNOWN:
+        if getattr(config, name, None):
+            raise ValueError(f"the adapter has {name}={getattr(config, name)!r}, which pruning does not know")
+    for name in ("trainable_token_indices", "token_indices"):
+        if getattr(config, name, None) is not None:
+            setattr(config, name, _new_indices(getattr(config, name), name, keep))
+    if hasattr(config, "init_lora_weights"):
+        # PiSSA and its like change the base model when an adapter is made; the base beside it is what they left.
+        config.init_lora_weights = True
+    config.base_model_name_or_path = None  # the old one's rows have other tokens
+    old_ids = torch.from_numpy(keep.old_ids.copy())
+    tensors = {}
+    for name, tensor in adapter.tensors.items():
+        axis, fill = _axis(name, tensor, base, found, padding)
+        tensors[name] = tensor.detach() if axis is None else gather_rows(tensor, old_ids, axis, padding, fill)
+    return Adapter(config, tensors)
+
+
+def _new_indices(indices: Any, name: str, keep: VocabularyMap) -> Any:
+    """Renumber the trained tokens: a list, or one by the name of a module."""
+    if isinstance(indices, dict):
+        return {module: _new_indices(one, f"{name}[{module!r}]", keep) for module, one in indices.items()}
+    lost = [one for one in indices if not 0 <= one < keep.old_size or not keep.keeps([one])[0]]
+    if lost:
+        raise ValueError(
+            f"{name} of the adapter holds {', '.join(map(str, lost))}, tokens that were trained and are not kept; "
+            "keep them with select_tokens(extra_tokens=[...])"
+        )
+    return keep.to_new(list(indices))
+
+
+def _axis(
+    name: str, tensor: torch.Tensor, base: PreTrainedModel, found: VocabularyTensors, padding: int
+) -> tuple[int | None, float]:
+    """Return along which axis an adapter's tensor has one entry a token, None for none, and what padding holds."""
+    inside = name.removeprefix(_BASE_PREFIX)
+    if inside in found.names:  # a copy of the base model's, trained whole (modules_to_save)
+        return row_axis(tensor, found.rows), padding_value(inside)
+    module_name, _, what = inside.partition(".lora_")
+    if what and f"{module_name}.weight" in found.names:
+        embeds = isinstance(base.get_submodule(module_name), nn.Embedding)
+        if what.startswith("magnitude_vector") and (embeds or padding):
+            raise ValueError(
+                f"{name} is DoRA's on {module_name}, which divides by a norm over the whole vocabulary, or by that of "
+                "a padding row; merge the adapter with merge_and_unload() first"
+            )
+        if embeds:
+            return (1 if what.startswith("embedding_A") else None), 0.0
+        if not what.startswith("A."):  # [rows, rank] or [rows]
+            return 0, 0.0
+        return None, 0.0
+    if found.rows in tensor.shape:
+        raise ValueError(
+            f"the adapter's {name} {tuple(tensor.shape)} is as large as the vocabulary and pruning does not know what "
+            "it means; merge the adapter with merge_and_unload() first"
+        )
+    return None, 0.0
+
+
+def put_on(base: PreTrainedModel, adapters: dict[str, Adapter], like: PeftModel) -> PeftModel:
+    """Return a model with adapters, of the class, types, flags and active adapters of another.
+
+    Args:
+        base: The pruned base model; it becomes part of the result.
+        adapters: The pruned adapters by name.
+        like: The model they were cut from.
+    """
+    (first, adapter), *others = adapters.items()
+    model = type(like)(base, adapter.config, adapter_name=first, autocast_adapter_dtype=False)
+    for name, other in others:
+        model.add_adapter(name, other.config, autocast_adapter_dtype=False)
+    model.base_model.set_adapter(like.active_adapters)
+    set_like(model, like)
+    for name, one in adapters.items():
+        set_peft_model_state_dict(model, one.tensors, adapter_name=name)
+    return model
+
+
+def set_like(model: PeftModel, like: PeftModel) -> None:
+    """Give a model's parameters the types and flags, and its modules the modes, of another of the same structure."""
+    parameters = dict(like.named_parameters(remove_duplicate=False))
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        parameter.data = parameter.data.to(parameters[name].dtype)
+        parameter.requires_grad_(parameters[name].requires_grad)
+    modes = {name: module.training for name, module in like.named_modules()}
+    for name, module in model.named_modules():
+        module.training = modes[name]
+
+
+def save_adapters(model: PeftModel, folder: Path, base_name: str) -> None:
+    """Write the adapters of a pruned model beside its base model.
+
+    Args:
+        model: The pruned model.
+        folder: The folder of the base model.
+        base_name: Under which path the base model will be found.
+    """
+    for config in model.peft_config.values():
+        config.base_model_name_or_path = base_name
+    model.save_pretrained(folder / ADAPTER_FOLDER, save_embedding_layers=False)
+    (folder / ADAPTER_FOLDER / "README.md").unlink(missing_ok=True)  # PEFT's empty form of a card
+
+
+def load_adapters(base: PreTrainedModel, folder: Path, like: PeftModel) -> PeftModel:
+    """Read adapters written by `save_adapters` onto the base model read from the same folder; see `put_on`."""
+    first, *others = like.peft_config
+    model = type(like).from_pretrained(base, _folder_of(folder, first), adapter_name=first)
+    for name in others:
+        model.load_adapter(_folder_of(folder, name), adapter_name=name)
+    model.base_model.set_adapter(like.active_adapters)
+    set_like(model, like)
+    return model
+
+
+def saved_adapter(folder: Path, name: str) -> dict[str, torch.Tensor]:
+    """Return the tensors of an adapter as they are on the disk."""
+    return load_peft_weights(str(_folder_of(folder, name)), device="cpu")
+
+
+def _folder_of(folder: Path, name: str) -> Path:
+    """Return where PEFT saves an adapter: the one called default in the folder itself, others in folders inside."""
+    return folder / ADAPTER_FOLDER if name == "default" else folder / ADAPTER_FOLDER / name

@@ -99,13 +99,8 @@ class PrunedModel:
             save_tokenizer(self.tokenizer, beside)
             self.vocabulary_map.save(beside / MAP_FILE)
             verification = verify(beside, self._old_model, self._old_tokenizer)
-            self._write_report(beside, verification)
+            write_report(beside, self.report, verification)
         return verification
-
-    def _write_report(self, folder: Path, verification: VerificationReport) -> None:
-        report = dataclasses.asdict(self.report) | {"verification": dataclasses.asdict(verification)}
-        text = json.dumps(report, indent=1, ensure_ascii=False)
-        (folder / REPORT_FILE).write_text(text + "\n", encoding="utf-8")
 
 
 def prune_vocabulary(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, keep: VocabularyMap) -> PrunedModel:
@@ -131,6 +126,27 @@ def prune_vocabulary(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase,
     _check_model(model)
     state = backend_state(tokenizer)
     table = table_of(state, tokenizer.unk_token)
+    found = check_together(model, table, keep)
+    pruned_model = copy_with_rows(model, found, torch.from_numpy(keep.old_ids.copy()))
+    _move_padding(pruned_model, keep)
+    renumber_configuration(pruned_model, keep)
+    report = report_pruning(model, pruned_model, found, table, keep)
+    pruned_tokenizer = prune_tokenizer(tokenizer, state, keep)
+    return PrunedModel(pruned_model, pruned_tokenizer, keep, report, model, tokenizer)
+
+
+def check_together(model: PreTrainedModel, table: TokenizerTable, keep: VocabularyMap) -> VocabularyTensors:
+    """Find the tensors to cut, once model, tokenizer and map are known to belong together.
+
+    Args:
+        model: The model; its weights are not looked at, so they may be on the meta device.
+        table: The pieces of its tokenizer.
+        keep: The tokens to keep.
+
+    Raises:
+        ValueError: If they do not, a special token is not kept, or a tensor of the size of the vocabulary cannot be
+            placed.
+    """
     _check_map(keep, table)
     found = find_vocabulary_tensors(model)
     _check_rows(model, found, len(table))
@@ -142,23 +158,37 @@ def prune_vocabulary(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase,
             found.rows - len(table),
         )
     _check_padding(model, keep)
-    pruned_model = copy_with_rows(model, found, torch.from_numpy(keep.old_ids.copy()))
-    _move_padding(pruned_model, keep)
-    renumber_configuration(pruned_model, keep)
-    report = PruningReport(
+    return found
+
+
+def report_pruning(
+    model: PreTrainedModel,
+    pruned: PreTrainedModel,
+    found: VocabularyTensors,
+    table: TokenizerTable,
+    keep: VocabularyMap,
+) -> PruningReport:
+    """Say what was done to a model; both may be on the meta device."""
+    return PruningReport(
         model_type=model.config.model_type,
         old_size=len(table),
         new_size=len(keep),
         spare_rows=found.rows - len(table),
         tensors=found.names,
         old_parameters=sum(one.numel() for one in model.parameters()),
-        new_parameters=sum(one.numel() for one in pruned_model.parameters()),
+        new_parameters=sum(one.numel() for one in pruned.parameters()),
         old_bytes=sum(one.numel() * one.element_size() for one in model.parameters()),
-        new_bytes=sum(one.numel() * one.element_size() for one in pruned_model.parameters()),
+        new_bytes=sum(one.numel() * one.element_size() for one in pruned.parameters()),
         selection=keep.provenance,
     )
-    pruned_tokenizer = prune_tokenizer(tokenizer, state, keep)
-    return PrunedModel(pruned_model, pruned_tokenizer, keep, report, model, tokenizer)
+
+
+def write_report(folder: Path, report: PruningReport, verification: VerificationReport) -> None:
+    """Write what was done and what was compared into a pruned folder."""
+    text = json.dumps(
+        dataclasses.asdict(report) | {"verification": dataclasses.asdict(verification)}, indent=1, ensure_ascii=False
+    )
+    (folder / REPORT_FILE).write_text(text + "\n", encoding="utf-8")
 
 
 def prune_tokenizer(

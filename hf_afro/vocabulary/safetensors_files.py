@@ -137,11 +137,11 @@ def write_with_rows(source: SafetensorsFile, target: Path, kept: Mapping[str, Ro
     sizes = {name: prod(shape) * _ITEM_SIZES[source.tensors[name].dtype] for name, shape in shapes.items()}
     buffer = bytearray(_PIECE)
     with source.path.open("rb", buffering=0) as old, target.open("xb", buffering=0) as new:
-        _write(new, _header(source, shapes, sizes))
+        _write(new, memoryview(_header(source, shapes, sizes)))
         for name, one in source.tensors.items():
             pieces = _rows(old, one, kept[name], buffer) if name in kept else _bytes(old, one.start, one.size, buffer)
             for piece in pieces:
-                _write(new, piece)
+                _write(new, piece.data.cast("B"))
         os.fsync(new.fileno())
     return read_header(target)
 
@@ -238,8 +238,7 @@ def _read(file: FileIO, start: int, into: memoryview) -> np.ndarray:
     return np.frombuffer(into, dtype=np.uint8)
 
 
-def _write(file: FileIO, piece: bytes | np.ndarray) -> None:
+def _write(file: FileIO, rest: memoryview) -> None:
     """Write all of a piece; the system may take a part of it at a time."""
-    rest = memoryview(piece).cast("B")
     while rest:
         rest = rest[file.write(rest) :]

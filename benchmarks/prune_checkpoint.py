@@ -197,6 +197,8 @@ def weights_only(folder: Path) -> Callable[[], object]:
 
 
 def copy_result(folder: Path) -> Callable[[], object]:
+    import hf_afro.vocabulary  # noqa: F401  (so that both sides begin alike)
+
     def work() -> None:
         (folder / "out").mkdir()
         for path in (folder / "result").glob("*.safetensors"):
@@ -215,6 +217,18 @@ def without_fsync(side: Callable[[Path], Callable[[], object]]) -> Callable[[Pat
         return side(folder)
 
     return prepare
+
+
+def load_tokenizer(folder: Path) -> Callable[[], object]:
+    import transformers.models.xlm_roberta.modeling_xlm_roberta  # noqa: F401
+
+    import hf_afro.vocabulary  # noqa: F401
+
+    def work() -> None:
+        transformers.AutoTokenizer.from_pretrained(folder / "source")
+        (folder / "out").mkdir()
+
+    return work
 
 
 def in_memory(folder: Path) -> Callable[[], object]:
@@ -236,6 +250,7 @@ SIDES = {
     "weights only": without_fsync(weights_only),
     "copy, to the disk": copy_result,
     "weights only, to the disk": weights_only,
+    "loading the tokenizer only": load_tokenizer,
     "prune_checkpoint": whole,
     "prune_vocabulary": in_memory,
 }

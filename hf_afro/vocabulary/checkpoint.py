@@ -24,6 +24,7 @@ from hf_afro.vocabulary.mapping import MAP_FILE, VocabularyMap
 from hf_afro.vocabulary.pruning import PruningReport, check_together, prune_tokenizer, report_pruning, write_report
 from hf_afro.vocabulary.safetensors_files import RowsKept, first_difference, write_with_rows
 from hf_afro.vocabulary.saving import save_tokenizer
+from hf_afro.vocabulary.segmentation import probe_texts
 from hf_afro.vocabulary.tensors import VocabularyTensors, find_vocabulary_tensors, named_tensors
 from hf_afro.vocabulary.tokenizers.backend import backend_state, table_of
 from hf_afro.vocabulary.verify import VerificationError, VerificationReport, verify_tokenizer
@@ -107,7 +108,8 @@ def prune_checkpoint(
         left = carry_files(folder, beside)
         _check_weights(weights, read_weights(beside), kept)
         _check_model(model, pruned, found, keep)
-        classes, texts_kept, texts_other = verify_tokenizer(beside, tokenizer, keep)
+        probes = probe_texts(table, keep, seed=0)
+        classes, texts_kept, texts_other = verify_tokenizer(beside, tokenizer, state, table, keep, probes)
         verification = VerificationReport(
             tokens=len(keep),
             tokenizer_classes=classes,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -83,7 +83,10 @@ def verify(
     """
     folder = Path(folder)
     keep = VocabularyMap.load(folder / MAP_FILE)
-    classes, texts_kept, texts_other = verify_tokenizer(folder, tokenizer, keep, texts=texts, seed=seed)
+    state = backend_state(tokenizer)
+    table = table_of(state, tokenizer.unk_token)
+    tried = [*probe_texts(table, keep, seed), *texts]
+    classes, texts_kept, texts_other = verify_tokenizer(folder, tokenizer, state, table, keep, tried)
     read_back = (
         type(model)
         .from_pretrained(folder, dtype=model.dtype, attn_implementation=model.config._attn_implementation)
@@ -112,19 +115,24 @@ def verify(
 def verify_tokenizer(
     folder: Path,
     tokenizer: PreTrainedTokenizerBase,
+    old_state: dict[str, Any],
+    table: TokenizerTable,
     keep: VocabularyMap,
-    *,
-    texts: Iterable[str] = (),
-    seed: int = 0,
+    texts: Sequence[str],
 ) -> tuple[tuple[str, ...], int, int]:
     """Check the tokenizer of a pruned folder against the one it was made from; see `verify`.
+
+    Args:
+        folder: The pruned folder.
+        tokenizer: The original tokenizer.
+        old_state: Its backend in JSON form.
+        table: Its pieces.
+        keep: The tokens kept.
+        texts: Text to split with both.
 
     Returns:
         The classes it was loaded by, how many texts were tried whose old pieces are all kept, and how many others.
     """
-    old_state = backend_state(tokenizer)
-    table = table_of(old_state, tokenizer.unk_token)
-    tried = [*probe_texts(table, keep, seed), *texts]
     classes = []
     # By the class the settings name, and by the generic class that reads tokenizer.json as it is; one at a time, since
     # a large vocabulary takes much memory.
@@ -139,7 +147,7 @@ def verify_tokenizer(
                 )
             _check_settings(loaded, tokenizer)
         classes.append(type(loaded).__name__)
-        alike = compare_segmentation(tried, tokenizer, loaded, keep)
+        alike = compare_segmentation(texts, tokenizer, loaded, keep)
         if alike.first_difference is not None:
             raise VerificationError(
                 f"loaded as {classes[-1]}, the tokenizer splits a text whose pieces are all kept otherwise: "

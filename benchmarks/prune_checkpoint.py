@@ -25,20 +25,20 @@ from pathlib import Path
 
 KEPT = 70_000
 TEXTPRUNER = """
-import sys, time
-import textpruner
-from textpruner import VocabularyPruner
+import json, sys, time
+from textpruner import GeneralConfig, VocabularyPruner
 from transformers import XLMRobertaForMaskedLM, XLMRobertaTokenizer
+
 def peak():
     return int(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM"))) / 1024
-source, kept, target = sys.argv[1:]
+
+source, keep, target = sys.argv[1:]
 bare, start = peak(), time.perf_counter()
 model = XLMRobertaForMaskedLM.from_pretrained(source)
-tokenizer = XLMRobertaTokenizer.from_pretrained(source)
-pruner = VocabularyPruner(model, tokenizer)
-pruner.prune(dataiter=open(kept, encoding="utf-8").read().split("\\n"), save_model=False)
-pruner.save_model(target)
-print("measured", time.perf_counter() - start, bare, peak(), len(pruner.tokenizer))
+tokenizer = XLMRobertaTokenizer(source + "/sentencepiece.bpe.model")
+pruner = VocabularyPruner(model, tokenizer, general_config=GeneralConfig(use_device="cpu", output_dir=target))
+pruner.prune(additional_token_ids=json.load(open(keep, encoding="utf-8"))["old_ids"])
+print("measured", time.perf_counter() - start, bare, peak())
 """
 
 
@@ -61,7 +61,7 @@ def main() -> None:
         settings += ["--tokenizer", args.tokenizer] if args.tokenizer else []
         sides = {side: [sys.executable, "-m", __spec__.name, *settings, "--run", side, name] for side in args.sides}
         if args.textpruner:
-            words = [str(folder / "source"), str(folder / "kept.txt"), str(folder / "out")]
+            words = [str(folder / "source"), str(folder / "keep.json"), str(folder / "out")]
             sides["TextPruner"] = [args.textpruner, "-c", TEXTPRUNER, *words]
         for made in ("make", "prune_checkpoint"):
             measured([sys.executable, "-m", __spec__.name, *settings, "--run", made, name])
@@ -126,7 +126,7 @@ def peak_memory() -> float:
 
 
 def make_source(folder: Path, args: argparse.Namespace) -> None:
-    """Write the checkpoint with its tokenizer, the map, and the pieces kept for TextPruner."""
+    """Write the checkpoint with its tokenizer, and the map."""
     import numpy as np
     import torch
     from transformers import AutoTokenizer, XLMRobertaConfig, XLMRobertaForMaskedLM
@@ -163,8 +163,6 @@ def make_source(folder: Path, args: argparse.Namespace) -> None:
     old_ids = np.union1d(special, np.random.default_rng(0).choice(others, kept, replace=False))
     keep = VocabularyMap(old_ids, len(table), table.unknown_id, table.fingerprint)
     keep.save(folder / "keep.json")
-    pieces = [table.pieces[one] for one in old_ids.tolist()]
-    (folder / "kept.txt").write_text("\n".join(pieces), encoding="utf-8")
 
 
 def whole(folder: Path) -> Callable[[], object]:

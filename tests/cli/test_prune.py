@@ -39,6 +39,16 @@ def test_the_table_says_what_each_language_keeps(model_folder, counts_folder, tm
     assert "hidden states differ by 0.0" in out
 
 
+def test_low_memory_writes_the_same_files(pruned_folder, model_folder, counts_folder, tmp_path, capsys):
+    out = tmp_path / "out"
+    words = ["prune", "--model", model_folder, "--counts", counts_folder, "--budget", BUDGET, "--output_dir", out]
+    assert main([str(word) for word in [*words, "--low_memory"]]) == 0
+    assert "tensors read back" in capsys.readouterr().out
+    assert {path.name for path in out.iterdir()} == {path.name for path in pruned_folder.iterdir()}
+    for name in ("model.safetensors", "config.json", "tokenizer.json", "tokenizer_config.json", "vocabulary_map.json"):
+        assert (out / name).read_bytes() == (pruned_folder / name).read_bytes(), name
+
+
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
@@ -50,6 +60,7 @@ def test_the_table_says_what_each_language_keeps(model_folder, counts_folder, tm
         ({"--counts": "nowhere"}, "nowhere does not exist; --counts takes the folder that `hf-afro count` wrote"),
         ({"--counts": __file__}, "holds no counts; --counts takes the folder that `hf-afro count` wrote"),
         ({"--model": "/nowhere/at/all"}, "could be read from '/nowhere/at/all'"),
+        ({"--model": "no/where", "--low_memory": None}, "no checkpoint could be read from 'no/where'"),
     ],
 )
 def test_mistakes(refused, model_folder, counts_folder, tmp_path, changed, message):

@@ -151,5 +151,14 @@ def rows_kept(
             f"the checkpoint has tensors as large as its vocabulary of {found.rows} that a {type(model).__name__} "
             f"does not know: {', '.join(strangers)}; load it with from_pretrained and save it with save_pretrained"
         )
-    cut = [name for name, own_name in names.items() if own_name in found.names]
-    return {name: RowsKept(tensors[name].shape.index(found.rows), keep.old_ids) for name in cut}
+    kept = {}
+    for name in [one for one, own_name in names.items() if own_name in found.names]:
+        shape = tensors[name].shape
+        axis = shape.index(found.rows)
+        if any(size != 1 for size in shape[:axis]):
+            raise ValueError(
+                f"{name} {list(shape)} has its tokens in columns, which lie apart in the file; prune the model in "
+                "memory, with prune_vocabulary"
+            )
+        kept[name] = RowsKept(axis, keep.old_ids)
+    return kept

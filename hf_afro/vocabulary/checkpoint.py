@@ -25,7 +25,7 @@ from hf_afro.vocabulary.pruning import PruningReport, check_together, prune_toke
 from hf_afro.vocabulary.safetensors_files import RowsKept, first_difference, write_with_rows
 from hf_afro.vocabulary.saving import save_tokenizer
 from hf_afro.vocabulary.segmentation import probe_texts
-from hf_afro.vocabulary.tensors import VocabularyTensors, find_vocabulary_tensors, named_tensors
+from hf_afro.vocabulary.tensors import VocabularyTensors, named_tensors
 from hf_afro.vocabulary.tokenizers.backend import backend_state, table_of
 from hf_afro.vocabulary.verify import VerificationError, VerificationReport, verify_tokenizer
 from hf_afro.vocabulary.weightless import model_without_weights, rows_kept, warn_of_missing
@@ -87,6 +87,8 @@ def prune_checkpoint(
         >>> hf_afro.prune_checkpoint("FacebookAI/xlm-roberta-large", keep, "pruned")
     """
     folder = checkpoint_folder(source, revision)
+    if folder.resolve() == Path(output_dir).resolve():
+        raise ValueError(f"{folder} is to be read and to be replaced; name another output_dir")
     weights = read_weights(folder)
     model = model_without_weights(folder, weights.tensors)
     tokenizer = _load_tokenizer(folder)
@@ -158,17 +160,26 @@ def _check_weights(weights: CheckpointWeights, written: CheckpointWeights, kept:
 
 
 def _check_model(old: PreTrainedModel, new: PreTrainedModel, found: VocabularyTensors, keep: VocabularyMap) -> None:
-    """Compare the model that the written configuration builds: its vocabulary tensors, their ties, its size."""
-    names = find_vocabulary_tensors(new).names
-    tied = [_ties(model, found.names) for model in (old, new)]
-    if names != found.names or tied[0] != tied[1] or type(new) is not type(old):
+    """Compare the model that the written configuration builds: its class, its tensors, what is tied, its size."""
+    if type(new) is not type(old):
+        raise VerificationError(f"the pruned model is a {type(new).__name__}, expected {type(old).__name__}")
+    expected = {name: tuple(tensor.shape) for name, tensor in named_tensors(old).items()}
+    for name in found.names:
+        axis = expected[name].index(found.rows)
+        expected[name] = (*expected[name][:axis], len(keep), *expected[name][axis + 1 :])
+    shapes = {name: tuple(tensor.shape) for name, tensor in named_tensors(new).items()}
+    if shapes != expected:
+        name = min({*shapes.items()} ^ {*expected.items()})[0]
         raise VerificationError(
-            f"the pruned model has the vocabulary tensors {names} tied as {tied[1]}; "
-            f"expected {found.names} tied as {tied[0]}"
+            f"{name} of the pruned model is {shapes.get(name)} by its configuration, expected {expected.get(name)}"
         )
-    rows = new.get_input_embeddings().weight.shape[0]
-    if not rows == new.config.vocab_size == len(keep):
-        raise VerificationError(f"config.vocab_size is {new.config.vocab_size}, the embedding has {rows} rows")
+    tied = [_ties(model, found.names) for model in (old, new)]
+    if tied[0] != tied[1]:
+        raise VerificationError(
+            f"of {', '.join(found.names)} others are tied in the pruned model than in the original"
+        )
+    if new.config.vocab_size != len(keep):
+        raise VerificationError(f"config.vocab_size is {new.config.vocab_size}, expected {len(keep)}")
 
 
 def _ties(model: PreTrainedModel, names: tuple[str, ...]) -> list[int]:

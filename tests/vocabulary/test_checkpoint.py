@@ -138,6 +138,39 @@ def test_pieces_smaller_than_a_tensor_change_nothing(model, tokenizer, keep, tmp
     assert_same_folder(tmp_path / "streamed", tmp_path / "in_memory")
 
 
+def test_as_many_tokens_as_the_model_is_wide(tokenizer, keep, tmp_path):
+    config = tiny_config(len(tokenizer), hidden_size=len(keep), num_attention_heads=1)
+    prune_both_ways(hf.XLMRobertaForMaskedLM(config).eval(), tokenizer, keep, tmp_path)
+    assert_same_folder(tmp_path / "streamed", tmp_path / "in_memory")
+
+
+def test_the_source_is_not_replaced(source, keep, tmp_path):
+    keep.save(source / "vocabulary_map.json")  # as in a folder that was pruned before
+    with pytest.raises(ValueError, match="name another output_dir"):
+        prune_checkpoint(source, keep, source)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"tie_word_embeddings": False}, "others are tied in the pruned model"),
+        ({"architectures": ["XLMRobertaForCausalLM"]}, "the pruned model is a XLMRobertaForCausalLM"),
+        ({"max_position_embeddings": 70}, "its configuration says"),
+    ],
+)
+def test_a_configuration_written_wrong_is_found(source, keep, tmp_path, monkeypatch, changes, message):
+    write = checkpoint._write_configuration
+
+    def write_wrongly(model, keep, folder):
+        write(model, keep, folder)
+        rewrite_json(folder / "config.json", **changes)
+
+    monkeypatch.setattr(checkpoint, "_write_configuration", write_wrongly)
+    with pytest.raises((VerificationError, ValueError), match=message):
+        prune_checkpoint(source, keep, tmp_path / "out")
+    assert [path.name for path in tmp_path.iterdir()] == ["source"]
+
+
 def test_what_comes_back_says_what_was_done(source, keep, tmp_path):
     pruned = prune_checkpoint(source, keep, tmp_path / "out")
     assert pruned.folder == tmp_path / "out"

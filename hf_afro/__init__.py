@@ -30,7 +30,14 @@ if TYPE_CHECKING:
         RelationDistillTrainer,
         RelationDistillTrainingArguments,
     )
-    from hf_afro.vocabulary import TokenCounts, VocabularyMap, count_tokens, prune_vocabulary, select_tokens
+    from hf_afro.vocabulary import (
+        TokenCounts,
+        VocabularyMap,
+        count_tokens,
+        prune_checkpoint,
+        prune_vocabulary,
+        select_tokens,
+    )
 
 __all__ = [
     "AfroStudentConfig",
@@ -50,6 +57,7 @@ __all__ = [
     "build_student",
     "count_tokens",
     "find_language",
+    "prune_checkpoint",
     "prune_vocabulary",
     "select_tokens",
 ]
@@ -58,7 +66,14 @@ _ROOMS = {
     "languages": ("find_language",),
     "students": tuple(name for name in __all__ if name.startswith("AfroStudent")) + ("build_student",),
     "training": tuple(name for name in __all__ if "Train" in name),
-    "vocabulary": ("TokenCounts", "VocabularyMap", "count_tokens", "prune_vocabulary", "select_tokens"),
+    "vocabulary": (
+        "TokenCounts",
+        "VocabularyMap",
+        "count_tokens",
+        "prune_checkpoint",
+        "prune_vocabulary",
+        "select_tokens",
+    ),
 }
 _ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}
 

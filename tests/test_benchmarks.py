@@ -41,6 +41,13 @@ def test_the_table_of_pruning():
     assert printed[-1] == "0 rows with something wrong"
 
 
+def test_pruning_a_checkpoint_prints_seconds_and_memory():
+    printed = run("prune_checkpoint", "--small", "--repeats", "1", "--sides", "weights only")
+    figures = printed.splitlines()[-1].removeprefix("weights only").split()
+    assert len(figures) == 5
+    assert float(figures[3]) > float(figures[4]) >= 0
+
+
 @pytest.mark.slow
 def test_the_run_on_real_text(shared_data, tmp_path):
     printed = run(

@@ -15,7 +15,7 @@ from hf_afro.cli.output import finished_folder, say
 from hf_afro.cli.table import format_table
 
 if TYPE_CHECKING:
-    from hf_afro.vocabulary import PrunedModel, TextReport, VerificationReport
+    from hf_afro.vocabulary import PrunedCheckpoint, PrunedModel, TextReport, VerificationReport
 
 DESCRIPTION = """\
 Cut a model's vocabulary to the tokens its languages use.
@@ -25,6 +25,10 @@ so that every language keeps --coverage of its running tokens; what is left of t
 The rows kept are the old ones, bit by bit, and the folder just written is loaded again and compared with the original.
 
   hf-afro prune --model FacebookAI/xlm-roberta-base --counts counts --budget 70000 --output_dir pruned
+
+A model larger than the memory is pruned with --low_memory: its safetensors files are rewritten piece by piece and it
+is never built. The tensors are the same, byte for byte, in the shards of the original; all of them are read back and
+compared, and the tokenizer as without it, but no model is run to compare outputs.
 
 What comes out: the model and its tokenizer, which any script loads with from_pretrained; vocabulary_map.json, which
 leads from old ids to new ones; pruning_report.json; coverage.svg, what smaller budgets would keep; and a table of what
@@ -67,6 +71,11 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--held_out", metavar="FOLDER", help="text that was not counted, one file a language, to judge the result by"
     )
+    parser.add_argument(
+        "--low_memory",
+        action="store_true",
+        help="rewrite the safetensors files of --model piece by piece, without building the model",
+    )
     parser.add_argument("--strict", action="store_true", help="end with an error where the budget does not allow it")
 
 
@@ -82,7 +91,7 @@ def run(args: Namespace) -> None:
     from hf_afro.cli.loading import load_model, load_tokenizer
     from hf_afro.corpora import read_corpora
     from hf_afro.reports.plots import coverage_plot
-    from hf_afro.vocabulary import TokenCounts, prune_vocabulary, select_tokens
+    from hf_afro.vocabulary import TokenCounts, prune_checkpoint, prune_vocabulary, select_tokens
 
     with finished_folder(args) as folder:
         keep = select_tokens(
@@ -96,8 +105,13 @@ def run(args: Namespace) -> None:
             strict=args.strict,
         )
         held_out = read_corpora(args.held_out) if args.held_out else None
-        pruned = prune_vocabulary(load_model(args.model), load_tokenizer(args.model), keep)
-        verification = pruned.save_pretrained(folder, held_out=held_out)
+        pruned: PrunedCheckpoint | PrunedModel
+        if args.low_memory:
+            pruned = prune_checkpoint(args.model, keep, folder, held_out=held_out)
+            verification = pruned.verification
+        else:
+            pruned = prune_vocabulary(load_model(args.model), load_tokenizer(args.model), keep)
+            verification = pruned.save_pretrained(folder, held_out=held_out)
         curve = coverage_plot(keep.provenance["curve"])
         if curve is not None:
             (folder / CURVE_FILE).write_text(curve.svg, encoding="utf-8")
@@ -141,7 +155,7 @@ def shown_coverage(coverage: float, missed_floor: float | None) -> str:
     return shown if missed_floor is None else f"{shown} (below {missed_floor * 100:.6g} %)"
 
 
-def report(pruned: PrunedModel, verification: VerificationReport) -> None:
+def report(pruned: PrunedCheckpoint | PrunedModel, verification: VerificationReport) -> None:
     """Print what each language keeps, the sizes before and after, and what was verified."""
     chosen = pruned.vocabulary_map.provenance
     rows = [
@@ -159,9 +173,12 @@ def report(pruned: PrunedModel, verification: VerificationReport) -> None:
         f"{facts.old_size:,} to {facts.new_size:,} tokens, {facts.old_parameters:,} to {facts.new_parameters:,} "
         f"parameters, {facts.old_bytes / 1e6:,.1f} to {facts.new_bytes / 1e6:,.1f} MB"
     )
+    outputs = f"hidden states differ by {verification.hidden_difference}"
+    if verification.hidden_difference is None:
+        outputs = f"all {verification.vocabulary_tensors + verification.other_tensors} tensors read back"
     say(
         f"verified on the folder written: {verification.tokens:,} tokens and their rows equal, "
-        f"{verification.texts_kept} texts split alike, hidden states differ by {verification.hidden_difference}"
+        f"{verification.texts_kept} texts split alike, {outputs}"
     )
     if verification.held_out:
         say(format_table(_HELD_OUT_HEADER, [_held_out_row(*pair) for pair in verification.held_out.items()]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hf_afro.vocabulary.checkpoint import PrunedCheckpoint, prune_checkpoint
 from hf_afro.vocabulary.counting import count_tokens
 from hf_afro.vocabulary.counts import TextSize, TokenCounts
 from hf_afro.vocabulary.counts_cache import count_with_cache
@@ -14,6 +15,7 @@ from hf_afro.vocabulary.verify import VerificationError, VerificationReport, ver
 
 __all__ = [
     "LanguageCoverage",
+    "PrunedCheckpoint",
     "PrunedModel",
     "PruningReport",
     "TextReport",
@@ -25,6 +27,7 @@ __all__ = [
     "count_tokens",
     "count_with_cache",
     "measure_coverage",
+    "prune_checkpoint",
     "prune_vocabulary",
     "report_on_text",
     "select_tokens",

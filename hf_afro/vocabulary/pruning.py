@@ -128,13 +128,8 @@ class PrunedModel:
             verification = verify(beside, self._old_model, self._old_tokenizer)
             on_text = report_on_text(held_out or {}, self._old_tokenizer, self.tokenizer, self.vocabulary_map)
             verification = dataclasses.replace(verification, held_out=on_text)
-            self._write_report(beside, verification)
+            write_report(beside, self.report, verification)
         return verification
-
-    def _write_report(self, folder: Path, verification: VerificationReport) -> None:
-        report = dataclasses.asdict(self.report) | {"verification": dataclasses.asdict(verification)}
-        text = json.dumps(report, indent=1, ensure_ascii=False)
-        (folder / REPORT_FILE).write_text(text + "\n", encoding="utf-8")
 
 
 def prune_vocabulary(
@@ -174,17 +169,7 @@ def prune_vocabulary(
     base = without_adapters(model)
     state = backend_state(tokenizer)
     table = table_of(state, tokenizer.unk_token)
-    _check_map(keep, table)
-    found = find_vocabulary_tensors(base)
-    _check_rows(base, found, len(table))
-    if found.rows > len(table):
-        logger.info(
-            "the model has %d rows and the tokenizer %d ids; the %d spare rows are dropped",
-            found.rows,
-            len(table),
-            found.rows - len(table),
-        )
-    check_padding(base, keep)
+    found = check_together(base, table, keep)
     padding = -len(keep) % multiple
     pruned_model: PreTrainedModel | PeftModel = _prune_base(base, found, keep, padding)
     if isinstance(model, PeftModel):
@@ -192,7 +177,47 @@ def prune_vocabulary(
             name: prune_adapter(adapter, base, found, keep, padding) for name, adapter in adapters_of(model).items()
         }
         pruned_model = put_on(pruned_model, adapters, model)
-    report = PruningReport(
+    report = report_pruning(model, pruned_model, found, table, keep, padding)
+    pruned_tokenizer = prune_tokenizer(tokenizer, state, keep)
+    return PrunedModel(pruned_model, pruned_tokenizer, keep, report, model, tokenizer)
+
+
+def check_together(model: PreTrainedModel, table: TokenizerTable, keep: VocabularyMap) -> VocabularyTensors:
+    """Find the tensors to cut, once model, tokenizer and map are known to belong together.
+
+    Args:
+        model: The model; its weights are not looked at, so they may be on the meta device.
+        table: The pieces of its tokenizer.
+        keep: The tokens to keep.
+
+    Raises:
+        ValueError: If they do not, a special token is not kept, or a tensor of the size of the vocabulary cannot be
+            placed.
+    """
+    _check_map(keep, table)
+    found = find_vocabulary_tensors(model)
+    _check_rows(model, found, len(table))
+    if found.rows > len(table):
+        logger.info(
+            "the model has %d rows and the tokenizer %d ids; the %d spare rows are dropped",
+            found.rows,
+            len(table),
+            found.rows - len(table),
+        )
+    check_padding(model, keep)
+    return found
+
+
+def report_pruning(
+    model: PreTrainedModel | PeftModel,
+    pruned: PreTrainedModel | PeftModel,
+    found: VocabularyTensors,
+    table: TokenizerTable,
+    keep: VocabularyMap,
+    padding: int = 0,
+) -> PruningReport:
+    """Say what was done to a model; both may be on the meta device."""
+    return PruningReport(
         model_type=model.config.model_type,
         old_size=len(table),
         new_size=len(keep),
@@ -201,13 +226,19 @@ def prune_vocabulary(
         tensors=found.names,
         adapters=tuple(model.peft_config) if isinstance(model, PeftModel) else (),
         old_parameters=sum(one.numel() for one in model.parameters()),
-        new_parameters=sum(one.numel() for one in pruned_model.parameters()),
+        new_parameters=sum(one.numel() for one in pruned.parameters()),
         old_bytes=sum(one.numel() * one.element_size() for one in model.parameters()),
-        new_bytes=sum(one.numel() * one.element_size() for one in pruned_model.parameters()),
+        new_bytes=sum(one.numel() * one.element_size() for one in pruned.parameters()),
         selection=keep.provenance,
     )
-    pruned_tokenizer = prune_tokenizer(tokenizer, state, keep)
-    return PrunedModel(pruned_model, pruned_tokenizer, keep, report, model, tokenizer)
+
+
+def write_report(folder: Path, report: PruningReport, verification: VerificationReport) -> None:
+    """Write what was done and what was compared into a pruned folder."""
+    text = json.dumps(
+        dataclasses.asdict(report) | {"verification": dataclasses.asdict(verification)}, indent=1, ensure_ascii=False
+    )
+    (folder / REPORT_FILE).write_text(text + "\n", encoding="utf-8")
 
 
 def _prune_base(base: PreTrainedModel, found: VocabularyTensors, keep: VocabularyMap, padding: int) -> PreTrainedModel:

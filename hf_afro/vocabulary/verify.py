@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -53,7 +53,8 @@ class VerificationReport:
         other_tensors: All other tensors, bit-equal.
         texts_kept: Texts tried whose old pieces are all kept; each was split alike.
         texts_other: Texts tried with a piece that was dropped; nothing is asked of them.
-        hidden_difference: Largest difference of last hidden states; 0.0.
+        hidden_difference: Largest difference of last hidden states; 0.0. None where no model was run, as by
+            `prune_checkpoint`: what follows from equal weights is not tried.
         logit_difference: Largest difference of logits over the largest logit; None without a language model head.
         held_out: How each language's text given to judge by is split before and after; empty where none was given.
     """
@@ -64,7 +65,7 @@ class VerificationReport:
     other_tensors: int
     texts_kept: int
     texts_other: int
-    hidden_difference: float
+    hidden_difference: float | None
     logit_difference: float | None
     held_out: dict[str, TextReport] = field(default_factory=dict)
 
@@ -92,27 +93,10 @@ def verify(
     """
     folder = Path(folder)
     keep = VocabularyMap.load(folder / MAP_FILE)
-    old_state = backend_state(tokenizer)
-    table = table_of(old_state, tokenizer.unk_token)
-    loaded = []
-    # By the class the settings name, and by the generic class that reads tokenizer.json as it is.
-    for loader in (AutoTokenizer, PreTrainedTokenizerFast):
-        loaded.append(loader.from_pretrained(folder))
-        _check_tokenizer(loaded[-1], table, old_state, keep)
-        _check_special_tokens(loaded[-1], tokenizer, keep)
-    if type(loaded[0]) is not type(tokenizer):
-        raise VerificationError(
-            f"the tokenizer loads as {type(loaded[0]).__name__}, expected {type(tokenizer).__name__} as the original"
-        )
-    _check_settings(loaded[0], tokenizer)
+    state = backend_state(tokenizer)
+    table = table_of(state, tokenizer.unk_token)
     tried = [*probe_texts(table, keep, seed), *texts]
-    alike = [compare_segmentation(tried, tokenizer, one, keep) for one in loaded]
-    for one, result in zip(loaded, alike, strict=True):
-        if result.first_difference is not None:
-            raise VerificationError(
-                f"loaded as {type(one).__name__}, the tokenizer splits a text whose pieces are all kept otherwise: "
-                f"{result.first_difference!r}"
-            )
+    classes, texts_kept, texts_other = verify_tokenizer(folder, tokenizer, state, table, keep, tried)
     base = without_adapters(model)
     read_back = _read_back(folder, base)
     vocabulary_tensors, other_tensors = _check_weights(read_back, base, keep)
@@ -128,14 +112,59 @@ def verify(
         )
     return VerificationReport(
         tokens=len(keep),
-        tokenizer_classes=tuple(type(one).__name__ for one in loaded),
+        tokenizer_classes=classes,
         vocabulary_tensors=vocabulary_tensors,
         other_tensors=other_tensors,
-        texts_kept=alike[0].kept,
-        texts_other=alike[0].other,
+        texts_kept=texts_kept,
+        texts_other=texts_other,
         hidden_difference=hidden,
         logit_difference=logits,
     )
+
+
+def verify_tokenizer(
+    folder: Path,
+    tokenizer: PreTrainedTokenizerBase,
+    old_state: dict[str, Any],
+    table: TokenizerTable,
+    keep: VocabularyMap,
+    texts: Sequence[str],
+) -> tuple[tuple[str, ...], int, int]:
+    """Check the tokenizer of a pruned folder against the one it was made from; see `verify`.
+
+    Args:
+        folder: The pruned folder.
+        tokenizer: The original tokenizer.
+        old_state: Its backend in JSON form.
+        table: Its pieces.
+        keep: The tokens kept.
+        texts: Text to split with both.
+
+    Returns:
+        The classes it was loaded by, how many texts were tried whose old pieces are all kept, and how many others.
+    """
+    classes = []
+    # By the class the settings name, and by the generic class that reads tokenizer.json as it is; one at a time, since
+    # a large vocabulary takes much memory.
+    for loader in (AutoTokenizer, PreTrainedTokenizerFast):
+        loaded = loader.from_pretrained(folder)
+        _check_tokenizer(loaded, table, old_state, keep)
+        _check_special_tokens(loaded, tokenizer, keep)
+        if loader is AutoTokenizer:
+            if type(loaded) is not type(tokenizer):
+                raise VerificationError(
+                    f"the tokenizer loads as {type(loaded).__name__}, expected {type(tokenizer).__name__} as the "
+                    "original"
+                )
+            _check_settings(loaded, tokenizer)
+        classes.append(type(loaded).__name__)
+        alike = compare_segmentation(texts, tokenizer, loaded, keep)
+        if alike.first_difference is not None:
+            raise VerificationError(
+                f"loaded as {classes[-1]}, the tokenizer splits a text whose pieces are all kept otherwise: "
+                f"{alike.first_difference!r}"
+            )
+    return tuple(classes), alike.kept, alike.other
 
 
 def _check_tokenizer(

@@ -70,6 +70,16 @@ def test_held_out_text_judges_the_result(model_folder, counts_folder, tmp_path, 
     assert "<svg" in (tmp_path / "out" / "coverage.svg").read_text("utf-8")
 
 
+def test_low_memory_writes_the_same_files(pruned_folder, model_folder, counts_folder, tmp_path, capsys):
+    out = tmp_path / "out"
+    words = ["prune", "--model", model_folder, "--counts", counts_folder, "--budget", BUDGET, "--output_dir", out]
+    assert main([str(word) for word in [*words, "--low_memory"]]) == 0
+    assert "tensors read back" in capsys.readouterr().out
+    assert {path.name for path in out.iterdir()} == {path.name for path in pruned_folder.iterdir()}
+    for name in ("model.safetensors", "config.json", "tokenizer.json", "tokenizer_config.json", "vocabulary_map.json"):
+        assert (out / name).read_bytes() == (pruned_folder / name).read_bytes(), name
+
+
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
@@ -84,6 +94,7 @@ def test_held_out_text_judges_the_result(model_folder, counts_folder, tmp_path, 
         ({"--drop_list": "nowhere.txt"}, "nowhere.txt is no file; --drop_list takes one of pieces, one a line"),
         ({"--held_out": "nowhere"}, "nowhere is no folder; --held_out takes one with a file a language"),
         ({"--model": "/nowhere/at/all"}, "could be read from '/nowhere/at/all'"),
+        ({"--model": "no/where", "--low_memory": None}, "no checkpoint could be read from 'no/where'"),
     ],
 )
 def test_mistakes(refused, model_folder, counts_folder, tmp_path, changed, message):

@@ -1,0 +1,164 @@
+"""The files of a checkpoint: where they are, which hold its weights, which go with a pruned one, which are refused."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import snapshot_download
+
+from hf_afro.files import write_whole
+from hf_afro.vocabulary.safetensors_files import SafetensorsFile, StoredTensor, read_header
+
+_WEIGHTS = "model.safetensors"
+INDEX = "model.safetensors.index.json"
+_OTHER_WEIGHTS = ("pytorch_model*.bin", "*.pt", "*.pth", "tf_model.h5", "flax_model.msgpack", "*.gguf")
+_TOKENIZERS = ("tokenizer.json", "*.model", "vocab.txt", "vocab.json")
+# What belongs to a model and knows nothing of its vocabulary: licences, code, the modules of sentence-transformers.
+# A README does not go along: it is the card of another model, whose figures are not this one's.
+_CARRIED = (
+    *("LICENSE*", "LICENCE*", "NOTICE*", "USE_POLICY*", "*.py"),
+    *("modules.json", "sentence_bert_config.json", "config_sentence_transformers.json"),
+    *("[0-9]_Pooling/*", "[0-9]_Dense/*", "[0-9]_Normalize/*", "[0-9]_LayerNorm/*"),
+)
+_TEXTS = ("*.json", "*.txt", "*.model", "*.jinja", "*.tiktoken", *_CARRIED)
+
+
+@dataclass(frozen=True)
+class CheckpointWeights:
+    """The weights of a checkpoint, read no further than their headers.
+
+    Attributes:
+        files: The one file, or the shards.
+        index: What the index holds where there are shards, else None.
+    """
+
+    files: tuple[SafetensorsFile, ...]
+    index: dict[str, Any] | None
+
+    @property
+    def tensors(self) -> dict[str, StoredTensor]:
+        """All tensors by name."""
+        return {name: tensor for file in self.files for name, tensor in file.tensors.items()}
+
+
+def checkpoint_folder(source: str | os.PathLike[str], revision: str | None = None) -> Path:
+    """Return the folder of a checkpoint; one of the Hub is looked for in its cache, and fetched where it may be.
+
+    Args:
+        source: A folder, or a repository of the Hub.
+        revision: Branch, tag or commit of the repository.
+
+    Raises:
+        ValueError: If there is none.
+    """
+    if Path(source).is_dir():
+        return Path(source)
+    try:
+        folder = Path(snapshot_download(str(source), revision=revision, allow_patterns=list(_TEXTS)))
+        names = _weight_names(folder) or [_WEIGHTS]
+        return Path(snapshot_download(str(source), revision=revision, allow_patterns=names))
+    except (OSError, ValueError) as error:  # the Hub's errors are OSErrors, a name that cannot be is a ValueError
+        reason = str(error).strip().split("\n")[0].rstrip(".")
+        raise ValueError(
+            f"no checkpoint could be read from {str(source)!r}: {reason}; expected a folder, or a Hub name"
+        ) from error
+
+
+def read_weights(folder: Path) -> CheckpointWeights:
+    """Read the headers of a checkpoint's weights.
+
+    Raises:
+        ValueError: If there is something that cannot be pruned file by file: an adapter, weights in another format,
+            no tokenizer; if a shard is missing, a file is damaged, or the index disagrees with the files.
+    """
+    if (folder / "adapter_config.json").is_file():
+        raise ValueError(
+            f"{folder} holds a PEFT adapter, which pruning would separate from the weights it was trained with; merge "
+            "it with merge_and_unload() and save the model"
+        )
+    if not (folder / "config.json").is_file():
+        raise ValueError(f"{folder} holds no model; expected config.json, weights in safetensors and a tokenizer")
+    if not any(path for pattern in _TOKENIZERS for path in folder.glob(pattern)):
+        raise ValueError(
+            f"{folder} holds no tokenizer; expected {', '.join(_TOKENIZERS)}. Save it there with "
+            "tokenizer.save_pretrained"
+        )
+    names = _weight_names(folder)
+    if not names:
+        others = sorted(path.name for pattern in _OTHER_WEIGHTS for path in folder.glob(pattern))
+        found = f"has its weights in {', '.join(others)}" if others else "holds no weights"
+        raise ValueError(
+            f"{folder} {found}; expected {_WEIGHTS}, or {INDEX} and its shards. Convert them by loading the model "
+            "with from_pretrained and saving it with save_pretrained, or prune it in memory with prune_vocabulary"
+        )
+    missing = [name for name in names if not (folder / name).is_file()]
+    if missing:
+        raise ValueError(f"{folder} lacks {', '.join(missing)}, which its index names; copy the folder again")
+    files = tuple(read_header(folder / name) for name in names)
+    if (folder / _WEIGHTS).is_file():
+        return CheckpointWeights(files, None)
+    index = _read_index(folder)
+    held = {tensor: file.path.name for file in files for tensor in file.tensors}
+    astray = sorted({*index["weight_map"].items()} ^ {*held.items()})
+    if astray or sum(len(file.tensors) for file in files) != len(held):
+        raise ValueError(
+            f"{folder / INDEX} and the shards disagree about {astray[0][0] if astray else 'a tensor held twice'}; "
+            "copy the folder again"
+        )
+    return CheckpointWeights(files, index)
+
+
+def _weight_names(folder: Path) -> list[str]:
+    """Return the names of the files with weights, in the order in which transformers looks for them."""
+    if (folder / _WEIGHTS).is_file():
+        return [_WEIGHTS]
+    return sorted({*_read_index(folder)["weight_map"].values()}) if (folder / INDEX).is_file() else []
+
+
+def _read_index(folder: Path) -> dict[str, Any]:
+    path = folder / INDEX
+    message = f"{path} is no index of shards; copy the folder again"
+    try:
+        index = json.loads(path.read_text(encoding="utf-8"))
+        weight_map = index["weight_map"]
+        outside = [name for name in weight_map.values() if Path(name).name != name]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(message) from error
+    if outside:
+        raise ValueError(f"{message} (it names {outside[0]!r}, expected files beside it)")
+    return index
+
+
+def write_index(weights: CheckpointWeights, folder: Path, total_parameters: int) -> None:
+    """Write the index of shards that were written under their old names, as transformers writes it.
+
+    Args:
+        weights: The shards written, with the old index.
+        folder: Their folder.
+        total_parameters: Numbers in the model's parameters, tied ones once; written where the old index has it.
+    """
+    index = weights.index or {}
+    metadata = {**index.get("metadata", {}), "total_size": sum(one.size for one in weights.tensors.values())}
+    if "total_parameters" in metadata:
+        metadata["total_parameters"] = total_parameters
+    write_whole(folder / INDEX, json.dumps({**index, "metadata": metadata}, indent=2, sort_keys=True) + "\n")
+
+
+def carry_files(source: Path, target: Path) -> list[str]:
+    """Copy what belongs to a model and knows nothing of its vocabulary.
+
+    Returns:
+        The files of the source that are not in the target, under any name; a folder counts as one.
+    """
+    for pattern in _CARRIED:
+        for path in source.glob(pattern):
+            if path.is_file():
+                copy = target / path.relative_to(source)
+                copy.parent.mkdir(exist_ok=True)
+                shutil.copyfile(path, copy)
+    return sorted(path.name for path in source.iterdir() if not (target / path.name).exists())

@@ -1,0 +1,164 @@
+"""A checkpoint's model without its weights: which stored tensors have a row a token, and whether all of them fit."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from importlib import import_module
+from pathlib import Path
+
+import torch
+from transformers import AutoConfig, AutoModel, GenerationConfig, PretrainedConfig, PreTrainedModel
+
+from hf_afro.vocabulary.mapping import VocabularyMap
+from hf_afro.vocabulary.safetensors_files import RowsKept, StoredTensor
+from hf_afro.vocabulary.tensors import VocabularyTensors, named_tensors
+
+logger = logging.getLogger(__name__)
+
+GENERATION_FILE = "generation_config.json"
+_TYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+
+
+def model_without_weights(folder: Path, tensors: Mapping[str, StoredTensor]) -> PreTrainedModel:
+    """Build the model that a folder's configuration names on the meta device, where weights have shapes and no bytes.
+
+    Args:
+        folder: Folder with ``config.json``.
+        tensors: The tensors stored, by name; their type is the model's.
+
+    Returns:
+        The model with its head, ties, configuration and generation configuration.
+
+    Raises:
+        ValueError: If the configuration cannot be read, its weights are quantised, its class is unknown, or a tensor
+            stored has another shape than it says.
+    """
+    try:
+        config = AutoConfig.from_pretrained(folder)
+    except (OSError, ValueError, KeyError) as error:
+        raise ValueError(f"{folder / 'config.json'} is no configuration of a known model: {error}") from error
+    if getattr(config, "quantization_config", None) is not None:
+        raise ValueError(
+            f"{folder} is quantised, its rows being no plain numbers; prune the checkpoint it was made from and "
+            "quantise the result"
+        )
+    with torch.device("meta"):
+        model = _class_of(config, folder)(config)
+    names = _names_in(model, tensors)
+    dtype = _stored_type(model, tensors, names)
+    if config.dtype is None:  # as from_pretrained does
+        config.dtype = dtype
+    if (folder / GENERATION_FILE).is_file():
+        model.generation_config = GenerationConfig.from_pretrained(folder)
+    _check_shapes(model, tensors, names, folder)
+    return model.to(dtype)
+
+
+def _class_of(config: PretrainedConfig, folder: Path) -> type[PreTrainedModel]:
+    """Return the class that a configuration's `architectures` names, the headless one where it names none."""
+    if not config.architectures:
+        return AutoModel._model_mapping[type(config)]
+    # transformers' own modules and those made like them lie side by side under these names.
+    module = import_module(type(config).__module__.replace("configuration_", "modeling_"))
+    found = getattr(module, config.architectures[0], None)
+    if found is None:
+        raise ValueError(
+            f"{folder / 'config.json'} names the architecture {config.architectures[0]!r}, which {module.__name__} "
+            "has not; expected a class of the installed transformers"
+        )
+    return found
+
+
+def _names_in(model: PreTrainedModel, tensors: Mapping[str, StoredTensor]) -> dict[str, str]:
+    """Return the model's own name of each stored tensor, where it has one.
+
+    As from_pretrained reads them: with the name of the encoder before them or without, whichever of the two was saved,
+    and with the names that BERT's first checkpoints have for the weights of a LayerNorm.
+    """
+    known = named_tensors(model)
+    prefix = f"{model.base_model_prefix}."
+    names = {}
+    for name in tensors:
+        now = name.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias")
+        for candidate in (now, prefix + now, now.removeprefix(prefix)):
+            if candidate in known:
+                names[name] = candidate
+                break
+    return names
+
+
+def _stored_type(model: PreTrainedModel, tensors: Mapping[str, StoredTensor], names: Mapping[str, str]) -> torch.dtype:
+    """Return the type that the word embedding is stored in."""
+    embedding = model.get_input_embeddings().weight
+    own = named_tensors(model)
+    stored = [tensors[name].dtype for name, own_name in names.items() if own[own_name] is embedding]
+    if not stored:
+        raise ValueError(f"the checkpoint has no word embedding for a {type(model).__name__}; copy it again")
+    if stored[0] not in _TYPES:
+        raise ValueError(f"the word embedding is stored as {stored[0]}; expected one of {', '.join(_TYPES)}")
+    return _TYPES[stored[0]]
+
+
+def _check_shapes(
+    model: PreTrainedModel, tensors: Mapping[str, StoredTensor], names: Mapping[str, str], folder: Path
+) -> None:
+    """Refuse tensors of other shapes than the configuration's."""
+    own = named_tensors(model)
+    saved = set(model.state_dict())
+    for name, own_name in names.items():
+        if own_name in saved and tensors[name].shape != tuple(own[own_name].shape):
+            raise ValueError(
+                f"{name} of {folder} is {list(tensors[name].shape)}, its configuration says "
+                f"{list(own[own_name].shape)}; expected the weights that were saved with its config.json"
+            )
+
+
+def warn_of_missing(model: PreTrainedModel, tensors: Mapping[str, StoredTensor]) -> None:
+    """Tell of weights that are not stored, under any of the names they are tied by; loading draws them at random."""
+    own = named_tensors(model)
+    held = {id(own[name]) for name in _names_in(model, tensors).values()}
+    missing = {id(own[name]): name for name in model.state_dict() if id(own[name]) not in held}
+    if missing:
+        logger.warning(
+            "the checkpoint lacks %d weights of a %s, such as %s; so will the pruned one",
+            len(missing),
+            type(model).__name__,
+            min(missing.values()),
+        )
+
+
+def rows_kept(
+    model: PreTrainedModel, found: VocabularyTensors, tensors: Mapping[str, StoredTensor], keep: VocabularyMap
+) -> dict[str, RowsKept]:
+    """Return the rows to keep of every stored tensor that has a row a token.
+
+    Args:
+        model: The model without weights.
+        found: Its vocabulary tensors.
+        tensors: The tensors stored, by name.
+        keep: The tokens to keep.
+
+    Raises:
+        ValueError: If a tensor of the vocabulary's size is stored that the model does not know.
+    """
+    names = _names_in(model, tensors)
+    strangers = [
+        f"{name} {list(one.shape)}" for name, one in tensors.items() if name not in names and found.rows in one.shape
+    ]
+    if strangers:
+        raise ValueError(
+            f"the checkpoint has tensors as large as its vocabulary of {found.rows} that a {type(model).__name__} "
+            f"does not know: {', '.join(strangers)}; load it with from_pretrained and save it with save_pretrained"
+        )
+    kept = {}
+    for name in [one for one, own_name in names.items() if own_name in found.names]:
+        shape = tensors[name].shape
+        axis = shape.index(found.rows)
+        if any(size != 1 for size in shape[:axis]):
+            raise ValueError(
+                f"{name} {list(shape)} has its tokens in columns, which lie apart in the file; prune the model in "
+                "memory, with prune_vocabulary"
+            )
+        kept[name] = RowsKept(axis, keep.old_ids)
+    return kept

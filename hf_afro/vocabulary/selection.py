@@ -77,21 +77,12 @@ def select_tokens(
     _check(counts, budget, coverage, smoothing)
     named = tuple(sorted(scripts)) if scripts is not None else wanted_scripts(counts)
     needs = kind_named(counts.table.kind).needs(counts.table)
-    extra, unwanted = (
-        _ids_of(counts.table, extra_tokens, "extra_tokens"),
-        _ids_of(counts.table, drop_tokens, "drop_tokens"),
-    )
-    dropped = _with_what_they_make(unwanted, len(counts.table), needs)
+    extra = _ids_of(counts.table, extra_tokens, "extra_tokens")
+    dropped = _with_what_they_make(_ids_of(counts.table, drop_tokens, "drop_tokens"), len(counts.table), needs)
     reasons = _must_keep(counts, named if keep_characters else None, extra, dropped, needs)
     _check_dropped(counts.table, reasons, dropped)
     must = np.unique(np.concatenate(list(reasons.values())))
-    if budget is not None and budget < len(must):
-        sizes = ", ".join(f"{name} {len(ids)}" for name, ids in reasons.items())
-        raise ValueError(
-            f"a budget of {budget} does not hold the {len(must)} tokens that must be kept ({sizes}); give at least "
-            f"{len(must)}, fewer scripts than {', '.join(named)} (scripts=, --scripts), or keep none of their "
-            "characters unasked (keep_characters=False, --no_characters)"
-        )
+    _check_holds(budget, must, reasons, named)
     order = selection_order(counts, must, coverage, smoothing, needs, dropped)
     enough = len(must) + order.for_floor
     smallest = enough if order.reaches_floor else None
@@ -103,17 +94,7 @@ def select_tokens(
     report = measure_coverage(counts, kept, must=must, floor=coverage)
     below = [name for name, one in report.items() if not one.reaches_floor]
     if below:
-        message = (
-            f"{f'a budget of {budget} tokens' if budget else 'what is kept'} leaves {', '.join(below)} below the "
-            f"coverage floor of {coverage:.4%}; "
-        ) + (
-            "no budget would do, because of drop_tokens"
-            if smallest is None
-            else f"the smallest budget that would do is {smallest}"
-        )
-        if strict:
-            raise ValueError(message)
-        logger.warning(message)
+        _tell_who_starves(below, budget, coverage, smallest, strict)
     provenance = {
         "languages": list(counts.languages),
         "scripts": list(named),
@@ -188,6 +169,32 @@ def _ids_of(table: TokenizerTable, tokens: Iterable[str], name: str) -> list[int
             "the mark of a word's start included"
         )
     return [ids[token] for token in wanted]
+
+
+def _check_holds(
+    budget: int | None, must: np.ndarray, reasons: dict[str, np.ndarray], scripts: tuple[str, ...]
+) -> None:
+    if budget is not None and budget < len(must):
+        sizes = ", ".join(f"{name} {len(ids)}" for name, ids in reasons.items())
+        raise ValueError(
+            f"a budget of {budget} does not hold the {len(must)} tokens that must be kept ({sizes}); give at least "
+            f"{len(must)}, fewer scripts than {', '.join(scripts)} (scripts=, --scripts), or keep none of their "
+            "characters unasked (keep_characters=False, --no_characters)"
+        )
+
+
+def _tell_who_starves(
+    below: list[str], budget: int | None, coverage: float, smallest: int | None, strict: bool
+) -> None:
+    """Warn of the languages below the floor, or, if strict, raise."""
+    kept = "what is kept" if budget is None else f"a budget of {budget} tokens"
+    enough = "no budget would do, because of drop_tokens"
+    if smallest is not None:
+        enough = f"the smallest budget that would do is {smallest}"
+    message = f"{kept} leaves {', '.join(below)} below the coverage floor of {coverage:.4%}; {enough}"
+    if strict:
+        raise ValueError(message)
+    logger.warning(message)
 
 
 def _with_what_they_make(unwanted: list[int], size: int, needs: Needs) -> np.ndarray:

@@ -161,8 +161,8 @@ def test_the_source_is_not_replaced(source, keep, tmp_path):
 def test_a_configuration_written_wrong_is_found(source, keep, tmp_path, monkeypatch, changes, message):
     write = checkpoint._write_configuration
 
-    def write_wrongly(model, keep, folder):
-        write(model, keep, folder)
+    def write_wrongly(model, found, keep, folder):
+        write(model, found, keep, folder)
         rewrite_json(folder / "config.json", **changes)
 
     monkeypatch.setattr(checkpoint, "_write_configuration", write_wrongly)

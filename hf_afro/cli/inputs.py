@@ -43,7 +43,8 @@ def check_inputs(args: Namespace) -> None:
     for name, taken in _FILES.items():
         for _, value in _given(args, (name,)):
             if not Path(value).is_file() and not (name == "exclude" and Path(value).is_dir()):
-                raise FileNotFoundError(f"{value} is no file; --{name} takes {taken}")
+                found = "is no file" if Path(value).exists() else "does not exist"
+                raise FileNotFoundError(f"{value} {found}; --{name} takes {taken}")
 
 
 def check_apart(args: Namespace) -> None:

@@ -365,7 +365,7 @@ def test_a_nan_in_a_later_stage_keeps_the_earlier_ones(place, capsys):
     broken_weight()
     assert main(BASE.split()) == 1
     line = only_line(capsys.readouterr().err)
-    assert NOT_FINITE.replace(" of m ", f" of {place / 'm'} ") in line
+    assert NOT_FINITE in line
     assert "(stage maft: base.yaml, line 6)" in line
     folder = place / "runs" / "based"
     assert sorted(path.name for path in folder.iterdir() if path.is_dir()) == ["base", "corpora"]

@@ -42,10 +42,11 @@ def count_tokens(
     """Count how often each language uses each token, exactly as encoding every whole line would.
 
     Where the tokenizer cannot look from one word into another, each distinct word is tokenised once and counted as
-    often as it occurs; lines in which something reaches across a space are encoded whole. This holds for XLM-R, BERT,
-    SentencePiece's Unigram, byte-level BPE and Gemma as they are published; other tokenizers get every line encoded in
-    batches. All cores are used. Memory is bounded: texts are streamed, and distinct words are tokenised and forgotten
-    when they are many. The tokenizer is not changed, and truncation or padding set on it play no part.
+    often as it occurs; lines in which something reaches across a space are encoded whole. `word_cut` says of which
+    tokenizers this holds: those built as XLM-R's, BERT's, RoBERTa's or Gemma's are among them, Unigram with marked
+    spaces only if its normaliser makes no spaces of its own. Others get every line encoded in batches. All cores are
+    used. Memory is bounded: texts are streamed, and distinct words are tokenised and forgotten when they are many. The
+    tokenizer is not changed, and truncation or padding set on it play no part.
 
     Args:
         texts: Lines of text by language; each text is read once, and lines may hold anything, line ends too.

@@ -92,6 +92,7 @@ def run(args: Namespace) -> None:
     from hf_afro.corpora import read_corpora
     from hf_afro.reports.plots import coverage_plot
     from hf_afro.vocabulary import TokenCounts, prune_checkpoint, prune_vocabulary, select_tokens
+    from hf_afro.vocabulary.checkpoint_files import check_no_adapter
 
     with finished_folder(args) as folder:
         keep = select_tokens(
@@ -106,6 +107,7 @@ def run(args: Namespace) -> None:
         )
         held_out = read_corpora(args.held_out) if args.held_out else None
         pruned: PrunedCheckpoint | PrunedModel
+        check_no_adapter(Path(args.model))
         if args.low_memory:
             pruned = prune_checkpoint(args.model, keep, folder, held_out=held_out)
             verification = pruned.verification

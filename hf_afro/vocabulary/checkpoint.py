@@ -25,7 +25,7 @@ from hf_afro.vocabulary.pruning import PruningReport, check_together, prune_toke
 from hf_afro.vocabulary.safetensors_files import RowsKept, first_difference, write_with_rows
 from hf_afro.vocabulary.saving import save_tokenizer
 from hf_afro.vocabulary.segmentation import probe_texts, report_on_text
-from hf_afro.vocabulary.tensors import VocabularyTensors, named_tensors
+from hf_afro.vocabulary.tensors import VocabularyTensors, models_in, named_tensors
 from hf_afro.vocabulary.tokenizers.backend import backend_state, table_of
 from hf_afro.vocabulary.verify import VerificationError, VerificationReport, verify_tokenizer
 from hf_afro.vocabulary.weightless import model_without_weights, rows_kept, warn_of_missing
@@ -61,10 +61,10 @@ def prune_checkpoint(
     """Cut a checkpoint and its tokenizer down to the tokens kept, file by file.
 
     The model is never built: of tensors with a row a token the rows kept are read and written, all others are copied,
-    a few megabytes at a time. The folder holds what `prune_vocabulary` and `save_pretrained` write of the same model,
-    every tensor equal byte for byte, in as many shards as the source has and under the names they have there. It
-    appears only once each tensor has been read back and compared with the source, and the tokenizer as `verify` does.
-    No outputs are compared: no model is run.
+    a piece at a time. The folder holds what `prune_vocabulary` and `save_pretrained` write of the same model, every
+    tensor equal byte for byte, in as many shards as the source has and under the names they have there; weights that
+    are stored in another type than ``config.json`` says keep theirs. It appears only once each tensor has been read
+    back and compared with the source, and the tokenizer as `verify` does. No outputs are compared: no model is run.
 
     Licences, code and the modules of sentence-transformers go along. A README does not, since it tells of the model
     before; nor do weights in other formats, and the files of the old vocabulary.
@@ -182,8 +182,10 @@ def _check_model(old: PreTrainedModel, new: PreTrainedModel, found: VocabularyTe
         raise VerificationError(
             f"of {', '.join(found.names)} others are tied in the pruned model than in the original"
         )
-    if new.config.vocab_size != len(keep):
-        raise VerificationError(f"config.vocab_size is {new.config.vocab_size}, expected {len(keep)}")
+    for part in models_in(new):
+        size = vars(part.config).get("vocab_size", len(keep))
+        if size != len(keep):
+            raise VerificationError(f"config.vocab_size is {size}, expected {len(keep)}")
 
 
 def _ties(model: PreTrainedModel, names: tuple[str, ...]) -> list[int]:

@@ -69,6 +69,20 @@ def checkpoint_folder(source: str | os.PathLike[str], revision: str | None = Non
         ) from error
 
 
+def check_no_adapter(folder: Path) -> None:
+    """Refuse a folder with a PEFT adapter in it, or where `PrunedModel.save_pretrained` puts it.
+
+    Raises:
+        ValueError: If there is one.
+    """
+    places = (folder / "adapter_config.json", *sorted((folder / "adapter").rglob("adapter_config.json")))
+    for found in filter(Path.is_file, places):
+        raise ValueError(
+            f"{found.parent} holds a PEFT adapter, which would be lost; load it on its model and give the PeftModel "
+            "to prune_vocabulary, or merge it with merge_and_unload() and save the model"
+        )
+
+
 def read_weights(folder: Path) -> CheckpointWeights:
     """Read the headers of a checkpoint's weights.
 
@@ -76,11 +90,7 @@ def read_weights(folder: Path) -> CheckpointWeights:
         ValueError: If there is something that cannot be pruned file by file: an adapter, weights in another format,
             no tokenizer; if a shard is missing, a file is damaged, or the index disagrees with the files.
     """
-    if (folder / "adapter_config.json").is_file():
-        raise ValueError(
-            f"{folder} holds a PEFT adapter, which pruning would separate from the weights it was trained with; merge "
-            "it with merge_and_unload() and save the model"
-        )
+    check_no_adapter(folder)
     if not (folder / "config.json").is_file():
         raise ValueError(f"{folder} holds no model; expected config.json, weights in safetensors and a tokenizer")
     if not any(path for pattern in _TOKENIZERS for path in folder.glob(pattern)):

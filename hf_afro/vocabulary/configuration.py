@@ -79,7 +79,7 @@ def _generation_configurations(model: PreTrainedModel) -> Iterator[GenerationCon
 
 def _renumber(config: PretrainedConfig | GenerationConfig, keep: VocabularyMap) -> None:
     for name, value in config.to_dict().items():
-        if isinstance(getattr(config, name, None), PretrainedConfig):
+        if isinstance(vars(config).get(name), PretrainedConfig):
             continue  # it has its own turn
         new = _new_value(name, value, type(config).__name__, keep)
         if new != value:

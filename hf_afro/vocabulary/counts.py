@@ -45,6 +45,29 @@ class TextSize:
         )
 
 
+def _merged(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    """Return what two parts say of themselves together: where they differ, what each says."""
+    return {
+        name: _both(one[name], other[name]) if name in one and name in other else (one | other)[name]
+        for name in sorted({*one, *other})
+    }
+
+
+def _both(one: Any, other: Any) -> Any:
+    if one == other:
+        return one
+    if _is_by_name(one) and _is_by_name(other):
+        return _merged(one, other)
+    values = [*(one if isinstance(one, list) else [one]), *(other if isinstance(other, list) else [other])]
+    distinct = {json.dumps(value, sort_keys=True): value for value in values}
+    return [distinct[text] for text in sorted(distinct)]  # in an order that does not hang on which part came first
+
+
+def _is_by_name(facts: Any) -> bool:
+    """Say whether facts are a table of facts, such as one language's by its code."""
+    return isinstance(facts, dict) and all(isinstance(own, dict | list) for own in facts.values())
+
+
 @dataclass(frozen=True, eq=False)
 class TokenCounts:
     """How often each language uses each token; counts of parts of a corpus add up to those of the whole.
@@ -113,7 +136,7 @@ class TokenCounts:
             for language, row in zip(part.languages, part.counts, strict=True):
                 merged[languages.index(language)] += row
                 sizes[language] = sizes[language] + part.sizes[language]
-        return TokenCounts(languages, merged, sizes, self.table, {**other.provenance, **self.provenance})
+        return TokenCounts(languages, merged, sizes, self.table, _merged(self.provenance, other.provenance))
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the counts to one ``.npz`` file of plain arrays, whole or not at all."""

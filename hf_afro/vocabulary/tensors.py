@@ -52,6 +52,12 @@ def find_vocabulary_tensors(model: PreTrainedModel) -> VocabularyTensors:
             f"the word embedding of {type(model).__name__} is {type(embedding).__name__} and not the plain "
             "nn.Embedding where its class keeps it; take off what wraps or replaces it first"
         )
+    own_rows = getattr(model.config.get_text_config(), "vocab_size_per_layer_input", None)
+    if own_rows:  # Gemma 3n: a second embedding of the same ids, of another size
+        raise ValueError(
+            f"{type(model).__name__} has a second vocabulary of {own_rows} for the inputs of its layers, which "
+            "pruning does not know; expected one vocabulary for all of the model"
+        )
     rows = embedding.weight.shape[0]
     known = _known_names(model, family)
     names, strangers = [], []

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import functools
+import itertools
 import pickle
 
 import numpy as np
@@ -105,3 +107,19 @@ def test_a_language_not_counted_is_named(counts):
 def test_wrong_shapes_are_refused(counts):
     with pytest.raises(ValueError, match="counts have shape"):
         dataclasses.replace(counts, counts=counts.counts[:, :-1])
+
+
+def test_merged_counts_tell_of_both_texts_in_whichever_order(tokenizer):
+    """Each language's text is named; what is the same in both is said once."""
+
+    def counted(language, origin):
+        counts = count_tokens({language: SENTENCES[language]}, tokenizer)
+        return dataclasses.replace(counts, provenance={"format": 1, "corpora": {language: {"origin": origin}}})
+
+    parts = [counted("swa", "a/swa.txt"), counted("swa", "b/swa.txt"), counted("yor", "b/yor.txt")]
+    merged = [functools.reduce(TokenCounts.merge, order).provenance for order in itertools.permutations(parts)]
+    assert merged[0] == {
+        "format": 1,
+        "corpora": {"swa": [{"origin": "a/swa.txt"}, {"origin": "b/swa.txt"}], "yor": {"origin": "b/yor.txt"}},
+    }
+    assert all(one == merged[0] for one in merged)

@@ -14,7 +14,7 @@ LONGEST_FUNCTION = 60
 
 # A room may import itself and rooms of the layers above it in this table, never one beside it or below.
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("languages", "families", "files", "version"),
+    ("languages", "families", "files", "model_folders", "version"),
     ("objectives", "sample"),
     ("corpora", "vocabulary", "students", "reports"),
     ("cards",),

@@ -44,7 +44,8 @@ print([name for name in before if before[name] != after[name]])
 
 
 @pytest.mark.parametrize(
-    "module", ["hf_afro", "hf_afro.languages", "hf_afro.families", "hf_afro.files", "hf_afro.cli.main"]
+    "module",
+    ["hf_afro", "hf_afro.languages", "hf_afro.families", "hf_afro.files", "hf_afro.model_folders", "hf_afro.cli.main"],
 )
 def test_import_is_light(module):
     assert run_python(f"import sys, {module}\nprint([m for m in {HEAVY} if m in sys.modules])").strip() == "[]"

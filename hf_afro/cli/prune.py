@@ -13,6 +13,7 @@ from hf_afro.cli.count import COUNTS_FILE, codes
 from hf_afro.cli.inputs import check_inputs
 from hf_afro.cli.output import finished_folder, say
 from hf_afro.cli.table import format_table
+from hf_afro.model_folders import check_no_adapter
 
 if TYPE_CHECKING:
     from hf_afro.vocabulary import PrunedCheckpoint, PrunedModel, TextReport, VerificationReport
@@ -86,13 +87,13 @@ def run(args: Namespace) -> None:
         ValueError: If the counts are of another tokenizer, the budget is too small, or the model cannot be pruned.
     """
     check_inputs(args)
+    check_no_adapter(Path(args.model))
     counted = counts_files(args.counts)
 
     from hf_afro.cli.loading import load_model, load_tokenizer
     from hf_afro.corpora import read_corpora
     from hf_afro.reports.plots import coverage_plot
     from hf_afro.vocabulary import TokenCounts, prune_checkpoint, prune_vocabulary, select_tokens
-    from hf_afro.vocabulary.checkpoint_files import check_no_adapter
 
     with finished_folder(args) as folder:
         keep = select_tokens(
@@ -107,7 +108,6 @@ def run(args: Namespace) -> None:
         )
         held_out = read_corpora(args.held_out) if args.held_out else None
         pruned: PrunedCheckpoint | PrunedModel
-        check_no_adapter(Path(args.model))
         if args.low_memory:
             pruned = prune_checkpoint(args.model, keep, folder, held_out=held_out)
             verification = pruned.verification

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hf_afro.model_folders import check_tokenizer_files, has_any
+
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
@@ -26,7 +28,6 @@ _AUTO_CLASSES = {
     "ForQuestionAnswering": "AutoModelForQuestionAnswering",
     "ForMultipleChoice": "AutoModelForMultipleChoice",
 }
-_TOKENIZER_FILES = ("tokenizer.json", "*.model", "vocab.txt", "vocab.json")
 _WEIGHT_FILES = ("*.safetensors", "pytorch_model*.bin")
 
 
@@ -44,7 +45,7 @@ def load_tokenizer(name: str, **settings: Any) -> PreTrainedTokenizerBase:
     from transformers import AutoTokenizer
 
     if Path(name).is_dir():
-        _check_tokenizer_files(Path(name))
+        check_tokenizer_files(Path(name))
     with _readable("tokenizer", name):
         return AutoTokenizer.from_pretrained(name, **settings)
 
@@ -120,9 +121,9 @@ def check_folder(folder: Path) -> dict[str, Any]:
         raise ValueError(f"{path} cannot be read: {error}; expected JSON, in UTF-8") from error
     if not isinstance(config, dict):
         raise ValueError(f"{path} holds no object; expected the configuration of a model")
-    if not _has_any(folder, _WEIGHT_FILES):
+    if not has_any(folder, _WEIGHT_FILES):
         raise ValueError(f"{folder} holds no weights; expected {' or '.join(_WEIGHT_FILES)}")
-    _check_tokenizer_files(folder)
+    check_tokenizer_files(folder)
     return config
 
 
@@ -133,18 +134,6 @@ def auto_class_of(architectures: list[str] | None) -> str:
             if architecture.endswith(ending):
                 return auto_class
     return "AutoModel"
-
-
-def _check_tokenizer_files(folder: Path) -> None:
-    if not _has_any(folder, _TOKENIZER_FILES):
-        raise ValueError(
-            f"{folder} holds no tokenizer; expected {', '.join(_TOKENIZER_FILES)}. "
-            "Save it there with tokenizer.save_pretrained, or name another folder."
-        )
-
-
-def _has_any(folder: Path, patterns: tuple[str, ...]) -> bool:
-    return any(path for pattern in patterns for path in folder.glob(pattern))
 
 
 @contextlib.contextmanager

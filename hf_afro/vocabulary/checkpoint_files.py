@@ -12,12 +12,12 @@ from typing import Any
 from huggingface_hub import snapshot_download
 
 from hf_afro.files import write_whole
+from hf_afro.model_folders import check_no_adapter, check_tokenizer_files
 from hf_afro.vocabulary.safetensors_files import SafetensorsFile, StoredTensor, read_header
 
 _WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 _OTHER_WEIGHTS = ("pytorch_model*.bin", "*.pt", "*.pth", "tf_model.h5", "flax_model.msgpack", "*.gguf")
-_TOKENIZERS = ("tokenizer.json", "*.model", "vocab.txt", "vocab.json")
 # What belongs to a model and knows nothing of its vocabulary: licences, code, the modules of sentence-transformers.
 # A README does not go along: it is the card of another model, whose figures are not this one's.
 _CARRIED = (
@@ -69,20 +69,6 @@ def checkpoint_folder(source: str | os.PathLike[str], revision: str | None = Non
         ) from error
 
 
-def check_no_adapter(folder: Path) -> None:
-    """Refuse a folder with a PEFT adapter in it, or where `PrunedModel.save_pretrained` puts it.
-
-    Raises:
-        ValueError: If there is one.
-    """
-    places = (folder / "adapter_config.json", *sorted((folder / "adapter").rglob("adapter_config.json")))
-    for found in filter(Path.is_file, places):
-        raise ValueError(
-            f"{found.parent} holds a PEFT adapter, which would be lost; load it on its model and give the PeftModel "
-            "to prune_vocabulary, or merge it with merge_and_unload() and save the model"
-        )
-
-
 def read_weights(folder: Path) -> CheckpointWeights:
     """Read the headers of a checkpoint's weights.
 
@@ -93,11 +79,7 @@ def read_weights(folder: Path) -> CheckpointWeights:
     check_no_adapter(folder)
     if not (folder / "config.json").is_file():
         raise ValueError(f"{folder} holds no model; expected config.json, weights in safetensors and a tokenizer")
-    if not any(path for pattern in _TOKENIZERS for path in folder.glob(pattern)):
-        raise ValueError(
-            f"{folder} holds no tokenizer; expected {', '.join(_TOKENIZERS)}. Save it there with "
-            "tokenizer.save_pretrained"
-        )
+    check_tokenizer_files(folder)
     names = _weight_names(folder)
     if not names:
         others = sorted(path.name for pattern in _OTHER_WEIGHTS for path in folder.glob(pattern))

@@ -153,7 +153,7 @@ def _axis(
     """Return along which axis an adapter's tensor has one entry a token, None for none, and what padding holds."""
     inside = name.removeprefix(_BASE_PREFIX)
     if inside in found.names:  # a copy of the base model's, trained whole (modules_to_save)
-        return row_axis(tensor, found.rows), padding_value(inside)
+        return row_axis(tensor.shape, found.rows), padding_value(inside)
     module_name, _, what = inside.partition(".lora_")
     if what and f"{module_name}.weight" in found.names:
         embeds = isinstance(base.get_submodule(module_name), nn.Embedding)

@@ -25,9 +25,9 @@ from hf_afro.vocabulary.pruning import PruningReport, check_together, prune_toke
 from hf_afro.vocabulary.safetensors_files import RowsKept, first_difference, write_with_rows
 from hf_afro.vocabulary.saving import save_tokenizer
 from hf_afro.vocabulary.segmentation import probe_texts, report_on_text
-from hf_afro.vocabulary.tensors import VocabularyTensors, models_in, named_tensors
+from hf_afro.vocabulary.tensors import VocabularyTensors, named_tensors, row_axis
 from hf_afro.vocabulary.tokenizers.backend import backend_state, table_of
-from hf_afro.vocabulary.verify import VerificationError, VerificationReport, verify_tokenizer
+from hf_afro.vocabulary.verify import VerificationError, VerificationReport, check_sizes, verify_tokenizer
 from hf_afro.vocabulary.weightless import model_without_weights, rows_kept, warn_of_missing
 
 logger = logging.getLogger(__name__)
@@ -169,8 +169,7 @@ def _check_model(old: PreTrainedModel, new: PreTrainedModel, found: VocabularyTe
         raise VerificationError(f"the pruned model is a {type(new).__name__}, expected {type(old).__name__}")
     expected = {name: tuple(tensor.shape) for name, tensor in named_tensors(old).items()}
     for name in found.names:
-        axis = expected[name].index(found.rows)
-        expected[name] = (*expected[name][:axis], len(keep), *expected[name][axis + 1 :])
+        expected[name] = RowsKept(row_axis(expected[name], found.rows), keep.old_ids).shape_of(expected[name])
     shapes = {name: tuple(tensor.shape) for name, tensor in named_tensors(new).items()}
     if shapes != expected:
         name = min({*shapes.items()} ^ {*expected.items()})[0]
@@ -182,10 +181,7 @@ def _check_model(old: PreTrainedModel, new: PreTrainedModel, found: VocabularyTe
         raise VerificationError(
             f"of {', '.join(found.names)} others are tied in the pruned model than in the original"
         )
-    for part in models_in(new):
-        size = vars(part.config).get("vocab_size", len(keep))
-        if size != len(keep):
-            raise VerificationError(f"config.vocab_size is {size}, expected {len(keep)}")
+    check_sizes(new, len(keep))
 
 
 def _ties(model: PreTrainedModel, names: tuple[str, ...]) -> list[int]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import importlib.metadata
 import json
 import logging
 import os
@@ -21,6 +20,7 @@ from hf_afro.files import written_whole
 from hf_afro.vocabulary.counting import count_tokens, versions
 from hf_afro.vocabulary.counts import TextSize, TokenCounts
 from hf_afro.vocabulary.tokenizers.backend import backend_state, table_of
+from hf_afro.vocabulary.tokenizers.table import TokenizerTable
 
 logger = logging.getLogger(__name__)
 
@@ -67,16 +67,7 @@ def count_with_cache(
         TypeError: See `count_tokens`.
         ValueError: See `count_tokens`.
     """
-    state = backend_state(tokenizer)
-    table = table_of(state, tokenizer.unk_token)
-    common = {
-        "format": _FORMAT,
-        "tokenizers": importlib.metadata.version("tokenizers"),
-        "table": table.fingerprint,
-        # The table's fingerprint knows their texts, but not how they are found.
-        "added_tokens": state["added_tokens"],
-        "split_special_tokens": tokenizer.split_special_tokens,
-    }
+    table, common = _identity(tokenizer)
     keys = {language: {**common, "text": text.fingerprint} for language, text in texts.items()}
     read = {language: _read(_place(cache_dir, key), key, len(table)) for language, key in keys.items()}
     found = {language: entry for language, entry in read.items() if entry is not None}
@@ -94,6 +85,20 @@ def count_with_cache(
     counts = np.stack([found[language].counts for language in languages])
     sizes = {language: found[language].size for language in languages}
     return TokenCounts(languages, counts, sizes, table, {"versions": versions()})
+
+
+def _identity(tokenizer: PreTrainedTokenizerBase) -> tuple[TokenizerTable, dict[str, Any]]:
+    """Return a tokenizer's pieces, and all of it that counts depend on; its JSON form, which is large, is let go."""
+    state = backend_state(tokenizer)
+    table = table_of(state, tokenizer.unk_token)
+    return table, {
+        "format": _FORMAT,
+        "tokenizers": versions()["tokenizers"],
+        "table": table.fingerprint,
+        # The table's fingerprint knows their texts, but not how they are found.
+        "added_tokens": state["added_tokens"],
+        "split_special_tokens": tokenizer.split_special_tokens,
+    }
 
 
 @dataclasses.dataclass(frozen=True)

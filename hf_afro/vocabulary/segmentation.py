@@ -104,6 +104,8 @@ def report_on_text(
         keep: The map between them.
         scripts: Unicode script names whose characters must not become unknown; None for those the map kept.
     """
+    if not texts:
+        return {}
     named = keep.provenance.get("scripts", ()) if scripts is None else scripts
     wanted = script_pattern(named)
     before, after = _Splitter(old, keep.old_unknown_id), _Splitter(new, keep.new_unknown_id)

@@ -295,8 +295,9 @@ def _raise_the_least_covered(
     columns = np.ascontiguousarray(known.T)
     first: list[int] = []
     exhausted = totals == 0  # nothing known to cover
+    divisors = np.maximum(totals, 1)
     while not exhausted.all():
-        least = int(np.argmin(np.where(exhausted, np.inf, covered / np.maximum(totals, 1))))
+        least = int(np.argmin(np.where(exhausted, np.inf, covered / divisors)))
         if covered[least] >= coverage * totals[least]:
             break
         rank, row = ranks[least], known[least]

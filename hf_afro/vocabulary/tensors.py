@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -79,9 +79,9 @@ def find_vocabulary_tensors(model: PreTrainedModel) -> VocabularyTensors:
     return VocabularyTensors(rows, tuple(names))
 
 
-def row_axis(tensor: torch.Tensor, rows: int) -> int:
-    """Return the axis along which a vocabulary tensor has one entry a token: 1 for BART's bias of ``[1, rows]``."""
-    return tuple(tensor.shape).index(rows)
+def row_axis(shape: Sequence[int], rows: int) -> int:
+    """Return the axis along which a tensor of a shape has one entry a token: 1 for BART's bias of ``[1, rows]``."""
+    return shape.index(rows)
 
 
 def gather_rows(tensor: torch.Tensor, old_ids: torch.Tensor, axis: int, padding: int, fill: float) -> torch.Tensor:
@@ -182,7 +182,7 @@ def copy_with_rows(
         old = tensors[name]
         place = (old.untyped_storage().data_ptr(), old.storage_offset(), old.shape)
         if place not in successors:
-            rows = gather_rows(old, old_ids, row_axis(old, found.rows), padding, padding_value(name))
+            rows = gather_rows(old, old_ids, row_axis(old.shape, found.rows), padding, padding_value(name))
             successors[place] = nn.Parameter(rows, old.requires_grad) if isinstance(old, nn.Parameter) else rows
         memo[id(old)] = successors[place]
     pruned = copy.deepcopy(model, memo)

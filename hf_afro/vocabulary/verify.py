@@ -144,11 +144,12 @@ def verify_tokenizer(
         The classes it was loaded by, how many texts were tried whose old pieces are all kept, and how many others.
     """
     classes = []
+    expected = rewrite_tokenizer(old_state, keep.old_ids)
     # By the class the settings name, and by the generic class that reads tokenizer.json as it is; one at a time, since
     # a large vocabulary takes much memory.
     for loader in (AutoTokenizer, PreTrainedTokenizerFast):
         loaded = loader.from_pretrained(folder)
-        _check_tokenizer(loaded, table, old_state, keep)
+        _check_tokenizer(loaded, table, old_state, expected["model"], keep)
         _check_special_tokens(loaded, tokenizer, keep)
         if loader is AutoTokenizer:
             if type(loaded) is not type(tokenizer):
@@ -168,9 +169,13 @@ def verify_tokenizer(
 
 
 def _check_tokenizer(
-    loaded: PreTrainedTokenizerBase, table: TokenizerTable, old_state: dict[str, Any], keep: VocabularyMap
+    loaded: PreTrainedTokenizerBase,
+    table: TokenizerTable,
+    old_state: dict[str, Any],
+    expected: dict[str, Any],
+    keep: VocabularyMap,
 ) -> None:
-    """Compare size, highest id, every piece and score, the rest of the model, and the steps around it."""
+    """Compare size, highest id, every piece and score, the rest of the model as expected, and the steps around it."""
     name = type(loaded).__name__
     highest = max(loaded.get_vocab().values())
     if len(loaded) != len(keep) or highest != len(keep) - 1:  # transformers makes up a few tokens for an empty folder
@@ -196,7 +201,6 @@ def _check_tokenizer(
         if state[step] != old_state[step]:
             raise VerificationError(f"loaded as {name}, the tokenizer's {step} is {state[step]}")
     # What there is besides pieces and scores: merges, the unknown token, how bytes are fallen back on.
-    expected = rewrite_tokenizer(old_state, keep.old_ids)["model"]
     different = [key for key in expected if key != "vocab" and expected[key] != state["model"].get(key)]
     if different:
         raise VerificationError(
@@ -249,18 +253,27 @@ def _check_weights(read_back: PreTrainedModel, model: PreTrainedModel, keep: Voc
     rows = read_back.get_input_embeddings().weight.shape[0]
     for name, old in old_tensors.items():
         new = new_tensors[name]
-        axis = row_axis(old, found.rows) if name in found.names else None
+        axis = row_axis(old.shape, found.rows) if name in found.names else None
         if old.dtype != new.dtype or not _is_old_cut(old, new, axis, keep, rows, padding_value(name)):
             raise VerificationError(f"{name} is not what the original has for the tokens kept; {_PERHAPS_TRAINED}")
     for first in found.names:
         for second in found.names:
             if (old_tensors[first] is old_tensors[second]) != (new_tensors[first] is new_tensors[second]):
                 raise VerificationError(f"{first} and {second} are tied in one of the two models only")
-    for part in models_in(read_back):
+    check_sizes(read_back, rows)
+    return len(found.names), len(old_tensors) - len(found.names)
+
+
+def check_sizes(model: PreTrainedModel, rows: int) -> None:
+    """Compare the size of the vocabulary that a model and the models inside it write down with their rows.
+
+    Raises:
+        VerificationError: If one is another.
+    """
+    for part in models_in(model):
         size = vars(part.config).get("vocab_size", rows)
         if size != rows:
             raise VerificationError(f"config.vocab_size is {size}, the embedding has {rows} rows")
-    return len(found.names), len(old_tensors) - len(found.names)
 
 
 def _check_adapters(folder: Path, model: PeftModel, base: PreTrainedModel, keep: VocabularyMap, rows: int) -> int:

@@ -12,7 +12,7 @@ from transformers import AutoConfig, AutoModel, GenerationConfig, PretrainedConf
 
 from hf_afro.vocabulary.mapping import VocabularyMap
 from hf_afro.vocabulary.safetensors_files import RowsKept, StoredTensor
-from hf_afro.vocabulary.tensors import VocabularyTensors, named_tensors
+from hf_afro.vocabulary.tensors import VocabularyTensors, named_tensors, row_axis
 
 logger = logging.getLogger(__name__)
 
@@ -154,7 +154,7 @@ def rows_kept(
     kept = {}
     for name in [one for one, own_name in names.items() if own_name in found.names]:
         shape = tensors[name].shape
-        axis = shape.index(found.rows)
+        axis = row_axis(shape, found.rows)
         if any(size != 1 for size in shape[:axis]):
             raise ValueError(
                 f"{name} {list(shape)} has its tokens in columns, which lie apart in the file; prune the model in "

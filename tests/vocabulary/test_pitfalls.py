@@ -258,7 +258,7 @@ def test_17_types_are_kept_and_a_mistake_meets_no_assert(tokenizer, keep):
     for name, tensor in named_tensors(pruned.model).items():
         assert tensor.dtype == torch.bfloat16
         if name in pruned.report.tensors:
-            assert tensor.shape[row_axis(tensor, len(keep))] == len(keep)
+            assert tensor.shape[row_axis(tensor.shape, len(keep))] == len(keep)
     for path in PACKAGE.rglob("*.py"):
         tree = ast.parse(path.read_text(encoding="utf-8"))
         assert not [node.lineno for node in ast.walk(tree) if isinstance(node, ast.Assert)], path.name

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import re
 import shutil
@@ -165,6 +166,12 @@ def _remove(listed: Callable[[], Iterable[Path]]) -> None:
 def is_leftover(path: Path) -> bool:
     """Tell whether a path is named as what is being written, or was when its writer was killed."""
     return bool(_target_of(path))
+
+
+def unused_name(target: Path, what: str) -> Path:
+    """Return a name beside a target that nothing has yet, numbered: ``<target>.<what>-1``, and so on."""
+    names = (target.with_name(f"{target.name}.{what}-{number}") for number in itertools.count(1))
+    return next(name for name in names if not name.exists())
 
 
 def beside(target: Path) -> Path:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from argparse import Namespace
 from pathlib import Path
 
@@ -21,14 +20,7 @@ def fingerprints(args: Namespace) -> dict[str, str]:
     given = {name: getattr(args, name, None) for name in (*_MODELS, *_OTHERS)}
     paths = {name: Path(value) for name, value in given.items() if value is not None and Path(value).exists()}
     return {
-        name: _of_model(path) if name in _MODELS and path.is_dir() else fingerprint(path)
+        # What lies below a model are its checkpoints, many times as large.
+        name: fingerprint(path, below=name not in _MODELS)
         for name, path in paths.items()
     }
-
-
-def _of_model(folder: Path) -> str:
-    """Of the files in the folder alone: those below are checkpoints, many times as large, and are not read."""
-    digest = hashlib.blake2b(digest_size=16)
-    for file in sorted(path for path in folder.iterdir() if path.is_file()):
-        digest.update(f"{file.name}\0{fingerprint(file)}\n".encode())
-    return digest.hexdigest()

@@ -16,7 +16,7 @@ _FILES = {
     "vocabulary_map": "the vocabulary_map.json that prune wrote",
 }
 # A card's `facts` are not among these: they are written anew with all they held.
-_OTHERS = ("counts", "vocabulary_map", "keep_list", "drop_list", "exclude", "data", "reports", "pruned", "trained")
+_OTHERS = ("counts", *_FILES, "data", "reports", "pruned", "trained")
 
 
 def check_inputs(args: Namespace) -> None:
@@ -40,11 +40,10 @@ def check_inputs(args: Namespace) -> None:
             raise NotADirectoryError(
                 f"{value} is no folder; --{name} takes one with a file a language, named by its code, as in swa.txt"
             )
-    for name, taken in _FILES.items():
-        for _, value in _given(args, (name,)):
-            if not Path(value).is_file() and not (name == "exclude" and Path(value).is_dir()):
-                found = "is no file" if Path(value).exists() else "does not exist"
-                raise FileNotFoundError(f"{value} {found}; --{name} takes {taken}")
+    for name, value in _given(args, tuple(_FILES)):
+        if not Path(value).is_file() and not (name == "exclude" and Path(value).is_dir()):
+            found = "is no file" if Path(value).exists() else "does not exist"
+            raise FileNotFoundError(f"{value} {found}; --{name} takes {_FILES[name]}")
 
 
 def check_apart(args: Namespace) -> None:

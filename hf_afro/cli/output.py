@@ -8,7 +8,6 @@ import shutil
 from argparse import Namespace
 from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from hf_afro.files import (
     parents_made,
     remove_leftovers,
     remove_leftovers_of,
+    unused_name,
     write_whole,
 )
 from hf_afro.recipes.folders import RUN_FILE, check_place, held, last_checkpoint
@@ -107,8 +107,7 @@ def put_into_place(work: Path, target: Path, *, overwrite: bool) -> None:
     try:
         check_free(target, overwrite=overwrite)
     except ValueError as error:
-        names = (target.with_name(f"{target.name}.finished-{number}") for number in count(1))
-        kept = next(name for name in names if not name.exists())
+        kept = unused_name(target, "finished")
         os.replace(work, kept)
         raise ValueError(f"{error}; it was free when the work began, and the whole result is in {kept}") from error
     move_into_place(work, target)

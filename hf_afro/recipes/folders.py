@@ -68,10 +68,14 @@ def held(lock: Path, where: str) -> Iterator[None]:
         yield
 
 
-def fingerprint(path: Path) -> str:
+def fingerprint(path: Path, *, below: bool = True) -> str:
     """Return the BLAKE2 digest of a file, or of the names and contents of a folder's files, compiled Python aside.
 
     Links are followed, as they are when the files are read.
+
+    Args:
+        path: The file or folder.
+        below: Whether the files in folders inside count too.
 
     Raises:
         FileNotFoundError: If there is none.
@@ -81,18 +85,18 @@ def fingerprint(path: Path) -> str:
     if not path.is_dir():
         raise FileNotFoundError(f"{path} does not exist; expected a file or a folder")
     digest = hashlib.blake2b(digest_size=16)
-    for file in _files_below(path, (path.resolve(),)):
+    for file in _files_in(path, (path.resolve(),), below=below):
         digest.update(f"{file.relative_to(path).as_posix()}\0{_digest_of(file)}\n".encode())
     return digest.hexdigest()
 
 
-def _files_below(folder: Path, above: tuple[Path, ...]) -> Iterator[Path]:
+def _files_in(folder: Path, above: tuple[Path, ...], *, below: bool) -> Iterator[Path]:
     """Yield the files, sorted; a link to one of the folders `above` it leads in a circle and nowhere else."""
     for path in sorted(folder.iterdir()):
         if path.is_file():
             yield path
-        elif path.is_dir() and path.name != "__pycache__" and (real := path.resolve()) not in above:
-            yield from _files_below(path, (*above, real))
+        elif below and path.is_dir() and path.name != "__pycache__" and (real := path.resolve()) not in above:
+            yield from _files_in(path, (*above, real), below=below)
 
 
 def _digest_of(path: Path) -> str:

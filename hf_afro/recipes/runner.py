@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import json
 import logging
 import os
@@ -15,7 +14,15 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from hf_afro.files import finish_move, is_leftover, move_into_place, parents_made, remove_leftovers, write_whole
+from hf_afro.files import (
+    finish_move,
+    is_leftover,
+    move_into_place,
+    parents_made,
+    remove_leftovers,
+    unused_name,
+    write_whole,
+)
 from hf_afro.recipes import manifest
 from hf_afro.recipes.folders import RUN_FILE, check_place, held, last_checkpoint
 from hf_afro.recipes.plan import StagePlan, plan_recipe
@@ -193,8 +200,7 @@ def _put_in_place(work: Path, target: Path) -> None:
     """Move a finished stage to its name; a former one that somebody has worked in is kept under another."""
     edited = manifest.edited_files(target)
     if edited:
-        numbers = (target.with_name(f"{target.name}.edited-{number}") for number in itertools.count(1))
-        aside = next(path for path in numbers if not path.exists())
+        aside = unused_name(target, "edited")
         os.replace(target, aside)
         names = ", ".join(edited[:3]) + (f" and {len(edited) - 3} more" if len(edited) > 3 else "")
         logger.warning("%s: %s changed or added by hand; kept in %s", target.name, names, aside)

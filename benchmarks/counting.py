@@ -28,6 +28,7 @@ import numpy as np
 from transformers import AutoTokenizer
 
 from benchmarks.heaps_text import write_grown
+from benchmarks.timing import peak_memory
 from hf_afro.corpora import read_corpora
 from hf_afro.vocabulary import count_tokens
 
@@ -62,7 +63,7 @@ def measure(args: argparse.Namespace) -> None:
     tokenizer = AutoTokenizer.from_pretrained(args.tokenizer)
     texts = read_corpora(args.text)
     Path("/proc/self/clear_refs").write_text("5")  # the peak of loading the tokenizer is forgotten
-    bare = peak_memory()
+    bare = peak_memory() // MB
     start, cpu = time.perf_counter(), time.process_time()
     if args.side == "count_tokens":
         counts = count_tokens(texts, tokenizer).counts
@@ -71,7 +72,7 @@ def measure(args: argparse.Namespace) -> None:
         counts = np.stack([by_lines(texts[code], encode, len(tokenizer)) for code in sorted(texts)])
     seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
     np.save(args.save, counts)
-    print(json.dumps({"seconds": seconds, "cpu": cpu, "peak": peak_memory(), "bare": bare}))
+    print(json.dumps({"seconds": seconds, "cpu": cpu, "peak": peak_memory() // MB, "bare": bare}))
 
 
 def by_lines(lines: Iterable[str], encode, old_size: int) -> np.ndarray:
@@ -82,12 +83,6 @@ def by_lines(lines: Iterable[str], encode, old_size: int) -> np.ndarray:
         for encoding in encode(batch, add_special_tokens=False):
             np.add.at(row, np.array(encoding.ids, dtype=np.int64), 1)
     return row
-
-
-def peak_memory() -> int:
-    """Return the most memory this process has held since that was last reset, in MB."""
-    status = Path("/proc/self/status").read_text()
-    return int(status.partition("VmHWM:")[2].split()[0]) * 1024 // MB
 
 
 def run_side(args: argparse.Namespace, side: str, text: Path, save: Path) -> dict:

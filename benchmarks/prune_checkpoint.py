@@ -23,7 +23,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from benchmarks.timing import peak_memory
+
 KEPT = 70_000
+MIB = 1 << 20
 TEXTPRUNER = """
 import json, sys, time
 from textpruner import GeneralConfig, VocabularyPruner
@@ -114,15 +117,9 @@ def run_side(side: str, folder: Path, args: argparse.Namespace) -> None:
         print("measured 0 0 0")
         return
     work = SIDES[side](folder)
-    bare, start = peak_memory(), time.perf_counter()
+    bare, start = peak_memory() / MIB, time.perf_counter()
     work()
-    print("measured", time.perf_counter() - start, bare, peak_memory())
-
-
-def peak_memory() -> float:
-    """Return the highest resident memory this process has had, in MiB."""
-    status = Path("/proc/self/status").read_text("utf-8")
-    return int(status.partition("VmHWM:")[2].split()[0]) / 1024
+    print("measured", time.perf_counter() - start, bare, peak_memory() / MIB)
 
 
 def make_source(folder: Path, args: argparse.Namespace) -> None:

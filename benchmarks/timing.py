@@ -1,10 +1,17 @@
-"""Times several ways of doing one thing in turn, so that a slow moment of the machine falls on all of them."""
+"""Times several ways of doing one thing in turn, so that a slow moment falls on all of them; and peak memory."""
 
 from __future__ import annotations
 
 import statistics
 import time
 from collections.abc import Callable
+from pathlib import Path
+
+
+def peak_memory() -> int:
+    """Return the most memory this process has held since that was last reset, in bytes."""
+    status = Path("/proc/self/status").read_text("utf-8")
+    return int(status.partition("VmHWM:")[2].split()[0]) * 1024
 
 
 def in_turn(sides: dict[str, Callable[[], object]], repeats: int) -> dict[str, float]:

@@ -8,9 +8,10 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 from transformers import BertTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast, RobertaTokenizer
 
 from hf_afro.recipes.tokenizer import train_tokenizer
+from hf_afro.vocabulary.tokenizers.unigram import BYTE_PIECES
 
 SPECIALS = ["<s>", "<pad>", "</s>", "<unk>"]
-_BYTES = [f"<0x{byte:02X}>" for byte in range(256)]
+_BYTES = sorted(BYTE_PIECES)
 _LENGTH = 512
 
 
@@ -64,20 +65,32 @@ def bpe_with_bytes(lines: list[str], size: int) -> PreTrainedTokenizerBase:
     backend.pre_tokenizer = pre_tokenizers.Split(" ", "merged_with_previous")
     trainer = trainers.BpeTrainer(vocab_size=size, special_tokens=[*SPECIALS, *_BYTES], show_progress=False)
     backend.train_from_iterator([f"{word} " for line in lines for word in line.split()], trainer)
+    backend = with_every_merge(backend, SPECIALS)
+    backend.decoder = decoders.Sequence([decoders.Replace("\u2581", " "), decoders.ByteFallback(), decoders.Fuse()])
+    backend.add_special_tokens(["<mask>"])
+    return _generic(backend)
+
+
+def with_every_merge(backend: Tokenizer, specials: list[str]) -> Tokenizer:
+    """Return a BPE tokenizer with byte fallback whose merges are all pairs of pieces that make a third.
+
+    The trainer knows one merge a piece; SentencePiece's converted list holds every pair.
+
+    Args:
+        backend: As trained, the byte pieces among its special tokens.
+        specials: Those that stay special.
+    """
     state = json.loads(backend.to_str())
     vocab = state["model"]["vocab"]
     pairs = [
         (rank, end, piece[:end], piece[end:])
         for piece, rank in vocab.items()
         for end in range(1, len(piece))
-        if piece[:end] in vocab and piece[end:] in vocab and rank >= len(SPECIALS) + len(_BYTES)
+        if piece[:end] in vocab and piece[end:] in vocab and piece not in BYTE_PIECES and piece not in specials
     ]
     state["model"]["merges"] = [[left, right] for _, _, left, right in sorted(pairs)]
-    state["added_tokens"] = [one for one in state["added_tokens"] if one["content"] in SPECIALS]
-    backend = Tokenizer.from_str(json.dumps(state))
-    backend.decoder = decoders.Sequence([decoders.Replace("\u2581", " "), decoders.ByteFallback(), decoders.Fuse()])
-    backend.add_special_tokens(["<mask>"])
-    return _generic(backend)
+    state["added_tokens"] = [one for one in state["added_tokens"] if one["content"] in specials]
+    return Tokenizer.from_str(json.dumps(state))
 
 
 def _generic(backend: Tokenizer) -> PreTrainedTokenizerBase:

@@ -12,6 +12,7 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre
 from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from benchmarks.trained_tokenizers import with_every_merge
 from hf_afro.vocabulary.tokenizers.unigram import BYTE_PIECES
 from tests.conftest import tiny_config
 from tests.texts import SENTENCES
@@ -102,18 +103,7 @@ def gemma() -> hf.PreTrainedTokenizerFast:
     spaced = [f" {word}" for line in LINES for word in line.split()]  # else whole sentences become pieces
     trainer = trainers.BpeTrainer(vocab_size=1100, special_tokens=specials, show_progress=False)
     backend.train_from_iterator(spaced, trainer)
-    state = json.loads(backend.to_str())
-    vocab = state["model"]["vocab"]
-    # The trainer knows one merge a piece; SentencePiece's converted list holds every pair of pieces that makes one.
-    pairs = [
-        (rank, end, piece[:end], piece[end:])
-        for piece, rank in vocab.items()
-        for end in range(1, len(piece))
-        if piece[:end] in vocab and piece[end:] in vocab and piece not in specials
-    ]
-    state["model"]["merges"] = [[left, right] for _, _, left, right in sorted(pairs)]
-    state["added_tokens"] = [one for one in state["added_tokens"] if one["content"] in BERT_SPECIALS]
-    backend = Tokenizer.from_str(json.dumps(state))
+    backend = with_every_merge(backend, BERT_SPECIALS)
     ends = [(one, backend.token_to_id(one)) for one in ("[CLS]", "[SEP]")]
     backend.post_processor = processors.TemplateProcessing("[CLS] $A [SEP]", "[CLS] $A [SEP] $B [SEP]", ends)
     return generic(backend)

@@ -6,6 +6,7 @@ import logging
 import re
 from collections.abc import Mapping
 from importlib import import_module
+from math import prod
 from pathlib import Path
 
 import torch
@@ -54,6 +55,9 @@ def model_without_weights(folder: Path, weights: CheckpointWeights) -> PreTraine
     dtype = _stored_type(model, tensors, names)
     if config.dtype is None:  # as from_pretrained does
         config.dtype = dtype
+    for name in config.sub_configs:
+        if getattr(config, name, None) is not None:
+            getattr(config, name).dtype = config.dtype
     if (folder / GENERATION_FILE).is_file():
         model.generation_config = GenerationConfig.from_pretrained(folder)
     _check_shapes(model, tensors, names, folder)
@@ -135,17 +139,21 @@ def _check_shapes(
 def warn_of_missing(model: PreTrainedModel, tensors: Mapping[str, StoredTensor]) -> None:
     """Tell of weights that are not stored, under any of the names they are tied by; loading draws them at random.
 
-    Not of those that are never stored, such as Marian's table of positions, which the model computes.
+    Not of those that are never stored, such as Marian's table of positions, which the model computes; and not where
+    as many numbers are stored under names that the model has not, since transformers then reads them under its own
+    (NomicBert).
     """
     own = named_tensors(model)
-    held = {id(own[name]) for name in _names_in(model, tensors).values()}
+    names = _names_in(model, tensors)
+    held = {id(own[name]) for name in names.values()}
     made_anew = [*(model._keys_to_ignore_on_load_missing or ()), *(model._keys_to_ignore_on_save or ())]
     missing = {
         id(own[name]): name
         for name in model.state_dict()
         if id(own[name]) not in held and not any(re.search(pattern, name) for pattern in made_anew)
     }
-    if missing:
+    renamed = sum(prod(one.shape) for name, one in tensors.items() if name not in names)
+    if missing and renamed != sum(own[name].numel() for name in missing.values()):
         logger.warning(
             "the checkpoint lacks %d weights of a %s, such as %s; so will the pruned one",
             len(missing),

@@ -271,12 +271,19 @@ def nomic(size):
 
 @pytest.mark.parametrize("make_model", [marian, nomic, *MODELS.values()])
 def test_nothing_is_said_to_be_missing_that_is_never_stored(make_model, tokenizer, keep, tmp_path, caplog):
-    make_model(len(tokenizer)).save_pretrained(tmp_path / "source")
-    tokenizer.save_pretrained(tmp_path / "source")
+    model = make_model(len(tokenizer))
+    for saved in (model, tokenizer):
+        saved.save_pretrained(tmp_path / "source")
     prune_checkpoint(tmp_path / "source", keep, tmp_path / "out")
     assert "lacks" not in caplog.text
-    _, info = hf.AutoModel.from_pretrained(tmp_path / "out", output_loading_info=True)
-    assert not [name for name in info["missing_keys"] if "pooler" not in name]
+    _, info = type(model).from_pretrained(tmp_path / "out", output_loading_info=True)
+    assert not info["missing_keys"]
+    name = next(one for one in load_file(tmp_path / "source" / "model.safetensors") if "0" in one)
+    tensors = load_file(tmp_path / "source" / "model.safetensors")
+    del tensors[name]
+    save_file(tensors, tmp_path / "source" / "model.safetensors", {"format": "pt"})
+    prune_checkpoint(tmp_path / "source", keep, tmp_path / "out")
+    assert f"weights of a {type(model).__name__}" in caplog.text
 
 
 def test_a_head_that_is_stored_beside_what_it_is_tied_to_is_a_head_of_its_own(tokenizer, keep, tmp_path):

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 
 import numpy as np
 import pytest
+import sentencepiece
 import transformers as hf
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hf_afro.vocabulary import count_tokens, prune_checkpoint, select_tokens
+from hf_afro.vocabulary import count_tokens, prune_checkpoint, prune_vocabulary, select_tokens
 from hf_afro.vocabulary.segmentation import compare_segmentation, ids_found_in, probe_texts
 from hf_afro.vocabulary.source_tokenizer import read_tokenizer
 from hf_afro.vocabulary.tokenizers.backend import plain_backend, read_table
-from tests.conftest import trained_tokenizer
+from tests.conftest import tiny_config, trained_tokenizer
 from tests.texts import AFRICAN
 from tests.vocabulary.conftest import any_lines
 from tests.vocabulary.kinds import EXAMPLES, LINES, model_for
@@ -158,6 +160,28 @@ def test_it_is_built_whole_where_the_file_says_something_else(tmp_path, caplog, 
             with pytest.raises(ValueError, match="the map was made for another tokenizer"):
                 read_tokenizer(tmp_path, keep)
     assert "is built whole" in caplog.text
+
+
+def test_a_sentencepiece_model_is_read_by_its_class(tmp_path, monkeypatch):
+    """As in the first checkpoints of XLM-R, which have no tokenizer.json."""
+    content = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(LINES), model_writer=content, vocab_size=400, minloglevel=2
+    )
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "sentencepiece.bpe.model").write_bytes(content.getvalue())
+    settings = {"tokenizer_class": "XLMRobertaTokenizer", "model_max_length": 64}
+    (source / "tokenizer_config.json").write_text(json.dumps(settings))
+    tokenizer = hf.AutoTokenizer.from_pretrained(source)
+    keep = select_tokens(count_tokens({"swa": AFRICAN["swa"]}, tokenizer), coverage=0.8)
+    model = hf.XLMRobertaForMaskedLM(tiny_config(len(tokenizer))).eval()
+    model.save_pretrained(source)
+    prune_vocabulary(model, tokenizer, keep).save_pretrained(tmp_path / "in_memory")
+    without_whole(monkeypatch, source)
+    prune_checkpoint(source, keep, tmp_path / "out")
+    for name in ("tokenizer.json", "tokenizer_config.json", "model.safetensors"):
+        assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "in_memory" / name).read_bytes(), name
 
 
 def test_it_is_built_whole_from_the_files_of_old_versions(tmp_path):

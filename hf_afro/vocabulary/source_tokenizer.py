@@ -13,7 +13,7 @@ import json
 import logging
 import shutil
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -46,14 +46,14 @@ class SourceTokenizer:
         folder: Its folder.
         state: The backend in JSON form.
         table: Its pieces, all of them.
-        file: What ``tokenizer.json`` holds or would hold; None where the tokenizer was built whole.
+        file: What ``tokenizer.json`` holds or would hold; empty where the tokenizer was built whole.
         whole: The tokenizer, where it was built.
     """
 
     folder: Path
     state: dict[str, Any]
     table: TokenizerTable
-    file: dict[str, Any] | None = None
+    file: dict[str, Any] = field(default_factory=dict)
     whole: PreTrainedTokenizerBase | None = None
 
     def with_at_least(self, old_ids: np.ndarray) -> tuple[PreTrainedTokenizerBase, np.ndarray]:
@@ -62,8 +62,7 @@ class SourceTokenizer:
         Args:
             old_ids: Ids, ascending, all added tokens among them; see `ids_found_in`.
         """
-        if self.file is None:
-            assert self.whole is not None
+        if self.whole is not None:
             return self.whole, np.arange(len(self.table))
         return _load_cut(self.folder, self.file, old_ids), old_ids
 

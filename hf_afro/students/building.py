@@ -81,8 +81,8 @@ def build_student(
             factorised.
         layers: Which teacher layers are copied where shapes allow: "uniform" takes every so-manieth, the last
             included; "last" the last ones; a sequence names them, one index a student layer, from 0.
-        unpad: Whether the student may leave padding out of its layers, which makes batches of mixed lengths several
-            times faster. Left out: yes where it is factorised. One that is neither is a plain XLM-R, which loads
+        unpad: Whether the student may leave padding out of its layers, which spares batches of mixed lengths the
+            work on it. Left out: yes where it is factorised. One that is neither is a plain XLM-R, which loads
             without this library.
         seed: Seed of everything drawn.
 

@@ -23,7 +23,7 @@ _CONFIGURATION = "hf_afro.students.configuration_afro_student"
 _MODELING = "hf_afro.students.modeling_afro_student"
 _AUTO = "transformers.models.auto"
 
-_MODEL_FOR = {
+MODEL_FOR = {
     "AutoModel": "AfroStudentModel",
     "AutoModelForMaskedLM": "AfroStudentForMaskedLM",
     "AutoModelForMultipleChoice": "AfroStudentForMultipleChoice",
@@ -55,7 +55,7 @@ def _register_models() -> None:
     config_class = import_module(_CONFIGURATION).AfroStudentConfig
     auto = import_module(f"{_AUTO}.modeling_auto")
     loaded = sys.modules.get(_MODELING)
-    for auto_name, name in _MODEL_FOR.items():
+    for auto_name, name in MODEL_FOR.items():
         stand_in = _LoadedAtFirstUse(name, (), {"__module__": _MODELING, "config_class": config_class})
         getattr(auto, auto_name).register(config_class, getattr(loaded, name, stand_in), exist_ok=True)
 

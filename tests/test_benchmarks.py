@@ -34,6 +34,20 @@ def test_timings_print_every_side_and_its_ratio(name, sides):
         assert any(line.strip().startswith(side) and line.endswith("x") for line in printed.splitlines())
 
 
+def test_the_inference_of_a_student_prints_every_side_in_every_order(tmp_path, tokenizer):
+    for language, lines in SENTENCES.items():
+        (tmp_path / f"{language}.txt").write_text("\n".join(lines), "utf-8")
+    tokenizer.save_pretrained(tmp_path / "tokenizer")
+    printed = run(
+        "student_inference",
+        *("--small", "--int8", "--sentences", "12", "--batch_size", "4", "--repeats", "1"),
+        *("--tokenizer", str(tmp_path / "tokenizer"), "--text", str(tmp_path), "--languages", "swa", "yor"),
+    ).splitlines()
+    for side in ("XLM-R-base", "student, padded", "student", "student, int8"):
+        assert sum(line.startswith(f"  {side} ") and line.endswith("x") for line in printed) >= 3, side
+    assert sum(line.startswith("states differ by ") for line in printed) == 3
+
+
 def test_the_table_of_pruning():
     options = ("--families", "WordPiece", "--classes", "seq2seq", "tokens", "--size", "2500")
     printed = run("pruning_table", *options).splitlines()

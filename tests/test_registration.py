@@ -74,7 +74,7 @@ def test_every_auto_class_and_pipeline_in_a_fresh_process(saved):
         import torch
         import transformers
         from hf_afro import registration
-        for auto, expected in registration._MODEL_FOR.items():
+        for auto, expected in registration.MODEL_FOR.items():
             model = getattr(transformers, auto).from_pretrained(folder)
             assert type(model).__name__ == expected, (auto, type(model))
             assert type(model).__module__ == "hf_afro.students.modeling_afro_student"

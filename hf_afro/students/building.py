@@ -45,6 +45,7 @@ def build_student(
     intermediate_size: int | None = None,
     embedding_size: int | None = None,
     layers: LayerRule = "uniform",
+    unpad: bool | None = None,
     seed: int = 0,
 ) -> XLMRobertaForMaskedLM | AfroStudentForMaskedLM:
     """Make a masked language model of XLM-R's kind, smaller than its teacher and filled from it.
@@ -77,9 +78,12 @@ def build_student(
         intermediate_size: Width inside the feed-forward part. Left out: the teacher's at the teacher's width, else
             four times `hidden_size`.
         embedding_size: Width of a word embedding, 1 to `hidden_size`. Left out, or `hidden_size` itself: not
-            factorised, a plain XLM-R that loads without this library.
+            factorised.
         layers: Which teacher layers are copied where shapes allow: "uniform" takes every so-manieth, the last
             included; "last" the last ones; a sequence names them, one index a student layer, from 0.
+        unpad: Whether the student may leave padding out of its layers, which spares batches of mixed lengths the
+            work on it. Left out: yes where it is factorised. One that is neither is a plain XLM-R, which loads
+            without this library.
         seed: Seed of everything drawn.
 
     Returns:
@@ -109,6 +113,7 @@ def build_student(
         num_attention_heads=num_attention_heads,
         intermediate_size=intermediate_size,
         embedding_size=embedding_size,
+        unpad=unpad,
     )
     sources = _layer_sources(teacher, config, layers)
     model_class = AfroStudentForMaskedLM if isinstance(config, AfroStudentConfig) else XLMRobertaForMaskedLM
@@ -164,6 +169,7 @@ def _student_config(
     num_attention_heads: int | None,
     intermediate_size: int | None,
     embedding_size: int | None,
+    unpad: bool | None,
 ) -> XLMRobertaConfig:
     """Check the sizes, fill in those left out, and make the configuration."""
     for name, value in (
@@ -204,9 +210,11 @@ def _student_config(
         "num_attention_heads": num_attention_heads,
         "intermediate_size": intermediate_size,
     }
-    if embedding_size in (None, hidden_size):
+    if embedding_size == hidden_size:
+        embedding_size = None
+    if embedding_size is None and not unpad:
         return XLMRobertaConfig(**settings)
-    return AfroStudentConfig(**settings, embedding_size=embedding_size)
+    return AfroStudentConfig(**settings, embedding_size=embedding_size, unpad=True if unpad is None else unpad)
 
 
 def _divisors(number: int) -> list[int]:

@@ -1,7 +1,7 @@
 """The configuration of a student: XLM-R's, and how wide a row of its word embeddings is.
 
-This file and `modeling_afro_student` import torch, transformers and each other only, so that both can travel beside
-a checkpoint as remote code.
+This file, `modeling_afro_student` and `unpadding_afro_student` import torch, transformers and each other only, so that
+they can travel beside a checkpoint as remote code.
 """
 
 from __future__ import annotations
@@ -36,9 +36,8 @@ class AfroStudentConfig(XLMRobertaConfig):
         embedding_size: Width of a row of word embeddings, 1 to `hidden_size`. ``None``, or `hidden_size` itself,
             is plain XLM-R. Anything less keeps a table ``[vocab_size, embedding_size]`` and a projection to
             `hidden_size` without bias; the masked-LM head is then as narrow as the table, as in ALBERT.
-        unpad: Whether padding may be left out of the linear layers. It changes speed, never results, and it is a
-            permission: this version runs the padded forward whatever it says, and a checkpoint that carries the
-            field loads in every version.
+        unpad: Whether padding may be left out of the layers. It changes speed, never what is computed for a token,
+            and it is a permission: where padding cannot be left out, as when exporting, the batch is run padded.
 
     Raises:
         StrictDataclassError: If a value is out of its range; the message says which and what would fit.
@@ -55,7 +54,7 @@ class AfroStudentConfig(XLMRobertaConfig):
     model_type = "afro-student"
 
     embedding_size: int | None = validated_field(_check_embedding_size, default=None)
-    unpad: bool = validated_field(_check_unpad, default=False)
+    unpad: bool = validated_field(_check_unpad, default=True)
 
     @property
     def is_factorised(self) -> bool:

@@ -1,4 +1,4 @@
-"""The student models: XLM-R's classes with word embeddings that may be narrower than the layers.
+"""The student models: XLM-R's classes with narrower word embeddings, and a forward that leaves padding out.
 
 With `config.is_factorised` false, each model has the parameters of its XLM-R counterpart, under the same names, and
 gives the same numbers. The constructors repeat XLM-R's instead of calling them: those would first build, and fill
@@ -7,8 +7,11 @@ with random numbers, the wide table that a factorised student is made to do with
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import nn
+from transformers.modeling_outputs import BaseModelOutputWithPoolingAndCrossAttentions, QuestionAnsweringModelOutput
 from transformers.models.xlm_roberta.modeling_xlm_roberta import (
     XLMRobertaClassificationHead,
     XLMRobertaEmbeddings,
@@ -23,8 +26,20 @@ from transformers.models.xlm_roberta.modeling_xlm_roberta import (
     XLMRobertaPooler,
     XLMRobertaPreTrainedModel,
 )
+from transformers.utils.generic import can_return_tuple
 
 from .configuration_afro_student import AfroStudentConfig
+from .unpadding_afro_student import AfroStudentSelfAttention, Packing, can_leave_out_padding
+
+# With any of these a forward is padded: they are shaped by the padded batch, or lay out the batch themselves.
+_PADDED_ONLY = (
+    "encoder_hidden_states",
+    "encoder_attention_mask",
+    "cache",
+    "past_key_values",
+    "cu_seq_lens_q",
+    "cu_seq_lens_k",
+)
 
 
 class AfroStudentEmbeddings(XLMRobertaEmbeddings):
@@ -114,17 +129,123 @@ class AfroStudentModel(AfroStudentPreTrainedModel, XLMRobertaModel):
     Args:
         config: Its configuration.
         add_pooling_layer: Whether the first token's state is pooled too.
+        reads_first_position: Whether a head reads the state of the first position, be it padding or not. A batch
+            whose rows start with padding is then run padded, so that the head meets what it meets in XLM-R.
     """
 
     _no_split_modules = ["AfroStudentEmbeddings", "XLMRobertaEmbeddings", "XLMRobertaLayer"]
 
-    def __init__(self, config: AfroStudentConfig, add_pooling_layer: bool = True) -> None:
+    def __init__(
+        self, config: AfroStudentConfig, add_pooling_layer: bool = True, reads_first_position: bool = False
+    ) -> None:
         super(XLMRobertaModel, self).__init__(config)
         self.gradient_checkpointing = False
         self.embeddings = AfroStudentEmbeddings(config) if config.is_factorised else XLMRobertaEmbeddings(config)
         self.encoder = XLMRobertaEncoder(config)
+        for layer in self.encoder.layer:
+            # XLM-R's own modules with another forward. New ones would draw random weights a second time, and no
+            # weight of a seed would then be what it is in XLM-R.
+            layer.attention.self.__class__ = AfroStudentSelfAttention
         self.pooler = XLMRobertaPooler(config) if add_pooling_layer else None
+        self.reads_first_position = add_pooling_layer or reads_first_position
         self.post_init()
+
+    def forward(
+        self,
+        input_ids: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        token_type_ids: torch.Tensor | None = None,
+        position_ids: torch.Tensor | None = None,
+        inputs_embeds: torch.Tensor | None = None,
+        unpad: bool | None = None,
+        **kwargs: Any,
+    ) -> tuple[torch.Tensor, ...] | BaseModelOutputWithPoolingAndCrossAttentions:
+        """Encode a batch, without its padding where the configuration or `unpad` allows it and nothing forbids it.
+
+        Padded all the same are: what is compiled, exported or traced; a call that asks for hidden states or attention
+        weights; an attention mask of more than two dimensions; a decoder; and on anything but a CPU what has no flash
+        attention.
+
+        Args:
+            input_ids: ``[batch, length]``.
+            attention_mask: ``[batch, length]``, 0 at padding.
+            token_type_ids: ``[batch, length]``.
+            position_ids: ``[batch, length]``; counted from the padding id on where left out.
+            inputs_embeds: ``[batch, length, embedding_size]``, in place of `input_ids`.
+            unpad: For this call, in place of the configuration's. Modules inside see ``[1, tokens, ...]`` where
+                padding is left out; False is for hooks that want ``[batch, length, ...]``.
+            **kwargs: As XLM-R's.
+
+        Returns:
+            As XLM-R's. Without padding, states at padding are zeros; padded, they are whatever it came to.
+        """
+        batch = {"token_type_ids": token_type_ids, "position_ids": position_ids, "inputs_embeds": inputs_embeds}
+        given = input_ids if inputs_embeds is None else inputs_embeds
+        may = self.config.unpad if unpad is None else unpad
+        if may and (input_ids is None or inputs_embeds is None) and self._can_unpad(given, attention_mask, kwargs):
+            packing = Packing.of(self.config._attn_implementation, given, attention_mask)
+            if packing.lengths:
+                return self._unpadded(packing, input_ids, **batch, **kwargs)
+        return super().forward(input_ids=input_ids, attention_mask=attention_mask, **batch, **kwargs)
+
+    def _can_unpad(
+        self, given: torch.Tensor | None, attention_mask: torch.Tensor | None, kwargs: dict[str, Any]
+    ) -> bool:
+        def asked_for(name: str) -> bool:
+            value = kwargs.get(name)
+            return getattr(self.config, name) if value is None else value is not False
+
+        if (
+            given is None
+            or torch.compiler.is_compiling()
+            or torch.jit.is_tracing()
+            or self.config.is_decoder
+            or not can_leave_out_padding(self.config._attn_implementation, given.device)
+            or asked_for("output_hidden_states")
+            or asked_for("output_attentions")
+            or any(kwargs.get(name) is not None for name in _PADDED_ONLY)
+        ):
+            return False
+        if attention_mask is None:
+            return True
+        if attention_mask.shape != given.shape[:2]:
+            return False
+        return not self.reads_first_position or bool((attention_mask[:, 0] != 0).all())
+
+    @can_return_tuple
+    def _unpadded(
+        self,
+        packing: Packing,
+        input_ids: torch.Tensor | None,
+        token_type_ids: torch.Tensor | None,
+        position_ids: torch.Tensor | None,
+        inputs_embeds: torch.Tensor | None,
+        **kwargs: Any,
+    ) -> BaseModelOutputWithPoolingAndCrossAttentions:
+        for name in ("output_hidden_states", "output_attentions"):
+            kwargs.pop(name, None)
+        if position_ids is None:  # counted in the padded batch, where a padding id that is attended to counts too
+            if input_ids is not None:
+                position_ids = self.embeddings.create_position_ids_from_input_ids(
+                    input_ids, self.embeddings.padding_idx
+                )
+            else:
+                position_ids = self.embeddings.create_position_ids_from_inputs_embeds(
+                    inputs_embeds, self.embeddings.padding_idx
+                )
+
+        def packed(given: torch.Tensor | None) -> torch.Tensor | None:
+            return None if given is None else packing.pack(given.expand(*packing.shape, *given.shape[2:]))
+
+        embedded = self.embeddings(
+            input_ids=packed(input_ids),
+            token_type_ids=packed(token_type_ids),
+            position_ids=packed(position_ids),
+            inputs_embeds=packed(inputs_embeds),
+        )  # [1, tokens, hidden_size]
+        encoded = packing.unpack(self.encoder(embedded, packing=packing, **kwargs).last_hidden_state)
+        pooled = None if self.pooler is None else self.pooler(encoded)
+        return BaseModelOutputWithPoolingAndCrossAttentions(last_hidden_state=encoded, pooler_output=pooled)
 
 
 class AfroStudentForMaskedLM(AfroStudentPreTrainedModel, XLMRobertaForMaskedLM):
@@ -152,7 +273,7 @@ class AfroStudentForSequenceClassification(AfroStudentPreTrainedModel, XLMRobert
         super(XLMRobertaForSequenceClassification, self).__init__(config)
         self.num_labels = config.num_labels
         self.classifier = XLMRobertaClassificationHead(config)
-        self.roberta = AfroStudentModel(config, add_pooling_layer=False)
+        self.roberta = AfroStudentModel(config, add_pooling_layer=False, reads_first_position=True)
         self.post_init()
 
 
@@ -201,3 +322,32 @@ class AfroStudentForQuestionAnswering(AfroStudentPreTrainedModel, XLMRobertaForQ
         self.qa_outputs = nn.Linear(config.hidden_size, config.num_labels)
         self.roberta = AfroStudentModel(config, add_pooling_layer=False)
         self.post_init()
+
+    def forward(
+        self,
+        input_ids: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        token_type_ids: torch.Tensor | None = None,
+        position_ids: torch.Tensor | None = None,
+        inputs_embeds: torch.Tensor | None = None,
+        start_positions: torch.Tensor | None = None,
+        end_positions: torch.Tensor | None = None,
+        **kwargs: Any,
+    ) -> tuple[torch.Tensor, ...] | QuestionAnsweringModelOutput:
+        """Score every token as start and as end, as XLM-R does.
+
+        With positions to learn from, the batch is run padded: the loss's softmax runs over padding too, so that
+        leaving it out would change the loss.
+        """
+        if start_positions is not None:
+            kwargs["unpad"] = False
+        return super().forward(
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            token_type_ids=token_type_ids,
+            position_ids=position_ids,
+            inputs_embeds=inputs_embeds,
+            start_positions=start_positions,
+            end_positions=end_positions,
+            **kwargs,
+        )

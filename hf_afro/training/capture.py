@@ -42,6 +42,8 @@ class _Recorder:
             )
         self.is_open = False
         self.vectors: dict[str, torch.Tensor] = {}
+        # A student may leave padding out of its layers, and its projections then give [1, tokens, width].
+        self.settings = {"unpad": False} if getattr(model.config, "unpad", False) else {}
         self._hooks: list[RemovableHandle] = []
         for relation in RELATIONS:
             projection = layers[layer - 1].get_submodule(getattr(family, relation))
@@ -101,7 +103,7 @@ class TeacherCapture(_Recorder):
         self.is_open = True
         try:
             with torch.no_grad():
-                self.encoder(input_ids=input_ids, attention_mask=attention_mask)
+                self.encoder(input_ids=input_ids, attention_mask=attention_mask, **self.settings)
         except _LayerReached:
             return self.take()
         finally:
@@ -135,6 +137,6 @@ class StudentCapture(_Recorder):
         """Run `model`, the student or what DDP made of it, and return its ``{relation: [batch, length, width]}``."""
         self.is_open = True
         try:
-            return model(**inputs)
+            return model(**inputs, **self.settings)
         finally:
             self.take()

@@ -10,10 +10,10 @@ from tests.conftest import tiny_config
 
 
 def student_config(vocab_size: int = 120, **overrides) -> AfroStudentConfig:
-    """Configuration of a student of two layers, width 32 and embeddings of width 8, dropout off."""
+    """Configuration of a student of two layers, width 32 and embeddings of width 8, run padded, dropout off."""
     settings = tiny_config(vocab_size).to_diff_dict()
     settings.pop("model_type")
-    return AfroStudentConfig(**{**settings, "embedding_size": 8, **overrides})
+    return AfroStudentConfig(**{**settings, "embedding_size": 8, "unpad": False, **overrides})
 
 
 @pytest.fixture(params=[8, None], ids=["factorised", "plain"])

@@ -73,7 +73,7 @@ def logits(model, batch):
 def test_a_student_of_the_teachers_shape_is_the_teacher(teacher, batch):
     batch["input_ids"][batch["attention_mask"] == 0] = teacher.config.pad_token_id
     batch["input_ids"][batch["attention_mask"] == 1] = batch["input_ids"][batch["attention_mask"] == 1].clamp(min=4)
-    same = {**SAME, "embedding_size": getattr(teacher.config, "embedding_size", None)}
+    same = {**SAME, "embedding_size": getattr(teacher.config, "embedding_size", None), "unpad": False}
     student = build_student(teacher, **same)
     real = batch["attention_mask"].bool()
     assert torch.equal(logits(student, batch)[real], logits(teacher, batch)[real])
@@ -96,10 +96,22 @@ def test_the_student_is_plain_xlm_roberta_unless_factorised(teacher, batch):
     assert type(plain) is XLMRobertaForMaskedLM
     assert plain.config.model_type == "xlm-roberta"
     assert type(build_student(teacher, num_hidden_layers=2, hidden_size=16, embedding_size=16)) is type(plain)
+    assert type(build_student(teacher, num_hidden_layers=2, hidden_size=16, unpad=False)) is type(plain)
     factorised = build_student(teacher, num_hidden_layers=2, hidden_size=16, embedding_size=4)
     assert type(factorised) is AfroStudentForMaskedLM
     assert not factorised.training
     assert torch.isfinite(logits(factorised, batch)).all()
+
+
+def test_who_asks_for_it_gets_a_student_that_leaves_padding_out(teacher):
+    sizes = {"num_hidden_layers": 2, "hidden_size": 16}
+    plain = build_student(teacher, **sizes)
+    student = build_student(teacher, **sizes, unpad=True)
+    assert (type(student), student.config.unpad, student.config.is_factorised) == (AfroStudentForMaskedLM, True, False)
+    for name, weight in plain.state_dict().items():
+        assert torch.equal(student.state_dict()[name], weight), name
+    assert build_student(teacher, **sizes, embedding_size=4).config.unpad
+    assert not build_student(teacher, **sizes, embedding_size=4, unpad=False).config.unpad
 
 
 def test_vocabulary_positions_and_arithmetic_are_the_teachers(teacher):

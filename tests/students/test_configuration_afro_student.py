@@ -15,7 +15,7 @@ from tests.students.conftest import student_config
 
 def test_defaults_are_plain_xlm_roberta():
     config = AfroStudentConfig()
-    assert (config.model_type, config.embedding_size, config.unpad) == ("afro-student", None, False)
+    assert (config.model_type, config.embedding_size, config.unpad) == ("afro-student", None, True)
     assert not config.is_factorised
     assert config.word_embedding_width == config.hidden_size
 

@@ -1,0 +1,56 @@
+"""A student as plain XLM-R gives the same, and what cannot be one is refused."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from transformers import AutoModelForMaskedLM, XLMRobertaForMaskedLM, XLMRobertaModel
+
+from hf_afro.export import plain_student
+from tests.students.conftest import student_config
+from tests.students.test_modeling_afro_student import HEADS, first, inputs_for, make
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_not_factorised_the_weights_are_the_same_bit_by_bit(head, batch):
+    student = make(head, student_config(embedding_size=None))
+    state = torch.get_rng_state()
+    plain = plain_student(student)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert type(plain).__name__ == f"XLMRoberta{head}"
+    assert plain.config.model_type == "xlm-roberta"
+    assert not hasattr(plain.config, "unpad")
+    assert all(torch.equal(weight, student.state_dict()[name]) for name, weight in plain.state_dict().items())
+    batch = inputs_for(head, batch)
+    assert torch.equal(first(plain, batch), first(student, batch))
+
+
+@pytest.mark.parametrize("head", sorted(set(HEADS) - {"ForMaskedLM"}))
+def test_factorised_the_states_are_the_same_to_rounding(head, batch):
+    student = make(head, student_config())
+    plain = plain_student(student)
+    assert plain.get_input_embeddings().weight.shape == (120, 32)
+    batch = inputs_for(head, batch)
+    torch.testing.assert_close(first(plain, batch), first(student, batch), rtol=0, atol=1e-6)
+
+
+def test_a_plain_student_loads_by_transformers_alone(batch, tmp_path):
+    student = make("ForMaskedLM", student_config(embedding_size=None, unpad=True)).bfloat16()
+    plain_student(student).save_pretrained(tmp_path)
+    loaded = AutoModelForMaskedLM.from_pretrained(tmp_path)
+    assert type(loaded) is XLMRobertaForMaskedLM
+    assert loaded.dtype == torch.bfloat16
+    assert torch.equal(first(loaded, batch), student(**batch, unpad=False).logits)
+
+
+def test_without_a_pooler():
+    config = student_config(embedding_size=None)
+    assert plain_student(make("ForMaskedLM", config).base_model).pooler is None
+    assert isinstance(plain_student(make("Model", config)), XLMRobertaModel)
+
+
+def test_what_is_no_student_and_what_xlm_roberta_cannot_express(model):
+    with pytest.raises(TypeError, match="the model is a XLMRobertaForMaskedLM; expected a student"):
+        plain_student(model)
+    with pytest.raises(ValueError, match="head of width 8 under layers of width 32 is not XLM-R's"):
+        plain_student(make("ForMaskedLM", student_config()))

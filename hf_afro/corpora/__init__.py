@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from hf_afro.corpora.cleaning_report import CleaningReport, Tally
     from hf_afro.corpora.decontamination import EvaluationSentences, decontaminate
     from hf_afro.corpora.mixing import Mixture, MixtureBatchSampler, MixtureDataset
-    from hf_afro.corpora.near_duplicates import near_duplicates
+    from hf_afro.corpora.near_duplicates import find_near_duplicates
     from hf_afro.corpora.preparation import PreparedCorpora, prepare_corpora
     from hf_afro.corpora.sources import TextSource, load_hub, read_corpora
     from hf_afro.corpora.tokenizing import boundary_ids, ready_rows, tokenize_corpus
@@ -37,11 +37,11 @@ __all__ = [
     "clean",
     "cut",
     "decontaminate",
+    "find_near_duplicates",
     "load_hub",
     "mask_sentences",
     "mask_tokens",
     "mask_words",
-    "near_duplicates",
     "pack",
     "pad_rows",
     "prepare_corpora",
@@ -58,7 +58,7 @@ _FILES = {
     "cleaning_report": "CleaningReport Tally",
     "decontamination": "EvaluationSentences decontaminate",
     "mixing": "Mixture MixtureBatchSampler MixtureDataset",
-    "near_duplicates": "near_duplicates",
+    "near_duplicates": "find_near_duplicates",
     "preparation": "PreparedCorpora prepare_corpora",
     "sources": "TextSource load_hub read_corpora",
     "tokenizing": "boundary_ids ready_rows tokenize_corpus",

@@ -15,9 +15,9 @@ from __future__ import annotations
 import os
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack
+from itertools import chain, groupby
 from pathlib import Path
-from typing import IO, Any, Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from hf_afro.corpora.cleaning import LineRules
 from hf_afro.corpora.cleaning_page import save_report
@@ -138,20 +138,18 @@ class WriteLines(PipelineStep):
     def run(self, data: Iterable[Document], rank: int = 0, world_size: int = 1) -> Iterator[Document]:
         """Write all lines, then count those written; what a task leaves is there whole or not at all."""
         written: dict[str, list[Path]] = defaultdict(list)
-        with ExitStack() as files:
-            opened: dict[str, IO[str]] = {}
-            for document in data:
-                file, language = document.metadata["file"], document.metadata["language"]
-                if file not in opened:
-                    path = self.output / TEXT / language / _plain_name(file)
-                    path.parent.mkdir(parents=True, exist_ok=True)
-                    remove_leftovers_of(path)
-                    own = files.enter_context(written_whole(path))
-                    opened[file] = files.enter_context(own.open("w", encoding="utf-8", newline="\n"))
-                    written[language].append(path)
-                opened[file].write(f"{document.text}\n")
-                yield document
-        if self.count is not None:
+        for file, documents in groupby(data, lambda document: document.metadata["file"]):
+            first = next(documents)
+            language = first.metadata["language"]
+            path = self.output / TEXT / language / _plain_name(file)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            remove_leftovers_of(path)
+            with written_whole(path) as own, own.open("w", encoding="utf-8", newline="\n") as opened:
+                for document in chain([first], documents):
+                    opened.write(f"{document.text}\n")
+                    yield document
+            written[language].append(path)
+        if self.count is not None and written:
             texts = {language: _Lines(paths) for language, paths in sorted(written.items())}
             self.count(texts).save(_part(self.output, COUNTS, rank, "npz"))
 

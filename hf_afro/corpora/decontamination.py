@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice, repeat
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
@@ -24,6 +24,8 @@ CONTAINED_WORDS = range(5, OVERLAP_WORDS)
 """Evaluation sentences of so many words are looked for within lines; shorter ones are ordinary turns of phrase."""
 
 LINES_AT_ONCE = 1000
+
+Item = TypeVar("Item")
 
 _NOT_TEXT = "PSZC"  # punctuation, symbols, separators, controls: the first letters of their Unicode categories
 # Odd multipliers, one a place in a run of words, so that the hash of a run depends on the order; of numpy's generator.
@@ -250,8 +252,8 @@ def _merged(parts: Sequence[_Runs]) -> _Runs:
     return _Runs(keys[first], sets[first])
 
 
-def in_batches(lines: Iterable[str], size: int = LINES_AT_ONCE) -> Iterator[list[str]]:
-    """Yield the lines in lists of so many, the last one shorter."""
+def in_batches(lines: Iterable[Item], size: int = LINES_AT_ONCE) -> Iterator[list[Item]]:
+    """Yield the lines, or whatever else, in lists of so many, the last one shorter."""
     rest = iter(lines)
     while batch := list(islice(rest, size)):
         yield batch

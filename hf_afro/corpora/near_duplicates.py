@@ -28,7 +28,7 @@ _ADDENDS = _GENERATOR.integers(2**32, size=BANDS * ROWS, dtype=np.uint32)
 _FOLD = _GENERATOR.integers(2**63, size=ROWS, dtype=np.uint64) * np.uint64(2) + np.uint64(1)
 
 
-def near_duplicates(lines: Sequence[str], threshold: float = THRESHOLD) -> np.ndarray:
+def find_near_duplicates(lines: Sequence[str], threshold: float = THRESHOLD) -> np.ndarray:
     """Mark the lines that resemble an earlier one.
 
     The similarity of two lines is the share of shingles, runs of 5 characters, that both have, of those that either

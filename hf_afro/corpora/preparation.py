@@ -13,7 +13,7 @@ import numpy as np
 from hf_afro.corpora.cleaning import clean
 from hf_afro.corpora.cleaning_report import NEAR_DUPLICATE, CleaningReport, Tally
 from hf_afro.corpora.decontamination import EvaluationSentences
-from hf_afro.corpora.near_duplicates import near_duplicates as find_near_duplicates
+from hf_afro.corpora.near_duplicates import find_near_duplicates
 from hf_afro.corpora.sources import TextSource
 
 HELD_OUT = "held out, or the same as a line held out"
@@ -64,7 +64,7 @@ def prepare_corpora(
         nfc: Whether text is brought to Unicode normal form C.
         drop_duplicates: Whether a line is dropped that came before in its language.
         near_duplicates: Whether a line is dropped that resembles an earlier one of its language: the least similarity,
-            such as 0.8; see `hf_afro.corpora.near_duplicates.near_duplicates`. None keeps them.
+            such as 0.8; see `hf_afro.corpora.near_duplicates.find_near_duplicates`. None keeps them.
         max_lines: The most lines of a language to train on, the first ones.
         seed: Chooses the lines held out: those whose hash with it is smallest, so that they stay the same when text
             is added.

@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-from hf_afro.corpora.near_duplicates import BANDS, band_keys, near_duplicates, similarity
+from hf_afro.corpora.near_duplicates import BANDS, band_keys, find_near_duplicates, similarity
 from tests.texts import SENTENCES
 
 LINE = "Rais wa nchi alisema jana jioni kuwa serikali itajenga shule mpya kumi katika kila wilaya ya mkoa huo."
@@ -16,9 +16,9 @@ LINE = "Rais wa nchi alisema jana jioni kuwa serikali itajenga shule mpya kumi k
 
 def test_the_later_of_two_lines_is_marked():
     lines = [LINE, SENTENCES["swa"][0], f"  {LINE.upper()}!", LINE.replace("jana", "juzi"), SENTENCES["swa"][1]]
-    assert near_duplicates(lines).tolist() == [False, False, True, True, False]
-    assert near_duplicates(lines[::-1]).tolist() == [False, False, True, False, True]
-    assert near_duplicates([]).tolist() == []
+    assert find_near_duplicates(lines).tolist() == [False, False, True, True, False]
+    assert find_near_duplicates(lines[::-1]).tolist() == [False, False, True, False, True]
+    assert find_near_duplicates([]).tolist() == []
 
 
 def test_similarity_is_counted_in_shingles():
@@ -32,11 +32,11 @@ def test_none_is_marked_below_the_threshold():
     lines = [LINE, LINE.replace("jana jioni", "leo asubuhi")]
     alike = similarity(*lines)
     assert 0.6 < alike < 0.8
-    assert near_duplicates(lines, alike).tolist() == [False, True]
-    assert near_duplicates(lines, alike + 0.01).tolist() == [False, False]
+    assert find_near_duplicates(lines, alike).tolist() == [False, True]
+    assert find_near_duplicates(lines, alike + 0.01).tolist() == [False, False]
     for threshold in (0.0, 1.1, float("nan")):
         with pytest.raises(ValueError, match="expected a similarity above 0 and at most 1"):
-            near_duplicates(lines, threshold)
+            find_near_duplicates(lines, threshold)
 
 
 def test_nearly_every_copy_is_found():
@@ -50,7 +50,7 @@ def test_nearly_every_copy_is_found():
         own[generator.integers(20)] = str(generator.choice(words))
         copies.append(" ".join(own))
     alike = np.array([similarity(*pair) >= 0.8 for pair in zip(originals, copies, strict=True)])
-    marked = near_duplicates([*originals, *copies])
+    marked = find_near_duplicates([*originals, *copies])
     assert alike.sum() > 100
     assert not marked[:600].any()
     assert not marked[600:][~alike].any()
@@ -77,4 +77,4 @@ def test_lines_without_text_and_of_every_script():
         "\U0001f600",
         "a\ud800b",
     ]
-    assert near_duplicates(lines).tolist() == [False, True, False, True, True, False]
+    assert find_near_duplicates(lines).tolist() == [False, True, False, True, True, False]

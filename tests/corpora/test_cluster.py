@@ -114,7 +114,7 @@ def test_the_other_executors_are_set_up(folder, tmp_path):
     assert "#SBATCH --time=01:00:00" in script
     ray = cluster.executor("ray", steps, tasks=4, logging_dir=logs, cpus_per_task=2)
     assert (ray.world_size, ray.cpus_per_task) == (4, 2)
-    with pytest.raises(ValueError, match="Slurm is given no time and no partition; name both"):
+    with pytest.raises(ValueError, match="Slurm is given no time and no partition; expected such as"):
         cluster.executor("slurm", steps, tasks=9, logging_dir=logs)
     with pytest.raises(ValueError, match="kind is 'dask'; expected local, slurm or ray"):
         cluster.executor("dask", steps, tasks=9, logging_dir=logs)

@@ -118,3 +118,30 @@ def test_text_grows_by_heaps_law(tmp_path):
     assert distinct == pytest.approx(constant * running**exponent, rel=0.05)
     assert (tmp_path / "out.txt").read_text().startswith((tmp_path / "swa.txt").read_text())
     assert 0 < exponent < 1
+
+
+def test_decontamination_is_judged_by_a_search_of_its_own(tmp_path):
+    (tmp_path / "corpora").mkdir()
+    (tmp_path / "ner" / "masakhaner1" / "swa").mkdir(parents=True)
+    tagged = "\n\n".join("\n".join(f"{word} O" for word in line.split()) for line in SENTENCES["swa"])
+    (tmp_path / "ner" / "masakhaner1" / "swa" / "test.txt").write_text(tagged, "utf-8")
+    lines = [*SENTENCES["swa"][:2], f"Alisema: {SENTENCES['swa'][2]} Ndiyo.", *SENTENCES["yor"]]
+    (tmp_path / "corpora" / "swa.txt").write_text("\n".join(lines), "utf-8")
+    printed = run("decontamination", "--data", str(tmp_path)).splitlines()
+    figures = dict(zip(printed[1].split(), printed[-2].split()[1:], strict=True))
+    assert {name: figures[name] for name in ("lines", "sentences", "equal", "dropped", "left", "missed")} == {
+        "lines": str(len(lines)), "sentences": "3", "equal": "2", "dropped": "3", "left": "0", "missed": "0",
+    }  # fmt: skip
+    assert figures["planted"] == figures["found"] == "60"
+    assert printed[-1] == "nothing is left, and nothing planted was missed"
+
+
+def test_the_search_finds_what_a_filter_leaves():
+    """One that does nothing: the search must not take its silence for clean text."""
+    from benchmarks.decontamination import Search, count
+
+    search = Search(SENTENCES["swa"])
+    lines = [SENTENCES["swa"][0].upper(), f"ndiyo {SENTENCES['swa'][1]} ndiyo", *SENTENCES["yor"]]
+    counts, sentences, examples = count(search, lines)
+    assert (counts["equal"], counts["within"]) == (1, 2)
+    assert len(sentences) == len(examples) == 2

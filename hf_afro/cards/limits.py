@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from hf_afro.cards.facts import HEADS, CardFacts
+from hf_afro.corpora.cleaning_report import LEAKED
 from hf_afro.reports import EvalReport
 from hf_afro.reports.formatting import TASKS, language_name, task_name
-
-EVALUATION_REASON = "evaluation sentence"
-"""The reason under which cleaning counts the evaluation sentences it takes out of the text."""
 
 NO_HARMS = (
     "Nothing in the evaluation reports measures social bias, toxic or false output, fairness between dialects or "
@@ -34,7 +32,7 @@ def admitted_limits(report: EvalReport, facts: CardFacts) -> list[str]:
             "What was taken out of the text before training is not recorded, so sentences of the evaluation sets may "
             "have been in it."
         )
-    elif not any(EVALUATION_REASON in counts for counts in facts.removed.values()):
+    elif not any(reason in counts for counts in facts.removed.values() for reason in LEAKED):
         limits.append(
             "Among the lines taken out of the text no evaluation sentence is counted: none was in it, or they were "
             "not looked for."

@@ -35,8 +35,9 @@ Its own are
 On several GPUs: accelerate launch --module hf_afro.cli.main distill ...
 A run that was interrupted goes on where it was when the same command is given again.
 
-What comes out: the student and its tokenizer, metrics.json, cleaning.json, and the trainer's checkpoints. Relations
-train no masked-LM head: where the student is to fill masks, follow with a short `hf-afro maft --model <output_dir>`.
+What comes out: the student and its tokenizer, metrics.json, cleaning.json and .md, and the trainer's checkpoints.
+Relations train no masked-LM head: where the student is to fill masks, follow with a short
+`hf-afro maft --model <output_dir>`.
 """
 TAKES_SETTINGS = True
 

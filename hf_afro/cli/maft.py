@@ -36,7 +36,7 @@ On several GPUs: accelerate launch --module hf_afro.cli.main maft ...
 A run that was interrupted goes on where it was when the same command is given again.
 
 What comes out: the model and its tokenizer, metrics.json (bits a byte of held-out text before and after, by language),
-cleaning.json (what was read and dropped, and why), and the trainer's checkpoints.
+cleaning.json and cleaning.md (what was read and dropped, and why), and the trainer's checkpoints.
 """
 TAKES_SETTINGS = True
 
@@ -143,9 +143,11 @@ def train(trainer: Trainer, folder: Path) -> dict[str, dict[str, Any]]:
 
 def save(trainer: Trainer, text: PreparedCorpora, metrics: dict[str, dict[str, Any]], folder: Path) -> None:
     """Save model and tokenizer, and from the main process the metrics and the cleaning report."""
+    from hf_afro.corpora.cleaning_page import save_report
+
     trainer.save_model(str(folder))
     if trainer.is_world_process_zero():
-        text.report.save(folder / "cleaning.json")
+        save_report(text.report, folder)
         (folder / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n", "utf-8")
     # The main process moves the folder next, so every other one has to be done with it.
     trainer.accelerator.wait_for_everyone()

@@ -99,7 +99,7 @@ def read_work(pruned: str | None, trained: Sequence[str]) -> Work:
     Raises:
         FileNotFoundError: If a folder does not hold what is looked for in it.
     """
-    from hf_afro.corpora.cleaning import READ, CleaningReport
+    from hf_afro.corpora.cleaning_report import READ, CleaningReport
     from hf_afro.reports.page import Work
     from hf_afro.vocabulary.mapping import MAP_FILE, VocabularyMap
 

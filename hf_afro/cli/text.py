@@ -17,7 +17,10 @@ if TYPE_CHECKING:
     from hf_afro.corpora.files import Errors
 
 TOKEN_AND_TAG = re.compile(r"\S+\s+(O|[BI]-[A-Z]+)")
-OPTIONS = ("text", "languages", "errors", "eval_text", "eval_lines", "exclude", "min_tokens", "drop_duplicates")
+OPTIONS = (
+    *("text", "languages", "errors", "eval_text", "eval_lines", "exclude"),
+    *("min_tokens", "nfc", "drop_duplicates", "near_duplicates"),
+)
 
 
 def add_text_arguments(parser: ArgumentParser) -> None:
@@ -35,7 +38,8 @@ def add_text_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--exclude",
         metavar="PATH",
-        help="a file, or a folder of files, of evaluation sentences, one a line, to take out of the text",
+        help="a file, or a folder of files, of evaluation sentences, one a line, to take out of the text: lines that "
+        "are one, hold one, or share 8 words with one",
     )
     parser.add_argument(
         "--min_tokens",
@@ -44,7 +48,16 @@ def add_text_arguments(parser: ArgumentParser) -> None:
         metavar="N",
         help="drop lines of fewer white-space tokens (default: 6, as in the paper)",
     )
+    parser.add_argument("--nfc", action="store_true", help="bring the text to Unicode normal form C")
     parser.add_argument("--drop_duplicates", action="store_true", help="drop a line that came before")
+    parser.add_argument(
+        "--near_duplicates",
+        type=float,
+        nargs="?",
+        const=0.8,
+        metavar="SIMILARITY",
+        help="drop a line that is so similar to an earlier one of its language, 0 to 1 (without a number: 0.8)",
+    )
 
 
 def prepare_text(args: Namespace, seed: int) -> PreparedCorpora:
@@ -58,15 +71,17 @@ def prepare_text(args: Namespace, seed: int) -> PreparedCorpora:
         FileNotFoundError: If a folder or file does not exist.
         ValueError: If a language is unknown, or nothing is left of one.
     """
-    from hf_afro.corpora import prepare_corpora, read_corpora
+    from hf_afro.corpora import EvaluationSentences, prepare_corpora, read_corpora
 
     return prepare_corpora(
         read_corpora(args.text, args.languages, errors=args.errors),
         evaluation=None if args.eval_text is None else read_corpora(args.eval_text, errors=args.errors),
         held_out_lines=args.eval_lines,
-        excluded=excluded_sentences(args.exclude, args.errors),
+        excluded=EvaluationSentences.of(excluded_sentences(args.exclude, args.errors)),
         min_tokens=args.min_tokens,
+        nfc=args.nfc,
         drop_duplicates=args.drop_duplicates,
+        near_duplicates=args.near_duplicates,
         seed=seed,
     )
 
@@ -78,11 +93,11 @@ def datasets_of(lines: dict[str, list[str]]) -> dict[str, Dataset]:
     return {language: Dataset.from_dict({"text": own}) for language, own in lines.items()}
 
 
-def excluded_sentences(path: str | None, errors: Errors = "fail") -> Iterator[str]:
-    """Yield the sentences of a file or of every text file in a folder and its folders.
+def excluded_sentences(path: str | None, errors: Errors = "fail") -> dict[str, Iterator[str]]:
+    """Return the sentences of a file or of every text file in a folder and its folders, by the file's name.
 
     Args:
-        path: The file or folder; nothing is yielded for None.
+        path: The file or folder; there are none for None.
         errors: What is done with bytes that are not UTF-8; see `read_corpora`.
 
     Raises:
@@ -92,7 +107,7 @@ def excluded_sentences(path: str | None, errors: Errors = "fail") -> Iterator[st
     from hf_afro.corpora.files import SUFFIXES, read_lines, suffix_of
 
     if path is None:
-        return
+        return {}
     root = Path(path)
     if not root.exists():
         raise FileNotFoundError(f"{path} does not exist; --exclude takes a file or folder of sentences, one a line")
@@ -101,8 +116,8 @@ def excluded_sentences(path: str | None, errors: Errors = "fail") -> Iterator[st
     )
     if not files:
         raise ValueError(f"{path} holds no text; --exclude looks for files that end in {', '.join(SUFFIXES)}")
-    for file in files:
-        yield from _sentences(file, read_lines(file, errors))
+    home = root.parent if root.is_file() else root
+    return {str(file.relative_to(home)): _sentences(file, read_lines(file, errors)) for file in files}
 
 
 def _sentences(file: Path, lines: Iterable[str]) -> Iterator[str]:

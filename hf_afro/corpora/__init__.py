@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from hf_afro.corpora.batching import MaskingCollator, PaddingCollator, mask_tokens, pad_rows
     from hf_afro.corpora.chunks import TokenRows, cut, pack
-    from hf_afro.corpora.cleaning import CleaningReport, clean, reason_to_drop
+    from hf_afro.corpora.cleaning import LineRules, clean, reason_to_drop
+    from hf_afro.corpora.cleaning_report import CleaningReport, Tally
     from hf_afro.corpora.decontamination import EvaluationSentences, decontaminate
     from hf_afro.corpora.mixing import Mixture, MixtureBatchSampler, MixtureDataset
+    from hf_afro.corpora.near_duplicates import find_near_duplicates
     from hf_afro.corpora.preparation import PreparedCorpora, prepare_corpora
     from hf_afro.corpora.sources import TextSource, load_hub, read_corpora
     from hf_afro.corpora.tokenizing import boundary_ids, ready_rows, tokenize_corpus
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = [
     "CleaningReport",
     "EvaluationSentences",
+    "LineRules",
     "MaskedSentence",
     "MaskingCollator",
     "Mixture",
@@ -26,6 +29,7 @@ __all__ = [
     "MixtureDataset",
     "PaddingCollator",
     "PreparedCorpora",
+    "Tally",
     "TextSource",
     "TokenRows",
     "boundary_ids",
@@ -33,6 +37,7 @@ __all__ = [
     "clean",
     "cut",
     "decontaminate",
+    "find_near_duplicates",
     "load_hub",
     "mask_sentences",
     "mask_tokens",
@@ -49,9 +54,11 @@ __all__ = [
 _FILES = {
     "batching": "MaskingCollator PaddingCollator mask_tokens pad_rows",
     "chunks": "TokenRows cut pack",
-    "cleaning": "CleaningReport clean reason_to_drop",
+    "cleaning": "LineRules clean reason_to_drop",
+    "cleaning_report": "CleaningReport Tally",
     "decontamination": "EvaluationSentences decontaminate",
     "mixing": "Mixture MixtureBatchSampler MixtureDataset",
+    "near_duplicates": "find_near_duplicates",
     "preparation": "PreparedCorpora prepare_corpora",
     "sources": "TextSource load_hub read_corpora",
     "tokenizing": "boundary_ids ready_rows tokenize_corpus",

@@ -3,29 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import os
 import unicodedata
-from collections import Counter
-from collections.abc import Container, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import regex
 
-from hf_afro.files import write_whole
-from hf_afro.version import __version__
-
-READ = "read"
-"""The count of lines that came in, beside the counts of lines dropped, one a reason."""
-
-EMPTY = "empty"
-EVALUATION = "evaluation sentence"
-NO_LETTER = "only numbers or punctuation"
-TOO_SHORT = "too few tokens"
-DUPLICATE = "duplicate"
-REASONS = (EMPTY, EVALUATION, NO_LETTER, TOO_SHORT, DUPLICATE)
+from hf_afro.corpora.cleaning_report import DUPLICATE, EMPTY, NO_LETTER, TOO_SHORT, Tally
+from hf_afro.corpora.decontamination import LINES_AT_ONCE, EvaluationSentences, in_batches
 
 # Numbers and punctuation of every script, symbols (currency, emoji) and white space hold no letter.
 _LETTER = regex.compile(r"\p{L}")
@@ -57,134 +43,88 @@ def reason_to_drop(line: str, min_tokens: int = 6) -> str | None:
     return TOO_SHORT if len(tokens) < min_tokens else None
 
 
+class Verdict(NamedTuple):
+    """What becomes of a line.
+
+    Attributes:
+        text: The line, in normal form C where that is asked for.
+        reason: Why it is dropped; None where it stays.
+        sets: The evaluation sets that it holds something of.
+    """
+
+    text: str
+    reason: str | None
+    sets: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class LineRules:
+    """What is asked of every line by itself, the same on one machine and on many.
+
+    Attributes:
+        min_tokens: See `reason_to_drop`.
+        nfc: Bring lines to Unicode normal form C, before anything is compared.
+        evaluation: The evaluation sentences; they are asked before the rest, so that the count of leaked sentences
+            does not depend on the other settings.
+    """
+
+    min_tokens: int = 6
+    nfc: bool = False
+    evaluation: EvaluationSentences | None = None
+
+    def judge(self, lines: Sequence[str]) -> list[Verdict]:
+        """Judge lines, each by itself: however text is cut into batches, the verdicts are the same."""
+        texts = [unicodedata.normalize("NFC", line) for line in lines] if self.nfc else lines
+        leaks = [None] * len(texts) if self.evaluation is None else self.evaluation.find(texts)
+        return [
+            Verdict(text, reason_to_drop(text, self.min_tokens)) if leak is None else Verdict(text, *leak)
+            for text, leak in zip(texts, leaks, strict=True)
+        ]
+
+
+class Seen:
+    """Knows the lines that came before, character by character, by 16 bytes a line."""
+
+    def __init__(self) -> None:
+        self._digests: set[bytes] = set()
+
+    def __call__(self, text: str) -> bool:
+        """Tell whether a line came before, and remember it."""
+        digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+        if digest in self._digests:
+            return True
+        self._digests.add(digest)
+        return False
+
+
 def clean(
     lines: Iterable[str],
-    counts: Counter[str],
+    tally: Tally,
     *,
     min_tokens: int = 6,
     nfc: bool = False,
     drop_duplicates: bool = False,
-    evaluation: Container[str] = (),
+    evaluation: EvaluationSentences | None = None,
 ) -> Iterator[str]:
     """Yield the lines that stay, counting those that do not while going through them.
 
     Args:
-        lines: The lines of one language.
-        counts: Is added to: `READ` for every line that came in, and its reason for every line dropped.
-        min_tokens: See `reason_to_drop`.
-        nfc: Bring lines to Unicode normal form C, before they are compared with one another.
-        drop_duplicates: Drop a line that came before, character by character; 16 bytes a line are kept to know it.
-        evaluation: What knows the evaluation sentences; see `hf_afro.corpora.decontamination.EvaluationSentences`. It
-            is asked before the rest, so that the count of leaked sentences does not depend on the other settings.
+        lines: The lines of one language; one is read at a time, and a thousand where there are evaluation sentences.
+        tally: Is added to.
+        min_tokens: See `LineRules`.
+        nfc: See `LineRules`.
+        drop_duplicates: Drop a line that came before, character by character.
+        evaluation: See `LineRules`.
 
     Yields:
         Lines, unchanged but for `nfc`.
     """
-    seen: set[bytes] = set()
-    for line in lines:
-        counts[READ] += 1
-        text = unicodedata.normalize("NFC", line) if nfc else line
-        reason = EVALUATION if text in evaluation else reason_to_drop(text, min_tokens)
-        if reason is None and drop_duplicates:
-            digest = hashlib.blake2b(text.encode(), digest_size=16).digest()
-            reason = DUPLICATE if digest in seen else None
-            seen.add(digest)
-        if reason is None:
-            yield text
-        else:
-            counts[reason] += 1
-
-
-@dataclass(frozen=True)
-class CleaningReport:
-    """What cleaning and decontamination took out, by language and reason; parts of a corpus add up.
-
-    Attributes:
-        read: Lines that came in, by ISO 639-3 code.
-        dropped: Lines dropped, by code and reason.
-        settings: The settings of the run, as `clean` takes them.
-        fingerprints: Of the sources read, by code; see `TextSource.fingerprint`.
-        version: The version of hf_afro that made the report.
-    """
-
-    read: Mapping[str, int]
-    dropped: Mapping[str, Mapping[str, int]]
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    fingerprints: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    version: str = __version__
-
-    @classmethod
-    def from_counts(
-        cls,
-        counts: Mapping[str, Counter[str]],
-        *,
-        settings: Mapping[str, Any] | None = None,
-        fingerprints: Mapping[str, str] | None = None,
-    ) -> CleaningReport:
-        """Make a report of what `clean` counted, language by language.
-
-        Args:
-            counts: The counter of each language, by ISO 639-3 code.
-            settings: The settings `clean` was given.
-            fingerprints: The fingerprint of each language's source.
-        """
-        return cls(
-            read={language: counter[READ] for language, counter in counts.items()},
-            dropped={
-                language: {reason: n for reason, n in sorted(counter.items()) if reason != READ and n}
-                for language, counter in counts.items()
-            },
-            settings=dict(settings or {}),
-            fingerprints={language: (value,) for language, value in (fingerprints or {}).items()},
-        )
-
-    @property
-    def kept(self) -> dict[str, int]:
-        """Lines that stayed, by language."""
-        return {language: n - sum(self.dropped[language].values()) for language, n in self.read.items()}
-
-    def merge(self, other: CleaningReport) -> CleaningReport:
-        """Add the report of another part of the corpus, such as another shard.
-
-        Raises:
-            ValueError: If the two were made with different settings or versions; their counts would not compare.
-        """
-        for name in ("settings", "version"):
-            mine, theirs = getattr(self, name), getattr(other, name)
-            if mine != theirs:
-                raise ValueError(f"the reports differ in {name}: {mine} and {theirs}; clean all parts the same way")
-        languages = sorted({*self.read, *other.read})
-        dropped = {
-            language: dict(
-                sorted((Counter(self.dropped.get(language, {})) + Counter(other.dropped.get(language, {}))).items())
-            )
-            for language in languages
-        }
-        return CleaningReport(
-            read={language: self.read.get(language, 0) + other.read.get(language, 0) for language in languages},
-            dropped=dropped,
-            settings=self.settings,
-            fingerprints={
-                language: tuple(sorted({*self.fingerprints.get(language, ()), *other.fingerprints.get(language, ())}))
-                for language in sorted({*self.fingerprints, *other.fingerprints})
-            },
-            version=self.version,
-        )
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the report as JSON; the file appears whole or not at all."""
-        write_whole(path, json.dumps(asdict(self), ensure_ascii=False, indent=2) + "\n")
-
-    @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> CleaningReport:
-        """Read a report that `save` wrote.
-
-        Raises:
-            ValueError: If the file is not such a report.
-        """
-        try:
-            values = json.loads(Path(path).read_text(encoding="utf-8"))
-            fingerprints = {language: tuple(parts) for language, parts in values.pop("fingerprints").items()}
-            return cls(**values, fingerprints=fingerprints)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"{path} is not a cleaning report as CleaningReport.save writes it: {error!r}") from error
+    rules = LineRules(min_tokens, nfc, evaluation)
+    seen = Seen()
+    for batch in in_batches(lines, LINES_AT_ONCE if evaluation else 1):
+        for text, reason, sets in rules.judge(batch):
+            if reason is None and drop_duplicates and seen(text):
+                reason = DUPLICATE  # noqa: PLW2901
+            tally.add(text, reason, sets)
+            if reason is None:
+                yield text

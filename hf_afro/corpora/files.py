@@ -56,7 +56,7 @@ def read_lines(path: Path, errors: Errors = "fail") -> Iterator[str]:
     """
     suffix = (suffix_of(path) or "").lower()
     if suffix == ".parquet":
-        yield from _parquet_lines(path)
+        yield from _parquet_lines(path, errors)
     elif suffix.startswith(".jsonl"):
         for number, line in _decoded(path, errors):
             if line.strip():
@@ -146,19 +146,39 @@ def _is_utf8(text: str) -> bool:
     return True
 
 
-def _parquet_lines(path: Path) -> Iterator[str]:
+def _row_lines(path: Path, row: int, raw: bytes, errors: Errors) -> list[str]:
+    try:
+        return raw.decode("utf-8", "replace" if errors == "replace" else "strict").split("\n")
+    except UnicodeDecodeError as error:
+        if errors == "fail":
+            raise ValueError(
+                f"{path}, row {row}: byte {error.start} of the text is not UTF-8 ({error.reason}). Repair the file, "
+                "or choose errors='replace' or errors='skip'"
+            ) from error
+        logger.warning("%s, row %d: not UTF-8; the row was skipped", path, row)
+        return []
+
+
+def _parquet_lines(path: Path, errors: Errors) -> Iterator[str]:
     # A tenth of a second to import, for this one kind of file.
-    from pyarrow import ArrowInvalid
+    import pyarrow
     from pyarrow.parquet import ParquetFile
 
+    row = 0
     try:
         with ParquetFile(path) as file:
             if _FIELD not in file.schema_arrow.names:
                 raise ValueError(f"{path} has the columns {file.schema_arrow.names}; expected one named {_FIELD!r}")
+            kind = file.schema_arrow.field(_FIELD).type
+            kind = kind.value_type if pyarrow.types.is_dictionary(kind) else kind
+            if not (pyarrow.types.is_string(kind) or pyarrow.types.is_large_string(kind)):
+                raise ValueError(f"{path}: the column {_FIELD!r} holds {kind}; expected strings")
             for batch in file.iter_batches(columns=[_FIELD]):
-                for row, text in enumerate(batch.column(0).to_pylist()):
-                    if not isinstance(text, str):
-                        raise ValueError(f"{path}: row {row} of a batch holds {text!r}; expected a string")
-                    yield from text.split("\n")
-    except ArrowInvalid as error:
+                # As bytes: what a file calls strings need not be UTF-8, and Arrow does not look.
+                for raw in batch.column(0).cast(kind).cast(pyarrow.large_binary()).to_pylist():
+                    row += 1
+                    if raw is None:
+                        raise ValueError(f"{path}, row {row}: no text; expected a string")
+                    yield from _row_lines(path, row, raw, errors)
+    except pyarrow.ArrowInvalid as error:
         raise ValueError(f"{path} is no whole Parquet file: {error}") from error

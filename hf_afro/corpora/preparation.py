@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import heapq
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from hf_afro.corpora.cleaning import CleaningReport, clean
+import numpy as np
+
+from hf_afro.corpora.cleaning import clean
+from hf_afro.corpora.cleaning_report import NEAR_DUPLICATE, CleaningReport, Tally
 from hf_afro.corpora.decontamination import EvaluationSentences
+from hf_afro.corpora.near_duplicates import find_near_duplicates
 from hf_afro.corpora.sources import TextSource
 
 HELD_OUT = "held out, or the same as a line held out"
-"""Among the reasons of a cleaning report."""
+BEYOND = "beyond max_lines"
+"""Among the reasons of a cleaning report, as `HELD_OUT`."""
 
 
 @dataclass(frozen=True)
@@ -36,63 +41,78 @@ def prepare_corpora(
     *,
     evaluation: Mapping[str, Iterable[str]] | None = None,
     held_out_lines: int = 200,
-    excluded: Iterable[str] = (),
+    excluded: EvaluationSentences | Iterable[str] = (),
     min_tokens: int = 6,
+    nfc: bool = False,
     drop_duplicates: bool = False,
+    near_duplicates: float | None = None,
+    max_lines: int | None = None,
     seed: int = 0,
 ) -> PreparedCorpora:
     """Clean the text of every language, and make sure that nothing evaluated on is trained on.
 
-    Lines that are only numbers or punctuation or are too short are dropped; so is every line that says what a
-    sentence of the evaluation, of the lines held out or of `excluded` says, in any language.
+    Lines that are only numbers or punctuation or are too short are dropped; so is every line that has something of
+    the evaluation sentences or of `excluded`, in any language (see `EvaluationSentences`), and every line that says
+    what a line held out says.
 
     Args:
         sources: What `read_corpora` or `load_hub` gave.
         evaluation: Sentences to evaluate on, by language. None: lines of the corpora themselves are held out.
         held_out_lines: How many lines of each language to hold out then, a tenth of its lines at most; 0 for none.
-        excluded: Sentences of other evaluation sets, to be taken out.
+        excluded: Other evaluation sentences, to be taken out.
         min_tokens: Lines of fewer white-space tokens are dropped; 6 in the paper.
+        nfc: Whether text is brought to Unicode normal form C.
         drop_duplicates: Whether a line is dropped that came before in its language.
+        near_duplicates: Whether a line is dropped that resembles an earlier one of its language: the least similarity,
+            such as 0.8; see `hf_afro.corpora.near_duplicates.find_near_duplicates`. None keeps them.
+        max_lines: The most lines of a language to train on, the first ones.
         seed: Chooses the lines held out: those whose hash with it is smallest, so that they stay the same when text
             is added.
 
     Raises:
-        ValueError: If nothing is left of a language.
+        ValueError: If nothing is left of a language, or a setting is outside its range.
 
     References:
         Alabi et al., COLING 2022, section 3, for the cleaning.
     """
     given = {} if evaluation is None else {code: list(filter(str.strip, lines)) for code, lines in evaluation.items()}
-    unwanted = EvaluationSentences.of({**given, "excluded": excluded})
-    counts: dict[str, Counter[str]] = {language: Counter() for language in sources}
-    lines = {
-        language: list(
-            clean(
-                source,
-                counts[language],
-                min_tokens=min_tokens,
-                drop_duplicates=drop_duplicates,
-                evaluation=unwanted,
-            )
-        )
-        for language, source in sources.items()
-    }
+    others = excluded if isinstance(excluded, EvaluationSentences) else EvaluationSentences.of({"excluded": excluded})
+    unwanted = others.and_of({f"evaluation text/{code}": lines for code, lines in given.items()})
+    tallies = {language: Tally() for language in sources}
+    rules: dict[str, Any] = {"min_tokens": min_tokens, "nfc": nfc, "drop_duplicates": drop_duplicates}
+    lines: dict[str, list[str]] = {}
+    for language, source in sources.items():
+        lines[language] = list(clean(source, tallies[language], evaluation=unwanted, **rules))
+        if near_duplicates is not None:
+            marked = find_near_duplicates(lines[language], near_duplicates)
+            lines[language] = _without(lines[language], marked, NEAR_DUPLICATE, tallies[language])
     if evaluation is None:
         given = {language: chosen for language in lines if (chosen := hold_out(lines[language], held_out_lines, seed))}
     held_out = EvaluationSentences.of(given)
-    train = {language: [line for line in own if line not in held_out] for language, own in lines.items()}
     for language, source in sources.items():
-        counts[language][HELD_OUT] = len(lines[language]) - len(train[language])
-        if not train[language]:
+        marked = np.array([line in held_out for line in lines[language]], dtype=bool)
+        lines[language] = _without(lines[language], marked, HELD_OUT, tallies[language])
+        if not lines[language]:
             raise ValueError(
-                f"nothing is left of {source.origin} after cleaning: {dict(counts[language])}; give the language more "
-                f"text, leave it out, or lower min_tokens, now {min_tokens}"
+                f"nothing is left of {source.origin} after cleaning: {dict(tallies[language].lines)}; give the "
+                f"language more text, leave it out, or lower min_tokens, now {min_tokens}"
             )
-    settings = {"min_tokens": min_tokens, "drop_duplicates": drop_duplicates, "evaluation_sentences": len(unwanted)}
-    fingerprints = {language: source.fingerprint for language, source in sources.items()}
-    return PreparedCorpora(
-        train, given, CleaningReport.from_counts(counts, settings=settings, fingerprints=fingerprints)
+        if max_lines is not None:
+            beyond = np.arange(len(lines[language])) >= max_lines
+            lines[language] = _without(lines[language], beyond, BEYOND, tallies[language])
+    report = CleaningReport.from_tallies(
+        tallies,
+        settings={**rules, "near_duplicates": near_duplicates, "evaluation_sentences": len(unwanted)},
+        fingerprints={language: source.fingerprint for language, source in sources.items()},
     )
+    return PreparedCorpora(lines, given, report)
+
+
+def _without(lines: list[str], marked: np.ndarray, reason: str, tally: Tally) -> list[str]:
+    """Return the lines that are not marked, and count the others, which were counted as read before."""
+    for index in np.flatnonzero(marked):
+        tally.drop(lines[index], reason)
+    return [line for line, out in zip(lines, marked, strict=True) if not out]
 
 
 def hold_out(lines: list[str], count: int, seed: int) -> list[str]:

@@ -51,12 +51,14 @@ def read_corpora(
 ) -> dict[str, TextSource]:
     """Open the texts of a folder that holds one file a language: ``swa.txt``, ``yor.jsonl.gz``, ``amh.parquet``.
 
+    One such file by itself will do too.
+
     The name before the suffix is a language code of any kind. Text files hold a line a sentence, paragraph or
     document; `.jsonl` and `.parquet` have a field `text`, and a text of several lines gives several lines. `.gz` and
     `.zst` may follow `.txt` and `.jsonl`. Files of other kinds are left alone.
 
     Args:
-        source: The folder.
+        source: The folder, or a file.
         languages: The languages wanted, in any code; all of the folder where None.
         errors: What is done with bytes that are not UTF-8: `fail` names file and line, `replace` puts U+FFFD, `skip`
             leaves the line out.
@@ -65,24 +67,25 @@ def read_corpora(
         One source a language, by ISO 639-3 code, sorted.
 
     Raises:
-        FileNotFoundError: If the folder does not exist.
+        FileNotFoundError: If there is no such folder or file.
         ValueError: If a code is unknown, a language is missing, empty or there twice, or bytes are not UTF-8.
     """
     check_errors(errors)
     folder = Path(source)
-    if not folder.is_dir():
+    if not folder.is_dir() and not folder.is_file():
         raise FileNotFoundError(f"{folder} is no folder; expected one that holds files such as swa.txt")
     files: dict[str, Path] = {}
     wanted = None if languages is None else {find_language(code).iso639_3 for code in languages}
-    for path in sorted(path for path in folder.iterdir() if suffix_of(path) and path.is_file()):
+    there = [folder] if folder.is_file() else sorted(folder.iterdir())
+    for path in (path for path in there if suffix_of(path) and path.is_file()):
         language = _language_of(path)
         if language in files:
             raise ValueError(f"{files[language]} and {path} both hold {language!r}; keep one, or join them")
         files[language] = path
     missing = sorted((wanted or set()) - set(files))
     if missing or not files:
-        there = ", ".join(sorted(files)) or f"no file named <language> with one of {', '.join(SUFFIXES)}"
-        raise ValueError(f"{folder} has no text for {', '.join(missing) or 'any language'}; it holds {there}")
+        held = ", ".join(sorted(files)) or f"no file named <language> with one of {', '.join(SUFFIXES)}"
+        raise ValueError(f"{folder} has no text for {', '.join(missing) or 'any language'}; it holds {held}")
     return {
         language: _checked(TextSource(language, str(path), partial(read_lines, path, errors)))
         for language, path in sorted(files.items())

@@ -19,7 +19,7 @@ from hf_afro.recipes.settings import HUB, SAMPLE
 from hf_afro.version import __version__
 
 MANIFEST = "manifest.json"
-FORMAT = 1
+FORMAT = 2
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 _LIBRARIES = ("torch", "transformers", "tokenizers", "datasets", "numpy")
 

@@ -83,7 +83,11 @@ class CorporaSettings:
     tasks: str | None = setting(None, help="the stage whose evaluation sentences are taken out", reads="tasks")
     held_out_lines: int = setting(200, help="lines held out of each language, a tenth of them at most", low=0)
     min_tokens: int = setting(6, help="shorter lines are dropped, in white-space tokens", low=1)
+    nfc: bool = setting(False, help="bring the text to Unicode normal form C")
     drop_duplicates: bool = setting(False, help="drop a line that came before")
+    near_duplicates: float | None = setting(
+        None, help="drop a line that is so similar to an earlier one, 0.8 as a rule; null keeps them", above=0, high=1
+    )
     errors: str = setting(
         "fail",
         help="where text is not UTF-8: fail with file and line, replace by U+FFFD, or skip the line",

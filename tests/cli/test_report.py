@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 
 import pytest
 
 from hf_afro.cli.main import main
-from hf_afro.corpora.cleaning import READ, CleaningReport
+from hf_afro.corpora.cleaning_report import CleaningReport
 from hf_afro.reports.tables import comparison_table
 from hf_afro.vocabulary import count_tokens, select_tokens
 from hf_afro.vocabulary.mapping import MAP_FILE
@@ -26,7 +25,7 @@ def trained(tmp_path) -> str:
     folder = tmp_path / "adapted"
     (folder / "checkpoint-9").mkdir(parents=True)
     (folder / "checkpoint-10").mkdir()
-    CleaningReport.from_counts({"swa": Counter({READ: 1_000, "too few tokens": 321})}).save(folder / "cleaning.json")
+    CleaningReport({"swa": 1_000}, {"swa": {"too few tokens": 321}}).save(folder / "cleaning.json")
     for steps in (9, 10):
         history = [{"step": step, "loss": 4.0 - step / 10} for step in range(1, steps + 1)]
         state = folder / f"checkpoint-{steps}" / "trainer_state.json"

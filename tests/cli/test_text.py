@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from argparse import ArgumentParser
 
 import pytest
@@ -35,7 +36,8 @@ def test_evaluation_text_is_not_trained_on(text_folder, tmp_path):
     assert set(text.evaluation) == {"swa", "hau"}
     assert set(text.train) == {"swa", "yor"}
     assert not set(leaked) & set(text.train["swa"])
-    assert text.report.dropped["swa"] == {"evaluation sentence": 3}
+    assert text.report.dropped["swa"]["evaluation sentence"] == 3
+    assert set(text.report.leaks["swa"]) == {"evaluation text/swa"}
 
 
 def test_a_seed_chooses_the_lines_held_out(text_folder):
@@ -78,6 +80,18 @@ def test_an_exclude_that_is_not_there_is_refused(text_folder, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match="holds no text; --exclude looks for"):
         prepare("--text", text_folder, "--exclude", tmp_path / "empty")
+
+
+def test_text_is_brought_to_normal_form_and_copies_are_dropped_where_asked(text_folder):
+    line = "O\u0323jo\u0301 nlá rọ̀ ní alẹ́ àná, ó sì pọ̀ gidigidi ní ìlú náà"
+    (text_folder / "yor.txt").write_text("\n".join([line, line, f"{line}!", f"{line} o"]), "utf-8")
+    options = ("--text", text_folder, "--languages", "yor", "--eval_lines", 0)
+    assert len(prepare(*options).train["yor"]) == 4
+    text = prepare(*options, "--nfc", "--drop_duplicates", "--near_duplicates")
+    assert text.train["yor"] == [unicodedata.normalize("NFC", line)]
+    assert text.report.dropped["yor"] == {"duplicate": 1, "near-duplicate": 2}
+    assert text.report.settings["near_duplicates"] == 0.8
+    assert len(prepare(*options, "--near_duplicates", 1.0).train["yor"]) == 2
 
 
 def test_a_language_of_which_nothing_is_left_is_refused(text_folder):

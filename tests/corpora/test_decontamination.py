@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
+import pickle
 
+import numpy as np
 import pytest
 
-from hf_afro.corpora.cleaning import EVALUATION, READ
-from hf_afro.corpora.decontamination import EvaluationSentences, comparable, decontaminate
+from hf_afro.corpora.cleaning_report import CONTAINS, EVALUATION, OVERLAP, READ, Tally
+from hf_afro.corpora.decontamination import EvaluationSentences, Leak, comparable, decontaminate
 from hf_afro.corpora.sources import read_corpora
 
 
@@ -60,22 +61,135 @@ def test_comparing_forms_twice_changes_nothing():
 
 
 def test_lines_are_dropped_and_counted():
-    counts: Counter[str] = Counter()
+    tally = Tally()
     lines = ["Rais, alisema.", "", "Rais alisema jana."]
-    assert list(decontaminate(lines, EvaluationSentences.of(["Rais alisema"]), counts)) == ["", "Rais alisema jana."]
-    assert counts == {READ: 3, EVALUATION: 1}
+    assert list(decontaminate(lines, EvaluationSentences.of(["Rais alisema"]), tally)) == ["", "Rais alisema jana."]
+    assert tally.lines == {READ: 3, EVALUATION: 1}
+
+
+LONG = "Rais Magufuli alisema jana kuwa serikali itajenga shule mpya kumi , 000 ."  # 12 words
+SHORT = "Rais alisema ' jana ' jioni sana"  # 6 words
+
+
+@pytest.mark.parametrize(
+    ("line", "leak"),
+    [
+        (LONG, EVALUATION),
+        ("RAIS MAGUFULI alisema, jana, kuwa SERIKALI itajenga barabara", None),  # 7 words of it
+        ("Kumbe Rais Magufuli alisema: jana kuwa serikali itajenga shule pia", OVERLAP),  # 8 words
+        ("Kuwa serikali itajenga shule mpya kumi,000 leo", None),  # 7, though the comma parts two of them
+        ("Kuwa jana kuwa serikali itajenga shule mpya kumi,000 leo", OVERLAP),
+        ("Rais Magufuli alisema jana kwamba kuwa serikali itajenga shule mpya kumi", None),  # none in a row
+        ("Leo rais alisema jana jioni sana tena", None),
+        ("Leo RAIS alisema 'jana' jioni sana, tena", None),  # only five words in a row
+        ("Leo rais alisema «jana» jioni sana", None),
+    ],
+)
+def test_eight_words_in_a_row_give_a_line_away(line, leak):
+    found = EvaluationSentences.of({"ner/swa": [LONG]}).find([line])
+    assert found == [leak and Leak(leak, ("ner/swa",))]
+
+
+@pytest.mark.parametrize(
+    ("sentence", "line", "reason"),
+    [
+        (SHORT, f"Kumbe {SHORT.upper()} tena", None),  # 5 words: 'jana' is one
+        ("Rais alisema jana jioni sana", "Kumbe, «Rais alisema jana jioni sana»!", CONTAINS),
+        ("Rais alisema jana jioni sana", "Kumbe rais alisema jana jioni, kisha sana", None),
+        ("Rais alisema jana jioni", "Kumbe rais alisema jana jioni", None),  # four words are a turn of phrase
+        ("Rais alisema jana jioni", "RAIS alisema jana JIONI!", EVALUATION),
+        ("a b c d e f g", "x a b c d e f g", None),  # and so are nine letters
+        ("aa bb cc dd ee ff gg", "x aa bb cc dd ee ff gg", CONTAINS),
+        ("a b c d e f g h", "x a b c d e f g h", OVERLAP),
+        ("aa bb cc dd ee ff gg hh ii", "x aa bb cc dd ee ff gg hh ii", CONTAINS),
+        ("aa bb cc dd ee ff gg hh ii", "x aa bb cc dd ee ff gg", None),
+        ("N'ụzọ dị iche iche taa", "Ha n'ụzọ dị icheiche taa.", CONTAINS),  # spaced otherwise
+        ("N'ụzọ dị iche iche taa", "Ha n'ụzọ dị icheiche taala", None),
+        ("Ụzọ dị iche iche taa", "Haụzọ dị iche iche taa", None),
+    ],
+)
+def test_sentences_are_found_within_lines(sentence, line, reason):
+    if sentence is SHORT:
+        reason = CONTAINS
+    assert [leak and leak.reason for leak in EvaluationSentences.of([sentence]).find([line])] == [reason]
+
+
+def test_a_run_of_words_does_not_go_from_line_to_line():
+    words = LONG.split()
+    sentences = EvaluationSentences.of([LONG])
+    assert sentences.find([" ".join(words[:6]), " ".join(words[6:])]) == [None, None]
+    assert sentences.find([]) == []
+    assert EvaluationSentences.of([]).find([LONG]) == [None]
+
+
+def test_every_set_that_has_a_sentence_is_named():
+    sentences = EvaluationSentences.of({"b": [LONG], "a": [LONG, SHORT], "c": ["Habari"]}, {"d": ["Rais Magufuli"]})
+    assert sentences.find([LONG, f"x {SHORT}", f"Ndiyo: {LONG}", "rais magufuli", "Rais Magufuli alisema"]) == [
+        Leak(EVALUATION, ("a", "b")),
+        Leak(CONTAINS, ("a",)),
+        Leak(CONTAINS, ("a", "b")),
+        Leak(EVALUATION, ("d",)),
+        None,
+    ]
+
+
+def test_sets_are_added():
+    one, other = {"a": [LONG], "e": []}, {"b": [LONG, SHORT], "c": ["Habari yako"]}
+    lines = [LONG, f"x {LONG}", f"x {SHORT}", "habari yako", "kwaheri"]
+    assert EvaluationSentences.of(one).and_of(other).find(lines) == EvaluationSentences.of({**one, **other}).find(
+        lines
+    )
+    assert EvaluationSentences.of(one).and_of({}).find(lines) == EvaluationSentences.of(one).find(lines)
+    assert EvaluationSentences.of([]).and_of(other).find(lines) == EvaluationSentences.of(other).find(lines)
+
+
+def test_it_travels_to_other_processes():
+    sentences = EvaluationSentences.of({"a": [LONG], "b": [SHORT]})
+    assert pickle.dumps(sentences) == pickle.dumps(EvaluationSentences.of({"a": [LONG], "b": [SHORT]}))
+    assert pickle.loads(pickle.dumps(sentences)).find([f"x {LONG}"]) == sentences.find([f"x {LONG}"])
+
+
+def test_words_drawn_at_random_are_judged_as_by_a_plain_search():
+    """Of few words, so that runs are shared often and in every place."""
+    generator = np.random.default_rng(0)
+
+    def draw(count):
+        return [" ".join(generator.choice(["a", "b", "aba"], generator.integers(1, 14))) for _ in range(count)]
+
+    def eight(line):
+        words = line.split()
+        return {tuple(words[at : at + 8]) for at in range(len(words) - 7)}
+
+    def stretches(line):
+        words = line.split()
+        return {"".join(words[i:j]) for i in range(len(words)) for j in range(i + 1, len(words) + 1)}
+
+    sentences, lines = draw(12), draw(400)
+    whole = {"".join(one.split()) for one in sentences}
+    held = {"".join(one.split()) for one in sentences if len(one.split()) >= 5 and len("".join(one.split())) >= 10}
+    runs = set().union(*map(eight, sentences))
+    found = EvaluationSentences.of(sentences).find(lines)
+    for line, leak in zip(lines, found, strict=True):
+        reasons = [
+            *([EVALUATION] if "".join(line.split()) in whole else []),
+            *([CONTAINS] if held & stretches(line) else []),
+            *([OVERLAP] if runs & eight(line) else []),
+            None,
+        ]
+        assert (leak and leak.reason) == reasons[0]
+    assert {leak and leak.reason for leak in found} == {EVALUATION, CONTAINS, OVERLAP, None}
 
 
 def test_test_sentences_are_found_in_real_text(shared_data):
     """Of the 1,877 distinct Swahili test sentences of MasakhaNER 2.0, 1,704 stand in the news text unlabelled."""
     sentences = EvaluationSentences.of(conll_sentences(shared_data / "ner/masakhaner2/swa/test.txt"))
     source = read_corpora(shared_data / "corpora", ["swa"])["swa"]
-    counts: Counter[str] = Counter()
-    left = {comparable(line) for line in decontaminate(source, sentences, counts)}
+    tally = Tally()
+    left = {comparable(line) for line in decontaminate(source, sentences, tally)}
     assert len(sentences) == 1877
-    assert len(sentences.keys & {comparable(line) for line in source}) == 1704
-    assert counts == {READ: 53_229, EVALUATION: 1779}
-    assert not sentences.keys & left
+    assert len(sentences.equal.keys() & {comparable(line) for line in source}) == 1704
+    assert tally.lines[EVALUATION] == 1779
+    assert not sentences.equal.keys() & left
 
 
 def conll_sentences(path):

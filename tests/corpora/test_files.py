@@ -38,10 +38,30 @@ def test_parquet(tmp_path):
     with pytest.raises(ValueError, match=r"swa.parquet has the columns \['body'\]; expected one named 'text'"):
         list(read_lines(path))
     pyarrow.parquet.write_table(pyarrow.table({"text": ["moja", None]}), path)
-    with pytest.raises(ValueError, match=r"holds None; expected a string"):
+    with pytest.raises(ValueError, match=r"swa.parquet, row 2: no text; expected a string"):
         list(read_lines(path))
     path.write_bytes(path.read_bytes()[:-9])
     with pytest.raises(ValueError, match="is no whole Parquet file"):
+        list(read_lines(path))
+
+
+def test_broken_bytes_in_parquet_are_treated_as_asked(tmp_path):
+    path = tmp_path / "swa.parquet"
+    broken = pyarrow.array([b"moja", b"mb\xffli", b"tatu"]).view(pyarrow.string())  # as some writers leave it
+    pyarrow.parquet.write_table(pyarrow.table({"text": broken}), path)
+    with pytest.raises(ValueError, match=r"swa.parquet, row 2: byte 2 of the text is not UTF-8"):
+        list(read_lines(path))
+    assert list(read_lines(path, "replace")) == ["moja", "mb\ufffdli", "tatu"]
+    assert list(read_lines(path, "skip")) == ["moja", "tatu"]
+
+
+@pytest.mark.parametrize("kind", [pyarrow.large_string(), pyarrow.dictionary(pyarrow.int32(), pyarrow.string())])
+def test_strings_of_every_kind_in_parquet(tmp_path, kind):
+    path = tmp_path / "swa.parquet"
+    pyarrow.parquet.write_table(pyarrow.table({"text": pyarrow.array(["moja", "moja\nmbili"]).cast(kind)}), path)
+    assert list(read_lines(path)) == ["moja", "moja", "mbili"]
+    pyarrow.parquet.write_table(pyarrow.table({"text": [1, 2]}), path)
+    with pytest.raises(ValueError, match=r"the column 'text' holds int64; expected strings"):
         list(read_lines(path))
 
 

@@ -10,7 +10,7 @@ import shutil
 import pytest
 from transformers import AutoModelForMaskedLM, AutoTokenizer, TrainerCallback
 
-from hf_afro.corpora.cleaning import CleaningReport
+from hf_afro.corpora.cleaning_report import CleaningReport
 from hf_afro.recipes import RecipeError, load_recipe, run_recipe
 from hf_afro.recipes.folders import RUN_FILE
 from hf_afro.recipes.manifest import MANIFEST

@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hf_afro.corpora.cleaning import READ, CleaningReport
+from hf_afro.corpora.cleaning_report import READ, CleaningReport
 from hf_afro.files import write_whole
 from hf_afro.recipes import manifest
 from hf_afro.recipes.recipe import Stage

@@ -16,15 +16,12 @@ from hf_afro.recipes.stages.context import StageContext
 if TYPE_CHECKING:
     from datasets import Dataset
 
-    from hf_afro.corpora import PreparedCorpora
+    from hf_afro.corpora import EvaluationSentences, PreparedCorpora
     from hf_afro.tasks import TaskData
 
 TASKS = ("ner", "topic", "sentiment")
 SENTENCES, TASKS_FILE, SAMPLE_TASKS = "sentences.jsonl", "tasks.json", "sample"
 TRAIN, HELD_OUT, CLEANING = "train", "held_out", "cleaning.json"
-
-BEYOND = "beyond max_lines"
-"""Among the reasons of a cleaning report."""
 
 # Where a sentence ends inside a text: closing marks of Latin, Arabic and Ge'ez script, then white space.
 _SENTENCE_END = re.compile(r"(?<=[.!?؟።፧])\s+")
@@ -46,7 +43,7 @@ def run_tasks(context: StageContext) -> dict[str, Any]:
                 data = load(context.folder, task, source, language)
                 for split in ("dev", "test"):
                     for sentence in data.sentences(split):
-                        file.write(json.dumps(sentence) + "\n")
+                        file.write(json.dumps([data.dataset, sentence]) + "\n")
                         sentences += 1
                 found.append(facts_of(data))
                 context.progress.advance()
@@ -92,24 +89,32 @@ def facts_of(data: TaskData) -> dict[str, Any]:
     }
 
 
-def evaluation_sentences(folder: Path) -> Iterator[str]:
-    """Yield the evaluation sentences of a `tasks` stage: each text, its lines and its sentences.
+def evaluation_sentences(folder: Path) -> EvaluationSentences:
+    """Return the evaluation sentences of a `tasks` stage by data set: each text, and its lines and sentences.
 
     A news article is one text there and many lines in a corpus.
     """
+    from hf_afro.corpora import EvaluationSentences
+
+    texts: dict[str, list[str]] = {}
     with (folder / SENTENCES).open(encoding="utf-8") as file:
         for line in file:
-            text = json.loads(line)
-            yield text
-            for paragraph in text.split("\n"):
-                yield paragraph
-                yield from _SENTENCE_END.split(paragraph)
+            dataset, text = json.loads(line)
+            texts.setdefault(dataset, []).append(text)
+    return EvaluationSentences.of(texts, {dataset: _parts(own) for dataset, own in texts.items()})
+
+
+def _parts(texts: list[str]) -> Iterator[str]:
+    for text in texts:
+        for paragraph in text.split("\n"):
+            yield paragraph
+            yield from _SENTENCE_END.split(paragraph)
 
 
 def run_corpora(context: StageContext) -> dict[str, Any]:
     """Read, clean, take out evaluation sentences, hold lines out, and write a text file a language."""
     from hf_afro.corpora import prepare_corpora, read_corpora
-    from hf_afro.corpora.cleaning import EVALUATION
+    from hf_afro.corpora.cleaning_page import save_report
 
     settings = context.settings
     codes = None if settings.languages is None else codes_of(settings.languages)
@@ -118,28 +123,25 @@ def run_corpora(context: StageContext) -> dict[str, Any]:
         held_out_lines=settings.held_out_lines,
         excluded=evaluation_sentences(context.input("tasks")) if context.has("tasks") else (),
         min_tokens=settings.min_tokens,
+        nfc=settings.nfc,
         drop_duplicates=settings.drop_duplicates,
+        near_duplicates=settings.near_duplicates,
+        max_lines=settings.max_lines,
         seed=settings.seed,
     )
     _check_languages(context, prepared)
-    train = {language: own[: settings.max_lines] for language, own in prepared.train.items()}
-    for name, lines in ((TRAIN, train), (HELD_OUT, prepared.evaluation)):
+    for name, lines in ((TRAIN, prepared.train), (HELD_OUT, prepared.evaluation)):
         (context.folder / name).mkdir(exist_ok=True)
         for language, own in lines.items():
             text = "".join(f"{line}\n" for line in own)
             (context.folder / name / f"{language}.txt").write_text(text, "utf-8", newline="\n")
-    beyond = {language: len(prepared.train[language]) - len(own) for language, own in train.items()}
-    dropped = {
-        language: {**reasons, **({BEYOND: beyond[language]} if beyond[language] else {})}
-        for language, reasons in prepared.report.dropped.items()
-    }
-    report = dataclasses.replace(prepared.report, dropped=dropped)
-    report.save(context.folder / CLEANING)
+    report = prepared.report
+    save_report(report, context.folder)
     return {
-        "languages": len(train),
+        "languages": len(prepared.train),
         "lines_read": sum(report.read.values()),
         "lines_kept": sum(report.kept.values()),
-        "evaluation_lines_taken_out": sum(dropped.get(EVALUATION, 0) for dropped in report.dropped.values()),
+        "evaluation_lines_taken_out": sum(report.leaked.values()),
     }
 
 

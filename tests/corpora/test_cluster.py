@@ -1,0 +1,131 @@
+"""The pipeline of datatrove gives what one process gives, however the files are shared out."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from functools import partial
+from itertools import chain
+
+import pytest
+
+from hf_afro.corpora import EvaluationSentences, LineRules, Tally, clean
+from hf_afro.corpora.cleaning_report import CleaningReport
+from hf_afro.files import is_leftover
+from hf_afro.vocabulary import TokenCounts, count_tokens
+from tests.texts import SENTENCES
+
+pytest.importorskip("datatrove", reason="needs datatrove, of the extra `cluster`")
+
+from hf_afro.corpora import cluster  # noqa: E402
+
+LEAKED = {"ner/swa": SENTENCES["swa"][:2], "ner/yor": SENTENCES["yor"][:1]}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Text of three languages in five files of three kinds."""
+    text = tmp_path / "text"
+    (text / "sw").mkdir(parents=True)
+    lines = [*SENTENCES["swa"], "", "12 13 14", f"Alisema: {SENTENCES['swa'][0]} Ndiyo."]
+    (text / "sw" / "a.txt").write_text("\n".join(lines), "utf-8")
+    (text / "sw" / "b.jsonl").write_text(json.dumps({"text": "\n".join(lines[::-1])}), "utf-8")
+    (text / "sw" / "c.txt.gz").write_bytes(gzip.compress("\n".join(lines[2:]).encode()))
+    (text / "yor.txt").write_text("\n".join(SENTENCES["yor"]), "utf-8")
+    (text / "amh.txt").write_text("\n".join(SENTENCES["amh"]), "utf-8")
+    return text
+
+
+def in_one_process(folder, rules, tokenizer):
+    """The report and the counts of all files, with none of the pipeline's steps."""
+    from hf_afro.corpora.files import read_lines
+
+    texts = {
+        "amh": [folder / "amh.txt"],
+        "swa": sorted((folder / "sw").iterdir()),
+        "yor": [folder / "yor.txt"],
+    }
+    tallies = {code: Tally() for code in texts}
+    kept = {
+        code: list(
+            clean(
+                chain.from_iterable(map(read_lines, files)),
+                tallies[code],
+                min_tokens=rules.min_tokens,
+                nfc=rules.nfc,
+                evaluation=rules.evaluation,
+            )
+        )
+        for code, files in texts.items()
+    }
+    settings = {"min_tokens": rules.min_tokens, "nfc": rules.nfc, "evaluation_sentences": len(rules.evaluation)}
+    return CleaningReport.from_tallies(tallies, settings=settings), count_tokens(kept, tokenizer), kept
+
+
+@pytest.mark.parametrize(("tasks", "workers"), [(1, 1), (3, 1), (7, 2)])
+def test_tasks_add_up_to_one_process(folder, tmp_path, tokenizer, tasks, workers):
+    """Seven tasks for five files: two have nothing to do."""
+    rules = LineRules(min_tokens=4, nfc=True, evaluation=EvaluationSentences.of(LEAKED))
+    out = tmp_path / "out"
+    steps = cluster.clean_steps(folder, out, rules, count=partial(count_tokens, tokenizer=tokenizer))
+    logs = str(tmp_path / "logs")
+    cluster.executor("local", steps, tasks=tasks, workers=workers, logging_dir=logs).run()
+    report, counts, kept = in_one_process(folder, rules, tokenizer)
+    assert cluster.collect_reports(out) == CleaningReport.load(out / "cleaning.json") == report
+    assert report.leaks["swa"]["ner/swa"] > 3
+    first, *rest = [TokenCounts.load(path) for path in sorted((out / "counts").iterdir())]
+    for part in rest:
+        first = first.merge(part)
+    assert first.fingerprint == counts.fingerprint
+    assert first.sizes == counts.sizes
+    for code, lines in kept.items():
+        files = sorted((out / "text" / code).iterdir())
+        assert "".join(path.read_text("utf-8") for path in files) == "".join(f"{line}\n" for line in lines)
+
+
+def test_what_ended_well_is_not_run_again(folder, tmp_path):
+    (folder / "yor.txt").write_bytes(b"\xff\n")
+    out, logs = tmp_path / "out", str(tmp_path / "logs")
+
+    def run():
+        steps = cluster.clean_steps(folder, out, LineRules())
+        cluster.executor("local", steps, tasks=5, workers=1, logging_dir=logs).run()
+
+    with pytest.raises(ValueError, match=r"yor.txt, line 1: byte 0 of the line is not UTF-8"):
+        run()
+    done = {path: path.stat().st_mtime_ns for path in (out / "text").rglob("*.txt")}
+    assert len(done) == 4
+    assert not any(map(is_leftover, out.rglob("*")))
+    (folder / "yor.txt").write_text("\n".join(SENTENCES["yor"]), "utf-8")
+    run()
+    after = {path: path.stat().st_mtime_ns for path in (out / "text").rglob("*.txt")}
+    assert len(after) == 5
+    assert done.items() <= after.items()
+    assert set(cluster.collect_reports(out).read) == {"amh", "swa", "yor"}
+
+
+def test_the_other_executors_are_set_up(folder, tmp_path):
+    steps = cluster.clean_steps(folder, tmp_path / "out", LineRules())
+    logs = str(tmp_path / "logs")
+    slurm = cluster.executor("slurm", steps, tasks=9, logging_dir=logs, time="01:00:00", partition="cpu", workers=3)
+    assert (slurm.world_size, slurm.job_name, slurm.mem_per_cpu_gb, slurm.workers) == (9, "hf_afro", 4, 3)
+    script = slurm.get_launch_file_contents(slurm.get_sbatch_args(), "srun run")
+    assert "#SBATCH --partition=cpu" in script
+    assert "#SBATCH --time=01:00:00" in script
+    ray = cluster.executor("ray", steps, tasks=4, logging_dir=logs, cpus_per_task=2)
+    assert (ray.world_size, ray.cpus_per_task) == (4, 2)
+    with pytest.raises(ValueError, match="Slurm is given no time and no partition; expected such as"):
+        cluster.executor("slurm", steps, tasks=9, logging_dir=logs)
+    with pytest.raises(ValueError, match="kind is 'dask'; expected local, slurm or ray"):
+        cluster.executor("dask", steps, tasks=9, logging_dir=logs)
+
+
+def test_bad_folders_are_named(tmp_path):
+    with pytest.raises(ValueError, match="has no text; expected files as swa.txt or swa/part-1.jsonl.gz"):
+        cluster.clean_steps(tmp_path, tmp_path / "out", LineRules())
+    (tmp_path / "swahilli").mkdir()
+    (tmp_path / "swahilli" / "a.txt").write_text("a", "utf-8")
+    with pytest.raises(ValueError, match="unknown language 'swahilli'"):
+        cluster.clean_steps(tmp_path, tmp_path / "out", LineRules())
+    with pytest.raises(ValueError, match="errors is 'ignore'"):
+        cluster.ReadLines(tmp_path, errors="ignore")

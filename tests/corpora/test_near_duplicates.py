@@ -1,0 +1,80 @@
+"""Lines that resemble an earlier one are marked, nothing else, and always the same."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from hf_afro.corpora.near_duplicates import BANDS, band_keys, find_near_duplicates, similarity
+from tests.texts import SENTENCES
+
+LINE = "Rais wa nchi alisema jana jioni kuwa serikali itajenga shule mpya kumi katika kila wilaya ya mkoa huo."
+
+
+def test_the_later_of_two_lines_is_marked():
+    lines = [LINE, SENTENCES["swa"][0], f"  {LINE.upper()}!", LINE.replace("jana", "juzi"), SENTENCES["swa"][1]]
+    assert find_near_duplicates(lines).tolist() == [False, False, True, True, False]
+    assert find_near_duplicates(lines[::-1]).tolist() == [False, False, True, False, True]
+    assert find_near_duplicates([]).tolist() == []
+
+
+def test_similarity_is_counted_in_shingles():
+    assert similarity("abcdefg", "ABC, defg.") == 1.0
+    assert similarity("abcdefg", "abcdefh") == 2 / 4  # abcde, bcdef of abcde, bcdef, cdefg, cdefh
+    assert similarity("ab", "cd") == 0.0
+    assert similarity("ab", "ab!") == similarity("", "...") == 1.0
+
+
+def test_none_is_marked_below_the_threshold():
+    lines = [LINE, LINE.replace("jana jioni", "leo asubuhi")]
+    alike = similarity(*lines)
+    assert 0.6 < alike < 0.8
+    assert find_near_duplicates(lines, alike).tolist() == [False, True]
+    assert find_near_duplicates(lines, alike + 0.01).tolist() == [False, False]
+    for threshold in (0.0, 1.1, float("nan")):
+        with pytest.raises(ValueError, match="expected a similarity above 0 and at most 1"):
+            find_near_duplicates(lines, threshold)
+
+
+def test_nearly_every_copy_is_found():
+    """Of 600 copies with one of their 20 words changed; a copy that is no longer similar need not be."""
+    generator = np.random.default_rng(1)
+    words = sorted({word for lines in SENTENCES.values() for line in lines for word in line.split()})
+    originals = [" ".join(generator.choice(words, 20)) for _ in range(600)]
+    copies = []
+    for line in originals:
+        own = line.split()
+        own[generator.integers(20)] = str(generator.choice(words))
+        copies.append(" ".join(own))
+    alike = np.array([similarity(*pair) >= 0.8 for pair in zip(originals, copies, strict=True)])
+    marked = find_near_duplicates([*originals, *copies])
+    assert alike.sum() > 100
+    assert not marked[:600].any()
+    assert not marked[600:][~alike].any()
+    assert marked[600:][alike].mean() > 0.99
+
+
+def test_keys_do_not_hang_on_the_batch_nor_on_the_process():
+    lines = [line for own in SENTENCES.values() for line in own] * 40  # more than one block of characters
+    keys = band_keys(lines)
+    assert keys.shape == (len(lines), BANDS)
+    assert np.array_equal(keys[-3:], band_keys(lines[-3:]))
+    assert len(np.unique(keys[:, 0])) == len(set(lines))
+    code = f"from hf_afro.corpora.near_duplicates import band_keys; print(band_keys([{LINE!r}]).tolist())"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == str(band_keys([LINE]).tolist())
+
+
+def test_lines_without_text_and_of_every_script():
+    lines = [
+        "",
+        "...",
+        "人人生而自由，在尊严和权利上一律平等。",
+        "人人生而自由，在尊严和权利上一律平等",
+        "\U0001f600",
+        "a\ud800b",
+    ]
+    assert find_near_duplicates(lines).tolist() == [False, True, False, True, True, False]

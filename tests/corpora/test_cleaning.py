@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from hf_afro.corpora.cleaning import LineRules, clean, reason_to_drop
-from hf_afro.corpora.cleaning_report import DUPLICATE, EMPTY, EVALUATION, NO_LETTER, READ, TOO_SHORT, Tally
+from hf_afro.corpora.cleaning_report import CONTAINS, DUPLICATE, EMPTY, EVALUATION, NO_LETTER, READ, TOO_SHORT, Tally
 from hf_afro.corpora.decontamination import EvaluationSentences
 from hf_afro.corpora.sources import read_corpora
 from tests.texts import SENTENCES

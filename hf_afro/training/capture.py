@@ -236,7 +236,7 @@ def parameters_without_part(model: PreTrainedModel, outputs: Mapping[int, Mappin
         model: The student.
         outputs: Vectors of one forward of it, with their graph.
     """
-    waiting = [tensor.grad_fn for of in outputs.values() for tensor in of.values()]
+    waiting = [tensor.grad_fn for of in outputs.values() for tensor in of.values() if tensor.grad_fn is not None]
     seen, reached = set(waiting), set()
     while waiting:
         node = waiting.pop()

@@ -15,6 +15,7 @@ from transformers import AutoModelForMaskedLM, AutoTokenizer, XLMRobertaForMaske
 
 from tests.conftest import tiny_config
 from tests.training.recipes import distill_trainer, maft_trainer, steps_of, teacher_of, uneven_sentences
+from tests.training.two_processes import HYBRID
 
 SCRIPT = Path(__file__).with_name("two_processes.py")
 
@@ -38,7 +39,7 @@ def of_two_processes(_tokenizer, folder):
 
 
 @pytest.mark.parametrize("accumulation", [1, 4])
-@pytest.mark.parametrize("name", ["maft", "distill"])
+@pytest.mark.parametrize("name", ["maft", "distill", "hybrid"])
 def test_steps_and_evaluation_are_those_of_one_process(of_two_processes, folder, name, accumulation):
     tokenizer = AutoTokenizer.from_pretrained(folder)
     held_out = uneven_sentences()
@@ -46,7 +47,8 @@ def test_steps_and_evaluation_are_those_of_one_process(of_two_processes, folder,
         model = AutoModelForMaskedLM.from_pretrained(folder)
         trainer = maft_trainer(model, tokenizer, folder / "one", eval_dataset=held_out)
     else:
-        trainer = distill_trainer(teacher_of(tokenizer), tokenizer, folder / "one", eval_dataset=held_out)
+        terms = HYBRID if name == "hybrid" else {}
+        trainer = distill_trainer(teacher_of(tokenizer), tokenizer, folder / "one", eval_dataset=held_out, **terms)
     expected = {"evaluation": trainer.evaluate(), "steps": steps_of(trainer)}
     found = of_two_processes[f"{name} {accumulation}"]
     assert len(found["steps"]) == 4

@@ -13,6 +13,9 @@ from transformers import AutoModelForMaskedLM, AutoTokenizer
 from hf_afro.training import leave_process_group
 from tests.training.recipes import checksum, distill_trainer, maft_trainer, steps_of, teacher_of, uneven_sentences
 
+# Three terms with two counts: sequences, and masked tokens.
+HYBRID = {"objective": "hybrid", "mlm_weight": 0.5}
+
 
 def main(folder: Path) -> None:
     """Train from the model in `folder`, and write `steps.json` there."""
@@ -30,6 +33,7 @@ def main(folder: Path) -> None:
         trainers = {
             "maft": maft_trainer(copy.deepcopy(model), tokenizer, folder / "maft", **split),
             "distill": distill_trainer(teacher_of(tokenizer), tokenizer, folder / "distill", **split),
+            "hybrid": distill_trainer(teacher_of(tokenizer), tokenizer, folder / "hybrid", **HYBRID, **split),
         }
         for name, trainer in trainers.items():
             # Several ways of starting two processes are silently one (and the comparison would then be empty).

@@ -75,7 +75,9 @@ class _ChunkedLoss(torch.autograd.Function):
             weight = 1.0 / (num_heads * places.shape[1])
             losses.index_add_(0, places[:, 0] // length, of_heads.view(-1, num_heads).sum(1) * weight)
             for gradient, heads in zip(gradients, of_students, strict=True):
-                of_tokens = heads.reshape(len(places), -1, places.shape[1]).transpose(1, 2)  # [sequences, tokens, width]
+                of_tokens = heads.reshape(len(places), -1, places.shape[1]).transpose(
+                    1, 2
+                )  # [sequences, tokens, width]
                 gradient.flatten(0, 1)[places] = of_tokens * (weight / heads.shape[1] ** 0.5)
         # Kept in fp32: what the caller multiplies it by, a loss scale for one, has to come before any rounding.
         ctx.save_for_backward(*gradients)
@@ -159,9 +161,7 @@ def _block(
     return (divergence.double() / teacher_sums + (student_sums / teacher_sums).log()).sum((1, 2))
 
 
-def _shifted_exp(
-    left: torch.Tensor, right: torch.Tensor, scores: torch.Tensor, weights: torch.Tensor
-) -> torch.Tensor:
+def _shifted_exp(left: torch.Tensor, right: torch.Tensor, scores: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
     """Fill `scores` with A B^T / sqrt(d) less the maximum of each row, `weights` with exp of it; return its sums."""
     torch.baddbmm(scores, left.transpose(1, 2), right, beta=0, alpha=left.shape[1] ** -0.5, out=scores)
     scores.sub_(scores.amax(-1, keepdim=True))

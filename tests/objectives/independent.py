@@ -1,4 +1,4 @@
-"""The losses once more, in float64 and explicit loops that share no code with the package, and random cases for them."""
+"""The losses once more, in float64 and explicit loops that share no code with the package; and random cases."""
 
 from __future__ import annotations
 

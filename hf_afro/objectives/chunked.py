@@ -28,6 +28,10 @@ from hf_afro.objectives.sequences import places_by_length
 # benchmarks/relation_loss.py times other sizes.
 BLOCK_NUMBERS = 2**18
 
+# Sequences of fewer tokens are computed in double precision: they cost next to nothing, and in sums of so few numbers
+# one unlucky rounding of an exp shows in the gradient.
+FEW_TOKENS = 32
+
 
 def chunked_relation_loss(
     teacher_left: torch.Tensor,
@@ -67,16 +71,19 @@ class _ChunkedLoss(torch.autograd.Function):
         with_gradient = any(ctx.needs_input_grad[:2])
         gradients = [torch.zeros_like(one, dtype=dtype) for one in students] if with_gradient else []
         for places in places_by_length(labels):  # padding takes no part, whichever side it is on
+            precise = torch.float64 if places.shape[1] < FEW_TOKENS else dtype
             of_heads, of_students = _heads_losses(
-                [_gather_heads(one, places, num_heads, dtype) for one in teachers],
-                [_gather_heads(one, places, num_heads, dtype) for one in students],
+                [_gather_heads(one, places, num_heads, precise) for one in teachers],
+                [_gather_heads(one, places, num_heads, precise) for one in students],
                 with_gradient,
             )
             weight = 1.0 / (num_heads * places.shape[1])
             losses.index_add_(0, places[:, 0] // length, of_heads.view(-1, num_heads).sum(1) * weight)
             for gradient, heads in zip(gradients, of_students, strict=True):
-                of_tokens = heads.reshape(len(places), -1, places.shape[1]).transpose(1, 2)  # [sequences, tokens, width]
-                gradient.flatten(0, 1)[places] = of_tokens * (weight / heads.shape[1] ** 0.5)
+                of_tokens = heads.reshape(len(places), -1, places.shape[1]).transpose(
+                    1, 2
+                )  # [sequences, tokens, width]
+                gradient.flatten(0, 1)[places] = (of_tokens * (weight / heads.shape[1] ** 0.5)).to(dtype)
         # Kept in fp32: what the caller multiplies it by, a loss scale for one, has to come before any rounding.
         ctx.save_for_backward(*gradients)
         ctx.dtype = student_left.dtype
@@ -159,9 +166,7 @@ def _block(
     return (divergence.double() / teacher_sums + (student_sums / teacher_sums).log()).sum((1, 2))
 
 
-def _shifted_exp(
-    left: torch.Tensor, right: torch.Tensor, scores: torch.Tensor, weights: torch.Tensor
-) -> torch.Tensor:
+def _shifted_exp(left: torch.Tensor, right: torch.Tensor, scores: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
     """Fill `scores` with A B^T / sqrt(d) less the maximum of each row, `weights` with exp of it; return its sums."""
     torch.baddbmm(scores, left.transpose(1, 2), right, beta=0, alpha=left.shape[1] ** -0.5, out=scores)
     scores.sub_(scores.amax(-1, keepdim=True))

@@ -65,10 +65,8 @@ def relation_loss(
         tensor(0.)
     """
     _check(teacher, student, attention_mask, sequence_ids)
-    _check_heads("num_relation_heads", num_relation_heads, teacher, student)
-    return _reduced(
-        (teacher, None), (student, None), attention_mask, num_relation_heads, impl, reduction, sequence_ids
-    )
+    check_heads("num_relation_heads", num_relation_heads, teacher, student)
+    return _loss((teacher, None), (student, None), attention_mask, num_relation_heads, impl, reduction, sequence_ids)
 
 
 def relation_losses(
@@ -162,15 +160,9 @@ def attention_relation_loss(
         Wang et al., "MiniLM: Deep Self-Attention Distillation for Task-Agnostic Compression of Pre-Trained
         Transformers", NeurIPS 2020, section 3.
     """
-    _check(teacher_query, student_query, attention_mask, sequence_ids)
-    for side, query, key in (("teacher", teacher_query, teacher_key), ("student", student_query, student_key)):
-        if query.shape != key.shape:
-            raise ValueError(
-                f"queries of the {side} have shape {tuple(query.shape)} and keys {tuple(key.shape)}; expected the "
-                "same. Repeat the keys of grouped attention for each of their queries."
-            )
-    _check_heads("num_attention_heads", num_attention_heads, teacher_query, student_query)
-    return _reduced(
+    check_pair(teacher_query, teacher_key, student_query, student_key, attention_mask, sequence_ids)
+    check_heads("num_attention_heads", num_attention_heads, teacher_query, student_query)
+    return _loss(
         (teacher_query, teacher_key),
         (student_query, student_key),
         attention_mask,
@@ -190,7 +182,7 @@ def legal_relation_heads(teacher_width: int, student_width: int) -> list[int]:
     ]
 
 
-def _reduced(
+def _loss(
     teacher: tuple[torch.Tensor, torch.Tensor | None],
     student: tuple[torch.Tensor, torch.Tensor | None],
     attention_mask: torch.Tensor,
@@ -200,17 +192,26 @@ def _reduced(
     sequence_ids: torch.Tensor | None,
 ) -> torch.Tensor:
     """Return the loss by the implementation asked for, summed over sequences or their mean."""
-    if reduction not in ("mean", "sum"):
-        raise ValueError(f"reduction={reduction!r} is not known; use 'mean' or 'sum'")
     implementation = _implementation(impl, student[0])
     labels = label_sequences(attention_mask, sequence_ids)
     taught = [None if vectors is None else vectors.detach() for vectors in teacher]
     # Half-precision products would cost the softmax its digits, so a caller's autocast ends here.
     with torch.autocast(device_type=student[0].device.type, enabled=False):
         losses = implementation(*taught, *student, labels, num_heads)  # [batch]
-    if reduction == "sum":
-        return losses.sum()
-    return losses.sum() / count_labels(labels).clamp_min(1)
+    return reduced(losses, labels, reduction)
+
+
+def reduced(losses: torch.Tensor, labels: torch.Tensor, reduction: Reduction) -> torch.Tensor:
+    """Return the sum of the losses of rows, or that divided by the sequences that hold a token, a scalar.
+
+    Args:
+        losses: ``[batch]``, each the sum over the row's sequences.
+        labels: ``[batch, length]`` from `label_sequences`.
+        reduction: ``mean`` or ``sum``.
+    """
+    if reduction not in ("mean", "sum"):
+        raise ValueError(f"reduction={reduction!r} is not known; use 'mean' or 'sum'")
+    return losses.sum() if reduction == "sum" else losses.sum() / count_labels(labels).clamp_min(1)
 
 
 def _implementation(impl: Implementation, student: torch.Tensor) -> Callable[..., torch.Tensor]:
@@ -249,12 +250,32 @@ def _check(
         )
 
 
-def _check_heads(name: str, heads: int, teacher: torch.Tensor, student: torch.Tensor) -> None:
-    """Raise a ValueError if the heads do not divide both widths."""
-    widths = teacher.shape[-1], student.shape[-1]
-    if heads < 1 or any(width % heads for width in widths):
-        legal = ", ".join(map(str, legal_relation_heads(*widths)))
-        raise ValueError(
-            f"{name}={heads} does not divide both widths, {widths[0]} of the teacher and "
-            f"{widths[1]} of the student; legal are {legal}"
-        )
+def check_pair(
+    teacher_query: torch.Tensor,
+    teacher_key: torch.Tensor,
+    student_query: torch.Tensor,
+    student_key: torch.Tensor,
+    attention_mask: torch.Tensor,
+    sequence_ids: torch.Tensor | None,
+) -> None:
+    """Raise a ValueError if queries, keys and masks do not fit each other."""
+    _check(teacher_query, student_query, attention_mask, sequence_ids)
+    for side, query, key in (("teacher", teacher_query, teacher_key), ("student", student_query, student_key)):
+        if query.shape != key.shape:
+            raise ValueError(
+                f"queries of the {side} have shape {tuple(query.shape)} and keys {tuple(key.shape)}; expected the "
+                "same. Repeat the keys of grouped attention for each of their queries."
+            )
+
+
+def check_heads(name: str, heads: int, *vectors: torch.Tensor) -> None:
+    """Raise a ValueError if the heads do not divide the width of all vectors; `vectors` are the teacher's first."""
+    widths = [one.shape[-1] for one in vectors]
+    if heads >= 1 and not any(width % heads for width in widths):
+        return
+    if len(widths) == 1:
+        raise ValueError(f"{name}={heads} does not divide the width {widths[0]}")
+    raise ValueError(
+        f"{name}={heads} does not divide both widths, {widths[0]} of the teacher and {widths[1]} of the student; "
+        f"legal are {', '.join(map(str, legal_relation_heads(*widths)))}"
+    )

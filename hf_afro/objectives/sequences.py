@@ -1,4 +1,4 @@
-"""Which tokens of a batch make up one sequence: padding on either side, ragged rows, several sequences packed in one."""
+"""Which tokens of a batch make up one sequence: rows padded on either side, or several sequences packed in one."""
 
 from __future__ import annotations
 

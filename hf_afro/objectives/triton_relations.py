@@ -7,13 +7,15 @@ its own maximum and sum. When a larger t comes, z and e shrink by the same facto
     KL = e / z - logsumexp(t) + logsumexp(s)
 
 Backward, the tiles are made again from the vectors and the two logsumexps that were kept, one number a row: with
-s = a_i . b_j / sqrt(d) and G_ij = exp(s_ij - lse_s_i) - exp(t_ij - lse_t_i), dKL / da_i = sum_j G_ij b_j / sqrt(d), and
-dKL / db_j = sum_i G_ij a_i / sqrt(d), which is the same kernel with the sides changed and the logsumexps taken from
-the columns. Where b is a, s_ij = s_ji: one tile of scores serves both sums, G_ij with the logsumexp of its row and
-G_ji with that of its column.
+s_ij = a_i . b_j / sqrt(d) and G_ij = exp(s_ij - lse_s_i) - exp(t_ij - lse_t_i),
 
-Scores are products of the vectors as they come, summed in fp32; all that follows is fp32. So far this has run in
-Triton's interpreter alone, on no GPU.
+    dKL / da_i = sum_j G_ij b_j / sqrt(d)        dKL / db_j = sum_i G_ij a_i / sqrt(d)
+
+of which the second is the same kernel with the sides changed and the logsumexps taken from the columns. Where b is a,
+s_ij = s_ji: one tile of scores serves both sums, G_ij with the logsumexp of its row and G_ji with that of its column.
+
+Everything is computed in fp32, whatever the dtype of the vectors; the products of half-precision vectors may run on
+tensor cores, where they are exact. So far this has run in Triton's interpreter alone, and on no GPU.
 """
 
 from __future__ import annotations
@@ -54,7 +56,8 @@ def triton_relation_loss(
         raise ValueError("impl='triton' computes in fp32 and was given float64; use 'chunked' or 'reference'")
     if not student_left.is_cuda and os.environ.get("TRITON_INTERPRET") != "1":
         raise ValueError(
-            f"impl='triton' needs tensors on a GPU and was given some on {student_left.device}; use 'auto' or 'chunked'"
+            f"impl='triton' needs tensors on a GPU and was given some on {student_left.device}; "
+            "use 'auto' or 'chunked'"
         )
     teacher_right = None if teacher_right is None else teacher_right.detach()
     return _TritonLoss.apply(student_left, student_right, teacher_left.detach(), teacher_right, labels, num_heads)
@@ -136,11 +139,16 @@ def _bounds(labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Ten
 def _dimensions(teacher: torch.Tensor, student: torch.Tensor, num_heads: int) -> dict[str, Any]:
     """Return the constants that both kernels are compiled for."""
     teacher_dim, student_dim = teacher.shape[-1] // num_heads, student.shape[-1] // num_heads
+    # bf16 and fp16 lose nothing in tf32, which has the digits of fp16 and the range of bf16, and tensor cores.
+    is_exact_in_tf32 = max(teacher.element_size(), student.element_size()) == 2 and torch.version.hip is None
     return {
         "TEACHER_DIM": teacher_dim,
         "STUDENT_DIM": student_dim,
         "TEACHER_PADDED": max(SMALLEST_DOT, triton.next_power_of_2(teacher_dim)),
         "STUDENT_PADDED": max(SMALLEST_DOT, triton.next_power_of_2(student_dim)),
+        "TEACHER_ROOT": teacher_dim**0.5,
+        "STUDENT_ROOT": student_dim**0.5,
+        "PRECISION": "tf32" if is_exact_in_tf32 else "ieee",
         "ROWS": ROWS,
         "COLUMNS": COLUMNS,
     }
@@ -148,16 +156,16 @@ def _dimensions(teacher: torch.Tensor, student: torch.Tensor, num_heads: int) ->
 
 @triton.jit
 def _load(vectors, batch, head, places, is_token, length, num_heads, DIM: tl.constexpr, PADDED: tl.constexpr):
-    """Load the vectors of one head at some places, ``[places, PADDED]``, zeros at padding and beyond the width."""
+    """Load one head's vectors at some places, ``[places, PADDED]`` in fp32, zeros at padding and past the width."""
     columns = tl.arange(0, PADDED)
     offsets = (batch.to(tl.int64) * length + places[:, None]) * (num_heads * DIM) + head * DIM + columns[None, :]
-    return tl.load(vectors + offsets, mask=is_token[:, None] & (columns[None, :] < DIM), other=0.0)
+    return tl.load(vectors + offsets, mask=is_token[:, None] & (columns[None, :] < DIM), other=0.0).to(tl.float32)
 
 
 @triton.jit
-def _scores(left, right, DIM: tl.constexpr):
-    """Return A B^T / sqrt(d) of one tile in fp32."""
-    return tl.dot(left, tl.trans(right), input_precision="ieee") / tl.sqrt(DIM * 1.0)
+def _scores(left, right, ROOT: tl.constexpr, PRECISION: tl.constexpr):
+    """Return A B^T / ROOT of one tile in fp32."""
+    return tl.dot(left, tl.trans(right), input_precision=PRECISION) / ROOT
 
 
 @triton.jit
@@ -190,6 +198,9 @@ def _forward_kernel(
     STUDENT_DIM: tl.constexpr,
     TEACHER_PADDED: tl.constexpr,
     STUDENT_PADDED: tl.constexpr,
+    TEACHER_ROOT: tl.constexpr,
+    STUDENT_ROOT: tl.constexpr,
+    PRECISION: tl.constexpr,
     ROWS: tl.constexpr,
     COLUMNS: tl.constexpr,
 ):
@@ -210,9 +221,9 @@ def _forward_kernel(
         there = column_labels >= 0
         is_own = own[:, None] & (row_labels[:, None] == column_labels[None, :])
         right = _load(teacher_right, batch, head, columns, there, length, num_heads, TEACHER_DIM, TEACHER_PADDED)
-        teacher = tl.where(is_own, _scores(teacher_rows, right, TEACHER_DIM), LOWEST)
+        teacher = tl.where(is_own, _scores(teacher_rows, right, TEACHER_ROOT, PRECISION), LOWEST)
         right = _load(student_right, batch, head, columns, there, length, num_heads, STUDENT_DIM, STUDENT_PADDED)
-        student = tl.where(is_own, _scores(student_rows, right, STUDENT_DIM), LOWEST)
+        student = tl.where(is_own, _scores(student_rows, right, STUDENT_ROOT, PRECISION), LOWEST)
 
         larger = tl.maximum(teacher_max, tl.max(teacher, 1))
         shrink = tl.exp(teacher_max - larger)
@@ -254,6 +265,9 @@ def _gradient_kernel(
     STUDENT_DIM: tl.constexpr,
     TEACHER_PADDED: tl.constexpr,
     STUDENT_PADDED: tl.constexpr,
+    TEACHER_ROOT: tl.constexpr,
+    STUDENT_ROOT: tl.constexpr,
+    PRECISION: tl.constexpr,
     ROWS: tl.constexpr,
     COLUMNS: tl.constexpr,
 ):
@@ -273,9 +287,9 @@ def _gradient_kernel(
         there = column_labels >= 0
         is_own = own[:, None] & (row_labels[:, None] == column_labels[None, :])
         right = _load(teacher_right, batch, head, columns, there, length, num_heads, TEACHER_DIM, TEACHER_PADDED)
-        teacher = _scores(teacher_rows, right, TEACHER_DIM)
+        teacher = _scores(teacher_rows, right, TEACHER_ROOT, PRECISION)
         right = _load(student_right, batch, head, columns, there, length, num_heads, STUDENT_DIM, STUDENT_PADDED)
-        student = _scores(student_rows, right, STUDENT_DIM)
+        student = _scores(student_rows, right, STUDENT_ROOT, PRECISION)
         difference = tl.zeros([ROWS, COLUMNS], tl.float32)
         if BY_ROW:
             difference += tl.exp(student - student_row_lse) - tl.exp(teacher - teacher_row_lse)
@@ -285,8 +299,8 @@ def _gradient_kernel(
             difference += tl.exp(student - student_column_lse) - tl.exp(teacher - teacher_column_lse)
         # Between sequences exp may overflow, so that what is not wanted is put away and not multiplied by zero.
         difference = tl.where(is_own, difference, 0.0)
-        total += tl.dot(difference, right.to(tl.float32), input_precision="ieee")
-    total = total / tl.sqrt(STUDENT_DIM * 1.0)
+        total += tl.dot(difference, right, input_precision="ieee")
+    total = total / STUDENT_ROOT
     widths = tl.arange(0, STUDENT_PADDED)[None, :]
     offsets = (batch.to(tl.int64) * length + rows[:, None]) * (num_heads * STUDENT_DIM) + head * STUDENT_DIM + widths
     tl.store(gradient + offsets, total, mask=own[:, None] & (widths < STUDENT_DIM))

@@ -41,6 +41,19 @@ def test_the_table_of_pruning():
     assert printed[-1] == "0 rows with something wrong"
 
 
+def test_the_table_of_distillation():
+    printed = run("distillation_table", "--small", "--teachers", "albert", "modernbert", "eurobert, grouped")
+    lines = printed.splitlines()
+    assert [line.count("| yes | yes |") for line in lines[2:8]] == [1] * 6
+    assert lines[-1] == "every pair holds"
+
+
+def test_a_distillation_step_against_its_forwards_and_against_maps():
+    lines = run("distillation_step", "--small").splitlines()
+    for side in ("maps requested", "two forwards alone", "ours"):
+        assert any(line.strip().startswith(side) and "of alone" in line for line in lines)
+
+
 def test_pruning_a_checkpoint_prints_seconds_and_memory():
     printed = run("prune_checkpoint", "--small", "--repeats", "1", "--sides", "weights only")
     figures = printed.splitlines()[-1].removeprefix("weights only").split()

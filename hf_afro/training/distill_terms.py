@@ -57,6 +57,12 @@ class DistillTerms:
         self.head = MaskedOnlyHead(student)
         self.student_capture = StudentCapture(student, plan.student_layers)
 
+    def remove(self) -> None:
+        """Take all hooks off teacher and student."""
+        for part in (self.teacher_capture, self.teacher_head, self.student_capture, self.head):
+            if part is not None:
+                part.remove()
+
     @property
     def is_masked(self) -> bool:
         """Whether a term wants masked text."""

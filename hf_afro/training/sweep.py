@@ -9,7 +9,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hf_afro.training.arguments import MAFTTrainingArguments, RelationDistillTrainingArguments
 from hf_afro.training.distill import RelationDistillTrainer
@@ -89,7 +89,7 @@ def sweep_relations(
             args,
             teacher_layer=layer,
             num_relation_heads=heads,
-            **{"output_dir": str(Path(str(args.output_dir)) / f"layer-{layer}-heads-{heads}")},
+            **_into(args.output_dir, f"layer-{layer}-heads-{heads}"),
         )
         for layer, heads in tries
     ]
@@ -112,7 +112,7 @@ def sweep_relations(
         distill.terms.remove()
         fit = MAFTTrainer(
             learning,
-            dataclasses.replace(fit_args, **{"output_dir": str(Path(str(own.output_dir)) / "fit")}),
+            dataclasses.replace(fit_args, **_into(own.output_dir, "fit")),
             train_dataset=train_dataset,
             eval_dataset=eval_dataset,
             processing_class=processing_class,
@@ -121,3 +121,7 @@ def sweep_relations(
         results.append(SweepResult(layer, heads, loss, fit.evaluate()["eval_bits_per_byte"]))
         logger.info("%s", results[-1])
     return sorted(results, key=lambda result: result.bits_per_byte)
+
+
+def _into(folder: str | None, name: str) -> dict[str, Any]:
+    return {"output_dir": str(Path(str(folder)) / name)}

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import torch
 from transformers import PreTrainedModel, Trainer
@@ -15,7 +16,8 @@ from hf_afro.objectives.relations import legal_relation_heads, relation_loss
 from hf_afro.training.arguments import RelationDistillTrainingArguments
 from hf_afro.training.capture import RELATIONS, StudentCapture, TeacherCapture
 from hf_afro.training.checks import check_length, check_pair, check_settings, check_vocabularies
-from hf_afro.training.finite import StayFinite, check_evaluated
+from hf_afro.training.finite import check_evaluated
+from hf_afro.training.keeping import begin_saving, without_limit
 from hf_afro.training.loading import (
     LanguageDatasets,
     RowsDataset,
@@ -24,11 +26,13 @@ from hf_afro.training.loading import (
     samples_of,
 )
 from hf_afro.training.masked_only import MaskedOnlyHead
-from hf_afro.training.window import count_over_window, is_past_the_end, part_of_step, sequences_with_a_token
+from hf_afro.training.run import TrainingRun
+from hf_afro.training.window import is_past_the_end, part_of_step, sequences_with_a_token
 
 if TYPE_CHECKING:
     from torch.utils.data import DataLoader
     from transformers import PreTrainedTokenizerBase
+    from transformers.trainer_utils import TrainOutput
 
     from hf_afro.vocabulary import VocabularyMap
 
@@ -99,17 +103,18 @@ class RelationDistillTrainer(Trainer):
         # In this order: both hook the same module of a student without a head, and the vectors have the last word.
         self.head = MaskedOnlyHead(model)
         self.student_capture = StudentCapture(model, layer=len(layers_of(model)))
+        self.run = TrainingRun(args.save_total_limit)
         super().__init__(
             model=model,
-            args=args,
+            args=without_limit(args),
             data_collator=_pad_collator(processing_class, model),
             train_dataset=None if train_dataset is None else samples_of(train_dataset, processing_class, args),
             eval_dataset=None if eval_dataset is None else evaluation_rows(eval_dataset, processing_class, args),
             processing_class=processing_class,
             **trainer_settings,
         )
-        self.stay_finite = StayFinite()
-        self.add_callback(self.stay_finite)
+        for callback in self.run.callbacks:
+            self.add_callback(callback)
         # Placed by hand: whatever Accelerate has prepared keeps the Trainer from preparing the student for evaluation.
         self.teacher_model = teacher_model.to(self.accelerator.device)
         logger.info(
@@ -119,6 +124,23 @@ class RelationDistillTrainer(Trainer):
             len(layers_of(model)),
             self.num_relation_heads,
         )
+
+    def train(self, resume_from_checkpoint: str | bool | None = None, **settings: Any) -> TrainOutput:
+        """Train; every checkpoint is whole or does not count.
+
+        Args:
+            resume_from_checkpoint: True for the last whole checkpoint of `output_dir`, or for the start where there
+                is none; or the folder of one; None or False for the start.
+            **settings: Whatever else `transformers.Trainer.train` takes.
+
+        Returns:
+            What `Trainer.train` does, with the tokens seen of each language among the metrics.
+
+        Raises:
+            ValueError: If the checkpoint named is not whole.
+            SystemExit: With code 143 where SIGTERM was received, once a checkpoint has been saved.
+        """
+        return self.run.train(self, super().train, resume_from_checkpoint, settings)
 
     def get_train_dataloader(self) -> DataLoader:
         """Return this process's share of the mixture; its order is a function of the seed alone."""
@@ -131,7 +153,16 @@ class RelationDistillTrainer(Trainer):
         if is_past_the_end(self.state):
             return [], None
         batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
-        return batches, count_over_window(batches, sequences_with_a_token, self.accelerator)
+        return batches, self.run.begin_step(self, batches, sequences_with_a_token)
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Log, and with the training loss the tokens seen of each language."""
+        super().log(logs | self.run.tokens_seen.figures() if "loss" in logs else logs, start_time)
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """Save the model; a checkpoint that is written over is not whole meanwhile."""
+        begin_saving(output_dir)
+        super().save_model(output_dir, _internal_call)
 
     def compute_loss(
         self,
@@ -169,8 +200,16 @@ class RelationDistillTrainer(Trainer):
         own_count = sequences_with_a_token(inputs)
         loss = part_of_step(total, own_count, num_items_in_batch, self.accelerator.num_processes)
         if num_items_in_batch is not None:
-            self.stay_finite.add(loss)
+            self.run.stay_finite.add(loss)
         return (loss, learnt) if return_outputs else loss
+
+    def predict(self, *arguments: Any, **settings: Any) -> NoReturn:
+        """Refuse: a relation is learnt here, and nothing is predicted.
+
+        Raises:
+            TypeError: Always; `evaluate` measures how far the relations are apart.
+        """
+        raise TypeError(f"{type(self).__name__} has no predictions to give; call evaluate(dataset) for its figures")
 
     def evaluate(
         self,
@@ -208,9 +247,10 @@ class RelationDistillTrainer(Trainer):
         """Return one language's summed loss and its number of sequences, over all processes."""
         sums = torch.zeros(2, dtype=torch.float64, device=self.args.device)
         own = range(self.args.process_index, len(rows), self.args.world_size)
+        collate = dataclasses.replace(self.data_collator, keep_place=False)
         self.model.eval()
         for start in range(0, len(own), self.args.eval_batch_size):
-            batch = self.data_collator([rows[index] for index in own[start : start + self.args.eval_batch_size]])
+            batch = collate([rows[index] for index in own[start : start + self.args.eval_batch_size]])
             inputs = {name: tensor.to(self.args.device) for name, tensor in batch.items()}
             with self.accelerator.autocast():
                 loss: torch.Tensor = self.compute_loss(self.model, inputs)  # type: ignore[assignment]
@@ -222,9 +262,9 @@ class RelationDistillTrainer(Trainer):
 
 def _pad_collator(tokenizer: PreTrainedTokenizerBase | None, student: PreTrainedModel) -> PaddingCollator:
     return (
-        PaddingCollator(student.config.pad_token_id)
+        PaddingCollator(student.config.pad_token_id, keep_place=True)
         if tokenizer is None
-        else PaddingCollator.from_tokenizer(tokenizer)
+        else PaddingCollator.from_tokenizer(tokenizer, keep_place=True)
     )
 
 

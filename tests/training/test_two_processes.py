@@ -26,6 +26,8 @@ from tests.training.recipes import (
     uneven_sentences,
 )
 
+pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")  # by peft
+
 SCRIPT = Path(__file__).with_name("two_processes.py")
 
 

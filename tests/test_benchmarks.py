@@ -62,6 +62,19 @@ def test_pruning_a_checkpoint_prints_seconds_and_memory():
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("kind", ["maft", "streaming", "distill"])
+def test_kills_end_in_the_same_weights(kind):
+    printed = run("kills", "--kind", kind, "--kills", "3", "--in_save", "1", "--steps", "20", "--save_steps", "2")
+    assert printed.splitlines()[-1] == "3 of 3 checksums are the unbroken run's"
+
+
+@pytest.mark.slow
+def test_global_batches_are_the_same_in_every_way():
+    printed = run("global_batches", "--steps", "20")
+    assert printed.count("20 of 20 batches are those of 1 process") == 4
+
+
+@pytest.mark.slow
 def test_the_run_on_real_text(shared_data, tmp_path):
     printed = run(
         "real_text",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from typing import Any
 
 from transformers import TrainingArguments
 
@@ -42,9 +43,27 @@ class MixtureTrainingArguments(TrainingArguments):
         },
     )
 
+    streaming: bool = field(
+        default=False,
+        metadata={
+            "help": "Read the text while training goes on, for text that does not fit into memory; otherwise all of "
+            "it is read and tokenised before. Needs max_steps, and language_sizes unless language_alpha is 0."
+        },
+    )
+    language_sizes: dict | str | None = field(
+        default=None,
+        metadata={
+            "help": 'With streaming: how much text each language has, in any unit, such as {"swa": 120, "yor": 30}, '
+            "since a stream does not know."
+        },
+    )
+
+    _VALID_DICT_FIELDS = [*TrainingArguments._VALID_DICT_FIELDS, "language_sizes"]
+
     def __post_init__(self) -> None:
         """Check the bounds."""
         super().__post_init__()
+        self._check_streaming()
         for name in ("per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)} is less than 1; use a whole number from 1")
@@ -63,6 +82,22 @@ class MixtureTrainingArguments(TrainingArguments):
             )
         if not 0 <= self.language_alpha <= 1:
             raise ValueError(f"language_alpha={self.language_alpha} is outside [0, 1]; 1 keeps the texts' own sizes")
+
+    def _check_streaming(self) -> None:
+        """Refuse a stream without a budget of steps, and sizes without a stream or that are none."""
+        if self.language_sizes is not None:
+            if not self.streaming:
+                raise ValueError("language_sizes was given without streaming; text that is read whole knows its sizes")
+            sizes: Any = self.language_sizes
+            if not isinstance(sizes, dict) or not all(
+                isinstance(size, int | float) and 0 < size < math.inf for size in sizes.values()
+            ):
+                raise ValueError(f"language_sizes={sizes!r}; expected a number above 0 for each language")
+        if self.streaming and self.max_steps <= 0:
+            raise ValueError(
+                f"streaming=True with max_steps={self.max_steps}: a stream does not know how long it is, so it has no "
+                "epochs; say with max_steps how many steps to take"
+            )
 
 
 @dataclass

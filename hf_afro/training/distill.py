@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import torch
 from transformers import PreTrainedModel, Trainer
@@ -21,7 +22,8 @@ from hf_afro.training.checks import (
 )
 from hf_afro.training.distill_plan import plan_distillation
 from hf_afro.training.distill_terms import DistillTerms
-from hf_afro.training.finite import StayFinite, check_evaluated
+from hf_afro.training.finite import check_evaluated
+from hf_afro.training.keeping import begin_saving, without_limit
 from hf_afro.training.loading import (
     LanguageDatasets,
     RowsDataset,
@@ -30,11 +32,13 @@ from hf_afro.training.loading import (
     mixture_dataloader,
     samples_of,
 )
-from hf_afro.training.window import count_over_window, is_past_the_end, part_of_step
+from hf_afro.training.run import TrainingRun
+from hf_afro.training.window import is_past_the_end, part_of_step
 
 if TYPE_CHECKING:
     from torch.utils.data import DataLoader
     from transformers import PreTrainedTokenizerBase
+    from transformers.trainer_utils import TrainOutput
 
     from hf_afro.vocabulary import VocabularyMap
 
@@ -112,17 +116,18 @@ class RelationDistillTrainer(Trainer):
         num_tokens = rows if processing_class is None else len(processing_class)
         self.terms = DistillTerms(self.plan, args, model, teacher_model, vocabulary_map, num_tokens)
         self._idle = frozenset() if self.terms.is_masked else _idle_parameters(self.terms, model)
+        self.run = TrainingRun(args.save_total_limit)
         super().__init__(
             model=model,
-            args=args,
+            args=without_limit(args),
             data_collator=_collator(args, processing_class, model, self.terms.is_masked),
             train_dataset=None if train_dataset is None else samples_of(train_dataset, processing_class, args),
             eval_dataset=None if eval_dataset is None else evaluation_rows(eval_dataset, processing_class, args),
             processing_class=processing_class,
             **trainer_settings,
         )
-        self.stay_finite = StayFinite()
-        self.add_callback(self.stay_finite)
+        for callback in self.run.callbacks:
+            self.add_callback(callback)
         self.teacher_model = _placed(teacher_model, self.accelerator.device, args.teacher_dtype)
         logger.info(
             "%s: layers (of the teacher's %d and the student's %d) %s, in %d heads; weights %s.",
@@ -143,6 +148,23 @@ class RelationDistillTrainer(Trainer):
         decaying = super().get_decay_parameter_names(model)
         return [name for name in decaying if name.removeprefix("_orig_mod.").removeprefix("module.") not in self._idle]
 
+    def train(self, resume_from_checkpoint: str | bool | None = None, **settings: Any) -> TrainOutput:
+        """Train; every checkpoint is whole or does not count.
+
+        Args:
+            resume_from_checkpoint: True for the last whole checkpoint of `output_dir`, or for the start where there
+                is none; or the folder of one; None or False for the start.
+            **settings: Whatever else `transformers.Trainer.train` takes.
+
+        Returns:
+            What `Trainer.train` does, with the tokens seen of each language among the metrics.
+
+        Raises:
+            ValueError: If the checkpoint named is not whole.
+            SystemExit: With code 143 where SIGTERM was received, once a checkpoint has been saved.
+        """
+        return self.run.train(self, super().train, resume_from_checkpoint, settings)
+
     def get_train_dataloader(self) -> DataLoader:
         """Return this process's share of the mixture; its order is a function of the seed alone."""
         return mixture_dataloader(self.train_dataset, self.args, self.data_collator)
@@ -154,7 +176,16 @@ class RelationDistillTrainer(Trainer):
         if is_past_the_end(self.state):
             return [], None
         batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
-        return batches, count_over_window(batches, self.terms.counts, self.accelerator)
+        return batches, self.run.begin_step(self, batches, self.terms.counts)
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Log, and with the training loss the tokens seen of each language."""
+        super().log(logs | self.run.tokens_seen.figures() if "loss" in logs else logs, start_time)
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """Save the model; a checkpoint that is written over is not whole meanwhile."""
+        begin_saving(output_dir)
+        super().save_model(output_dir, _internal_call)
 
     def compute_loss(
         self,
@@ -175,15 +206,23 @@ class RelationDistillTrainer(Trainer):
         with self.accelerator.autocast():
             sums, learnt = self.terms(model, inputs)
         own_counts = self.terms.counts(inputs)
-        step_counts = [None] * len(sums) if num_items_in_batch is None else list(num_items_in_batch)
+        step_counts = [None] * len(sums) if num_items_in_batch is None else list(num_items_in_batch.reshape(-1))
         parts = [
             self.terms.weights[name] * part_of_step(total, own, whole, self.accelerator.num_processes)
             for (name, total), own, whole in zip(sums.items(), own_counts, step_counts, strict=True)
         ]
         loss = torch.stack(parts).sum()
         if num_items_in_batch is not None:
-            self.stay_finite.add(loss)
+            self.run.stay_finite.add(loss)
         return (loss, learnt) if return_outputs else loss
+
+    def predict(self, *arguments: Any, **settings: Any) -> NoReturn:
+        """Refuse: a relation is learnt here, and nothing is predicted.
+
+        Raises:
+            TypeError: Always; `evaluate` measures how far the relations are apart.
+        """
+        raise TypeError(f"{type(self).__name__} has no predictions to give; call evaluate(dataset) for its figures")
 
     def evaluate(
         self,
@@ -232,6 +271,7 @@ class RelationDistillTrainer(Trainer):
         """Return one language's summed terms and their counts over all processes, float64 ``[2, terms]``."""
         sums = torch.zeros(2, len(self.terms.weights), dtype=torch.float64, device=self.args.device)
         own = range(self.args.process_index, len(rows), self.args.world_size)
+        collate = dataclasses.replace(self.data_collator, keep_place=False)
         self.model.eval()
         for start in range(0, len(own), self.args.eval_batch_size):
             # The first pass's masks of each row, whoever looks at it and when.
@@ -239,7 +279,7 @@ class RelationDistillTrainer(Trainer):
                 {**rows[index], "pass_index": 0, "sample_id": index}
                 for index in own[start : start + self.args.eval_batch_size]
             ]
-            inputs = {name: tensor.to(self.args.device) for name, tensor in self.data_collator(samples).items()}
+            inputs = {name: tensor.to(self.args.device) for name, tensor in collate(samples).items()}
             with self.accelerator.autocast():
                 totals, _ = self.terms(self.model, inputs)
             sums[0] += torch.stack(list(totals.values())).double()
@@ -255,10 +295,12 @@ def _collator(
     is_masked: bool,
 ) -> PaddingCollator:
     if is_masked:
-        return MaskingCollator.from_tokenizer(tokenizer, seed=data_seed(args), probability=args.mlm_probability)
+        return MaskingCollator.from_tokenizer(
+            tokenizer, seed=data_seed(args), probability=args.mlm_probability, keep_place=True
+        )
     if tokenizer is None:
-        return PaddingCollator(student.config.pad_token_id)
-    return PaddingCollator.from_tokenizer(tokenizer)
+        return PaddingCollator(student.config.pad_token_id, keep_place=True)
+    return PaddingCollator.from_tokenizer(tokenizer, keep_place=True)
 
 
 def _placed(teacher: PreTrainedModel, device: torch.device, dtype: str | None) -> PreTrainedModel:

@@ -108,6 +108,7 @@ def test_padding_side_does_not_matter(teacher, tokenizer, tmp_path):
     trainer = distill_trainer(teacher, tokenizer, tmp_path)
     trainer.model.eval()
     batch = next(iter(trainer.get_train_dataloader()))
+    batch = {name: batch[name] for name in ("input_ids", "attention_mask")}
     assert (batch["attention_mask"] == 0).any()
     left = {name: torch.zeros_like(rows) + (name == "input_ids") * 1 for name, rows in batch.items()}
     for row, mask in enumerate(batch["attention_mask"]):

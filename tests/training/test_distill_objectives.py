@@ -48,7 +48,7 @@ def test_loss_falls_and_accumulation_does_not_matter(teacher, tokenizer, tmp_pat
     assert np.mean([loss for loss, _ in whole[-3:]]) < 0.97 * whole[0][0]
 
 
-@pytest.mark.parametrize("name", OBJECTIVES)
+@pytest.mark.parametrize("name", ["minilm", "hybrid"])
 def test_a_resumed_run_ends_in_the_weights_of_an_unbroken_one(teacher, tokenizer, tmp_path, name):
     run = {**OBJECTIVES[name], "max_steps": 5, "save_strategy": "steps", "save_steps": 2, "accumulation": 2}
 

@@ -55,11 +55,37 @@ def test_the_table_of_pruning():
     assert printed[-1] == "0 rows with something wrong"
 
 
+def test_the_table_of_distillation():
+    printed = run("distillation_table", "--small", "--teachers", "albert", "modernbert")
+    lines = printed.splitlines()
+    assert [line.count("| yes | yes |") for line in lines[2:6]] == [1] * 4
+    assert lines[-1] == "every pair holds"
+
+
+def test_a_distillation_step_against_its_forwards_and_against_maps():
+    lines = run("distillation_step", "--small").splitlines()
+    for side in ("maps requested", "two forwards alone", "ours"):
+        assert any(line.strip().startswith(side) and "of alone" in line for line in lines)
+
+
 def test_pruning_a_checkpoint_prints_seconds_and_memory():
     printed = run("prune_checkpoint", "--small", "--repeats", "1", "--sides", "weights only")
     figures = printed.splitlines()[-1].removeprefix("weights only").split()
     assert len(figures) == 5
     assert float(figures[3]) > float(figures[4]) >= 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["maft", "streaming", "distill"])
+def test_kills_end_in_the_same_weights(kind):
+    printed = run("kills", "--kind", kind, "--kills", "3", "--in_save", "1", "--steps", "20", "--save_steps", "2")
+    assert printed.splitlines()[-1] == "3 of 3 checksums are the unbroken run's"
+
+
+@pytest.mark.slow
+def test_global_batches_are_the_same_in_every_way():
+    printed = run("global_batches", "--steps", "20")
+    assert printed.count("20 of 20 batches are those of 1 process") == 4
 
 
 @pytest.mark.slow

@@ -117,7 +117,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: The arguments after the program's name; those of the process by default.
 
     Returns:
-        0 where all went well, 2 for a mistake in what was asked, 1 for a failure, 130 where it was interrupted.
+        0 where all went well, 2 for a mistake in what was asked, 1 for a failure, 130 where it was interrupted,
+        143 where it was told to end and left a checkpoint.
     """
     parser = build_parser()
     try:
@@ -130,9 +131,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         return leave.code if isinstance(leave.code, int) else 0
     args.settings = rest
     _show_log()
+    left = 0
     try:
         command.run(args)
-        _leave_process_group()
+    except SystemExit as leave:  # a trainer does, with a checkpoint saved, where it is told to by SIGTERM
+        left = leave.code if isinstance(leave.code, int) else FAILURE
     except KeyboardInterrupt:
         print(f"hf-afro {args.command}: interrupted", file=sys.stderr)
         return INTERRUPTED
@@ -144,7 +147,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         hint = "" if mistake or args.debug else " (--debug shows where)"
         print(f"hf-afro {args.command}: {described}{hint}", file=sys.stderr)
         return MISTAKE if mistake else FAILURE
-    return 0
+    _leave_process_group()
+    return left
 
 
 def _show_log() -> None:

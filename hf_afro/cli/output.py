@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from hf_afro.checkpoints import BROKEN_FOLDER, last_checkpoint
 from hf_afro.cli.content import fingerprints
 from hf_afro.files import (
     beside,
@@ -22,7 +23,7 @@ from hf_afro.files import (
     unused_name,
     write_whole,
 )
-from hf_afro.recipes.folders import RUN_FILE, check_place, held, last_checkpoint
+from hf_afro.recipes.folders import RUN_FILE, check_place, held
 from hf_afro.tasks.predictions import has_runs
 from hf_afro.version import __version__
 
@@ -47,7 +48,8 @@ def finished_folder(args: Namespace, *, resumable: bool = False) -> Iterator[Pat
     Args:
         args: With `command`, `output_dir` and `overwrite`; written into the folder as `RUN_FILE`.
         resumable: For what takes long. The folder is ``<output_dir>.unfinished``, the same for every process; where
-            the run does not end well but `can_go_on`, it is kept for the next run of the same command to go on with.
+            the run does not end well but `can_go_on`, it is kept for the next run of the same command to go on with;
+            where a loss was not finite, for a look at its batch.
             The main process makes and moves it: the others must not write before the process group has formed, and
             must be done before the main one leaves the block.
 
@@ -78,7 +80,7 @@ def finished_folder(args: Namespace, *, resumable: bool = False) -> Iterator[Pat
             write_run_file(work, run)
             put_into_place(work, target, overwrite=args.overwrite)
         except BaseException:
-            if work.exists() and not (resumable and can_go_on(work)):
+            if work.exists() and not (resumable and (can_go_on(work) or (work / BROKEN_FOLDER).is_dir())):
                 shutil.rmtree(work)
             raise
 

@@ -16,9 +16,18 @@ MAFT_SETTINGS: dict[str, tuple[object, str]] = {
 }
 DISTILL_SETTINGS: dict[str, tuple[object, str]] = {
     **_BOTH,
+    "objective": ("minilmv2", "what is learnt: minilmv2, minilm or hybrid"),
     "teacher_layer": (None, "layer of the teacher that is taught, from 1; by default as in the paper"),
+    "teacher_layers": (None, "several of them instead, such as 6 12"),
+    "student_layers": (None, "the student's layers that learn, as many or one; by default the last"),
     "num_relation_heads": (None, "by default four times the teacher's attention heads, where that divides"),
-    "relation_impl": ("auto", "how the loss is computed: auto, reference or chunked"),
+    "relation_weights": (None, "weights of query, key, value; of minilm: attention, value; of hybrid: attention"),
+    "relation_impl": ("auto", "how the loss is computed: auto, reference, chunked or triton"),
+    "mlm_weight": (0.0, "weight of the student's masked-LM loss; above 0, text is masked"),
+    "logit_weight": (None, "weight of matching the teacher's predictions; by default 0, with hybrid 0.5"),
+    "temperature": (2.0, "temperature of that matching"),
+    "mlm_probability": (0.15, "share of the tokens masked for these two"),
+    "teacher_dtype": (None, "float32 or bfloat16, what the teacher is turned into; by default as loaded"),
 }
 
 

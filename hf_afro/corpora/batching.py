@@ -19,6 +19,9 @@ from hf_afro.corpora.counter_random import MASK_TOKENS, random_words, uniform
 IGNORED = -100
 """The label of a position that takes no part in the loss, as torch's cross entropy has it."""
 
+PLACE = ("language", "sample_id", "pass_index")
+"""What a sample says of where it comes from: the index of its language, its id, and the pass over its language."""
+
 MASKED_SHARE, RANDOM_SHARE = 0.8, 0.1
 """Of the chosen tokens: how many become the mask and how many a random token (BERT); the rest stays as it is."""
 
@@ -106,13 +109,13 @@ class PaddingCollator:
         pad_id: The id that fills short rows.
         pad_to_multiple_of: The width of a batch is rounded up to a multiple of this.
         padding_side: The side that is filled.
-        keep_language: Add `language`, int64 ``[batch]``, to a batch.
+        keep_place: Add to a batch what its samples say of where they come from, int64 ``[batch]`` each: `PLACE`.
     """
 
     pad_id: int
     pad_to_multiple_of: int | None = None
     padding_side: Literal["left", "right"] = "right"
-    keep_language: bool = False
+    keep_place: bool = False
 
     @classmethod
     def from_tokenizer(cls, tokenizer: PreTrainedTokenizerBase, **settings: Any) -> PaddingCollator:
@@ -123,17 +126,20 @@ class PaddingCollator:
         """
         return cls(pad_id=_special_id(tokenizer, "pad_token"), **settings)
 
-    def __call__(self, examples: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
+    def __call__(self, examples: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """Return `input_ids` and `attention_mask`, int64 ``[batch, width]``."""
         return self._batch(examples, [np.asarray(example["input_ids"]) for example in examples])
 
-    def _batch(self, examples: Sequence[Mapping[str, Any]], rows: Sequence[np.ndarray]) -> dict[str, torch.Tensor]:
-        batch = {
+    def _batch(self, examples: Sequence[Mapping[str, Any]], rows: Sequence[np.ndarray]) -> dict[str, Any]:
+        batch: dict[str, Any] = {
             "input_ids": self._pad(rows, self.pad_id),
             "attention_mask": self._pad([np.ones(len(row), np.int64) for row in rows], 0),
         }
-        if self.keep_language:
-            batch["language"] = torch.tensor([example["language"] for example in examples])
+        if self.keep_place:
+            batch |= {name: torch.tensor([example[name] for example in examples]) for name in PLACE}
+            if "stream" in examples[0]:
+                # Not a tensor: where to go on reading each language from, the last of the batch.
+                batch["stream"] = {example["language"]: example["stream"] for example in examples}
         return batch
 
     def _pad(self, rows: Sequence[np.ndarray], value: int) -> torch.Tensor:
@@ -186,7 +192,7 @@ class MaskingCollator(PaddingCollator):
             **settings,
         )
 
-    def __call__(self, examples: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
+    def __call__(self, examples: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """Return `input_ids`, `attention_mask` and `labels`, int64 ``[batch, width]``."""
         pairs = [
             mask_tokens(

@@ -76,6 +76,41 @@ def pack(documents: TokenRows, max_length: int, bos: int | None, eos: int | None
     return _wrap(stream, [room] * full + [tail] * (tail > 0), bos, eos)
 
 
+def pack_on(
+    carry: np.ndarray, documents: TokenRows, max_length: int, bos: int | None, eos: int | None, *, begun: bool
+) -> tuple[TokenRows, np.ndarray]:
+    """Go on packing a stream whose documents come bit by bit; the chunks of all bits are those of `pack`.
+
+    Args:
+        carry: What the bits before left over, int32 ``[tokens]``.
+        documents: The next bit; see `pack` for this and what follows.
+        max_length: Tokens of a chunk, special tokens included.
+        bos: The id in front of every chunk, or None.
+        eos: The id after every chunk and between documents, or None.
+        begun: Whether a document that is not empty came before.
+
+    Returns:
+        The full chunks, and what is left over: shorter than a chunk, and the last one once no more comes, see
+        `pack_rest`.
+
+    Raises:
+        ValueError: If `max_length` leaves no room for a token.
+    """
+    room = _room(max_length, bos, eos)
+    documents = _without_empty(documents)
+    stream = documents.tokens
+    if eos is not None and len(documents):
+        stream = _wrap(stream, documents.lengths, eos, None).tokens[int(not begun) :]
+    stream = np.concatenate([carry.astype(np.int32), stream])
+    full = len(stream) // room
+    return _wrap(stream[: full * room], [room] * full, bos, eos), stream[full * room :]
+
+
+def pack_rest(carry: np.ndarray, bos: int | None, eos: int | None) -> TokenRows:
+    """Return the last chunk of a stream, of what `pack_on` left over; no chunk where nothing is left."""
+    return _wrap(carry, [len(carry)] if len(carry) else [], bos, eos)
+
+
 def cut(documents: TokenRows, max_length: int, bos: int | None, eos: int | None) -> TokenRows:
     """Keep every document a row of its own, cut into several where it is longer than a row may be.
 

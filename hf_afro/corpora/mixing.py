@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from torch.utils.data import Dataset, Sampler
@@ -111,6 +111,25 @@ class Mixture:
         keys = np.concatenate(parts)
         return keys[permutation(self.seed, SHUFFLE_EPOCH, epoch, 0, len(keys))]
 
+    def windows(self, epoch: int) -> Iterator[np.ndarray]:
+        """Yield the keys of each optimizer step of an epoch, int64 ``[window, 2]``."""
+        yield from self.epoch(epoch).reshape(self.steps_per_epoch, self.window, 2)
+
+
+class Order(Protocol):
+    """Which sample stands at which global position: a `Mixture`, or a `StreamSchedule`."""
+
+    @property
+    def window(self) -> int:
+        """Samples of one optimizer step."""
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Optimizer steps of an epoch."""
+
+    def windows(self, epoch: int) -> Iterator[np.ndarray]:
+        """Yield the keys of each optimizer step of an epoch, int64 ``[window, 2]``."""
+
 
 def largest_remainder(weights: Sequence[float], total: int) -> list[int]:
     """Share a number of seats in proportion to weights: whole parts first, the rest to the largest remainders.
@@ -157,7 +176,7 @@ class MixtureBatchSampler(Sampler[list[SampleKey]]):
     """
 
     def __init__(
-        self, mixture: Mixture, batch_size: int, rank: int = 0, num_processes: int = 1, accumulation: int = 1
+        self, mixture: Order, batch_size: int, rank: int = 0, num_processes: int = 1, accumulation: int = 1
     ) -> None:
         if batch_size * num_processes * accumulation != mixture.window:
             raise ValueError(
@@ -188,10 +207,10 @@ class MixtureBatchSampler(Sampler[list[SampleKey]]):
         return self.mixture.steps_per_epoch * self.accumulation
 
     def __iter__(self) -> Iterator[list[SampleKey]]:
-        keys = self.mixture.epoch(self.epoch)
-        mine = keys.reshape(len(self), self.num_processes, self.batch_size, 2)[:, self.rank]
-        for batch in mine:
-            yield [(number, sample_id) for number, sample_id in batch.tolist()]
+        for keys in self.mixture.windows(self.epoch):
+            mine = keys.reshape(self.accumulation, self.num_processes, self.batch_size, 2)[:, self.rank]
+            for batch in mine.tolist():
+                yield [(first, second) for first, second in batch]
 
 
 class MixtureDataset(Dataset[dict[str, Any]]):

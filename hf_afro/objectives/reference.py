@@ -1,44 +1,63 @@
-"""The relation loss as the paper writes it: every matrix in full, one line a step."""
+"""The relation losses as the papers write them: every matrix in full, one line a step."""
 
 from __future__ import annotations
 
 import torch
 
+from hf_afro.objectives.sequences import tokens_of_own_sequence
+
 
 def reference_relation_loss(
-    teacher: torch.Tensor, student: torch.Tensor, attention_mask: torch.Tensor, num_relation_heads: int
+    teacher_left: torch.Tensor,
+    teacher_right: torch.Tensor | None,
+    student_left: torch.Tensor,
+    student_right: torch.Tensor | None,
+    labels: torch.Tensor,
+    num_heads: int,
 ) -> torch.Tensor:
-    """Return one relation's loss for each sequence.
+    """Return one relation's loss for each row of the batch, summed over the row's sequences.
 
-    R = softmax(X X^T / sqrt(d_r)) for each relation head, and the loss is KL(R_teacher || R_student) summed over heads
-    and positions, divided by heads x tokens. Memory grows with batch x heads x length squared.
+    R = softmax(A B^T / sqrt(d_r)) for each head over the tokens of one sequence, and the loss of a sequence is
+    KL(R_teacher || R_student) summed over heads and positions, divided by heads x tokens. B is A itself for the
+    relations of MiniLMv2, and the keys where A are the queries for the attention of MiniLM. Memory grows with batch x
+    heads x length squared.
 
     Args:
-        teacher: ``[batch, length, d_teacher]``, the queries, keys or values of the layer taught.
-        student: ``[batch, length, d_student]``, the same of the student's layer.
-        attention_mask: ``[batch, length]``, nonzero where there is a token, padding on either side.
-        num_relation_heads: A_r; it divides both widths.
+        teacher_left: A of the teacher, ``[batch, length, d_teacher]``.
+        teacher_right: B of the teacher, the same shape; None where it is A.
+        student_left: A of the student, ``[batch, length, d_student]``.
+        student_right: B of the student, the same shape; None where it is A.
+        labels: ``[batch, length]`` from `hf_afro.objectives.sequences.label_sequences`.
+        num_heads: Heads that the vectors are split into; divides both widths.
 
     Returns:
-        ``[batch]``, at least in fp32; zero for a sequence without a token.
+        ``[batch]``, at least in fp32; zero for a row without a token.
 
     References:
-        Wang et al., "MiniLMv2", Findings of ACL 2021, equations 5 to 8.
+        Wang et al., "MiniLMv2", Findings of ACL 2021, equations 5 to 8; "MiniLM", NeurIPS 2020, section 3.
     """
-    is_token = attention_mask.bool()
-    teacher_log_relation = _log_relation(teacher, is_token, num_relation_heads)  # [batch, heads, length, length]
-    student_log_relation = _log_relation(student, is_token, num_relation_heads)
+    teacher_log_relation = _log_relation(teacher_left, teacher_right, labels, num_heads)
+    student_log_relation = _log_relation(student_left, student_right, labels, num_heads)
     divergence = teacher_log_relation.exp() * (teacher_log_relation - student_log_relation)
-    of_position = divergence.sum(-1).sum(1) * is_token  # [batch, length]
-    tokens = is_token.sum(1).clamp_min(1)
-    return of_position.sum(1) / (num_relation_heads * tokens)
+    of_position = divergence.sum(-1).sum(1) * (labels >= 0)  # [batch, length]
+    return (of_position / (num_heads * tokens_of_own_sequence(labels))).sum(1)
 
 
-def _log_relation(vectors: torch.Tensor, is_token: torch.Tensor, num_relation_heads: int) -> torch.Tensor:
-    """Return log softmax(X X^T / sqrt(d_r)) over the tokens of each sequence, ``[batch, heads, length, length]``."""
-    vectors = vectors.to(torch.promote_types(vectors.dtype, torch.float32))
-    heads = vectors.unflatten(-1, (num_relation_heads, -1)).transpose(1, 2)  # [batch, heads, length, d_r]
-    scores = heads @ heads.transpose(-1, -2) / heads.shape[-1] ** 0.5
+def _log_relation(
+    left: torch.Tensor, right: torch.Tensor | None, labels: torch.Tensor, num_heads: int
+) -> torch.Tensor:
+    """Return log softmax(A B^T / sqrt(d_r)) over the tokens of each sequence, ``[batch, heads, length, length]``."""
+    left_heads = split_heads(left, labels, num_heads)  # [batch, heads, length, d_r]
+    right_heads = left_heads if right is None else split_heads(right, labels, num_heads)
+    scores = left_heads @ right_heads.transpose(-1, -2) / left_heads.shape[-1] ** 0.5
     # A finite floor and not -inf: a row of padding alone must stay free of nan, in the gradient too.
-    scores = scores.masked_fill(~is_token[:, None, None, :], torch.finfo(scores.dtype).min)
-    return scores.log_softmax(-1)
+    is_other = labels[:, None, :, None] != labels[:, None, None, :]
+    return scores.masked_fill(is_other, torch.finfo(scores.dtype).min).log_softmax(-1)
+
+
+def split_heads(vectors: torch.Tensor, labels: torch.Tensor, num_heads: int) -> torch.Tensor:
+    """``[batch, length, width]`` to ``[batch, heads, length, width / heads]``, at least in fp32, zeros at padding."""
+    vectors = vectors.to(torch.promote_types(vectors.dtype, torch.float32))
+    # Zeros, since what stands at padding may be nan, and nan times nothing is nan.
+    vectors = vectors.masked_fill((labels < 0)[:, :, None], 0)
+    return vectors.unflatten(-1, (num_heads, -1)).transpose(1, 2)

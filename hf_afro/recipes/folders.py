@@ -1,10 +1,9 @@
-"""What is known of folders and files: the recipes that ship, a trainer's whole checkpoints, locks, fingerprints."""
+"""What is known of folders and files: the recipes that ship, locks, fingerprints."""
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,23 +18,6 @@ _BLOCK = 1 << 20
 def shipped_recipes() -> dict[str, Path]:
     """Return the recipes that come with the package, by name."""
     return {path.stem: path for path in sorted((Path(__file__).parent / "shipped").glob("*.yaml"))}
-
-
-def last_checkpoint(folder: Path) -> str | None:
-    """Return the trainer's checkpoint of the most steps that was written to its end, None where there is none.
-
-    The state of the trainer is the file it writes last, so a checkpoint without it was cut short.
-    """
-    whole = [path.parent for path in folder.glob("checkpoint-*/trainer_state.json") if _parses(path)]
-    return str(max(whole, key=lambda path: int(path.name.removeprefix("checkpoint-")))) if whole else None
-
-
-def _parses(path: Path) -> bool:
-    try:
-        json.loads(path.read_text("utf-8"))
-    except ValueError:
-        return False
-    return True
 
 
 def check_place(target: Path) -> None:

@@ -14,6 +14,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from hf_afro.checkpoints import BROKEN_FOLDER, last_checkpoint
 from hf_afro.files import (
     finish_move,
     is_leftover,
@@ -24,7 +25,7 @@ from hf_afro.files import (
     write_whole,
 )
 from hf_afro.recipes import manifest
-from hf_afro.recipes.folders import RUN_FILE, check_place, held, last_checkpoint
+from hf_afro.recipes.folders import RUN_FILE, check_place, held
 from hf_afro.recipes.plan import StagePlan, plan_recipe
 from hf_afro.recipes.progress import Progress
 from hf_afro.recipes.recipe import KINDS, Recipe, Stage, paths_of
@@ -208,10 +209,10 @@ def _put_in_place(work: Path, target: Path) -> None:
 
 
 def _worth_keeping(stage: Stage, work: Path) -> bool:
-    """Tell whether what a stage that failed has left can be gone on with."""
+    """Tell whether what a stage that failed has left can be gone on with, or is to be looked at."""
     if stage.kind == "evaluate":
         return any(path.is_dir() for path in work.iterdir())
-    return last_checkpoint(work) is not None
+    return (work / BROKEN_FOLDER).is_dir() or last_checkpoint(work) is not None
 
 
 def _unfinished(folder: Path) -> Path:

@@ -6,11 +6,14 @@ from hf_afro.training.arguments import MAFTTrainingArguments, RelationDistillTra
 from hf_afro.training.distill import RelationDistillTrainer
 from hf_afro.training.maft import MAFTTrainer
 from hf_afro.training.processes import leave_process_group
+from hf_afro.training.sweep import SweepResult, sweep_relations
 
 __all__ = [
     "MAFTTrainer",
     "MAFTTrainingArguments",
     "RelationDistillTrainer",
     "RelationDistillTrainingArguments",
+    "SweepResult",
     "leave_process_group",
+    "sweep_relations",
 ]

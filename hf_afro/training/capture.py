@@ -1,17 +1,20 @@
-"""The queries, keys and values of one layer, read off a forward pass by hooks on the projections.
+"""The queries, keys and values of chosen layers, read off a forward pass by hooks on the projections.
 
-The projections' outputs are taken as they leave the linear layers: before they are split into heads, before any
-rotation, and whatever attention implementation runs after them.
+The projections' outputs are taken as they leave the linear layers: behind the norm of a pre-norm model, before they
+are split into heads, before any rotation, and whatever attention implementation runs after them.
 """
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch.distributed.fsdp import FSDPModule
 
-from hf_afro.families import encoder_of, family_of, layers_of
+from hf_afro.families import encoder_of, family_of, layer_at
 
 if TYPE_CHECKING:
     from torch import nn
@@ -20,123 +23,243 @@ if TYPE_CHECKING:
 
 RELATIONS = ("query", "key", "value")
 
+Vectors = dict[int, dict[str, torch.Tensor]]
+"""By layer, counted from 1, and by relation: ``[batch, length, width]``."""
+
 
 class _LayerReached(Exception):
-    """Ends a forward pass once all three projections of the layer have run."""
+    """Ends a forward pass once every projection that is wanted has run."""
 
 
 class _Recorder:
-    """Hooks on the three projections of one layer, recording while `is_open`."""
+    """Hooks on the projections of some layers, recording while `is_open`.
 
-    def __init__(self, model: PreTrainedModel, layer: int) -> None:
-        layers, family = layers_of(model), family_of(model)
-        if family.query is None:
-            raise ValueError(
-                f"{family.model_type} makes queries, keys and values in one projection, which cannot be taken apart "
-                "yet; distil between models of families that have three, such as XLM-R, RoBERTa and BERT"
-            )
-        if not 1 <= layer <= len(layers):
-            raise ValueError(
-                f"layer {layer} was asked for and the model has layers 1 to {len(layers)}; layers are counted from 1, "
-                "as in the paper"
-            )
+    A projection may be called more than once in a forward: ALBERT's layers are shared by several passes, and
+    DeBERTa's may make keys of positions too, after those of tokens. So calls are counted, and the one that belongs to
+    the layer asked for is taken. Activation checkpointing calls them again in the backward pass, when all is closed.
+    """
+
+    def __init__(self, model: PreTrainedModel, layers: Sequence[int]) -> None:
+        if not layers:
+            raise ValueError("no layer was asked for; name at least one, counted from 1")
+        family = family_of(model)
+        self.layers = tuple(sorted(set(layers)))
+        places = {layer: layer_at(model, layer) for layer in self.layers}
+        self.modules = list({id(place): place for place, _ in places.values()}.values())
         self.is_open = False
-        self.vectors: dict[str, torch.Tensor] = {}
         # A student may leave padding out of its layers, and its projections then give [1, tokens, width].
         self.settings = {"unpad": False} if getattr(model.config, "unpad", False) else {}
+        self.vectors: Vectors = {}
+        self._groups = _queries_a_key(model)
+        self._calls: Counter[tuple[int, str]] = Counter()
         self._hooks: list[RemovableHandle] = []
-        for relation in RELATIONS:
-            projection = layers[layer - 1].get_submodule(getattr(family, relation))
-            # A partial of a method and no closure, so that a model with hooks can still be pickled.
-            self._hooks.append(projection.register_forward_hook(partial(self._record, relation)))
+        for index, module in enumerate(self.modules):
+            # Of a shared layer, the number of the call belongs to the layer asked for; of others, the first does.
+            wanted = {turn: layer for layer, (place, turn) in places.items() if place is module}
+            for relation in RELATIONS if family.fused is None else ("fused",):
+                projection = module.get_submodule(getattr(family, relation))
+                # A partial of a method and no closure, so that a model with hooks can still be pickled.
+                record = partial(self._record, index, relation, wanted)
+                self._hooks.append(projection.register_forward_hook(record))
 
-    def _record(self, relation: str, _module: nn.Module, _inputs: Any, output: torch.Tensor) -> None:
-        if self.is_open:
-            self.vectors[relation] = output
-            self.on_vector()
+    def _record(
+        self, index: int, relation: str, wanted: dict[int, int], _module: nn.Module, _inputs: Any, output: torch.Tensor
+    ) -> None:
+        if not self.is_open:
+            return
+        turn = self._calls[index, relation]
+        self._calls[index, relation] = turn + 1
+        if turn not in wanted:
+            return
+        vectors = self.vectors.setdefault(wanted[turn], {})
+        if relation == "fused":
+            vectors.update(zip(RELATIONS, output.chunk(3, dim=-1), strict=True))
+        else:
+            vectors[relation] = output if relation == "query" else _widened(output, *self._groups)
+        self.on_vectors()
 
-    def on_vector(self) -> None:
-        """Called after each projection."""
+    def on_vectors(self) -> None:
+        """Called after each projection that was wanted."""
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every projection that is wanted has run."""
+        return len(self.vectors) == len(self.layers) and all(len(of) == 3 for of in self.vectors.values())
+
+    def open(self) -> None:
+        """Begin to record; forget what an earlier forward may have left."""
+        self.is_open, self.vectors = True, {}
+        self._calls.clear()
+
+    def take(self) -> Vectors:
+        """Close, and hand the vectors over, keeping no reference to them."""
+        self.is_open = False
+        vectors, self.vectors = self.vectors, {}
+        return vectors
 
     def remove(self) -> None:
         """Take the hooks off the model, which is then as it was before."""
         for hook in self._hooks:
             hook.remove()
 
-    def take(self) -> dict[str, torch.Tensor]:
-        """Close, and hand the vectors over, keeping no reference to them."""
-        self.is_open = False
-        vectors, self.vectors = self.vectors, {}
-        return vectors
-
 
 class TeacherCapture(_Recorder):
-    """Runs a teacher up to the queries, keys and values of one layer, without gradients and in eval mode.
+    """Runs a teacher up to the queries, keys and values of some layers, without gradients and in eval mode.
 
-    The forward pass ends there: what is left of that layer, the layers above it and the head are never computed.
+    The forward pass ends with the last of them: what is left of that layer, the layers above it and the head are
+    never computed. Of a model whose keys and values have fewer heads than its queries, each is repeated for the
+    queries it serves, as attention does, so that all three are of one width and relation heads mean the same in them.
 
     Args:
         model: The teacher, of a family in the table. Its weights are never changed.
-        layer: The layer taught, counted from 1.
+        layers: The layers taught, counted from 1; of shared layers each pass is one.
 
     Raises:
         ValueError: If the model has no such layer or is of no known family.
     """
 
-    def __init__(self, model: PreTrainedModel, layer: int) -> None:
-        super().__init__(model, layer)
+    def __init__(self, model: PreTrainedModel, layers: Sequence[int]) -> None:
+        super().__init__(model, layers)
         self.encoder = encoder_of(model)
+        self._ends_early = True
 
-    def on_vector(self) -> None:
-        """End the forward pass with the third projection, whichever order they run in."""
-        if len(self.vectors) == len(RELATIONS):
+    def on_vectors(self) -> None:
+        """End the forward pass with the last projection, whichever order they run in."""
+        if self._ends_early and self.is_complete:
             raise _LayerReached
 
-    def __call__(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Return ``{"query" | "key" | "value": [batch, length, d_teacher]}``.
+    @torch.no_grad()
+    def __call__(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> Vectors:
+        """Return ``{layer: {"query" | "key" | "value": [batch, length, width]}}``.
 
         Args:
             input_ids: ``[batch, length]``, ids of the teacher's vocabulary.
             attention_mask: ``[batch, length]``.
         """
         self.encoder.eval()
-        self.is_open = True
+        self.open()
         try:
-            with torch.no_grad():
-                self.encoder(input_ids=input_ids, attention_mask=attention_mask, **self.settings)
+            self.encoder(input_ids=input_ids, attention_mask=attention_mask, **self.settings)
         except _LayerReached:
             return self.take()
         finally:
-            self.is_open = False
-        raise RuntimeError("the teacher's forward ended without passing the projections of the layer taught")
+            self.take()
+        raise RuntimeError(
+            "the teacher's forward ended without passing the projections of the layers taught; a teacher that was "
+            "compiled cannot be ended early, so hand it in as it was loaded"
+        )
+
+    @torch.no_grad()
+    def with_output(self, model: nn.Module, **inputs: torch.Tensor) -> tuple[Vectors, Any]:
+        """Run `model`, the teacher with its head, to the end, and return the vectors and what it returned."""
+        model.eval()
+        self.open()
+        self._ends_early = False
+        try:
+            output = model(**inputs)
+            return self.take(), output
+        finally:
+            self._ends_early = True
+            self.take()
 
 
 class StudentCapture(_Recorder):
-    """Makes a student's forward return the queries, keys and values of one layer in place of its output.
+    """Makes a student's forward return the queries, keys and values of some layers beside, or for, its output.
 
     They have to be what the forward returns: DDP follows the graph back from a forward's output to learn which
-    parameters take part, and fails at the second step where a loss uses anything else. While not `is_open` the model
-    is as it was.
+    parameters take part, and fails at the second step where a loss uses anything else. While not open the model is
+    as it was.
 
     Args:
         model: The student, of a family in the table.
-        layer: The layer that learns, counted from 1.
+        layers: The layers that learn, counted from 1.
 
     Raises:
         ValueError: If the model has no such layer or is of no known family.
     """
 
-    def __init__(self, model: PreTrainedModel, layer: int) -> None:
-        super().__init__(model, layer)
+    def __init__(self, model: PreTrainedModel, layers: Sequence[int]) -> None:
+        super().__init__(model, layers)
+        self._model = model
+        self._keeps_output = False
         self._hooks.append(model.register_forward_hook(self._return_vectors))
 
     def _return_vectors(self, _model: nn.Module, _inputs: Any, output: Any) -> Any:
-        return self.take() if self.is_open else output
+        if not self.is_open:
+            return output
+        vectors = self.take()
+        return {"vectors": vectors, "logits": output.logits} if self._keeps_output else {"vectors": vectors}
 
-    def __call__(self, model: nn.Module, **inputs: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Run `model`, the student or what DDP made of it, and return its ``{relation: [batch, length, width]}``."""
-        self.is_open = True
+    def __call__(self, model: nn.Module, keep_logits: bool = False, **inputs: torch.Tensor) -> dict[str, Any]:
+        """Run `model`, the student or what DDP, FSDP or the compiler made of it.
+
+        Args:
+            model: The student as it was wrapped.
+            keep_logits: Whether the loss has terms on the logits too.
+            **inputs: What the student takes.
+
+        Returns:
+            ``{"vectors": {layer: {relation: [batch, length, width]}}}``, and ``"logits"`` if they are kept.
+        """
+        self._keep_unsharded()
+        self._keeps_output = keep_logits
+        self.open()
         try:
             return model(**inputs, **self.settings)
         finally:
             self.take()
+
+    def _keep_unsharded(self) -> None:
+        """Keep the layers that learn whole from forward to backward, where FSDP2 shards the student.
+
+        FSDP2 gathers a layer's weights again when a gradient reaches the layer's output; here it reaches the
+        projections inside, past the output, and would find weights of no storage.
+        """
+        for module in self._model.modules():
+            if isinstance(module, FSDPModule) and any(place in module.modules() for place in self.modules):
+                module.set_reshard_after_forward(False, recurse=False)
+
+
+def vector_width(model: PreTrainedModel) -> int:
+    """Return how wide a layer's queries are, and its keys and values as captured: heads times a head's width."""
+    family, layer = family_of(model), layer_at(model, 1)[0]
+    if family.fused is not None:
+        return layer.get_submodule(family.fused).out_features // 3
+    assert family.query is not None
+    return layer.get_submodule(family.query).out_features
+
+
+def parameters_without_part(model: PreTrainedModel, outputs: Mapping[int, Mapping[str, torch.Tensor]]) -> set[str]:
+    """Return the names of the parameters that no gradient of these vectors reaches.
+
+    They are found as DDP does, by following the graph back; nothing is computed.
+
+    Args:
+        model: The student.
+        outputs: Vectors of one forward of it, with their graph.
+    """
+    waiting = [tensor.grad_fn for of in outputs.values() for tensor in of.values() if tensor.grad_fn is not None]
+    seen, reached = set(waiting), set()
+    while waiting:
+        node = waiting.pop()
+        if hasattr(node, "variable"):  # where the gradient of a leaf is accumulated
+            reached.add(id(node.variable))
+        for following, _ in node.next_functions:
+            if following is not None and following not in seen:
+                seen.add(following)
+                waiting.append(following)
+    return {name for name, parameter in model.named_parameters() if id(parameter) not in reached}
+
+
+def _queries_a_key(model: PreTrainedModel) -> tuple[int, int]:
+    """Return how many heads keys and values have, and how many heads of queries each of them serves."""
+    family, heads = family_of(model), model.config.num_attention_heads
+    kept = heads if family.key_value_heads is None else getattr(model.config, family.key_value_heads)
+    return kept, heads // kept
+
+
+def _widened(vectors: torch.Tensor, heads: int, repeats: int) -> torch.Tensor:
+    """Repeat each head for the queries it serves: ``[batch, length, heads x d]`` to ``[..., heads x repeats x d]``."""
+    if repeats == 1:
+        return vectors
+    return vectors.unflatten(-1, (heads, -1)).repeat_interleave(repeats, dim=-2).flatten(-2)

@@ -30,9 +30,36 @@ def check_settings(args: TrainingArguments, trainer_settings: dict[str, Any]) ->
         ("auto_find_batch_size", False),  # another batch size is another global batch, hence another run
         ("label_smoothing_factor", 0.0),
         ("train_sampling_strategy", "random"),
+        ("dataloader_drop_last", False),  # an epoch is whole windows, and what is left over begins the next
+        ("length_column_name", "length"),
+        ("average_tokens_across_devices", True),  # the count is always that of all processes
+        ("eval_accumulation_steps", None),
+        ("batch_eval_metrics", False),
+        ("eval_do_concat_batches", True),
+        ("eval_use_gather_object", False),
+        ("prediction_loss_only", False),
+        ("fp16_full_eval", False),
+        ("bf16_full_eval", False),
+        ("use_liger_kernel", False),
+        ("enable_jit_checkpoint", False),  # SIGTERM saves a checkpoint in any case
+        ("ignore_data_skip", False),  # a run that goes on is the unbroken run
     ):
         if getattr(args, name) != default:
             raise ValueError(f"{name}={getattr(args, name)} has no meaning for this trainer; leave it at {default}")
+    for name in ("include_for_metrics", "label_names"):
+        if getattr(args, name):
+            raise ValueError(f"{name}={getattr(args, name)} has no meaning for this trainer; leave it out")
+    loading = args.accelerator_config
+    if loading.split_batches or loading.dispatch_batches:
+        raise ValueError(
+            "accelerator_config asks for split_batches or dispatch_batches; each process reads its own share of the "
+            "global batch here, leave them out"
+        )
+    if getattr(args, "streaming", False) and args.dataloader_num_workers > 1:
+        raise ValueError(
+            f"dataloader_num_workers={args.dataloader_num_workers} with streaming: datasets would give each worker "
+            "other shards; use 0 or 1"
+        )
     if args.n_gpu > 1:
         raise ValueError(
             f"{args.n_gpu} GPUs would share one process (DataParallel), and these trainers want a process a GPU: "

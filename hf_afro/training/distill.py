@@ -1,64 +1,75 @@
-"""`RelationDistillTrainer`: a student learns the self-attention relations of one layer of a teacher (MiniLMv2)."""
+"""`RelationDistillTrainer`: a student learns the self-attention relations of a teacher (MiniLM, MiniLMv2)."""
 
 from __future__ import annotations
 
+import dataclasses
 import logging
-import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import torch
 from transformers import PreTrainedModel, Trainer
 
-from hf_afro.corpora.batching import PaddingCollator
-from hf_afro.families import layers_of
-from hf_afro.objectives.relations import legal_relation_heads, relation_loss
+from hf_afro.corpora.batching import MaskingCollator, PaddingCollator
+from hf_afro.families import depth_of
 from hf_afro.training.arguments import RelationDistillTrainingArguments
-from hf_afro.training.capture import RELATIONS, StudentCapture, TeacherCapture
-from hf_afro.training.checks import check_length, check_pair, check_settings, check_vocabularies
-from hf_afro.training.finite import StayFinite, check_evaluated
+from hf_afro.training.capture import Vectors, parameters_without_part
+from hf_afro.training.checks import (
+    check_length,
+    check_masked_lm,
+    check_pair,
+    check_settings,
+    check_vocabularies,
+)
+from hf_afro.training.distill_plan import plan_distillation
+from hf_afro.training.distill_terms import DistillTerms
+from hf_afro.training.finite import check_evaluated
+from hf_afro.training.keeping import begin_saving, without_limit
 from hf_afro.training.loading import (
     LanguageDatasets,
     RowsDataset,
+    data_seed,
     evaluation_rows,
     mixture_dataloader,
     samples_of,
 )
-from hf_afro.training.masked_only import MaskedOnlyHead
-from hf_afro.training.window import count_over_window, is_past_the_end, part_of_step, sequences_with_a_token
+from hf_afro.training.run import TrainingRun
+from hf_afro.training.window import is_past_the_end, part_of_step
 
 if TYPE_CHECKING:
     from torch.utils.data import DataLoader
     from transformers import PreTrainedTokenizerBase
+    from transformers.trainer_utils import TrainOutput
 
     from hf_afro.vocabulary import VocabularyMap
 
 logger = logging.getLogger(__name__)
 
-# The layer taught in the paper, by family and depth; any other teacher teaches from its last.
-PAPER_TEACHER_LAYERS = {("bert", 24): 21, ("roberta", 24): 19, ("xlm-roberta", 24): 19}
-
 
 class RelationDistillTrainer(Trainer):
     """Distils a teacher into a student by the relations among its queries, its keys and its values.
 
-    The loss is that of MiniLMv2, the last layer of the student learning from one layer of the teacher; each relation
-    has weight 1. Every sum is divided by the sequences of the whole optimizer step on all processes, so a step is the
-    same for any split into processes and accumulation steps. The teacher is not part of the model: it is in no
-    checkpoint and no optimizer, stays in eval mode, and runs only up to the layer taught.
+    The objective is that of MiniLMv2, of MiniLM or of AfroXLMR-Comet (`hybrid`), alone or with a masked-LM loss and
+    with the matching of the teacher's predictions. Every term's sum is divided by its own count over the whole
+    optimizer step on all processes, sequences or masked tokens, so a step is the same for any split into processes
+    and accumulation steps. The teacher is not part of the model: it is in no checkpoint and no optimizer, stays in
+    eval mode, and runs only up to the last layer taught, to its head only where its predictions are matched.
 
-    What follows the projections in the student's last layer, and its head, take no part and keep their weights: fit
-    the head afterwards, with a short run of `MAFTTrainer`.
+    With relations alone, what follows the projections in the student's last layer, and its head, take no part and
+    keep their weights, weight decay or not: fit the head afterwards, with a short run of `MAFTTrainer`, or give the
+    masked-LM loss a weight.
 
     Args:
         model: The student, of a family in `hf_afro.families`, with or without a head.
-        teacher_model: The teacher, likewise; of any width and number of heads. It is put into eval mode.
+        teacher_model: The teacher, likewise; of any width and number of heads. It is put into eval mode and onto the
+            device, in `args.teacher_dtype`; one that was loaded in 8 bit, with ``quantization_config=
+            BitsAndBytesConfig(load_in_8bit=True)``, or spread over devices with ``device_map``, stays as it is.
         args: See `RelationDistillTrainingArguments`.
         train_dataset: ``{language: dataset}``, or one dataset with a column `language`; with `text`, tokenised here,
             or `input_ids`.
         eval_dataset: The same form; `eval_<language>_loss` is the mean over its sequences.
         processing_class: The student's tokenizer; saved with the student.
         vocabulary_map: For a teacher of the full vocabulary and a student of the pruned one: the ids of each batch
-            are mapped back for the teacher.
+            are mapped back for the teacher, and its predictions are taken at the tokens that were kept.
         **trainer_settings: Whatever else `transformers.Trainer` takes: callbacks, optimizers and so on.
 
     Raises:
@@ -68,7 +79,8 @@ class RelationDistillTrainer(Trainer):
         FloatingPointError: From `train` and `evaluate`, if a loss or a weight is not finite.
 
     References:
-        Wang et al., "MiniLMv2", Findings of ACL 2021.
+        Wang et al., "MiniLMv2", Findings of ACL 2021; Wang et al., "MiniLM", NeurIPS 2020; Raju et al.,
+        "AfroXLMR-Comet", 2025.
     """
 
     # The loss is divided by the count of the whole accumulation window, so the Trainer must not divide once more.
@@ -91,34 +103,67 @@ class RelationDistillTrainer(Trainer):
         check_vocabularies(model, teacher_model, processing_class, vocabulary_map)
         for network in (model, teacher_model):
             check_length(network, args.max_length)
-        self.num_relation_heads = _relation_heads(args, teacher_model, model)
-        layer = args.teacher_layer
-        self.teacher_layer = _default_teacher_layer(teacher_model) if layer is None else layer
-        self.vocabulary_map = vocabulary_map
-        self.teacher_capture = TeacherCapture(teacher_model, self.teacher_layer)
-        # In this order: both hook the same module of a student without a head, and the vectors have the last word.
-        self.head = MaskedOnlyHead(model)
-        self.student_capture = StudentCapture(model, layer=len(layers_of(model)))
+        if args.mlm_weight or args.logit_weight:
+            check_masked_lm(model, processing_class)
+        if args.logit_weight and teacher_model.get_output_embeddings() is None:
+            raise ValueError(
+                f"logit_weight={args.logit_weight}, and {type(teacher_model).__name__} makes no predictions; load the "
+                "teacher with AutoModelForMaskedLM, or set logit_weight=0"
+            )
+        self.plan = plan_distillation(args, teacher_model, model)
+        self.num_relation_heads = self.plan.num_heads
+        rows = model.get_input_embeddings().weight.shape[0]
+        num_tokens = rows if processing_class is None else len(processing_class)
+        self.terms = DistillTerms(self.plan, args, model, teacher_model, vocabulary_map, num_tokens)
+        self._idle = frozenset() if self.terms.is_masked else _idle_parameters(self.terms, model)
+        self.run = TrainingRun(args.save_total_limit)
         super().__init__(
             model=model,
-            args=args,
-            data_collator=_pad_collator(processing_class, model),
+            args=without_limit(args),
+            data_collator=_collator(args, processing_class, model, self.terms.is_masked),
             train_dataset=None if train_dataset is None else samples_of(train_dataset, processing_class, args),
             eval_dataset=None if eval_dataset is None else evaluation_rows(eval_dataset, processing_class, args),
             processing_class=processing_class,
             **trainer_settings,
         )
-        self.stay_finite = StayFinite()
-        self.add_callback(self.stay_finite)
-        # Placed by hand: whatever Accelerate has prepared keeps the Trainer from preparing the student for evaluation.
-        self.teacher_model = teacher_model.to(self.accelerator.device)
+        for callback in self.run.callbacks:
+            self.add_callback(callback)
+        self.teacher_model = _placed(teacher_model, self.accelerator.device, args.teacher_dtype)
         logger.info(
-            "Layer %d of %d of the teacher teaches layer %d of the student by %d relation heads.",
-            self.teacher_layer,
-            len(layers_of(teacher_model)),
-            len(layers_of(model)),
-            self.num_relation_heads,
+            "%s: layers (of the teacher's %d and the student's %d) %s, in %d heads; weights %s.",
+            self.plan.objective,
+            depth_of(teacher_model),
+            depth_of(model),
+            ", ".join(f"{taught} teaches {learning}" for taught, learning in self.plan.pairs),
+            self.plan.num_heads,
+            {**self.terms.weights, **self.plan.weights},
         )
+
+    def get_decay_parameter_names(self, model: torch.nn.Module) -> list[str]:
+        """Return the parameters that decay: none of those without a part in the loss.
+
+        Left alone they have no gradient, and the optimizer passes them by. But the compiler and some wrappers hand
+        out gradients of zero, and weight decay would wear the weights down.
+        """
+        decaying = super().get_decay_parameter_names(model)
+        return [name for name in decaying if name.removeprefix("_orig_mod.").removeprefix("module.") not in self._idle]
+
+    def train(self, resume_from_checkpoint: str | bool | None = None, **settings: Any) -> TrainOutput:
+        """Train; every checkpoint is whole or does not count.
+
+        Args:
+            resume_from_checkpoint: True for the last whole checkpoint of `output_dir`, or for the start where there
+                is none; or the folder of one; None or False for the start.
+            **settings: Whatever else `transformers.Trainer.train` takes.
+
+        Returns:
+            What `Trainer.train` does, with the tokens seen of each language among the metrics.
+
+        Raises:
+            ValueError: If the checkpoint named is not whole.
+            SystemExit: With code 143 where SIGTERM was received, once a checkpoint has been saved.
+        """
+        return self.run.train(self, super().train, resume_from_checkpoint, settings)
 
     def get_train_dataloader(self) -> DataLoader:
         """Return this process's share of the mixture; its order is a function of the seed alone."""
@@ -127,11 +172,20 @@ class RelationDistillTrainer(Trainer):
     def get_batch_samples(
         self, epoch_iterator: Any, num_batches: int, device: torch.device
     ) -> tuple[list[Any], torch.Tensor | None]:
-        """Return the micro-batches of one step and how many sequences it holds over all processes."""
+        """Return the micro-batches of one step and what each term is divided by, over all processes."""
         if is_past_the_end(self.state):
             return [], None
         batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
-        return batches, count_over_window(batches, sequences_with_a_token, self.accelerator)
+        return batches, self.run.begin_step(self, batches, self.terms.counts)
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Log, and with the training loss the tokens seen of each language."""
+        super().log(logs | self.run.tokens_seen.figures() if "loss" in logs else logs, start_time)
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """Save the model; a checkpoint that is written over is not whole meanwhile."""
+        begin_saving(output_dir)
+        super().save_model(output_dir, _internal_call)
 
     def compute_loss(
         self,
@@ -139,38 +193,36 @@ class RelationDistillTrainer(Trainer):
         inputs: dict[str, torch.Tensor],
         return_outputs: bool = False,
         num_items_in_batch: torch.Tensor | None = None,
-    ) -> torch.Tensor | tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        """Return the loss of one micro-batch as its part of the step's; in evaluation, the mean over its sequences.
+    ) -> torch.Tensor | tuple[torch.Tensor, Vectors]:
+        """Return the loss of one micro-batch as its part of the step's; in evaluation, of means over the batch.
 
         Args:
             model: The student as it was wrapped.
-            inputs: `input_ids` and `attention_mask`, ``[batch, length]``.
-            return_outputs: Whether to return the student's vectors too, ``{relation: [batch, length, width]}``.
-            num_items_in_batch: Sequences of the whole step; without it the loss stands alone.
+            inputs: `input_ids` and `attention_mask`, ``[batch, length]``, and `labels` where text is masked.
+            return_outputs: Whether to return the student's vectors too, ``{layer: {relation: [batch, length,
+                width]}}``.
+            num_items_in_batch: What each term is divided by over the whole step; without it the loss stands alone.
         """
-        input_ids, attention_mask = inputs["input_ids"], inputs["attention_mask"]
-        teacher_ids = input_ids if self.vocabulary_map is None else self.vocabulary_map.to_old(input_ids)
         with self.accelerator.autocast():
-            taught = self.teacher_capture(teacher_ids, attention_mask)
-        # The head has no part in this loss. It is given one position to work on, since some cannot do with none.
-        with self.head.at(input_ids.new_zeros(1)):
-            learnt = self.student_capture(model, input_ids=input_ids, attention_mask=attention_mask)
-        total = sum(
-            relation_loss(
-                taught[relation],
-                learnt[relation],
-                attention_mask,
-                self.num_relation_heads,
-                self.args.relation_impl,
-                reduction="sum",
-            )
-            for relation in RELATIONS
-        )
-        own_count = sequences_with_a_token(inputs)
-        loss = part_of_step(total, own_count, num_items_in_batch, self.accelerator.num_processes)
+            sums, learnt = self.terms(model, inputs)
+        own_counts = self.terms.counts(inputs)
+        step_counts = [None] * len(sums) if num_items_in_batch is None else list(num_items_in_batch.reshape(-1))
+        parts = [
+            self.terms.weights[name] * part_of_step(total, own, whole, self.accelerator.num_processes)
+            for (name, total), own, whole in zip(sums.items(), own_counts, step_counts, strict=True)
+        ]
+        loss = torch.stack(parts).sum()
         if num_items_in_batch is not None:
-            self.stay_finite.add(loss)
+            self.run.stay_finite.add(loss)
         return (loss, learnt) if return_outputs else loss
+
+    def predict(self, *arguments: Any, **settings: Any) -> NoReturn:
+        """Refuse: a relation is learnt here, and nothing is predicted.
+
+        Raises:
+            TypeError: Always; `evaluate` measures how far the relations are apart.
+        """
+        raise TypeError(f"{type(self).__name__} has no predictions to give; call evaluate(dataset) for its figures")
 
     def evaluate(
         self,
@@ -186,61 +238,92 @@ class RelationDistillTrainer(Trainer):
             metric_key_prefix: What the names of the figures start with.
 
         Returns:
-            `<prefix>_<language>_loss`, the mean over the language's sequences, and `<prefix>_loss` over all of them:
-            the same for any number of processes and any batch size, up to rounding.
+            `<prefix>_<language>_loss`, the weighted sum of the terms, each a mean over the language's sequences or
+            masked tokens, and `<prefix>_loss` over all of them; of several terms also `<prefix>_<term>_loss`. The
+            same for any number of processes and any batch size, up to rounding.
         """
         rows = self.eval_dataset
         if eval_dataset is not None:
             rows = evaluation_rows(eval_dataset, self.processing_class, self.args)
         if rows is None:
             raise ValueError("evaluation was asked for without an eval_dataset; pass {language: dataset}")
-        sums = {language: self._loss_and_sequences(own) for language, own in rows.items()}
-        check_evaluated({language: loss for language, (loss, _) in sums.items()})
-        metrics = {f"{metric_key_prefix}_{language}_loss": loss / count for language, (loss, count) in sums.items()}
-        losses, counts = zip(*sums.values(), strict=True)
-        metrics[f"{metric_key_prefix}_loss"] = math.fsum(losses) / sum(counts)
+        sums = {language: self._sums_and_counts(own) for language, own in rows.items()}
+        check_evaluated({language: float(own[0].sum()) for language, own in sums.items()})
+        weights = torch.tensor(list(self.terms.weights.values()), dtype=torch.float64)
+        metrics = {
+            f"{metric_key_prefix}_{language}_loss": float(weights @ (own / count.clamp_min(1)))
+            for language, (own, count) in sums.items()
+        }
+        total, count = torch.stack(list(sums.values())).sum(0)
+        means = total / count.clamp_min(1)
+        if len(weights) > 1:
+            metrics |= {
+                f"{metric_key_prefix}_{name}_loss": float(mean)
+                for name, mean in zip(self.terms.weights, means, strict=True)
+            }
+        metrics[f"{metric_key_prefix}_loss"] = float(weights @ means)
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
 
     @torch.no_grad()
-    def _loss_and_sequences(self, rows: RowsDataset) -> tuple[float, float]:
-        """Return one language's summed loss and its number of sequences, over all processes."""
-        sums = torch.zeros(2, dtype=torch.float64, device=self.args.device)
+    def _sums_and_counts(self, rows: RowsDataset) -> torch.Tensor:
+        """Return one language's summed terms and their counts over all processes, float64 ``[2, terms]``."""
+        sums = torch.zeros(2, len(self.terms.weights), dtype=torch.float64, device=self.args.device)
         own = range(self.args.process_index, len(rows), self.args.world_size)
+        collate = dataclasses.replace(self.data_collator, keep_place=False)
         self.model.eval()
         for start in range(0, len(own), self.args.eval_batch_size):
-            batch = self.data_collator([rows[index] for index in own[start : start + self.args.eval_batch_size]])
-            inputs = {name: tensor.to(self.args.device) for name, tensor in batch.items()}
+            # The first pass's masks of each row, whoever looks at it and when.
+            samples = [
+                {**rows[index], "pass_index": 0, "sample_id": index}
+                for index in own[start : start + self.args.eval_batch_size]
+            ]
+            inputs = {name: tensor.to(self.args.device) for name, tensor in collate(samples).items()}
             with self.accelerator.autocast():
-                loss: torch.Tensor = self.compute_loss(self.model, inputs)  # type: ignore[assignment]
-            count = sequences_with_a_token(inputs)
-            sums += torch.stack([loss.double() * count, count.double()])
-        total, sequences = self.accelerator.reduce(sums, reduction="sum").tolist()
-        return total, sequences
+                totals, _ = self.terms(self.model, inputs)
+            sums[0] += torch.stack(list(totals.values())).double()
+            sums[1] += self.terms.counts(inputs)
+        reduced: torch.Tensor = self.accelerator.reduce(sums, reduction="sum")
+        return reduced.cpu()
 
 
-def _pad_collator(tokenizer: PreTrainedTokenizerBase | None, student: PreTrainedModel) -> PaddingCollator:
-    return (
-        PaddingCollator(student.config.pad_token_id)
-        if tokenizer is None
-        else PaddingCollator.from_tokenizer(tokenizer)
-    )
-
-
-def _default_teacher_layer(teacher: PreTrainedModel) -> int:
-    depth = len(layers_of(teacher))
-    return PAPER_TEACHER_LAYERS.get((teacher.config.model_type, depth), depth)
-
-
-def _relation_heads(args: RelationDistillTrainingArguments, teacher: PreTrainedModel, student: PreTrainedModel) -> int:
-    """Return the number of relation heads asked for, or the default, if it divides both widths."""
-    legal = legal_relation_heads(teacher.config.hidden_size, student.config.hidden_size)
-    if args.num_relation_heads is None:
-        return max(heads for heads in legal if heads <= 4 * teacher.config.num_attention_heads)
-    if args.num_relation_heads not in legal:
-        raise ValueError(
-            f"num_relation_heads={args.num_relation_heads} does not divide both widths, {teacher.config.hidden_size} "
-            f"of the teacher and {student.config.hidden_size} of the student; legal are {', '.join(map(str, legal))}"
+def _collator(
+    args: RelationDistillTrainingArguments,
+    tokenizer: PreTrainedTokenizerBase | None,
+    student: PreTrainedModel,
+    is_masked: bool,
+) -> PaddingCollator:
+    if is_masked:
+        return MaskingCollator.from_tokenizer(
+            tokenizer, seed=data_seed(args), probability=args.mlm_probability, keep_place=True
         )
-    return args.num_relation_heads
+    if tokenizer is None:
+        return PaddingCollator(student.config.pad_token_id, keep_place=True)
+    return PaddingCollator.from_tokenizer(tokenizer, keep_place=True)
+
+
+def _placed(teacher: PreTrainedModel, device: torch.device, dtype: str | None) -> PreTrainedModel:
+    """Put the teacher onto the device, unless it was loaded to stay where it is.
+
+    By hand: whatever Accelerate has prepared keeps the Trainer from preparing the student for evaluation.
+    """
+    teacher.eval()
+    if getattr(teacher, "is_quantized", False) or getattr(teacher, "hf_device_map", None):
+        if dtype is not None:
+            raise ValueError(
+                f"teacher_dtype={dtype}, and the teacher was loaded quantized or with a device_map; leave it out"
+            )
+        return teacher
+    return teacher.to(device=device, dtype=None if dtype is None else getattr(torch, dtype))
+
+
+def _idle_parameters(terms: DistillTerms, student: PreTrainedModel) -> frozenset[str]:
+    """Return the names of the student's parameters that relations do not reach, found on two tokens."""
+    was_training = student.training
+    ids = torch.zeros(1, 2, dtype=torch.long, device=student.device)
+    student.eval()
+    with torch.enable_grad(), terms.head.at(ids.new_zeros(1)):
+        learnt = terms.student_capture(student, input_ids=ids, attention_mask=torch.ones_like(ids))
+    student.train(was_training)
+    return frozenset(parameters_without_part(student, learnt["vectors"]))

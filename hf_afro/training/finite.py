@@ -1,14 +1,19 @@
-"""Training ends at the first number that is not finite, and nothing made with it is saved."""
+"""Training ends at the first number that is not finite; nothing made with it is saved but the batch."""
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from safetensors.torch import save_file
 from transformers import TrainerCallback
 
+from hf_afro.checkpoints import BROKEN_FOLDER
+from hf_afro.files import written_whole
 from hf_afro.objectives.finite import first_not_finite
 
 if TYPE_CHECKING:
@@ -21,24 +26,31 @@ class StayFinite(TrainerCallback):
     """Ends training with an error at a step whose loss is not finite, or before weights that are not would be saved.
 
     Without it a trainer goes on to the end: `logging_nan_inf_filter` keeps such losses out of its log, and all it
-    saves from then on is of no use.
+    saves from then on is of no use. The step's micro-batches are left in ``<output_dir>/not_finite``, one file a
+    process: what the model was given, where each sample comes from, and each micro-batch's loss.
     """
 
     def __init__(self) -> None:
-        self._loss: torch.Tensor | None = None
+        self._losses: list[torch.Tensor] = []
+        self._batches: Sequence[Mapping[str, Any]] = ()
+        self._languages: Sequence[str] = ()
+
+    def watch(self, batches: Sequence[Mapping[str, Any]], languages: Sequence[str]) -> None:
+        """Take note of the micro-batches of the step that begins, and of the languages that their indices mean."""
+        self._losses, self._batches, self._languages = [], batches, languages
 
     def add(self, loss: torch.Tensor) -> None:
         """Take note of a micro-batch's loss, without waiting for the device."""
-        self._loss = loss.detach() if self._loss is None else self._loss + loss.detach()
+        self._losses.append(loss.detach())
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **parts: Any) -> None:
         """Look at the loss of the whole step; the device is waited for once, as the Trainer does for each batch."""
-        loss, self._loss = self._loss, None
-        if loss is not None and not math.isfinite(value := loss.item()):
+        if self._losses and not math.isfinite(value := torch.stack(self._losses).sum().item()):
             raise FloatingPointError(
                 f"the loss of step {state.global_step} is {value}, with learning_rate {args.learning_rate:g}; "
-                f"expected a finite number: {_ADVICE}"
+                f"expected a finite number: {_ADVICE}; {self._keep_batch(args, state)}"
             )
+        self._losses, self._batches = [], ()
         if control.should_save:
             self._check_weights(parts["model"], state)
 
@@ -54,6 +66,33 @@ class StayFinite(TrainerCallback):
     ) -> None:
         """Look at the weights that training leaves."""
         self._check_weights(parts["model"], state)
+
+    def _keep_batch(self, args: TrainingArguments, state: TrainerState) -> str:
+        """Leave the step's micro-batches in a file, and return the words that say where."""
+        path = (
+            Path(args.output_dir)
+            / BROKEN_FOLDER
+            / f"step-{state.global_step}-process-{args.process_index}.safetensors"
+        )
+        tensors = {
+            f"{number}.{name}": tensor.cpu().contiguous()
+            for number, batch in enumerate(self._batches)
+            for name, tensor in batch.items()
+            if isinstance(tensor, torch.Tensor)
+        }
+        tensors["losses"] = torch.stack(self._losses).cpu()
+        facts = {
+            "step": str(state.global_step),
+            "seed": str(args.seed),
+            "languages": json.dumps(list(self._languages)),
+            "content": "per micro-batch what the model was given and the place of each sample; losses [micro-batches]",
+        }
+        try:
+            with written_whole(path) as beside:
+                save_file(tensors, beside, facts)
+        except OSError as error:
+            return f"its batch could not be kept in {path} ({error})"
+        return f"its batch is in {path}"
 
     def _check_weights(self, model: PreTrainedModel, state: TrainerState) -> None:
         broken = first_not_finite(model.named_parameters())

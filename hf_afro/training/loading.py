@@ -12,7 +12,9 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
 from hf_afro.corpora.chunks import TokenRows, cut, pack
-from hf_afro.corpora.mixing import Mixture, MixtureBatchSampler, MixtureDataset
+from hf_afro.corpora.mixing import Mixture, MixtureBatchSampler, MixtureDataset, Order
+from hf_afro.corpora.streaming import StreamedSamples, StreamSchedule
+from hf_afro.corpora.streams import LanguageStream, ReadyRows, TextRows
 from hf_afro.corpora.tokenizing import boundary_ids, ready_rows, tokenize_corpus
 
 if TYPE_CHECKING:
@@ -36,7 +38,9 @@ class MixtureDataLoader(DataLoader):
 
 
 def mixture_dataloader(
-    samples: MixtureDataset | None, args: MixtureTrainingArguments, collate: Callable[[list[dict[str, Any]]], Any]
+    samples: MixtureDataset | StreamedSamples | None,
+    args: MixtureTrainingArguments,
+    collate: Callable[[list[dict[str, Any]]], Any],
 ) -> MixtureDataLoader:
     """Return this process's loader over the mixture of all languages.
 
@@ -52,12 +56,16 @@ def mixture_dataloader(
         raise ValueError("training was started without a train_dataset; pass {language: dataset}")
     per_process = args.train_batch_size
     window = per_process * args.world_size * args.gradient_accumulation_steps
-    mixture = Mixture(samples.sizes, window, data_seed(args), args.language_alpha)
+    order: Order
+    if isinstance(samples, StreamedSamples):
+        order = StreamSchedule(_weights(samples, args), window, args.max_steps, data_seed(args))
+    else:
+        order = Mixture(samples.sizes, window, data_seed(args), args.language_alpha)
     workers = args.dataloader_num_workers
     return MixtureDataLoader(
         samples,
         batch_sampler=MixtureBatchSampler(
-            mixture, per_process, args.process_index, args.world_size, args.gradient_accumulation_steps
+            order, per_process, args.process_index, args.world_size, args.gradient_accumulation_steps
         ),
         collate_fn=collate,
         num_workers=workers,
@@ -76,23 +84,48 @@ def data_seed(args: MixtureTrainingArguments) -> int:
 
 def samples_of(
     datasets: LanguageDatasets, tokenizer: PreTrainedTokenizerBase | None, args: MixtureTrainingArguments
-) -> MixtureDataset:
-    """Return the rows of every language, tokenised and cut to length where they are text.
+) -> MixtureDataset | StreamedSamples:
+    """Return the samples of every language, tokenised and cut to length where they are text.
 
     Args:
         datasets: A dataset a language, or one dataset with a column `language`. Each has a column `text`, tokenised
-            here, or `input_ids`, taken as they are. A streamed one is read to its end: its tokens, not its text, are
-            held, four bytes each.
+            here, or `input_ids`, taken as they are. Without `streaming` a streamed one is read to its end: its
+            tokens, not its text, are held, four bytes each.
         tokenizer: Needed for text.
-        args: Length and packing.
+        args: Length and packing, and whether to read while training goes on.
 
     Raises:
         TypeError: If something else was given.
         ValueError: If a dataset has neither column, is empty, or holds rows longer than `max_length`.
     """
-    return MixtureDataset(
-        {language: _rows(language, part, tokenizer, args) for language, part in by_language(datasets).items()}
-    )
+    parts = by_language(datasets)
+    if args.streaming:
+        return StreamedSamples(
+            {language: _stream(language, part, tokenizer, args) for language, part in parts.items()}, data_seed(args)
+        )
+    return _read_whole(parts, tokenizer, args)
+
+
+def _read_whole(
+    parts: Mapping[str, Dataset | IterableDataset],
+    tokenizer: PreTrainedTokenizerBase | None,
+    args: MixtureTrainingArguments,
+) -> MixtureDataset:
+    return MixtureDataset({language: _rows(language, part, tokenizer, args) for language, part in parts.items()})
+
+
+def _weights(samples: StreamedSamples, args: MixtureTrainingArguments) -> dict[str, float]:
+    """Return how often each language is drawn, up to a factor."""
+    sizes: Any = args.language_sizes
+    if args.language_alpha == 0 or len(samples.languages) == 1:
+        return dict.fromkeys(samples.languages, 1.0)
+    if sizes is None or set(sizes) != set(samples.languages):
+        raise ValueError(
+            f"language_alpha={args.language_alpha} draws languages by their sizes, which a stream does not know: "
+            f"language_sizes is {sizes}; expected a number for each of {', '.join(samples.languages)}, or "
+            "language_alpha=0 to draw all alike"
+        )
+    return {language: sizes[language] ** args.language_alpha for language in samples.languages}
 
 
 class RowsDataset(TorchDataset[dict[str, Any]]):
@@ -112,7 +145,7 @@ def evaluation_rows(
     datasets: LanguageDatasets, tokenizer: PreTrainedTokenizerBase | None, args: MixtureTrainingArguments
 ) -> dict[str, RowsDataset]:
     """Return each language's rows to be evaluated; arguments and errors are those of `samples_of`."""
-    parts = samples_of(datasets, tokenizer, args)
+    parts = _read_whole(by_language(datasets), tokenizer, args)
     return {language: RowsDataset(rows) for language, rows in parts.chunks.items()}
 
 
@@ -152,20 +185,37 @@ def by_language(datasets: LanguageDatasets) -> dict[str, Dataset | IterableDatas
     return dict(datasets)
 
 
+def _stream(
+    language: str,
+    dataset: Dataset | IterableDataset,
+    tokenizer: PreTrainedTokenizerBase | None,
+    args: MixtureTrainingArguments,
+) -> LanguageStream:
+    if _column_of(language, dataset, tokenizer) == "input_ids":
+        return LanguageStream(dataset, "input_ids", ReadyRows(args.max_length))
+    return LanguageStream(dataset, "text", TextRows(tokenizer, args.max_length, packing=args.packing))
+
+
 def _rows(
     language: str,
     dataset: Dataset | IterableDataset,
     tokenizer: PreTrainedTokenizerBase | None,
     args: MixtureTrainingArguments,
 ) -> TokenRows:
-    columns = (
-        dataset.column_names or next(iter(dataset), {}).keys()
-    )  # a streamed one may not know before its first row
-    if "input_ids" in columns:
+    if _column_of(language, dataset, tokenizer) == "input_ids":
         return ready_rows(dataset, args.max_length)
+    make_rows = pack if args.packing else cut
+    return make_rows(tokenize_corpus(dataset, tokenizer), args.max_length, *boundary_ids(tokenizer))
+
+
+def _column_of(language: str, dataset: Dataset | IterableDataset, tokenizer: PreTrainedTokenizerBase | None) -> str:
+    """Return the column that is read, `input_ids` or `text`."""
+    # A streamed one may not know its columns before its first row.
+    columns = dataset.column_names or next(iter(dataset), {}).keys()
+    if "input_ids" in columns:
+        return "input_ids"
     if "text" not in columns:
         raise ValueError(f"{language} has the columns {list(columns)}; expected 'text' or 'input_ids'")
     if tokenizer is None:
         raise ValueError(f"{language} holds text, and no tokenizer was given; pass processing_class=tokenizer")
-    make_rows = pack if args.packing else cut
-    return make_rows(tokenize_corpus(dataset, tokenizer), args.max_length, *boundary_ids(tokenizer))
+    return "text"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import torch
 from transformers import PreTrainedModel, Trainer
@@ -15,14 +15,17 @@ from hf_afro.objectives import MaskedWordTotals, masked_lm_loss
 from hf_afro.training.arguments import MAFTTrainingArguments
 from hf_afro.training.checks import check_length, check_masked_lm, check_settings
 from hf_afro.training.evaluation import masked_sentences, masked_word_totals
-from hf_afro.training.finite import StayFinite, check_evaluated
+from hf_afro.training.finite import check_evaluated
+from hf_afro.training.keeping import begin_saving, without_limit
 from hf_afro.training.loading import LanguageDatasets, by_language, data_seed, mixture_dataloader, samples_of
 from hf_afro.training.masked_only import MaskedOnlyHead
-from hf_afro.training.window import count_over_window, is_past_the_end, masked_tokens, part_of_step
+from hf_afro.training.run import TrainingRun
+from hf_afro.training.window import is_past_the_end, masked_tokens, part_of_step
 
 if TYPE_CHECKING:
     from torch.utils.data import DataLoader
     from transformers import PreTrainedTokenizerBase
+    from transformers.trainer_utils import TrainOutput
 
     from hf_afro.vocabulary import VocabularyMap
 
@@ -77,11 +80,12 @@ class MAFTTrainer(Trainer):
         check_length(model, args.max_length)
         self.restrict_to = restrict_to
         self.head = MaskedOnlyHead(model)
+        self.run = TrainingRun(args.save_total_limit)
         super().__init__(
             model=model,
-            args=args,
+            args=without_limit(args),
             data_collator=MaskingCollator.from_tokenizer(
-                processing_class, seed=data_seed(args), probability=args.mlm_probability
+                processing_class, seed=data_seed(args), probability=args.mlm_probability, keep_place=True
             ),
             train_dataset=None if train_dataset is None else samples_of(train_dataset, processing_class, args),
             eval_dataset=None
@@ -90,8 +94,25 @@ class MAFTTrainer(Trainer):
             processing_class=processing_class,
             **trainer_settings,
         )
-        self.stay_finite = StayFinite()
-        self.add_callback(self.stay_finite)
+        for callback in self.run.callbacks:
+            self.add_callback(callback)
+
+    def train(self, resume_from_checkpoint: str | bool | None = None, **settings: Any) -> TrainOutput:
+        """Train; every checkpoint is whole or does not count.
+
+        Args:
+            resume_from_checkpoint: True for the last whole checkpoint of `output_dir`, or for the start where there
+                is none; or the folder of one; None or False for the start.
+            **settings: Whatever else `transformers.Trainer.train` takes.
+
+        Returns:
+            What `Trainer.train` does, with the tokens seen of each language among the metrics.
+
+        Raises:
+            ValueError: If the checkpoint named is not whole.
+            SystemExit: With code 143 where SIGTERM was received, once a checkpoint has been saved.
+        """
+        return self.run.train(self, super().train, resume_from_checkpoint, settings)
 
     def get_train_dataloader(self) -> DataLoader:
         """Return this process's share of the mixture; its order is a function of the seed alone."""
@@ -104,7 +125,16 @@ class MAFTTrainer(Trainer):
         if is_past_the_end(self.state):
             return [], None
         batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
-        return batches, count_over_window(batches, masked_tokens, self.accelerator)
+        return batches, self.run.begin_step(self, batches, masked_tokens)
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Log, and with the training loss the tokens seen of each language."""
+        super().log(logs | self.run.tokens_seen.figures() if "loss" in logs else logs, start_time)
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """Save the model; a checkpoint that is written over is not whole meanwhile."""
+        begin_saving(output_dir)
+        super().save_model(output_dir, _internal_call)
 
     def compute_loss(
         self,
@@ -128,8 +158,16 @@ class MAFTTrainer(Trainer):
         total = masked_lm_loss(self.head.select(outputs.logits, positions), labels[positions])
         loss = part_of_step(total, len(positions), num_items_in_batch, self.accelerator.num_processes)
         if num_items_in_batch is not None:
-            self.stay_finite.add(loss)
+            self.run.stay_finite.add(loss)
         return (loss, outputs) if return_outputs else loss
+
+    def predict(self, *arguments: Any, **settings: Any) -> NoReturn:
+        """Refuse: predictions of masked tokens are no result of this trainer.
+
+        Raises:
+            TypeError: Always; `evaluate` measures, and `transformers.pipeline` fills masks.
+        """
+        raise TypeError(f"{type(self).__name__} has no predictions to give; call evaluate(dataset) for its figures")
 
     def evaluate(
         self,

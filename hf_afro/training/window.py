@@ -22,21 +22,19 @@ Batch = dict[str, Any]
 def count_over_window(
     batches: list[Batch], count: Callable[[Batch], torch.Tensor], accelerator: Accelerator
 ) -> torch.Tensor:
-    """Return the count of the micro-batches of one optimizer step, summed over processes, at least 1.
+    """Return the counts of the micro-batches of one optimizer step, summed over processes.
 
     Args:
         batches: This process's micro-batches of the step.
-        count: What is counted in one of them; a scalar tensor.
+        count: What is counted in one of them, int64, ``[counts]``.
         accelerator: Knows the other processes.
 
     Returns:
-        A scalar int64 tensor on the accelerator's device. At least 1, so that a step without a single item divides
-        by one and is zero.
+        int64 ``[counts]`` on the accelerator's device.
     """
     # Whole numbers throughout: a sum in fp32 is not exact beyond 2**24 items.
-    none = torch.zeros((), dtype=torch.long, device=accelerator.device)
-    own = sum((count(batch).to(accelerator.device) for batch in batches), none)
-    return accelerator.reduce(own, reduction="sum").clamp_min(1)
+    own = torch.stack([count(batch) for batch in batches]).sum(0)
+    return accelerator.reduce(own.to(accelerator.device), reduction="sum")
 
 
 def part_of_step(
@@ -59,6 +57,12 @@ def part_of_step(
 def masked_tokens(batch: Batch) -> torch.Tensor:
     """Number of tokens with a label."""
     return (batch["labels"] != -100).sum()
+
+
+def tokens_by_language(batch: Batch, num_languages: int) -> torch.Tensor:
+    """Number of tokens of each language, special ones counted and padding not; int64 ``[num_languages]``."""
+    none = torch.zeros(num_languages, dtype=torch.long)
+    return none.index_add(0, batch["language"].cpu(), batch["attention_mask"].sum(1).cpu())
 
 
 def sequences_with_a_token(batch: Batch) -> torch.Tensor:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from hf_afro.corpora.batching import IGNORED, MaskingCollator, PaddingCollator, mask_tokens, pad_rows
+from hf_afro.corpora.batching import IGNORED, PLACE, MaskingCollator, PaddingCollator, mask_tokens, pad_rows
 from hf_afro.corpora.chunks import TokenRows
 from hf_afro.corpora.mixing import Mixture, MixtureBatchSampler, MixtureDataset
 
@@ -122,13 +122,13 @@ def test_masks_do_not_depend_on_the_number_of_workers():
     dataset = samples()
     sampler = MixtureBatchSampler(Mixture(dataset.sizes, window=8, seed=2, alpha=0.3), 4, accumulation=2)
     loaders = [
-        DataLoader(dataset, batch_sampler=sampler, collate_fn=collator(keep_language=True), num_workers=workers)
+        DataLoader(dataset, batch_sampler=sampler, collate_fn=collator(keep_place=True), num_workers=workers)
         for workers in (0, 2)
     ]
     batches = [list(loader) for loader in loaders]
     assert len(batches[0]) == len(sampler)
     for left, right in zip(*batches, strict=True):
-        assert left.keys() == right.keys() == {"input_ids", "attention_mask", "labels", "language"}
+        assert left.keys() == right.keys() == {"input_ids", "attention_mask", "labels", *PLACE}
         assert all(torch.equal(left[name], right[name]) for name in left)
 
 

@@ -8,54 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from hf_afro.objectives import relation_loss
+from hf_afro.objectives import attention_relation_loss, chunked, count_sequences, relation_loss, relation_losses
 from hf_afro.objectives.relations import legal_relation_heads
+from tests.objectives.independent import independent_loss, random_case
 
 IMPLEMENTATIONS = ["reference", "chunked"]
-
-
-def independent_loss(teacher, student, mask, heads):
-    """Value and student gradient in float64, one sequence, head and row at a time, sharing no code with ours."""
-    teacher, student = teacher.double().numpy(), student.double().numpy()
-    gradient = np.zeros_like(student)
-    losses = []
-    for b in range(len(student)):
-        places = np.flatnonzero(mask[b].numpy())
-        if len(places) == 0:
-            continue
-        total = 0.0
-        for h in range(heads):
-            slices = [slice(h * x.shape[-1] // heads, (h + 1) * x.shape[-1] // heads) for x in (teacher, student)]
-            xs = [x[b][places, s] for x, s in zip((teacher, student), slices, strict=True)]
-            relations = []
-            for x in xs:
-                scores = np.einsum("id,jd->ij", x, x) / math.sqrt(x.shape[1])
-                weights = np.exp(scores - scores.max(1, keepdims=True))
-                relations.append(weights / weights.sum(1, keepdims=True))
-            of_teacher, of_student = relations
-            total += (of_teacher * np.log(of_teacher / of_student)).sum()
-            difference = (of_student - of_teacher) / math.sqrt(xs[1].shape[1]) / (heads * len(places))
-            own = np.einsum("ij,jd->id", difference, xs[1]) + np.einsum("ij,id->jd", difference, xs[1])
-            gradient[b][places, slices[1]] += own
-        losses.append(total / (heads * len(places)))
-    return sum(losses) / max(1, len(losses)), gradient / max(1, len(losses))
-
-
-def random_case(seed):
-    """A ragged batch with padding on a random side, an empty row now and then, and random widths and heads."""
-    rng = np.random.default_rng(seed)
-    batch, length = int(rng.integers(1, 5)), int(rng.integers(1, 40))
-    heads = int(rng.choice([1, 2, 3, 4, 8]))
-    widths = [heads * int(rng.integers(1, 9)) for _ in range(2)]
-    generator = torch.Generator().manual_seed(seed)
-    teacher, student = (torch.randn(batch, length, width, generator=generator) for width in widths)
-    mask = torch.zeros(batch, length, dtype=torch.long)
-    for row in mask:
-        tokens = int(rng.integers(0, length + 1))
-        row[:tokens] = 1
-        if rng.random() < 0.5:
-            row.copy_(row.flip(0))
-    return teacher, student, mask, heads
 
 
 def value_and_gradient(impl, teacher, student, mask, heads, **settings):
@@ -63,6 +20,27 @@ def value_and_gradient(impl, teacher, student, mask, heads, **settings):
     loss = relation_loss(teacher, student, mask, heads, impl, **settings)
     loss.backward()
     return loss.detach(), student.grad
+
+
+def pair_value_and_gradients(kind, impl, teacher, student, mask, heads, ids):
+    """Loss and gradient of a relation of the first vectors, or of the attention of both."""
+    if kind == "relation":
+        loss, gradient = value_and_gradient(impl, teacher[0], student[0], mask, heads, sequence_ids=ids)
+        return loss, [gradient]
+    student = [vectors.clone().requires_grad_() for vectors in student]
+    loss = attention_relation_loss(*teacher, *student, mask, heads, impl, sequence_ids=ids)
+    loss.backward()
+    return loss.detach(), [vectors.grad for vectors in student]
+
+
+def check_no_worse(found, naive, truth, tolerance):
+    """A gradient within the tolerance of the truth, and at most twice as far from it as the naive one."""
+    norm = truth.norm()
+    assert norm > 0
+    error, naive_error = ((gradient.double() - truth).norm() / norm for gradient in (found, naive))
+    assert error <= tolerance
+    # Where the naive form is right to the last digit or two by luck, twice its error is less than one rounding.
+    assert error <= 2 * naive_error + torch.finfo(torch.float32).eps
 
 
 @pytest.mark.parametrize("impl", IMPLEMENTATIONS)
@@ -76,32 +54,63 @@ def test_hand_computed_case(impl):
     assert gradient.flatten().tolist() == pytest.approx([-root / 8, root / 4], rel=1e-6)
 
 
+@pytest.mark.parametrize("kind", ["relation", "attention"])
 @pytest.mark.parametrize("seed", range(200))
-def test_reference_in_float64_is_the_independent_computation(seed):
-    teacher, student, mask, heads = random_case(seed)
-    expected, expected_gradient = independent_loss(teacher, student, mask, heads)
-    loss, gradient = value_and_gradient("reference", teacher.double(), student.double(), mask, heads)
-    assert loss.item() == pytest.approx(expected, rel=1e-9, abs=1e-15)
-    assert np.allclose(gradient.numpy(), expected_gradient, rtol=1e-9, atol=1e-12)
+def test_float64_is_the_independent_computation(kind, seed):
+    teacher, student, mask, heads, ids = random_case(seed)
+    teacher, student = ([vectors.double() for vectors in pair] for pair in (teacher, student))
+    pairs = [(pair[0], pair[0] if kind == "relation" else pair[1]) for pair in (teacher, student)]
+    expected, expected_gradients = independent_loss(*pairs, mask, heads, ids)
+    for impl in IMPLEMENTATIONS:
+        loss, gradients = pair_value_and_gradients(kind, impl, teacher, student, mask, heads, ids)
+        assert loss.item() == pytest.approx(expected, rel=1e-9, abs=1e-15)
+        for gradient, right in zip(gradients, expected_gradients, strict=True):
+            assert np.allclose(gradient.numpy(), right, rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.parametrize("kind", ["relation", "attention"])
 @pytest.mark.parametrize("seed", range(200))
-def test_chunked_in_fp32_is_no_worse_than_the_naive_form(seed):
-    teacher, student, mask, heads = random_case(seed)
-    truth, true_gradient = value_and_gradient("reference", teacher.double(), student.double(), mask, heads)
-    naive, naive_gradient = value_and_gradient("reference", teacher, student, mask, heads)
-    loss, gradient = value_and_gradient("chunked", teacher, student, mask, heads)
+def test_chunked_in_fp32_is_no_worse_than_the_naive_form(kind, seed, monkeypatch):
+    # Blocks of all heads, of some and of some rows of one.
+    monkeypatch.setattr(chunked, "BLOCK_NUMBERS", [2**18, 1000, 50][seed % 3])
+    teacher, student, mask, heads, ids = random_case(seed, longest=40 if seed % 2 else 150)
+    doubles = [[vectors.double() for vectors in pair] for pair in (teacher, student)]
+    truth, true_gradients = pair_value_and_gradients(kind, "reference", *doubles, mask, heads, ids)
+    _, naive_gradients = pair_value_and_gradients(kind, "reference", teacher, student, mask, heads, ids)
+    loss, gradients = pair_value_and_gradients(kind, "chunked", teacher, student, mask, heads, ids)
     if truth == 0:  # no sequence, or sequences of one token, which relate only to themselves
         assert loss == 0
-        assert (gradient == 0).all()
+        assert not any(gradient.any() for gradient in gradients)
         return
     assert loss.item() == pytest.approx(truth.item(), rel=1e-6)
-    norm = true_gradient.norm()
-    assert norm > 0
-    error, naive_error = ((found - true_gradient).norm() / norm for found in (gradient, naive_gradient))
-    assert error <= 1e-5
-    # Where the naive form is right to the last digit or two by luck, twice its error is less than one rounding.
-    assert error <= 2 * naive_error + torch.finfo(torch.float32).eps
+    for found, naive, right in zip(gradients, naive_gradients, true_gradients, strict=True):
+        check_no_worse(found, naive, right, 1e-5)
+
+
+@pytest.mark.parametrize("seed", range(0, 200, 5))
+def test_chunked_in_bf16_is_no_worse_than_the_naive_form(seed):
+    teacher, student, mask, heads, ids = random_case(seed)
+    teacher, student = teacher[0].bfloat16(), student[0].bfloat16()
+    truth, true_gradient = value_and_gradient(
+        "reference", teacher.double(), student.double(), mask, heads, sequence_ids=ids
+    )
+    _, naive_gradient = value_and_gradient("reference", teacher, student, mask, heads, sequence_ids=ids)
+    loss, gradient = value_and_gradient("chunked", teacher, student, mask, heads, sequence_ids=ids)
+    if truth == 0:
+        assert loss == 0
+        return
+    assert loss.item() == pytest.approx(truth.item(), rel=1e-6)
+    check_no_worse(gradient, naive_gradient, true_gradient, 2**-8)  # one rounding to bf16
+
+
+@pytest.mark.parametrize("wrong", [torch.zeros_like, torch.neg, lambda right: 1.0001 * right])
+def test_the_check_of_gradients_fails_those_that_are_wrong(wrong):
+    right = torch.randn(3, 4, dtype=torch.float64)
+    check_no_worse(right, right, right, 1e-5)
+    with pytest.raises(AssertionError):
+        check_no_worse(wrong(right), right, right, 1e-5)
+    with pytest.raises(AssertionError):
+        check_no_worse(right, right, torch.zeros_like(right), 1e-5)
 
 
 @pytest.mark.parametrize("impl", IMPLEMENTATIONS)
@@ -187,13 +196,117 @@ def test_a_loss_scale_saves_fp16_gradients(impl):
     assert error < 0.05  # the vectors themselves are fp16
 
 
-def test_many_blocks_agree_with_one(monkeypatch):
-    teacher, student, mask = torch.randn(2, 20, 24), torch.randn(2, 20, 12), torch.ones(2, 20)
-    whole = value_and_gradient("chunked", teacher, student, mask, 12)
-    monkeypatch.setattr("hf_afro.objectives.chunked.BLOCK_NUMBERS", 20 * 20 * 5)  # 12 heads in blocks of 5, 5 and 2
-    blocks = value_and_gradient("chunked", teacher, student, mask, 12)
-    assert torch.allclose(whole[0], blocks[0], rtol=1e-6)
-    assert torch.allclose(whole[1], blocks[1], rtol=1e-5, atol=1e-8)
+@pytest.mark.parametrize("kind", ["relation", "attention"])
+@pytest.mark.parametrize(
+    "numbers", [20 * 20 * 5, 20 * 7, 1]
+)  # heads in blocks of 5, 5 and 2; rows in blocks of 7; of 1
+def test_many_blocks_agree_with_one(monkeypatch, kind, numbers):
+    teacher, student = ([torch.randn(2, 20, width) for _ in range(2)] for width in (24, 12))
+    whole, whole_gradients = pair_value_and_gradients(kind, "chunked", teacher, student, torch.ones(2, 20), 12, None)
+    monkeypatch.setattr(chunked, "BLOCK_NUMBERS", numbers)
+    loss, gradients = pair_value_and_gradients(kind, "chunked", teacher, student, torch.ones(2, 20), 12, None)
+    assert torch.allclose(whole, loss, rtol=1e-6)
+    for one, other in zip(whole_gradients, gradients, strict=True):
+        assert torch.allclose(one, other, rtol=1e-5, atol=1e-8)
+
+
+@pytest.mark.parametrize("impl", IMPLEMENTATIONS)
+class TestPackedRows:
+    def test_a_packed_row_is_its_sequences_apart(self, impl):
+        lengths = (4, 1, 6)
+        teacher, student = torch.randn(1, 13, 8), torch.randn(1, 13, 4)
+        ids = torch.tensor([[5] * 4 + [2] + [9] * 6 + [5, 5]])
+        mask = torch.tensor([[1] * 11 + [0, 0]])  # the padding has the id of the first sequence
+        packed, gradient = value_and_gradient(impl, teacher, student, mask, 2, reduction="sum", sequence_ids=ids)
+        starts = (0, 4, 5)
+        apart = [
+            value_and_gradient(impl, teacher[:, at : at + n], student[:, at : at + n], torch.ones(1, n), 2)
+            for at, n in zip(starts, lengths, strict=True)
+        ]
+        assert packed.item() == pytest.approx(sum(loss.item() for loss, _ in apart), rel=1e-6)
+        assert torch.allclose(gradient[:, :11], torch.cat([one for _, one in apart], 1), rtol=1e-5, atol=1e-8)
+        assert not gradient[:, 11:].any()
+        mean = relation_loss(teacher, student, mask, 2, impl, sequence_ids=ids)
+        assert mean.item() == pytest.approx(packed.item() / 3, rel=1e-6)
+
+    def test_tokens_of_a_sequence_need_not_stand_together(self, impl):
+        teacher, student, order = torch.randn(1, 9, 8), torch.randn(1, 9, 4), torch.randperm(9)
+        ids = torch.tensor([[0] * 4 + [1] * 5])
+        together = relation_loss(teacher, student, torch.ones(1, 9), 2, impl, sequence_ids=ids)
+        mixed = relation_loss(
+            teacher[:, order], student[:, order], torch.ones(1, 9), 2, impl, sequence_ids=ids[:, order]
+        )
+        assert mixed.item() == pytest.approx(together.item(), rel=1e-6)
+
+
+def test_sequences_are_counted_where_they_hold_a_token():
+    mask = torch.tensor([[1, 1, 1, 0], [0, 0, 0, 0], [0, 1, 1, 1]])
+    assert count_sequences(mask) == 2
+    assert count_sequences(mask, torch.tensor([[7, 8, 7, 9], [1, 2, 3, 4], [1, 2, 3, 4]])) == 5
+    assert count_sequences(torch.ones(2, 0)) == 0
+
+
+@pytest.mark.parametrize("impl", IMPLEMENTATIONS)
+def test_nan_at_padding_does_not_matter(impl):
+    teacher, student = torch.randn(2, 6, 8), torch.randn(2, 6, 4)
+    mask = torch.tensor([[1, 1, 1, 1, 0, 0], [0, 0, 1, 1, 1, 1]])
+    clean = value_and_gradient(impl, teacher, student, mask, 2)
+    dirty = value_and_gradient(
+        impl, *(vectors.masked_fill(mask[:, :, None] == 0, math.nan) for vectors in (teacher, student)), mask, 2
+    )
+    assert torch.equal(clean[0], dirty[0])
+    assert torch.equal(clean[1], dirty[1])
+
+
+@pytest.mark.parametrize("impl", IMPLEMENTATIONS)
+def test_scores_far_apart_stay_finite(impl):
+    generator = torch.Generator().manual_seed(0)
+    teacher, student = (torch.randn(1, 12, 8, generator=generator) for _ in range(2))
+    teacher[0, 3] *= 40  # its scores are hundreds above the others'
+    student[0, 7] *= 40
+    truth, true_gradient = value_and_gradient("reference", teacher.double(), student.double(), torch.ones(1, 12), 2)
+    loss, gradient = value_and_gradient(impl, teacher, student, torch.ones(1, 12), 2)
+    assert loss.item() == pytest.approx(truth.item(), rel=1e-6)
+    assert (gradient - true_gradient).norm() <= 1e-5 * true_gradient.norm()
+
+
+def test_weighted_relations_are_the_weighted_sum():
+    names, mask = ("query", "key", "value"), torch.ones(2, 6)
+    teacher = {name: torch.randn(2, 6, 8) for name in names}
+    student = {name: torch.randn(2, 6, 4, requires_grad=True) for name in names}
+    alone = {name: relation_loss(teacher[name], student[name], mask, 2).item() for name in names}
+    assert relation_losses(teacher, student, mask, 2).item() == pytest.approx(sum(alone.values()), rel=1e-6)
+    loss = relation_losses(teacher, student, mask, 2, {"query": 0, "value": 2.5})
+    assert loss.item() == pytest.approx(alone["key"] + 2.5 * alone["value"], rel=1e-6)
+    loss.backward()
+    assert student["query"].grad is None
+    assert student["value"].grad.any()
+
+
+@pytest.mark.parametrize(
+    ("names", "weights", "message"),
+    [
+        (("query",), {"key": 1.0}, r"the teacher has the relations \['query'\].*weights are given for \['key'\]"),
+        (("query",), {"query": -1.0}, "the weight of relation 'query' is -1.0"),
+        (("query",), {"query": math.nan}, "the weight of relation 'query' is nan"),
+        (("query",), {"query": 0.0}, "every relation has weight 0"),
+        ((), None, "at least one"),
+    ],
+)
+def test_weights_that_cannot_be_are_refused(names, weights, message):
+    vectors = {name: torch.zeros(1, 3, 4) for name in names}
+    with pytest.raises(ValueError, match=message):
+        relation_losses(vectors, vectors, torch.ones(1, 3), 2, weights)
+
+
+def test_attention_refuses_keys_of_fewer_heads():
+    query, key = torch.zeros(1, 3, 8), torch.zeros(1, 3, 4)
+    with pytest.raises(
+        ValueError, match=r"queries of the teacher have shape \(1, 3, 8\) and keys \(1, 3, 4\).*Repeat"
+    ):
+        attention_relation_loss(query, key, query, query, torch.ones(1, 3), 2)
+    with pytest.raises(ValueError, match="num_attention_heads=3 does not divide both widths, 8 of the teacher and 8"):
+        attention_relation_loss(query, query, query, query, torch.ones(1, 3), 3)
 
 
 @pytest.mark.parametrize(
@@ -203,6 +316,8 @@ def test_many_blocks_agree_with_one(monkeypatch):
         ({"num_relation_heads": 0}, "does not divide"),
         ({"attention_mask": torch.ones(1, 4)}, r"attention_mask has shape \(1, 4\)"),
         ({"student": torch.zeros(1, 4, 256)}, "same batch and length"),
+        ({"sequence_ids": torch.ones(1, 3)}, "sequence_ids has shape .* torch.float32; expected integers"),
+        ({"sequence_ids": torch.ones(3, 1, dtype=torch.long)}, r"expected integers, \[batch, length\] = \(1, 3\)"),
         ({"impl": "fast"}, "impl='fast' is not known"),
         ({"reduction": "max"}, "reduction='max' is not known"),
     ],

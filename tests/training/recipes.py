@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 from pathlib import Path
 
+import peft
 import torch
 from datasets import Dataset
 from transformers import TrainerCallback, XLMRobertaForMaskedLM
@@ -19,6 +21,9 @@ from tests.conftest import tiny_config
 from tests.texts import AFRICAN, SENTENCES
 
 WINDOW = 16
+
+# Three terms with two counts: sequences, and masked tokens.
+HYBRID = {"objective": "hybrid", "mlm_weight": 0.5}
 
 
 def text_datasets(repeat: int = 3) -> dict[str, Dataset]:
@@ -60,13 +65,48 @@ def settings(output_dir: Path, processes: int = 1, accumulation: int = 1, **over
 
 def maft_trainer(model, tokenizer, output_dir, **kwargs) -> MAFTTrainer:
     """A MAFT trainer on the small datasets."""
-    data = {name: kwargs.pop(name) for name in ("train_dataset", "eval_dataset", "restrict_to") if name in kwargs}
+    data = {
+        name: kwargs.pop(name)
+        for name in ("train_dataset", "eval_dataset", "restrict_to", "callbacks")
+        if name in kwargs
+    }
     return MAFTTrainer(
         model=model,
         args=MAFTTrainingArguments(**settings(output_dir, **kwargs)),
         processing_class=tokenizer,
         **{"train_dataset": text_datasets(), **data},
     )
+
+
+def streamed_maft_trainer(model, tokenizer, output_dir, **kwargs) -> MAFTTrainer:
+    """A MAFT trainer that reads the small datasets while it trains, packed."""
+    data = {code: part.to_iterable_dataset(num_shards=2) for code, part in text_datasets().items()}
+    streaming = {"streaming": True, "language_alpha": 0, "packing": True}
+    return maft_trainer(model, tokenizer, output_dir, train_dataset=data, **streaming, **kwargs)
+
+
+def adapter_maft_trainer(model, tokenizer, output_dir, **kwargs) -> MAFTTrainer:
+    """A MAFT trainer of a LoRA adapter on queries and values."""
+    torch.manual_seed(5)
+    adapted = peft.get_peft_model(
+        model, peft.LoraConfig(r=4, target_modules=["query", "value"], init_lora_weights=False)
+    )
+    return maft_trainer(adapted, tokenizer, output_dir, **kwargs)
+
+
+def global_batches(trainer, steps: int) -> list[list[list[int]]]:
+    """The rows of each of the first steps in their global order, without padding: masked ids, then labels."""
+    accumulation = trainer.args.gradient_accumulation_steps
+    own = []
+    for batch in itertools.islice(trainer.get_train_dataloader(), steps * accumulation):
+        columns = zip(batch["input_ids"], batch["labels"], batch["attention_mask"].bool(), strict=True)
+        own.append([[*ids[mask].tolist(), *labels[mask].tolist()] for ids, labels, mask in columns])
+    ranks = [own]
+    if trainer.args.world_size > 1:
+        ranks = [None] * trainer.args.world_size
+        torch.distributed.all_gather_object(ranks, own)
+    parts = [[row for rank in ranks for row in rank[number]] for number in range(len(own))]
+    return [sum(parts[step * accumulation : (step + 1) * accumulation], []) for step in range(steps)]
 
 
 def student_of(tokenizer) -> XLMRobertaForMaskedLM:

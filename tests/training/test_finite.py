@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from safetensors import safe_open
 from transformers import TrainerCallback
 
 from tests.training.recipes import distill_trainer, maft_trainer, teacher_of, text_datasets
@@ -21,8 +22,20 @@ def second(model, tokenizer, output_dir, **settings):
 @pytest.mark.parametrize("accumulation", [1, 4])
 def test_an_absurd_learning_rate_ends_at_the_next_step(model, tokenizer, tmp_path, trainer_of, accumulation):
     trainer = trainer_of(model, tokenizer, tmp_path, learning_rate=1e30, accumulation=accumulation)
+    batches = list(trainer.get_train_dataloader())[accumulation : 2 * accumulation]
     with pytest.raises(FloatingPointError, match=r"the loss of step 2 is nan, with learning_rate 1e\+30; .* lower"):
         trainer.train()
+    (path,) = tmp_path.rglob("*.safetensors")
+    assert path == tmp_path / "not_finite" / "step-2-process-0.safetensors"
+    with safe_open(path, "pt") as file:
+        facts = file.metadata()
+        kept = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no dict
+    assert (facts["step"], facts["languages"]) == ("2", '["amh", "ara", "hau", "swa", "yor"]')
+    assert len(kept.pop("losses")) == accumulation
+    expected = {f"{number}.{name}": tensor for number, one in enumerate(batches) for name, tensor in one.items()}
+    assert kept.keys() == expected.keys()
+    assert {"0.input_ids", "0.attention_mask", "0.language", "0.sample_id", "0.pass_index"} <= kept.keys()
+    assert all(torch.equal(kept[name], tensor) for name, tensor in expected.items())
 
 
 @pytest.mark.parametrize("trainer_of", [first, second], ids=["maft", "distill"])

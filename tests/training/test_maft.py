@@ -277,6 +277,9 @@ class TestArguments:
             ({"mlm_probability": 0.0}, r"mlm_probability=0.0 is outside \(0, 1\)"),
             ({"max_length": 2}, "max_length=2 leaves no room"),
             ({"language_alpha": 1.5}, r"language_alpha=1.5 is outside \[0, 1\]"),
+            ({"streaming": True}, "streaming=True with max_steps=-1: a stream does not know how long it is"),
+            ({"language_sizes": {"swa": 1}}, "language_sizes was given without streaming"),
+            ({"streaming": True, "max_steps": 1, "language_sizes": {"swa": 0}}, "expected a number above 0"),
         ],
     )
     def test_bounds(self, tmp_path, setting, message):
@@ -288,12 +291,29 @@ class TestArguments:
         [
             ({"auto_find_batch_size": True}, "auto_find_batch_size=True has no meaning"),
             ({"label_smoothing_factor": 0.1}, "label_smoothing_factor=0.1 has no meaning"),
+            ({"dataloader_drop_last": True}, "dataloader_drop_last=True has no meaning"),
+            ({"train_sampling_strategy": "group_by_length"}, "train_sampling_strategy=group_by_length has no meaning"),
+            ({"average_tokens_across_devices": False}, "average_tokens_across_devices=False has no meaning"),
+            ({"enable_jit_checkpoint": True}, "enable_jit_checkpoint=True has no meaning"),
+            ({"ignore_data_skip": True}, "ignore_data_skip=True has no meaning"),
+            ({"label_names": ["labels"]}, "label_names=.* has no meaning"),
+            ({"accelerator_config": {"dispatch_batches": True}}, "accelerator_config asks for split_batches or disp"),
+            ({"streaming": True, "dataloader_num_workers": 2}, "dataloader_num_workers=2 with streaming"),
             ({"max_length": 65}, "max_length=65, and the xlm-roberta model holds 64 positions; set max_length to 64"),
         ],
     )
     def test_what_does_not_fit_the_trainer(self, model, tokenizer, tmp_path, setting, message):
         with pytest.raises(ValueError, match=message):
             maft_trainer(model, tokenizer, tmp_path, **setting)
+
+    def test_a_stream_does_not_know_its_sizes(self, model, tokenizer, tmp_path):
+        trainer = maft_trainer(model, tokenizer, tmp_path, streaming=True)
+        with pytest.raises(ValueError, match="language_sizes is None; expected a number for each of amh, ara, hau, s"):
+            trainer.train()
+
+    def test_there_are_no_predictions(self, model, tokenizer, tmp_path):
+        with pytest.raises(TypeError, match=r"MAFTTrainer has no predictions to give; call evaluate"):
+            maft_trainer(model, tokenizer, tmp_path).predict(text_datasets())
 
     def test_the_callers_arguments_are_not_changed(self, model, tokenizer, tmp_path):
         args = MAFTTrainingArguments(**settings(tmp_path))

@@ -14,7 +14,20 @@ import torch
 from transformers import AutoModelForMaskedLM, AutoTokenizer, XLMRobertaForMaskedLM
 
 from tests.conftest import tiny_config
-from tests.training.recipes import distill_trainer, maft_trainer, steps_of, teacher_of, uneven_sentences
+from tests.training.recipes import (
+    HYBRID,
+    WINDOW,
+    adapter_maft_trainer,
+    distill_trainer,
+    global_batches,
+    maft_trainer,
+    steps_of,
+    streamed_maft_trainer,
+    teacher_of,
+    uneven_sentences,
+)
+
+pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")  # by peft
 
 SCRIPT = Path(__file__).with_name("two_processes.py")
 
@@ -37,26 +50,57 @@ def of_two_processes(_tokenizer, folder):
     return json.loads((folder / "steps.json").read_text())
 
 
-@pytest.mark.parametrize("accumulation", [1, 4])
-@pytest.mark.parametrize("name", ["maft", "distill"])
-def test_steps_and_evaluation_are_those_of_one_process(of_two_processes, folder, name, accumulation):
+@pytest.fixture(scope="module")
+def of_one_process(of_two_processes, folder):
+    """What each trainer does alone, whole batches at once."""
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    held_out = uneven_sentences()
-    if name == "maft":
+    found = {}
+    for name in ("maft", "distill", "hybrid", "streamed", "adapter"):
         model = AutoModelForMaskedLM.from_pretrained(folder)
-        trainer = maft_trainer(model, tokenizer, folder / "one", eval_dataset=held_out)
-    else:
-        trainer = distill_trainer(teacher_of(tokenizer), tokenizer, folder / "one", eval_dataset=held_out)
-    expected = {"evaluation": trainer.evaluate(), "steps": steps_of(trainer)}
-    found = of_two_processes[f"{name} {accumulation}"]
+        own = {"eval_dataset": uneven_sentences()}
+        if name in ("distill", "hybrid"):
+            terms = HYBRID if name == "hybrid" else {}
+            trainer = distill_trainer(teacher_of(tokenizer), tokenizer, folder / "one", **own, **terms)
+        else:
+            make = {"maft": maft_trainer, "streamed": streamed_maft_trainer, "adapter": adapter_maft_trainer}[name]
+            trainer = make(model, tokenizer, folder / "one", **own)
+        found[name] = {
+            "evaluation": trainer.evaluate(),
+            "steps": steps_of(trainer),
+            "tokens_seen": trainer.run.tokens_seen.by_language,
+            "batches": global_batches(trainer, 4) if name in ("maft", "streamed") else None,
+        }
+    return found
+
+
+@pytest.mark.parametrize("accumulation", [1, 4])
+@pytest.mark.parametrize("name", ["maft", "distill", "hybrid", "streamed", "adapter"])
+def test_steps_and_evaluation_are_those_of_one_process(of_two_processes, of_one_process, name, accumulation):
+    expected, found = of_one_process[name], of_two_processes[f"{name} {accumulation}"]
     assert len(found["steps"]) == 4
     assert np.allclose(found["steps"], expected["steps"], rtol=1e-5, atol=0)
     figures = [key for key in expected["evaluation"] if key.endswith(("_loss", "_bits_per_byte", "_unknown_share"))]
     assert len(figures) >= 3
     for key in figures:
         assert found["evaluation"][key] == pytest.approx(expected["evaluation"][key], rel=1e-5)
+    assert found["tokens_seen"] == expected["tokens_seen"]
+    assert len(found["tokens_seen"]) == 5
+
+
+@pytest.mark.parametrize("accumulation", [1, 4])
+@pytest.mark.parametrize("name", ["maft", "streamed"])
+def test_the_global_batches_are_those_of_one_process(of_two_processes, of_one_process, name, accumulation):
+    expected, found = of_one_process[name]["batches"], of_two_processes[f"{name} {accumulation}"]["batches"]
+    assert found == expected
+    assert [len(step) for step in found] == [WINDOW] * 4
+
+
+def test_a_model_sharded_by_fsdp2_takes_the_steps_of_one_process(of_two_processes, folder):
+    tokenizer, model = AutoTokenizer.from_pretrained(folder), AutoModelForMaskedLM.from_pretrained(folder)
+    steps = steps_of(maft_trainer(model, tokenizer, folder / "whole", lr_scheduler_type="constant"))
+    assert np.allclose(of_two_processes["sharded"], steps, rtol=1e-5, atol=0)
 
 
 def test_both_processes_end_in_the_same_weights(of_two_processes):
-    for found in of_two_processes.values():
-        assert len(set(found["checksums"])) == 1
+    for name, found in of_two_processes.items():
+        assert name == "sharded" or len(set(found["checksums"])) == 1

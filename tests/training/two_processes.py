@@ -8,10 +8,51 @@ import sys
 from pathlib import Path
 
 import torch
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
+from torch.distributed.tensor import DTensor
 from transformers import AutoModelForMaskedLM, AutoTokenizer
 
 from hf_afro.training import leave_process_group
-from tests.training.recipes import checksum, distill_trainer, maft_trainer, steps_of, teacher_of, uneven_sentences
+from tests.training.recipes import (
+    HYBRID,
+    adapter_maft_trainer,
+    checksum,
+    distill_trainer,
+    global_batches,
+    maft_trainer,
+    steps_of,
+    streamed_maft_trainer,
+    teacher_of,
+    uneven_sentences,
+)
+
+
+def sharded_steps(model, tokenizer, folder: Path) -> list[tuple[float, float]]:
+    """Loss and gradient norm of the steps of a model sharded by FSDP2.
+
+    The Trainer turns FSDP into DDP on a CPU without a word, and would put DDP around a model that is sharded already;
+    so this is a plain loop over the trainer's own batches and its `compute_loss`.
+    """
+    trainer = maft_trainer(model, tokenizer, folder / "sharded", processes=2)
+    mesh = init_device_mesh("cpu", (2,))
+    for layer in model.roberta.encoder.layer:
+        fully_shard(layer, mesh=mesh)
+    fully_shard(model, mesh=mesh)
+    assert all(isinstance(parameter, DTensor) for parameter in model.parameters())
+    optimizer = torch.optim.AdamW(model.parameters(), lr=trainer.args.learning_rate, weight_decay=0.0)
+    batches = iter(trainer.get_train_dataloader())
+    steps = []
+    model.train()
+    for _ in range(4):
+        (batch,), count = trainer.get_batch_samples(batches, 1, trainer.args.device)
+        loss = trainer.compute_loss(model, batch, num_items_in_batch=count)
+        loss.backward()
+        norm = torch.nn.utils.clip_grad_norm_(model.parameters(), trainer.args.max_grad_norm).full_tensor()
+        optimizer.step()
+        optimizer.zero_grad()
+        steps.append((trainer.accelerator.reduce(loss.detach(), reduction="mean").item(), norm.item()))
+    return steps
 
 
 def main(folder: Path) -> None:
@@ -30,6 +71,9 @@ def main(folder: Path) -> None:
         trainers = {
             "maft": maft_trainer(copy.deepcopy(model), tokenizer, folder / "maft", **split),
             "distill": distill_trainer(teacher_of(tokenizer), tokenizer, folder / "distill", **split),
+            "hybrid": distill_trainer(teacher_of(tokenizer), tokenizer, folder / "hybrid", **HYBRID, **split),
+            "streamed": streamed_maft_trainer(copy.deepcopy(model), tokenizer, folder / "streamed", **split),
+            "adapter": adapter_maft_trainer(copy.deepcopy(model), tokenizer, folder / "adapter", **split),
         }
         for name, trainer in trainers.items():
             # Several ways of starting two processes are silently one (and the comparison would then be empty).
@@ -39,7 +83,14 @@ def main(folder: Path) -> None:
             steps = steps_of(trainer)
             checksums = [None, None]
             torch.distributed.all_gather_object(checksums, checksum(trainer.model))
-            found[f"{name} {accumulation}"] = {"steps": steps, "evaluation": evaluation, "checksums": checksums}
+            found[f"{name} {accumulation}"] = {
+                "steps": steps,
+                "evaluation": evaluation,
+                "checksums": checksums,
+                "tokens_seen": trainer.run.tokens_seen.by_language,
+                "batches": global_batches(trainer, 4) if name in ("maft", "streamed") else None,
+            }
+    found["sharded"] = sharded_steps(model, tokenizer, folder)
     if trainers["maft"].is_world_process_zero():
         (folder / "steps.json").write_text(json.dumps(found))
 

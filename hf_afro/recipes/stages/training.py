@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from transformers import PrinterCallback, TrainerCallback, set_seed
 
+from hf_afro.checkpoints import BROKEN_FOLDER, last_checkpoint
 from hf_afro.files import folder_written_whole
-from hf_afro.recipes.folders import last_checkpoint
 from hf_afro.recipes.schema import RecipeError
 from hf_afro.recipes.settings import TOKENIZER_SIZE, TrainingSettings
 from hf_afro.recipes.stages.context import HISTORY_FILE, StageContext
@@ -190,13 +190,16 @@ def _train(context: StageContext, trainer: Trainer, figure: str) -> dict[str, An
     context.write_json(METRICS_FILE, {"before": before, "train": trained.metrics, "after": after})
     context.write_json(HISTORY_FILE, trainer.state.log_history)
     (context.folder / BEFORE_FILE).unlink(missing_ok=True)
-    for folder in [*context.folder.glob("checkpoint-*"), *context.folder.glob(TOKENIZER_FOLDER)]:
+    for folder in [
+        path for name in ("checkpoint-*", BROKEN_FOLDER, TOKENIZER_FOLDER) for path in context.folder.glob(name)
+    ]:
         shutil.rmtree(folder)
     model = trainer.model
     facts = {
         "vocabulary": model.get_input_embeddings().weight.shape[0],
         "parameters": model.num_parameters(),
         "steps": trainer.state.global_step,
+        "tokens_seen": dict(sorted(trainer.run.tokens_seen.by_language.items())),
         "figure": figure,
     }
     return facts | ({"before": _mean(before, figure), "after": _mean(after, figure)} if evaluated else {})

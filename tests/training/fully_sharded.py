@@ -1,0 +1,100 @@
+"""Started by torchrun with two processes: one step of distillation under `fully_shard`, against the whole models.
+
+The Trainer makes DDP of FSDP on a CPU, so the step is taken without it.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import sys
+from pathlib import Path
+
+import torch
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
+
+from hf_afro.families import layers_of
+from hf_afro.objectives import relation_loss
+from hf_afro.training import leave_process_group
+from hf_afro.training.capture import RELATIONS, StudentCapture, TeacherCapture
+from tests.tiny_families import tiny
+
+
+def inputs(rank: int) -> dict[str, torch.Tensor]:
+    """Another batch for each process."""
+    ids = torch.randint(4, 100, (2, 10), generator=torch.Generator().manual_seed(rank))
+    mask = torch.ones_like(ids)
+    mask[1, 6:] = 0
+    return {"input_ids": ids, "attention_mask": mask}
+
+
+def shard(model: torch.nn.Module) -> torch.nn.Module:
+    """Shard every layer, and the rest as one."""
+    mesh = init_device_mesh("cpu", (torch.distributed.get_world_size(),))
+    for layer in layers_of(model):
+        fully_shard(layer, mesh=mesh)
+    return fully_shard(model, mesh=mesh)
+
+
+def losses_of(
+    teacher: TeacherCapture, student: StudentCapture, model: torch.nn.Module, batches: list[dict[str, torch.Tensor]]
+) -> torch.Tensor:
+    """The mean loss over some batches."""
+    losses = []
+    for batch in batches:
+        taught = teacher(**batch)
+        learnt = student(model, **batch)["vectors"]
+        losses += [
+            relation_loss(taught[layer][one], learnt[layer][one], batch["attention_mask"], 8)
+            for layer in (2, 4)
+            for one in RELATIONS
+        ]
+    return torch.stack(losses).sum() / len(batches)
+
+
+def main(folder: Path, names: list[str]) -> None:
+    """Write how far loss and gradients of each student are from those of whole models."""
+    torch.distributed.init_process_group("gloo")
+    furthest = {name: distances(name) for name in names}
+    if torch.distributed.get_rank() == 0:
+        (folder / "furthest.json").write_text(json.dumps(furthest))
+
+
+def distances(name: str) -> dict[str, float]:
+    """Take three steps, and return the furthest that loss and gradients were off."""
+    rank, world = torch.distributed.get_rank(), torch.distributed.get_world_size()
+    teacher, whole = tiny("xlm-roberta"), tiny(name, seed=1).train()
+    model = copy.deepcopy(whole)
+    expected_teacher, expected = TeacherCapture(teacher, [2, 4]), StudentCapture(whole, [2, 4])
+    sharded_teacher = copy.deepcopy(tiny("xlm-roberta"))
+    capture_teacher = TeacherCapture(sharded_teacher, [2, 4])
+    capture = StudentCapture(model, [2, 4])
+    shard(sharded_teacher.base_model)
+    model = shard(model)
+    furthest = {"loss": 0.0, "gradient": 0.0}
+    optimizers = [torch.optim.AdamW(one.parameters(), lr=1e-2, weight_decay=0.1) for one in (model, whole)]
+    for step in range(3):
+        loss = losses_of(capture_teacher, capture, model, [inputs(10 * step + rank)])
+        loss.backward()
+        reference = losses_of(expected_teacher, expected, whole, [inputs(10 * step + r) for r in range(world)])
+        reference.backward()
+        total = loss.detach().clone()
+        torch.distributed.all_reduce(total)
+        furthest["loss"] = max(furthest["loss"], abs(total.item() / world / reference.item() - 1))
+        of_whole = dict(whole.named_parameters())
+        for parameter_name, parameter in model.named_parameters():
+            mine, theirs = parameter.grad, of_whole[parameter_name].grad
+            assert (mine is None) == (theirs is None), parameter_name
+            if mine is not None:
+                distance = (mine.full_tensor() - theirs).norm() / theirs.norm().clamp_min(1e-4)
+                furthest["gradient"] = max(furthest["gradient"], distance.item())
+        for optimizer in optimizers:
+            optimizer.step()
+            optimizer.zero_grad()
+    return furthest
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2:])
+    leave_process_group()

@@ -18,7 +18,7 @@ DISTILL_SETTINGS: dict[str, tuple[object, str]] = {
     **_BOTH,
     "teacher_layer": (None, "layer of the teacher that is taught, from 1; by default as in the paper"),
     "num_relation_heads": (None, "by default four times the teacher's attention heads, where that divides"),
-    "relation_impl": ("auto", "how the loss is computed: auto, reference or chunked"),
+    "relation_impl": ("auto", "how the loss is computed: auto, reference, chunked or triton"),
 }
 
 

@@ -100,7 +100,7 @@ class RelationDistillTrainingArguments(MixtureTrainingArguments):
             the 21st of BERT, the 19th of RoBERTa and XLM-R).
         num_relation_heads: Relation heads, dividing both widths (four times the teacher's heads, or the next lower
             number that does).
-        relation_impl: `auto`, `reference` or `chunked` (`auto`).
+        relation_impl: `auto`, `reference`, `chunked` or `triton` (`auto`).
     """
 
     teacher_layer: int | None = field(
@@ -118,7 +118,7 @@ class RelationDistillTrainingArguments(MixtureTrainingArguments):
         },
     )
     relation_impl: str = field(
-        default="auto", metadata={"help": "Implementation of the relation loss: auto, reference or chunked."}
+        default="auto", metadata={"help": "Implementation of the relation loss: auto, reference, chunked or triton."}
     )
     # The rest of the student's last layer and its head take no part in the relation loss. DDP has to be told that
     # parameters may get no gradient, with activation checkpointing too, where the Trainer's own default is False.

@@ -231,8 +231,8 @@ class TestRefusals:
                 distill_trainer(teacher, tokenizer, tmp_path, model=student)
 
     def test_an_unknown_implementation(self, teacher, tokenizer, tmp_path):
-        with pytest.raises(ValueError, match="relation_impl='triton' is not known; use one of auto, reference"):
-            distill_trainer(teacher, tokenizer, tmp_path, relation_impl="triton")
+        with pytest.raises(ValueError, match="relation_impl='fast' is not known; use one of auto, reference"):
+            distill_trainer(teacher, tokenizer, tmp_path, relation_impl="fast")
 
     def test_sequences_longer_than_the_students_positions(self, teacher, tokenizer, tmp_path):
         student = XLMRobertaModel(tiny_config(len(tokenizer), max_position_embeddings=34))

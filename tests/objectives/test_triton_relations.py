@@ -117,7 +117,8 @@ for kernel, flags in [
 ]:
     known = constants | flags
     types = dict.fromkeys(["labels", "first", "last"], "*i32") | dict.fromkeys(["length", "num_heads"], "i32")
-    types |= dict.fromkeys(["divergence", "teacher_lse", "student_lse", "gradient"], "*fp32")
+    types |= dict.fromkeys(["divergence", "gradient"], "*fp32")
+    types |= dict.fromkeys(["teacher_tops", "teacher_sums", "student_tops", "student_sums"], "*fp32")
     signature = dict((name, "constexpr" if name in known else types.get(name, vectors)) for name in kernel.arg_names)
     places = dict(((kernel.arg_names.index(name),), value) for name, value in known.items())
     source = ASTSource(fn=kernel, signature=signature, constexprs=places)

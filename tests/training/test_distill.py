@@ -20,7 +20,6 @@ from transformers import (
 )
 
 from hf_afro.objectives import relation_loss
-from hf_afro.objectives.relations import IMPLEMENTATIONS
 from hf_afro.training import RelationDistillTrainer, RelationDistillTrainingArguments
 from hf_afro.training.capture import RELATIONS
 from hf_afro.training.distill import _default_teacher_layer
@@ -263,8 +262,13 @@ def test_students_with_another_head_learn_the_same(teacher, tokenizer, tmp_path,
 
 def test_the_implementation_asked_for_is_used(teacher, tokenizer, tmp_path, monkeypatch):
     expected = steps_of(distill_trainer(teacher, tokenizer, tmp_path, relation_impl="reference"))
-    monkeypatch.delitem(IMPLEMENTATIONS, "chunked")
-    monkeypatch.delitem(IMPLEMENTATIONS, "auto")
+
+    def refuse(*_given):
+        raise AssertionError("chunked was called")
+
+    monkeypatch.setattr("hf_afro.objectives.relations.chunked_relation_loss", refuse)
+    with pytest.raises(AssertionError, match="chunked was called"):
+        steps_of(distill_trainer(teacher, tokenizer, tmp_path, relation_impl="chunked"))
     assert np.allclose(steps_of(distill_trainer(teacher, tokenizer, tmp_path, relation_impl="reference")), expected)
 
 

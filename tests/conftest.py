@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import copy
+import importlib.util
 import os
 import socket
+from pathlib import Path
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # before any Hugging Face library is imported
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-
-from pathlib import Path  # noqa: E402
+if importlib.util.find_spec("triton") and not Path("/dev/nvidiactl").exists():
+    # Without a GPU the kernels run in Triton's interpreter, which has to be on before anything imports triton.
+    os.environ.setdefault("TRITON_INTERPRET", "1")
 
 import pytest  # noqa: E402
 import torch  # noqa: E402

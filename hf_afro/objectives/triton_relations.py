@@ -6,13 +6,13 @@ its own maximum and sum. When a larger t comes, z and e shrink by the same facto
 
     KL = e / z - logsumexp(t) + logsumexp(s)
 
-Backward, the tiles are made again from the vectors and the two logsumexps that were kept, one number a row: with
-s_ij = a_i . b_j / sqrt(d) and G_ij = exp(s_ij - lse_s_i) - exp(t_ij - lse_t_i),
+Backward, the tiles are made again from the vectors and the maxima and sums that were kept: a logsumexp in one number
+would cost the last digits of large scores. With s_ij = a_i . b_j / sqrt(d), G_ij = softmax(s_i)_j - softmax(t_i)_j and
 
     dKL / da_i = sum_j G_ij b_j / sqrt(d)        dKL / db_j = sum_i G_ij a_i / sqrt(d)
 
-of which the second is the same kernel with the sides changed and the logsumexps taken from the columns. Where b is a,
-s_ij = s_ji: one tile of scores serves both sums, G_ij with the logsumexp of its row and G_ji with that of its column.
+of which the second is the same kernel with the sides changed, and maxima and sums taken from the columns. Where b is
+a, s_ij = s_ji: one tile of scores serves both sums, G_ij by the maximum and sum of its row and G_ji by its column's.
 
 Everything is computed in fp32, whatever the dtype of the vectors; the products of half-precision vectors may run on
 tensor cores, where they are exact. So far this has run in Triton's interpreter alone, and on no GPU.
@@ -64,7 +64,7 @@ def triton_relation_loss(
 
 
 class _TritonLoss(torch.autograd.Function):
-    """Loss of each row; kept for the backward pass are the vectors and two numbers a row and head."""
+    """Loss of each row; kept for the backward pass are the vectors and four numbers a row and head."""
 
     @staticmethod
     def forward(
@@ -81,8 +81,8 @@ class _TritonLoss(torch.autograd.Function):
         teachers = [x.contiguous() for x in (teacher_left, teacher_right) if x is not None]
         batch, length, _ = student_left.shape
         bounds = _bounds(labels)
-        of_rows = [torch.zeros(batch, num_heads, length, device=labels.device) for _ in range(3)]
-        divergence, teacher_lse, student_lse = of_rows
+        of_rows = [torch.zeros(batch, num_heads, length, device=labels.device) for _ in range(5)]
+        divergence, *kept = of_rows
         grid = (triton.cdiv(length, ROWS), batch * num_heads)
         if batch * length:
             _forward_kernel[grid](
@@ -90,15 +90,15 @@ class _TritonLoss(torch.autograd.Function):
                 **_dimensions(teachers[0], students[0], num_heads),
             )
         weights = 1.0 / (num_heads * tokens_of_own_sequence(labels))  # [batch, length]
-        ctx.save_for_backward(weights, *bounds, teacher_lse, student_lse, *teachers, *students)
+        ctx.save_for_backward(weights, *bounds, *kept, *teachers, *students)
         ctx.num_heads = num_heads
         return (divergence.double().sum(1) * weights).sum(1).float()
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, of_losses: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        weights, *bounds, teacher_lse, student_lse = ctx.saved_tensors[:6]
-        vectors = ctx.saved_tensors[6:]
+        weights, *of_places = ctx.saved_tensors[:8]  # three bounds, and four numbers a row and head
+        vectors = ctx.saved_tensors[8:]
         teachers, students = vectors[: len(vectors) // 2], vectors[len(vectors) // 2 :]
         scale = (weights * of_losses[:, None])[:, :, None]
         found: list[torch.Tensor | None] = [None, None]
@@ -111,7 +111,7 @@ class _TritonLoss(torch.autograd.Function):
             if batch * length:
                 _gradient_kernel[(triton.cdiv(length, ROWS), batch * ctx.num_heads)](
                     *(teachers[own], teachers[other], students[own], students[other]),
-                    *(*bounds, teacher_lse, student_lse, gradient, length, ctx.num_heads),
+                    *(*of_places, gradient, length, ctx.num_heads),
                     BY_ROW=side == 0,
                     BY_COLUMN=side == 1 or ctx.is_one_sided,
                     **_dimensions(teachers[0], students[0], ctx.num_heads),
@@ -169,6 +169,22 @@ def _scores(left, right, ROOT: tl.constexpr, PRECISION: tl.constexpr):
 
 
 @triton.jit
+def _take_in(scores, is_own, largest, total):
+    """Take a tile into maximum and sum; return these, its exponentials and the factor of what was there."""
+    larger = tl.maximum(largest, tl.max(scores, 1))
+    shrink = tl.exp(largest - larger)
+    exponentials = tl.where(is_own, tl.exp(scores - larger[:, None]), 0.0)
+    return larger, total * shrink + tl.sum(exponentials, 1), exponentials, shrink
+
+
+@triton.jit
+def _softmax(scores, tops, sums, places, there):
+    """Return the softmax of a tile by the maxima and sums kept of its rows, or of its columns."""
+    top = tl.load(tops + places, mask=there, other=0.0)
+    return tl.exp(scores - top) / tl.load(sums + places, mask=there, other=1.0)
+
+
+@triton.jit
 def _own_rows(labels, first, last, batch, length, ROWS: tl.constexpr):
     """Return a tile's rows, their labels, and the first and the place after the last that they relate to."""
     rows = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
@@ -189,9 +205,11 @@ def _forward_kernel(
     labels,  # [batch, length]
     first,
     last,
-    divergence,  # [batch, heads, length], as the two below
-    teacher_lse,
-    student_lse,
+    divergence,  # [batch, heads, length], as the four below
+    teacher_tops,
+    teacher_sums,
+    student_tops,
+    student_sums,
     length,
     num_heads,
     TEACHER_DIM: tl.constexpr,
@@ -225,24 +243,17 @@ def _forward_kernel(
         right = _load(student_right, batch, head, columns, there, length, num_heads, STUDENT_DIM, STUDENT_PADDED)
         student = tl.where(is_own, _scores(student_rows, right, STUDENT_ROOT, PRECISION), LOWEST)
 
-        larger = tl.maximum(teacher_max, tl.max(teacher, 1))
-        shrink = tl.exp(teacher_max - larger)
-        exponentials = tl.where(is_own, tl.exp(teacher - larger[:, None]), 0.0)
-        teacher_sum = teacher_sum * shrink + tl.sum(exponentials, 1)
+        teacher_max, teacher_sum, exponentials, shrink = _take_in(teacher, is_own, teacher_max, teacher_sum)
         weighed = weighed * shrink + tl.sum(exponentials * (teacher - student), 1)
-        teacher_max = larger
-
-        larger = tl.maximum(student_max, tl.max(student, 1))
-        exponentials = tl.where(is_own, tl.exp(student - larger[:, None]), 0.0)
-        student_sum = student_sum * tl.exp(student_max - larger) + tl.sum(exponentials, 1)
-        student_max = larger
-    of_teacher = teacher_max + tl.log(tl.where(own, teacher_sum, 1.0))
-    of_student = student_max + tl.log(tl.where(own, student_sum, 1.0))
-    of_rows = weighed / tl.where(own, teacher_sum, 1.0) - of_teacher + of_student
+        student_max, student_sum, exponentials, shrink = _take_in(student, is_own, student_max, student_sum)
+    teacher_sum, student_sum = tl.where(own, teacher_sum, 1.0), tl.where(own, student_sum, 1.0)
+    of_rows = weighed / teacher_sum - (teacher_max - student_max) - (tl.log(teacher_sum) - tl.log(student_sum))
     offsets = (batch * num_heads + head).to(tl.int64) * length + rows
     tl.store(divergence + offsets, of_rows, mask=own)
-    tl.store(teacher_lse + offsets, of_teacher, mask=own)
-    tl.store(student_lse + offsets, of_student, mask=own)
+    tl.store(teacher_tops + offsets, teacher_max, mask=own)
+    tl.store(teacher_sums + offsets, teacher_sum, mask=own)
+    tl.store(student_tops + offsets, student_max, mask=own)
+    tl.store(student_sums + offsets, student_sum, mask=own)
 
 
 @triton.jit
@@ -254,8 +265,10 @@ def _gradient_kernel(
     labels,  # [batch, length]
     first,
     last,
-    teacher_lse,  # [batch, heads, length]
-    student_lse,
+    teacher_tops,  # [batch, heads, length], as the three below
+    teacher_sums,
+    student_tops,
+    student_sums,
     gradient,  # [batch, length, heads x STUDENT_DIM]
     length,
     num_heads,
@@ -277,9 +290,8 @@ def _gradient_kernel(
     own = row_labels >= 0
     teacher_rows = _load(teacher_left, batch, head, rows, own, length, num_heads, TEACHER_DIM, TEACHER_PADDED)
     student_rows = _load(student_left, batch, head, rows, own, length, num_heads, STUDENT_DIM, STUDENT_PADDED)
-    lse = (batch * num_heads + head).to(tl.int64) * length
-    teacher_row_lse = tl.load(teacher_lse + lse + rows, mask=own, other=0.0)[:, None]
-    student_row_lse = tl.load(student_lse + lse + rows, mask=own, other=0.0)[:, None]
+    start_of_head = (batch * num_heads + head).to(tl.int64) * length
+    by_row = start_of_head + rows
     total = tl.zeros([ROWS, STUDENT_PADDED], tl.float32)
     for column in range((start // COLUMNS) * COLUMNS, end, COLUMNS):
         columns = column + tl.arange(0, COLUMNS)
@@ -292,11 +304,12 @@ def _gradient_kernel(
         student = _scores(student_rows, right, STUDENT_ROOT, PRECISION)
         difference = tl.zeros([ROWS, COLUMNS], tl.float32)
         if BY_ROW:
-            difference += tl.exp(student - student_row_lse) - tl.exp(teacher - teacher_row_lse)
+            difference += _softmax(student, student_tops, student_sums, by_row[:, None], own[:, None])
+            difference -= _softmax(teacher, teacher_tops, teacher_sums, by_row[:, None], own[:, None])
         if BY_COLUMN:
-            teacher_column_lse = tl.load(teacher_lse + lse + columns, mask=there, other=0.0)[None, :]
-            student_column_lse = tl.load(student_lse + lse + columns, mask=there, other=0.0)[None, :]
-            difference += tl.exp(student - student_column_lse) - tl.exp(teacher - teacher_column_lse)
+            by_column = (start_of_head + columns)[None, :]
+            difference += _softmax(student, student_tops, student_sums, by_column, there[None, :])
+            difference -= _softmax(teacher, teacher_tops, teacher_sums, by_column, there[None, :])
         # Between sequences exp may overflow, so that what is not wanted is put away and not multiplied by zero.
         difference = tl.where(is_own, difference, 0.0)
         total += tl.dot(difference, right, input_precision="ieee")

@@ -156,7 +156,7 @@ class TeacherCapture(_Recorder):
         self.open()
         self._ends_early = False
         try:
-            output = model(**inputs)
+            output = model(**inputs, **self.settings)
             return self.take(), output
         finally:
             self._ends_early = True

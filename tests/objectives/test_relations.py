@@ -72,8 +72,8 @@ def test_float64_is_the_independent_computation(kind, seed):
 @pytest.mark.parametrize("seed", range(200))
 def test_chunked_in_fp32_is_no_worse_than_the_naive_form(kind, seed, monkeypatch):
     # Blocks of all heads, of some and of some rows of one.
-    monkeypatch.setattr(chunked, "BLOCK_NUMBERS", [2**18, 1000, 50][seed % 3])
-    teacher, student, mask, heads, ids = random_case(seed, longest=40 if seed % 2 else 150)
+    monkeypatch.setattr(chunked, "BLOCK_NUMBERS", [2**18, 3000, 400][seed % 3])
+    teacher, student, mask, heads, ids = random_case(seed, longest=40 if seed % 2 else 80)
     doubles = [[vectors.double() for vectors in pair] for pair in (teacher, student)]
     truth, true_gradients = pair_value_and_gradients(kind, "reference", *doubles, mask, heads, ids)
     _, naive_gradients = pair_value_and_gradients(kind, "reference", teacher, student, mask, heads, ids)
@@ -337,3 +337,9 @@ def test_legal_heads_of_the_papers_widths():
     assert {48, 64} <= set(legal_relation_heads(768, 384))
     assert 48 not in legal_relation_heads(768, 256)
     assert 64 in legal_relation_heads(1024, 256)
+
+
+def test_triton_that_is_not_there_is_refused(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ValueError, match="needs the package triton, which is not installed"):
+        relation_loss(torch.zeros(1, 3, 4), torch.zeros(1, 3, 4), torch.ones(1, 3), 2, "triton")

@@ -231,8 +231,8 @@ class TestRefusals:
                 distill_trainer(teacher, tokenizer, tmp_path, model=student)
 
     def test_an_unknown_implementation(self, teacher, tokenizer, tmp_path):
-        with pytest.raises(ValueError, match="relation_impl='cuda' is not known; use one of auto, reference"):
-            distill_trainer(teacher, tokenizer, tmp_path, relation_impl="cuda")
+        with pytest.raises(ValueError, match="relation_impl='fast' is not known; use one of auto, reference"):
+            distill_trainer(teacher, tokenizer, tmp_path, relation_impl="fast")
 
     def test_sequences_longer_than_the_students_positions(self, teacher, tokenizer, tmp_path):
         student = XLMRobertaModel(tiny_config(len(tokenizer), max_position_embeddings=34))
@@ -263,7 +263,13 @@ def test_students_with_another_head_learn_the_same(teacher, tokenizer, tmp_path,
 
 def test_the_implementation_asked_for_is_used(teacher, tokenizer, tmp_path, monkeypatch):
     expected = steps_of(distill_trainer(teacher, tokenizer, tmp_path, relation_impl="reference"))
-    monkeypatch.delattr("hf_afro.objectives.relations.chunked_relation_loss")
+
+    def refuse(*_given):
+        raise AssertionError("chunked was called")
+
+    monkeypatch.setattr("hf_afro.objectives.relations.chunked_relation_loss", refuse)
+    with pytest.raises(AssertionError, match="chunked was called"):
+        steps_of(distill_trainer(teacher, tokenizer, tmp_path, relation_impl="chunked"))
     assert np.allclose(steps_of(distill_trainer(teacher, tokenizer, tmp_path, relation_impl="reference")), expected)
 
 

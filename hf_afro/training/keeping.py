@@ -144,7 +144,7 @@ def find_checkpoint(args: TrainingArguments, resume_from_checkpoint: str | bool 
     """
     if resume_from_checkpoint is None or resume_from_checkpoint is False:
         return None
-    if resume_from_checkpoint is True:
+    if str(resume_from_checkpoint).lower() == "true":  # as a command line has it
         found = [last_checkpoint(Path(args.output_dir)) if args.process_index == 0 else None]
         if args.world_size > 1:
             broadcast_object_list(found)

@@ -74,9 +74,10 @@ def test_tokens_seen_are_those_of_the_samples(model, tokenizer, tmp_path):
     assert trainer.run.tokens_seen.by_language == expected
 
 
-def test_begins_at_the_start_where_nothing_is_whole(model, tokenizer, tmp_path, caplog):
+@pytest.mark.parametrize("asked", [True, "True"], ids=["value", "word"])
+def test_begins_at_the_start_where_nothing_is_whole(model, tokenizer, tmp_path, caplog, asked):
     trainer = first(model, tokenizer, tmp_path, **SAVING | {"max_steps": 2})
-    trainer.train(resume_from_checkpoint=True)
+    trainer.train(resume_from_checkpoint=asked)
     assert "holds no whole checkpoint; training begins at the start" in caplog.text
     assert trainer.state.global_step == 2
 

@@ -82,6 +82,15 @@ def test_begins_at_the_start_where_nothing_is_whole(model, tokenizer, tmp_path, 
     assert trainer.state.global_step == 2
 
 
+def test_tokens_are_counted_on_where_the_trainer_restores_callbacks(model, tokenizer, tmp_path):
+    saving = {"save_strategy": "steps", "save_steps": 1, "max_steps": 2, "per_device_train_batch_size": 4}
+    unbroken = first(model, tokenizer, tmp_path, **saving)
+    unbroken.train()
+    resumed = first(model, tokenizer, tmp_path, restore_callback_states_from_checkpoint=True, **saving)
+    resumed.train(resume_from_checkpoint=str(tmp_path / "checkpoint-1"))
+    assert resumed.run.tokens_seen.by_language == unbroken.run.tokens_seen.by_language
+
+
 def test_a_broken_checkpoint_that_is_named_is_refused(model, tokenizer, tmp_path):
     trainer = first(model, tokenizer, tmp_path, **SAVING | {"max_steps": 4})
     trainer.train()

@@ -9,6 +9,8 @@ _BOTH: dict[str, tuple[object, str]] = {
     "max_length": (512, "tokens in a training sequence at most"),
     "packing": (True, "pack lines end to end into full sequences; --no_packing: a line is a row"),
     "language_alpha": (1.0, "languages are sampled with p proportional to n^alpha, 0 to 1"),
+    "streaming": (False, "read the text while training goes on; needs max_steps"),
+    "language_sizes": (None, 'with streaming, how much text each has: {"swa": 120, "yor": 30}'),
 }
 MAFT_SETTINGS: dict[str, tuple[object, str]] = {
     **_BOTH,

@@ -108,6 +108,8 @@ class MAFTTrainingArguments(MixtureTrainingArguments):
         max_length: Tokens in a training sequence at most, special tokens included (512).
         packing: Pack the documents of a language into full sequences; otherwise a line is a row (True).
         language_alpha: Languages are sampled with p proportional to n^alpha, in [0, 1] (1, as in the paper).
+        streaming: Read the text while training goes on; needs `max_steps` (False).
+        language_sizes: With `streaming`, how much text each language has, in any unit (None).
         mlm_probability: Share of the tokens that are masked, in (0, 1) (0.15).
     """
 
@@ -138,6 +140,8 @@ class RelationDistillTrainingArguments(MixtureTrainingArguments):
         max_length: Tokens in a training sequence at most, special tokens included (512).
         packing: Pack the documents of a language into full sequences; otherwise a line is a row (True).
         language_alpha: Languages are sampled with p proportional to n^alpha, in [0, 1] (1).
+        streaming: Read the text while training goes on; needs `max_steps` (False).
+        language_sizes: With `streaming`, how much text each language has, in any unit (None).
         objective: `minilmv2`, `minilm` or `hybrid` (`minilmv2`).
         teacher_layer: Layer of the teacher that is taught, counted from 1 (as in the paper: the last; of 24 layers
             the 21st of BERT, the 19th of RoBERTa and XLM-R).

@@ -144,21 +144,22 @@ def find_checkpoint(args: TrainingArguments, resume_from_checkpoint: str | bool 
     """
     if resume_from_checkpoint is None or resume_from_checkpoint is False:
         return None
-    if resume_from_checkpoint is True:
+    if str(resume_from_checkpoint).lower() == "true":  # as a command line has it
         found = [last_checkpoint(Path(args.output_dir)) if args.process_index == 0 else None]
         if args.world_size > 1:
             broadcast_object_list(found)
         if found[0] is None:
             logger.warning("%s holds no whole checkpoint; training begins at the start", args.output_dir)
         return found[0]
-    fault = fault_of(Path(resume_from_checkpoint), marked=False)
+    named = Path(str(resume_from_checkpoint))
+    fault = fault_of(named, marked=False)
     if fault is not None:
-        other = last_checkpoint(Path(resume_from_checkpoint).parent)
+        other = last_checkpoint(named.parent)
         advice = (
             "resume_from_checkpoint=True begins at the start" if other is None else f"the last whole one is {other}"
         )
-        raise ValueError(f"{resume_from_checkpoint} is not a whole checkpoint: {fault}; {advice}")
-    return str(resume_from_checkpoint)
+        raise ValueError(f"{named} is not a whole checkpoint: {fault}; {advice}")
+    return str(named)
 
 
 def begin_saving(output_dir: str | None) -> None:

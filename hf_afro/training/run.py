@@ -92,6 +92,8 @@ class TrainingRun:
             lambda batch: torch.cat([count(batch).reshape(-1).cpu(), tokens_by_language(batch, len(languages))]),
             trainer.accelerator,
         )
+        # With restore_callback_states_from_checkpoint the Trainer has put another in the place of the first.
+        self.tokens_seen = next(one for one in trainer.callback_handler.callbacks if isinstance(one, TokensSeen))
         own = len(counts) - len(languages)
         self.tokens_seen.add(languages, counts[own:].tolist())
         self.stay_finite.watch([dict(batch) for batch in batches], languages)

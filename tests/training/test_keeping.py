@@ -74,11 +74,21 @@ def test_tokens_seen_are_those_of_the_samples(model, tokenizer, tmp_path):
     assert trainer.run.tokens_seen.by_language == expected
 
 
-def test_begins_at_the_start_where_nothing_is_whole(model, tokenizer, tmp_path, caplog):
+@pytest.mark.parametrize("asked", [True, "True"], ids=["value", "word"])
+def test_begins_at_the_start_where_nothing_is_whole(model, tokenizer, tmp_path, caplog, asked):
     trainer = first(model, tokenizer, tmp_path, **SAVING | {"max_steps": 2})
-    trainer.train(resume_from_checkpoint=True)
+    trainer.train(resume_from_checkpoint=asked)
     assert "holds no whole checkpoint; training begins at the start" in caplog.text
     assert trainer.state.global_step == 2
+
+
+def test_tokens_are_counted_on_where_the_trainer_restores_callbacks(model, tokenizer, tmp_path):
+    saving = {"save_strategy": "steps", "save_steps": 1, "max_steps": 2, "per_device_train_batch_size": 4}
+    unbroken = first(model, tokenizer, tmp_path, **saving)
+    unbroken.train()
+    resumed = first(model, tokenizer, tmp_path, restore_callback_states_from_checkpoint=True, **saving)
+    resumed.train(resume_from_checkpoint=str(tmp_path / "checkpoint-1"))
+    assert resumed.run.tokens_seen.by_language == unbroken.run.tokens_seen.by_language
 
 
 def test_a_broken_checkpoint_that_is_named_is_refused(model, tokenizer, tmp_path):

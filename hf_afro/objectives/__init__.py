@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from hf_afro.objectives.bits_per_byte import MaskedWordTotals
 from hf_afro.objectives.masked_lm import masked_lm_loss, restrict_to_kept
+from hf_afro.objectives.projected import projected_masked_lm_loss
 from hf_afro.objectives.relations import relation_loss
 
-__all__ = ["MaskedWordTotals", "masked_lm_loss", "relation_loss", "restrict_to_kept"]
+__all__ = ["MaskedWordTotals", "masked_lm_loss", "projected_masked_lm_loss", "relation_loss", "restrict_to_kept"]

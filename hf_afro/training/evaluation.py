@@ -86,13 +86,17 @@ def masked_word_totals(
         inputs = collate([{"input_ids": sentence.input_ids} for sentence in batch])
         labels = torch.from_numpy(pad_rows([sentence.labels for sentence in batch], IGNORED)).flatten()
         positions = (labels != IGNORED).nonzero().squeeze(1)
-        on_device = positions.to(model.device)
-        with head.at(on_device):
-            logits = model(**{name: tensor.to(model.device) for name, tensor in inputs.items()}).logits
-        logits = head.select(logits, on_device)
-        if kept_ids is not None:
-            logits = restrict_to_kept(logits, kept_ids)
-        nats += masked_lm_loss(logits, labels[positions].to(model.device)).double().cpu()
+        hidden_ids, positions = labels[positions].to(model.device), positions.to(model.device)
+        inputs = {name: tensor.to(model.device) for name, tensor in inputs.items()}
+        if kept_ids is None:
+            with head.at(positions, hidden_ids):
+                logits = model(**inputs).logits
+            nats += head.summed_loss(logits, positions, hidden_ids).double().cpu()
+        else:
+            with head.at(positions):
+                logits = model(**inputs).logits
+            logits = restrict_to_kept(head.select(logits, positions), kept_ids)
+            nats += masked_lm_loss(logits, hidden_ids).double().cpu()
         pieces += len(positions)
     return MaskedWordTotals(
         nats=nats.item(),

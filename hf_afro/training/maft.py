@@ -11,7 +11,7 @@ from transformers import PreTrainedModel, Trainer
 
 from hf_afro.corpora.batching import MaskingCollator
 from hf_afro.corpora.word_masks import MaskedSentence
-from hf_afro.objectives import MaskedWordTotals, masked_lm_loss
+from hf_afro.objectives import MaskedWordTotals
 from hf_afro.training.arguments import MAFTTrainingArguments
 from hf_afro.training.checks import check_length, check_masked_lm, check_settings
 from hf_afro.training.evaluation import masked_sentences, masked_word_totals
@@ -118,14 +118,15 @@ class MAFTTrainer(Trainer):
         Args:
             model: The model as it was wrapped.
             inputs: `input_ids`, `attention_mask` and `labels`, ``[batch, length]``, -100 where nothing is masked.
-            return_outputs: Whether to return the model's output too; its logits are those of masked positions.
+            return_outputs: Whether to return the model's output too. Its logits are no logits: where the family
+                allows it, they are the summed loss alone, see `MaskedOnlyHead`.
             num_items_in_batch: Masked tokens of the whole step; without it the loss is the mean of this batch.
         """
         labels = inputs["labels"].flatten()
         positions = (labels != -100).nonzero().squeeze(1)
-        with self.head.at(positions):
+        with self.head.at(positions, labels[positions]):
             outputs = model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"])
-        total = masked_lm_loss(self.head.select(outputs.logits, positions), labels[positions])
+        total = self.head.summed_loss(outputs.logits, positions, labels[positions])
         loss = part_of_step(total, len(positions), num_items_in_batch, self.accelerator.num_processes)
         if num_items_in_batch is not None:
             self.stay_finite.add(loss)

@@ -22,18 +22,26 @@ class Family:
         model_type: The `model_type` of the configuration.
         layers: From the encoder to the `ModuleList` of layers, first to last.
         query: From a layer to the projection that makes the queries; its output is ``[batch, length, width]``,
-            all heads side by side, before any rotation or split into heads. None where one projection makes queries,
-            keys and values together; such a family cannot be distilled, nor be built a student from.
+            all heads side by side, before any rotation or split into heads. None where `fused` makes them.
         key: The same for the keys.
         value: The same for the values.
-        embeddings: From the encoder to the module that sums and normalises the embeddings.
+        embeddings: From the encoder to the module that sums and normalises the embeddings; to the token embedding
+            itself where there is no such module.
         word_embeddings: From the encoder to the token embedding, one row a token.
-        masked_lm_head: From the `ForMaskedLM` model to the head that turns hidden states into logits, or to what of
-            it comes before the output embedding.
+        masked_lm_head: From the `ForMaskedLM` model to the module of its head that hidden states go into. Where it
+            is not the whole head, what follows are modules of the model itself, the output embedding the last.
         masked_lm_rows: From the `ForMaskedLM` model to every tensor of the head that has one row a token. Tied
-            names are listed too: which of them share memory is read from the model, not from here.
+            names are listed too: which of them share memory is read from the model, not from here. Of heads in
+            several forms all are named, and a model has those of its own.
         position_offset: How many rows of the position table come before the first token's: RoBERTa counts from
             `pad_token_id + 1`, so a table of 514 rows holds 512 positions.
+        fused: From a layer to the one projection that makes queries, keys and values, a third of its output each,
+            in this order. None where there are three projections.
+        inner_layers: Where the entries of `layers` are groups of layers that several passes share: from a group to
+            its layers. ``config.num_hidden_layers`` passes go through the groups, each group taking equally many in
+            a row, and each pass through all layers of its group. None where a layer is run once.
+        key_value_heads: The field of the configuration that says how many heads keys and values have, where they may
+            be fewer than those of the queries, each serving a group of queries. None where they are as many.
     """
 
     model_type: str
@@ -46,6 +54,9 @@ class Family:
     masked_lm_head: str
     masked_lm_rows: tuple[str, ...]
     position_offset: int
+    fused: str | None = None
+    inner_layers: str | None = None
+    key_value_heads: str | None = None
 
 
 _ROBERTA_LIKE: dict[str, Any] = {
@@ -59,24 +70,73 @@ _ROBERTA_LIKE: dict[str, Any] = {
     "masked_lm_rows": ("lm_head.decoder.weight", "lm_head.decoder.bias", "lm_head.bias"),
     "position_offset": 2,
 }
+_BERT_LIKE: dict[str, Any] = {
+    **_ROBERTA_LIKE,
+    "masked_lm_head": "cls",
+    "masked_lm_rows": ("cls.predictions.decoder.weight", "cls.predictions.decoder.bias", "cls.predictions.bias"),
+    "position_offset": 0,
+}
 
 FAMILIES: dict[str, Family] = {
     family.model_type: family
     for family in (
         Family(model_type="xlm-roberta", **_ROBERTA_LIKE),
+        Family(model_type="xlm-roberta-xl", **_ROBERTA_LIKE),
         Family(model_type="roberta", **_ROBERTA_LIKE),
+        Family(model_type="camembert", **_ROBERTA_LIKE),
         Family(model_type="afro-student", **_ROBERTA_LIKE),
+        Family(model_type="bert", **_BERT_LIKE),
         Family(
-            model_type="bert",
+            model_type="electra",
+            **{
+                **_BERT_LIKE,
+                "masked_lm_head": "generator_predictions",
+                "masked_lm_rows": ("generator_lm_head.weight", "generator_lm_head.bias"),
+            },
+        ),
+        Family(
+            model_type="albert",
+            **{
+                **_BERT_LIKE,
+                "layers": "encoder.albert_layer_groups",
+                "inner_layers": "albert_layers",
+                "query": "attention.query",
+                "key": "attention.key",
+                "value": "attention.value",
+                "masked_lm_head": "predictions",
+                "masked_lm_rows": ("predictions.decoder.weight", "predictions.decoder.bias", "predictions.bias"),
+            },
+        ),
+        Family(
+            model_type="distilbert",
+            **{
+                **_BERT_LIKE,
+                "layers": "transformer.layer",
+                "query": "attention.q_lin",
+                "key": "attention.k_lin",
+                "value": "attention.v_lin",
+                "masked_lm_head": "vocab_transform",
+                "masked_lm_rows": ("vocab_projector.weight", "vocab_projector.bias"),
+            },
+        ),
+        Family(
+            model_type="mpnet",
             **{
                 **_ROBERTA_LIKE,
-                "masked_lm_head": "cls",
-                "masked_lm_rows": (
-                    "cls.predictions.decoder.weight",
-                    "cls.predictions.decoder.bias",
-                    "cls.predictions.bias",
-                ),
-                "position_offset": 0,
+                "query": "attention.attn.q",
+                "key": "attention.attn.k",
+                "value": "attention.attn.v",
+            },
+        ),
+        Family(
+            model_type="deberta-v2",
+            **{
+                **_BERT_LIKE,
+                "query": "attention.self.query_proj",
+                "key": "attention.self.key_proj",
+                "value": "attention.self.value_proj",
+                # The second form is that of `config.legacy = False`, whose head borrows the token embedding.
+                "masked_lm_rows": (*_BERT_LIKE["masked_lm_rows"], "lm_predictions.lm_head.bias"),
             },
         ),
         Family(
@@ -85,10 +145,24 @@ FAMILIES: dict[str, Family] = {
             query=None,
             key=None,
             value=None,
+            fused="attn.Wqkv",
             embeddings="embeddings",
             word_embeddings="embeddings.tok_embeddings",
             masked_lm_head="head",
             masked_lm_rows=("decoder.weight", "decoder.bias"),
+            position_offset=0,
+        ),
+        Family(
+            model_type="eurobert",
+            layers="layers",
+            query="self_attn.q_proj",
+            key="self_attn.k_proj",
+            value="self_attn.v_proj",
+            key_value_heads="num_key_value_heads",
+            embeddings="embed_tokens",
+            word_embeddings="embed_tokens",
+            masked_lm_head="lm_head",
+            masked_lm_rows=("lm_head.weight", "lm_head.bias"),
             position_offset=0,
         ),
     )
@@ -121,5 +195,43 @@ def encoder_of(model: PreTrainedModel) -> PreTrainedModel:
 
 
 def layers_of(model: PreTrainedModel) -> nn.ModuleList:
-    """Return the encoder's layers, first to last."""
+    """Return the encoder's layers, first to last; of a family whose layers are shared, its groups."""
     return encoder_of(model).get_submodule(family_of(model).layers)
+
+
+def depth_of(model: PreTrainedModel) -> int:
+    """Return how many layers a forward pass goes through, a shared one counted each time."""
+    layers, inner = layers_of(model), family_of(model).inner_layers
+    if inner is None:
+        return len(layers)
+    return model.config.num_hidden_layers * len(layers[0].get_submodule(inner))
+
+
+def layer_at(model: PreTrainedModel, number: int) -> tuple[nn.Module, int]:
+    """Return a layer and how many passes of one forward it has behind it when it is run as the layer asked for.
+
+    Args:
+        model: A model of a family in the table.
+        number: Which layer, from 1 to `depth_of(model)`.
+
+    Returns:
+        The layer, and 0 where it is run once; ALBERT's one layer of 12 passes is layer 1 after 0, layer 12 after 11.
+
+    Raises:
+        ValueError: If the model has no such layer.
+    """
+    depth = depth_of(model)
+    if not 1 <= number <= depth:
+        raise ValueError(
+            f"layer {number} was asked for and the model has layers 1 to {depth}; layers are counted from 1, as in "
+            "the paper"
+        )
+    layers, inner = layers_of(model), family_of(model).inner_layers
+    if inner is None:
+        return layers[number - 1], 0
+    passes, groups = model.config.num_hidden_layers, len(layers)
+    # ALBERT's own rule, of which group a pass goes through.
+    group_of_pass = [int(index / (passes / groups)) for index in range(passes)]
+    turn, position = divmod(number - 1, len(layers[0].get_submodule(inner)))
+    group = group_of_pass[turn]
+    return layers[group].get_submodule(inner)[position], group_of_pass[:turn].count(group)

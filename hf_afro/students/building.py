@@ -21,6 +21,9 @@ logger = logging.getLogger(__name__)
 
 LayerRule = Literal["uniform", "last"] | Sequence[int]
 
+# Families whose layers, embeddings and positions are XLM-R's under the same names.
+_LIKE_XLMR = ("xlm-roberta", "roberta", "camembert", "bert", "afro-student")
+
 # What describes the teacher's vocabulary and arithmetic rather than its size.
 _KEPT = (
     "pad_token_id",
@@ -145,7 +148,8 @@ def _public_name(teacher: PreTrainedModel) -> str:
 
 
 def _check_teacher(teacher: PreTrainedModel) -> None:
-    if family_of(teacher).query is None:
+    family_of(teacher)  # names the families there are, of one that is not known at all
+    if teacher.config.model_type not in _LIKE_XLMR:
         raise ValueError(
             f"a student cannot be built from {teacher.config.model_type}, whose layers and positions are unlike "
             "XLM-R's; give a teacher of XLM-R's, RoBERTa's or BERT's kind"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from hf_afro.families import encoder_of, family_of, layers_of
+from hf_afro.families import encoder_of, family_of, layer_at
 
 if TYPE_CHECKING:
     from torch import nn
@@ -29,22 +29,18 @@ class _Recorder:
     """Hooks on the three projections of one layer, recording while `is_open`."""
 
     def __init__(self, model: PreTrainedModel, layer: int) -> None:
-        layers, family = layers_of(model), family_of(model)
-        if family.query is None:
+        family = family_of(model)
+        if family.fused or family.inner_layers or family.key_value_heads:
             raise ValueError(
-                f"{family.model_type} makes queries, keys and values in one projection, which cannot be taken apart "
-                "yet; distil between models of families that have three, such as XLM-R, RoBERTa and BERT"
+                f"{family.model_type} has fused, shared or grouped projections, which cannot be taken apart yet; "
+                "distil between models of families that have three, such as XLM-R, RoBERTa and BERT"
             )
-        if not 1 <= layer <= len(layers):
-            raise ValueError(
-                f"layer {layer} was asked for and the model has layers 1 to {len(layers)}; layers are counted from 1, "
-                "as in the paper"
-            )
+        place, _ = layer_at(model, layer)
         self.is_open = False
         self.vectors: dict[str, torch.Tensor] = {}
         self._hooks: list[RemovableHandle] = []
         for relation in RELATIONS:
-            projection = layers[layer - 1].get_submodule(getattr(family, relation))
+            projection = place.get_submodule(getattr(family, relation))
             # A partial of a method and no closure, so that a model with hooks can still be pickled.
             self._hooks.append(projection.register_forward_hook(partial(self._record, relation)))
 

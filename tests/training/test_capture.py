@@ -101,5 +101,5 @@ def test_a_family_with_one_projection_for_all_three_is_refused():
     ids = dict.fromkeys(("pad_token_id", "bos_token_id", "cls_token_id", "eos_token_id", "sep_token_id"), 0)
     sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}
     model = ModernBertModel(ModernBertConfig(vocab_size=100, **sizes, **ids))
-    with pytest.raises(ValueError, match="modernbert makes queries, keys and values in one projection"):
+    with pytest.raises(ValueError, match="modernbert has fused, shared or grouped projections"):
         TeacherCapture(model, 1)

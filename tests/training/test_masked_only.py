@@ -7,8 +7,8 @@ import torch
 from transformers import (
     BertConfig,
     BertForMaskedLM,
-    DistilBertConfig,
-    DistilBertForMaskedLM,
+    ErnieConfig,
+    ErnieForMaskedLM,
     ModernBertConfig,
     ModernBertForMaskedLM,
     RobertaConfig,
@@ -122,12 +122,11 @@ def test_no_position_at_all_costs_no_logits_and_gives_zero_gradients(batch):
 
 def test_a_family_not_in_the_table_falls_back_to_the_full_head_and_says_so_once(batch, caplog):
     torch.manual_seed(0)
-    config = DistilBertConfig(vocab_size=100, dim=32, n_layers=1, n_heads=4, hidden_dim=64, max_position_embeddings=66)
-    model = DistilBertForMaskedLM(config).eval()
+    model = ErnieForMaskedLM(ErnieConfig(**SHAPE)).eval()
     with caplog.at_level("WARNING", logger="hf_afro"):
         head = MaskedOnlyHead(model)
         lean = [lean_loss(model, head, *batch) for _ in range(2)]
     assert [record.message for record in caplog.records].count(caplog.records[0].message) == 1
-    assert "'distilbert' is not in the table of families" in caplog.text
+    assert "'ernie' is not in the table of families" in caplog.text
     assert not head.is_lean
     assert lean[0].item() == pytest.approx(full_head_loss(model, *batch).item(), rel=1e-5)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from transformers import TrainingArguments
 
 from hf_afro.objectives.relations import IMPLEMENTATIONS
+from hf_afro.training.checks import check_language_sets
 
 # The largest that numpy takes, and so transformers' `set_seed`.
 _LARGEST_SEED = 2**32 - 1
@@ -71,10 +72,34 @@ class MAFTTrainingArguments(MixtureTrainingArguments):
         packing: Pack the documents of a language into full sequences; otherwise a line is a row (True).
         language_alpha: Languages are sampled with p proportional to n^alpha, in [0, 1] (1, as in the paper).
         mlm_probability: Share of the tokens that are masked, in (0, 1) (0.15).
+        whole_word_masking: Mask all pieces of a word together (False).
+        embedding_warmup_steps: For so many steps only the embeddings learn, for languages and scripts new to the
+            model (0).
+        language_sets: ``{name: [languages]}``; of each, evaluation reports the mean as `eval_<name>_bits_per_byte`,
+            to choose the best checkpoint and to stop early by (none).
     """
+
+    _VALID_DICT_FIELDS = [*TrainingArguments._VALID_DICT_FIELDS, "language_sets"]
 
     mlm_probability: float = field(
         default=0.15, metadata={"help": "Share of the tokens that are masked in training, in (0, 1)."}
+    )
+    whole_word_masking: bool = field(
+        default=False, metadata={"help": "Mask all pieces of a word together, in training; evaluation always does."}
+    )
+    embedding_warmup_steps: int = field(
+        default=0,
+        metadata={
+            "help": "For so many steps only the embeddings learn and the layers stay as they are: for languages and "
+            "scripts new to the model. Steps of the optimizer, from 0."
+        },
+    )
+    language_sets: dict | str | None = field(
+        default=None,
+        metadata={
+            "help": 'Sets of languages as JSON, {"name": ["swa", "yor"]}: evaluation reports the mean of each as '
+            "eval_<name>_bits_per_byte, for metric_for_best_model and early stopping."
+        },
     )
     # Every parameter of a masked language model takes part in its loss, so DDP need not look for others every step.
     ddp_find_unused_parameters: bool | None = field(
@@ -86,6 +111,9 @@ class MAFTTrainingArguments(MixtureTrainingArguments):
         super().__post_init__()
         if not 0 < self.mlm_probability < 1:
             raise ValueError(f"mlm_probability={self.mlm_probability} is outside (0, 1); the paper masks 0.15")
+        if self.embedding_warmup_steps < 0:
+            raise ValueError(f"embedding_warmup_steps={self.embedding_warmup_steps} is less than 0; use steps from 0")
+        check_language_sets(self.language_sets)
 
 
 @dataclass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -51,6 +52,23 @@ def masked_sentences(
                 "sentences, 200 are a good number, or shorter ones"
             )
     return masked
+
+
+def means_of_sets(bits: Mapping[str, float], sets: Mapping[str, Sequence[str]]) -> dict[str, float]:
+    """Return the mean bits a byte of all languages under the name "", and of each set that has one as `<name>_`.
+
+    A set whose languages are not all measured is left out: its mean would be that of another set.
+
+    Args:
+        bits: Bits a byte by language.
+        sets: Languages by the name of a set.
+    """
+    named = {"": list(bits), **{f"{name}_": list(codes) for name, codes in sets.items()}}
+    return {
+        name: math.fsum(bits[code] for code in codes) / len(codes)
+        for name, codes in named.items()
+        if codes and all(code in bits for code in codes)
+    }
 
 
 @torch.no_grad()

@@ -46,7 +46,6 @@ def test_value_and_gradients_are_those_of_cross_entropy(monkeypatch, chunk, bias
         torch.testing.assert_close(found, wanted, rtol=1e-11, atol=1e-13)
 
 
-
 @pytest.mark.parametrize("chunk", [4, 1000])
 def test_in_fp32_it_is_as_near_the_truth_as_the_usual_way(monkeypatch, chunk):
     monkeypatch.setattr(projected, "CHUNK_NUMBERS", chunk * VOCABULARY)

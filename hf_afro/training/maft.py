@@ -172,8 +172,8 @@ class MAFTTrainer(Trainer):
             `_unknown_share` and `_cut_share` (of the words chosen: with `<unk>`, and beyond `max_length`);
             `<prefix>_loss` over the pieces of all languages, and `<prefix>_bits_per_byte` as the mean of the
             languages; the means of those in and out of the training mix as `_in_mix_` and `_out_of_mix_`, and of
-            each of `language_sets` by its name. With `restrict_to`, also `_restricted_bits_per_byte`. The same for any number of processes and
-            any batch size, up to rounding.
+            each of `language_sets` by its name. With `restrict_to`, also `_restricted_bits_per_byte`. The same for
+            any number of processes and any batch size, up to rounding.
         """
         sentences = self.eval_dataset
         if eval_dataset is not None:

@@ -258,7 +258,14 @@ def prune_tokenizer(
         state: Its backend in JSON form.
         keep: The tokens to keep.
     """
-    rewritten = rewrite_tokenizer(state, keep.old_ids)
+    pruned = with_backend(tokenizer, rewrite_tokenizer(state, keep.old_ids))
+    for name in _HELD_IDS & vars(pruned).keys():
+        setattr(pruned, name, _moved(getattr(pruned, name), keep))
+    return pruned
+
+
+def with_backend(tokenizer: PreTrainedTokenizerBase, rewritten: dict[str, Any]) -> PreTrainedTokenizerBase:
+    """Return a copy of a tokenizer around another backend, given in JSON form, settings and all else as they were."""
     backend = build_backend(rewritten)
     backend.encode_special_tokens = tokenizer.split_special_tokens
     # The copy gets the new backend and, in place of the old ones, which are never copied, the new pieces and merges
@@ -272,16 +279,14 @@ def prune_tokenizer(
         "_merges": [tuple(merge) for merge in merges],
     }
     replaced = {name: value for name, value in replaced.items() if name in vars(tokenizer)}
-    pruned = copy.deepcopy(tokenizer, {id(getattr(tokenizer, name)): value for name, value in replaced.items()})
+    changed = copy.deepcopy(tokenizer, {id(getattr(tokenizer, name)): value for name, value in replaced.items()})
     for name in ("vocab_file", "merges_file"):  # the old files say nothing about the new pieces
-        pruned.init_kwargs.pop(name, None)
-    pruned.init_kwargs.pop("added_tokens_decoder", None)  # holds old ids, and would add dropped tokens again
+        changed.init_kwargs.pop(name, None)
+    changed.init_kwargs.pop("added_tokens_decoder", None)  # holds old ids, and would add dropped tokens again
     for name in ("padding_side", "truncation_side", "src_lang", "tgt_lang"):
         if hasattr(tokenizer, name):  # set after loading, they would not be saved otherwise
-            pruned.init_kwargs[name] = getattr(tokenizer, name)
-    for name in _HELD_IDS & vars(pruned).keys():
-        setattr(pruned, name, _moved(getattr(pruned, name), keep))
-    return pruned
+            changed.init_kwargs[name] = getattr(tokenizer, name)
+    return changed
 
 
 def _moved(held: Any, keep: VocabularyMap) -> Any:

@@ -1,4 +1,4 @@
-"""The masked-LM loss straight from hidden states: projection to the vocabulary and cross-entropy in one, chunk by chunk.
+"""The masked-LM loss straight from hidden states: projection and cross-entropy in one, chunk by chunk.
 
 Made the usual way, the logits of 300 masked tokens at 250,002 tokens of vocabulary are 300 MB, and cross-entropy
 keeps two more copies of them. Here a chunk of tokens is projected, its gradient taken at once in the same memory, and
@@ -17,6 +17,7 @@ from torch.autograd.function import once_differentiable
 CHUNK_NUMBERS = 2**26
 
 
+@torch.compiler.disable  # Dynamo would trace into the chunks, and to no use: they are products of matrices
 def projected_masked_lm_loss(
     hidden: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, labels: torch.Tensor
 ) -> torch.Tensor:

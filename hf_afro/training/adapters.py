@@ -59,8 +59,8 @@ def check_adapter(model: PreTrainedModel | PeftModel, config: peft.PeftConfig) -
     lost = [one for one in saved if any(_covers(one, name) and not (ensured and name == embedding) for name in tied)]
     if lost:
         raise ValueError(
-            f"modules_to_save={saved} trains a copy of tied weights ({', '.join(lost)}), which is lost when the merged "
-            f"model is saved and loaded; {_ADVICE}"
+            f"modules_to_save={saved} trains a copy of tied weights ({', '.join(lost)}), which is lost when the "
+            f"merged model is saved and loaded; {_ADVICE}"
         )
     targets = getattr(config, "target_modules", None)
     wrong = sorted(name for name in tied if _targets(targets, name))

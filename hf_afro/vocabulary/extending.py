@@ -1,4 +1,4 @@
-"""Give a model pieces for scripts its tokenizer lacks, such as N'Ko or Tifinagh: trained on text, with sensible rows."""
+"""Give a model pieces of scripts its tokenizer lacks, N'Ko or Tifinagh: trained on text, with sensible rows."""
 
 from __future__ import annotations
 

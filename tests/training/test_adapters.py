@@ -106,7 +106,7 @@ class TestRefusals:
     @pytest.mark.parametrize("saved", [["lm_head"], ["decoder"], ["query", "lm_head"], ["word_embeddings"]])
     def test_a_copy_of_tied_weights(self, model, tokenizer, tmp_path, saved):
         before = checksum(model)
-        with pytest.raises(ValueError, match="trains a copy of tied weights .*lost when the merged model is saved"):
+        with pytest.raises(ValueError, match="trains a copy of tied weights .*lost when the merged"):
             maft_trainer(model, tokenizer, tmp_path, peft_config=LoraConfig(r=2, modules_to_save=saved))
         assert checksum(model) == before
         assert not hasattr(model, "peft_config")

@@ -1,4 +1,4 @@
-"""The options of `MAFTTrainer`: whole words, embedding warm-up, stopping by a set of languages, and the fast settings."""
+"""The options of `MAFTTrainer`: whole words, embedding warm-up, stopping by a set of languages, fast settings."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from hf_afro.training.embedding_warmup import vocabulary_parameters
 from hf_afro.training.whole_words import words_of_pieces
 from tests.texts import SENTENCES
 from tests.tiny_families import tiny
-from tests.training.recipes import StopAt, checksum, maft_trainer, steps_of, text_datasets
+from tests.training.recipes import StopAt, checksum, maft_trainer, steps_of
 
 
 class TestWholeWords:
@@ -36,9 +36,7 @@ class TestWholeWords:
     @pytest.mark.parametrize("accumulation", [2, 4])
     def test_accumulation_does_not_matter(self, model, tokenizer, tmp_path, accumulation):
         whole = steps_of(maft_trainer(copy.deepcopy(model), tokenizer, tmp_path, whole_word_masking=True))
-        split = steps_of(
-            maft_trainer(model, tokenizer, tmp_path, whole_word_masking=True, accumulation=accumulation)
-        )
+        split = steps_of(maft_trainer(model, tokenizer, tmp_path, whole_word_masking=True, accumulation=accumulation))
         for one, other in zip(whole, split, strict=True):
             assert other == pytest.approx(one, rel=1e-5)
 
@@ -75,6 +73,7 @@ class TestEmbeddingWarmup:
         resumed.train(resume_from_checkpoint=True)
         assert checksum(resumed.model) == checksum(unbroken.model)
 
+    @pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")  # peft reads it
     def test_refusals(self, model, tokenizer, tmp_path):
         from peft import LoraConfig
 
@@ -99,7 +98,9 @@ class TestSetsOfLanguages:
         assert metrics["eval_bits_per_byte"] == pytest.approx(sum(bits.values()) / 3)
 
     def test_a_mean_without_a_language_is_not_given(self, model, tokenizer, tmp_path, held_out):
-        trainer = maft_trainer(model, tokenizer, tmp_path, eval_dataset=held_out, language_sets={"core": ["swa", "rus"]})
+        trainer = maft_trainer(
+            model, tokenizer, tmp_path, eval_dataset=held_out, language_sets={"core": ["swa", "rus"]}
+        )
         metrics = trainer.evaluate({"swa": held_out["swa"]})
         assert "eval_core_bits_per_byte" not in metrics
         assert "eval_out_of_mix_bits_per_byte" not in metrics

@@ -105,6 +105,7 @@ class MAFTTrainer(Trainer):
             processing_class=processing_class,
             **trainer_settings,
         )
+        assert not isinstance(args.language_sets, str)  # TrainingArguments has read the JSON
         if self.eval_dataset is not None:
             check_evaluated_languages(args.language_sets or {}, self.eval_dataset)
         self.stay_finite = StayFinite()

@@ -135,3 +135,16 @@ class TestRefusals:
             apart = adapted(input_ids=ids).logits
             merged = adapted.merge_and_unload()(input_ids=ids).logits
         assert (merged - apart).norm() > 0.1 * change
+
+
+def test_trained_tokens_and_a_tied_copy_of_the_embedding_run_and_learn(model, tokenizer, tmp_path):
+    for config in (
+        LoraConfig(r=2, trainable_token_indices={"word_embeddings": [5, 6]}),
+        LoraConfig(r=2, modules_to_save=["word_embeddings"], ensure_weight_tying=True),
+    ):
+        own = copy.deepcopy(model)
+        plain = steps_of(maft_trainer(copy.deepcopy(own), tokenizer, tmp_path, max_steps=1))
+        trainer = maft_trainer(own, tokenizer, tmp_path, peft_config=config, max_steps=2)
+        steps = steps_of(trainer)
+        assert steps[0][0] == pytest.approx(plain[0][0], rel=1e-5)  # LoRA begins as nothing
+        assert steps[0][1] > 0

@@ -160,12 +160,18 @@ class TestFastSettings:
         for one, other in zip(plain, found, strict=True):
             assert other == pytest.approx(one, rel=1e-6)
 
-    def test_a_compiled_model_is_the_same(self, model, tokenizer, tmp_path, plain):
-        run = {"torch_compile": True, "torch_compile_backend": "aot_eager", "max_steps": 2}
-        found = steps_of(maft_trainer(model, tokenizer, tmp_path, **run))
-        # The rate falls to zero over the steps, so that only the first is at the same one.
-        assert found[0] == pytest.approx(plain[0], rel=1e-5)
-        assert found[1][0] < found[0][0]
+    @pytest.mark.slow
+    def test_a_compiled_model_is_the_same(self, tokenizer, tmp_path):
+        model = tiny("xlm-roberta", vocab_size=len(tokenizer), num_hidden_layers=1)
+        run = {"max_steps": 2, "packing": True, "lr_scheduler_type": "constant"}
+        plain = steps_of(maft_trainer(copy.deepcopy(model), tokenizer, tmp_path, **run))
+        # The cheapest backend: what could go wrong here is what Dynamo makes of the hooks.
+        run |= {"torch_compile": True, "torch_compile_backend": "eager"}
+        trainer = maft_trainer(model, tokenizer, tmp_path, **run)
+        found = steps_of(trainer)
+        assert trainer.model_wrapped is not trainer.model
+        for one, other in zip(plain, found, strict=True):
+            assert other == pytest.approx(one, rel=1e-5)
 
     @pytest.mark.parametrize("optimizer", ["adamw_torch_fused", "adamw_torch"])
     def test_fused_and_unfused_optimizer(self, model, tokenizer, tmp_path, plain, optimizer):

@@ -26,6 +26,7 @@ from transformers import (
     AutoTokenizer,
     DataCollatorForLanguageModeling,
     PreTrainedTokenizerBase,
+    PrinterCallback,
     Trainer,
     TrainingArguments,
     XLMRobertaConfig,
@@ -149,6 +150,7 @@ def train(trainer: Trainer) -> tuple[float, int]:
         return collate(examples)
 
     trainer.data_collator = counting
+    trainer.remove_callback(PrinterCallback)
     start = time.perf_counter()
     trainer.train()
     took = time.perf_counter() - start

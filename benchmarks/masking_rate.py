@@ -18,7 +18,7 @@ from pathlib import Path
 
 import torch
 from datasets import Dataset
-from transformers import AutoTokenizer, XLMRobertaConfig, XLMRobertaForMaskedLM
+from transformers import AutoTokenizer, PrinterCallback, XLMRobertaConfig, XLMRobertaForMaskedLM
 
 from hf_afro import MAFTTrainer, MAFTTrainingArguments, count_tokens, prune_vocabulary, select_tokens
 
@@ -89,6 +89,7 @@ def bits_after(rate, whole_words, seed, tokenizer, train, held_out, args) -> dic
             eval_dataset={code: Dataset.from_dict({"text": lines}) for code, lines in held_out.items()},
             processing_class=tokenizer,
         )
+        trainer.remove_callback(PrinterCallback)
         trainer.train()
         metrics = trainer.evaluate()
     return {"mean": metrics["eval_bits_per_byte"], **{c: metrics[f"eval_{c}_bits_per_byte"] for c in args.languages}}

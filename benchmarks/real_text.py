@@ -73,7 +73,7 @@ def entity_sentences(folder: str | None) -> Iterator[str]:
                 tokens = []
 
 
-def common(args: argparse.Namespace, name: str, steps: int, learning_rate: float) -> dict:
+def common(args: argparse.Namespace, name: str, steps: int, learning_rate: float, language_alpha: float = 0.5) -> dict:
     """The settings that all runs share: batches of 2,048 tokens, and as much of small languages as alpha 0.5 gives."""
     return {
         "output_dir": str(Path(args.output_dir) / name),
@@ -85,7 +85,7 @@ def common(args: argparse.Namespace, name: str, steps: int, learning_rate: float
         "per_device_train_batch_size": 16,
         "per_device_eval_batch_size": 32,
         "max_length": 128,
-        "language_alpha": 0.5,
+        "language_alpha": language_alpha,
         "logging_steps": max(1, steps // 20),
         "save_strategy": "no",
         "seed": 0,
@@ -93,11 +93,11 @@ def common(args: argparse.Namespace, name: str, steps: int, learning_rate: float
     }
 
 
-def adapt(args, name, steps, learning_rate, model, pruned, train, held_out) -> dict[str, float]:
+def adapt(args, name, steps, learning_rate, model, pruned, train, held_out, **settings) -> dict[str, float]:
     """Train a model by MAFT and return what it measures on the held-out sentences."""
     trainer = MAFTTrainer(
         model=model,
-        args=MAFTTrainingArguments(**common(args, name, steps, learning_rate)),
+        args=MAFTTrainingArguments(**common(args, name, steps, learning_rate, **settings)),
         train_dataset=train,
         eval_dataset=held_out,
         processing_class=pruned.tokenizer,

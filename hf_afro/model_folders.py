@@ -1,7 +1,9 @@
-"""What the folder of a model and its tokenizer is known by, told from the names of its files alone."""
+"""What the folder of a model and its tokenizer is known by, from the names of its files; and what cannot be read."""
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 
 TOKENIZER_FILES = ("tokenizer.json", "*.model", "vocab.txt", "vocab.json")
@@ -25,15 +27,53 @@ def check_tokenizer_files(folder: Path) -> None:
         )
 
 
-def check_no_adapter(folder: Path) -> None:
+def check_no_adapter(folder: Path, but: Path | None = None) -> None:
     """Refuse a folder with a PEFT adapter in it, or where `PrunedModel.save_pretrained` puts it.
+
+    Args:
+        folder: The folder of a model.
+        but: The folder of an adapter that is read along; one beside `config.json` is refused all the same, for
+            transformers would put it into the model by itself.
 
     Raises:
         ValueError: If there is one.
     """
-    places = (folder / "adapter_config.json", *sorted((folder / "adapter").rglob("adapter_config.json")))
-    for found in filter(Path.is_file, places):
+    inside = sorted((folder / "adapter").rglob("adapter_config.json"))
+    if but is not None:
+        inside = [one for one in inside if one.parent.resolve() != but.resolve()]
+    for found in filter(Path.is_file, (folder / "adapter_config.json", *inside)):
         raise ValueError(
             f"{found.parent} holds a PEFT adapter, which would be lost; load it on its model and give the PeftModel "
             "to prune_vocabulary, or merge it with merge_and_unload() and save the model"
         )
+
+
+@contextlib.contextmanager
+def readable(what: str, name: str) -> Iterator[None]:
+    """Turn what the libraries raise for a file they cannot read into a line that names it.
+
+    Args:
+        what: What is being read, such as ``"tokenizer"``.
+        name: The folder, or the repository of the Hub, it is read from.
+
+    Raises:
+        ValueError: In place of what was raised in the block.
+    """
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, SafetensorError) as error:
+        raise ValueError(_unreadable(what, name, error)) from error
+    except Exception as error:
+        # The tokenizers library raises the bare class, for a file it cannot read.
+        if type(error) is not Exception:
+            raise
+        raise ValueError(_unreadable(what, name, error)) from error
+
+
+def _unreadable(what: str, name: str, error: Exception) -> str:
+    reason = str(error).strip().split("\n")[0].rstrip(".")
+    if not isinstance(error, OSError | ValueError):
+        reason = f"{type(error).__name__}: {reason}"
+    return f"no {what} could be read from {name!r}: {reason}; expected a folder that holds a whole one, or a Hub name"

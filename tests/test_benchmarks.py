@@ -61,14 +61,15 @@ def test_pruning_a_checkpoint_prints_seconds_and_memory():
 
 
 @pytest.mark.slow
-def test_the_run_on_real_text(shared_data, tmp_path):
+@pytest.mark.parametrize(("name", "side"), [("real_text", "teacher"), ("mixing", "alpha 0.3")])
+def test_the_runs_on_real_text(name, side, shared_data, tmp_path):
     printed = run(
-        "real_text",
+        name,
         "--small",
         *("--tokenizer", str(shared_data / "xlm-roberta-base"), "--text", str(shared_data / "corpora")),
         *("--exclude", str(shared_data / "ner"), "--output_dir", str(tmp_path)),
     )
-    assert "teacher" in printed
+    assert side in printed
     assert (tmp_path / "figures.json").is_file()
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from hf_afro.cli.output import check_free, unfinished
 
-_MODELS = ("model", "teacher", "student_model", "tokenizer")
+_MODELS = ("model", "teacher", "student_model", "tokenizer", "adapter")
 _TEXTS = ("text", "eval_text", "held_out")
 _FILES = {
     "exclude": "a file or folder of sentences, one a line",

@@ -77,6 +77,17 @@ def add_arguments(parser: ArgumentParser) -> None:
         action="store_true",
         help="rewrite the safetensors files of --model piece by piece, without building the model",
     )
+    parser.add_argument(
+        "--pad_to_multiple_of",
+        type=int,
+        metavar="N",
+        help="add rows of zeros behind those of the tokens until there are a multiple of N, such as 64",
+    )
+    parser.add_argument(
+        "--adapter",
+        metavar="FOLDER",
+        help="prune this PEFT adapter of --model along; it is written to the folder adapter inside --output_dir",
+    )
     parser.add_argument("--strict", action="store_true", help="end with an error where the budget does not allow it")
 
 
@@ -87,10 +98,11 @@ def run(args: Namespace) -> None:
         ValueError: If the counts are of another tokenizer, the budget is too small, or the model cannot be pruned.
     """
     check_inputs(args)
-    check_no_adapter(Path(args.model))
+    _check_in_memory(args)
+    check_no_adapter(Path(args.model), but=None if args.adapter is None else Path(args.adapter))
     counted = counts_files(args.counts)
 
-    from hf_afro.cli.loading import load_model, load_tokenizer
+    from hf_afro.cli.loading import load_adapter, load_model, load_tokenizer
     from hf_afro.corpora import read_corpora
     from hf_afro.reports.plots import coverage_plot
     from hf_afro.vocabulary import TokenCounts, prune_checkpoint, prune_vocabulary, select_tokens
@@ -112,13 +124,30 @@ def run(args: Namespace) -> None:
             pruned = prune_checkpoint(args.model, keep, folder, held_out=held_out)
             verification = pruned.verification
         else:
-            pruned = prune_vocabulary(load_model(args.model), load_tokenizer(args.model), keep)
+            model = load_model(args.model)
+            if args.adapter is not None:
+                model = load_adapter(model, args.adapter)
+            tokenizer = load_tokenizer(args.model)
+            pruned = prune_vocabulary(model, tokenizer, keep, pad_to_multiple_of=args.pad_to_multiple_of)
             verification = pruned.save_pretrained(folder, held_out=held_out)
         curve = coverage_plot(keep.provenance["curve"])
         if curve is not None:
             (folder / CURVE_FILE).write_text(curve.svg, encoding="utf-8")
     report(pruned, verification)
     say(f"model written to {args.output_dir}")
+
+
+def _check_in_memory(args: Namespace) -> None:
+    """Refuse what only pruning in memory knows, where it is not asked for, and rows that cannot be counted.
+
+    Raises:
+        ValueError: If there is something.
+    """
+    if args.pad_to_multiple_of is not None and args.pad_to_multiple_of < 1:
+        raise ValueError(f"--pad_to_multiple_of is {args.pad_to_multiple_of}; expected 1 or more rows, such as 64")
+    for name in ("pad_to_multiple_of", "adapter"):
+        if args.low_memory and getattr(args, name) is not None:
+            raise ValueError(f"--{name} cannot be had with --low_memory, by which no model is built; leave one out")
 
 
 def counts_files(paths: list[str]) -> list[Path]:
@@ -171,6 +200,10 @@ def report(pruned: PrunedCheckpoint | PrunedModel, verification: VerificationRep
     ]
     say(format_table(["language", "tokens", "coverage", "kept for it alone"], rows))
     facts = pruned.report
+    if facts.padding_rows:
+        say(f"{facts.padding_rows} rows of zeros behind those of the tokens")
+    if facts.adapters:
+        say(f"adapters pruned along: {', '.join(facts.adapters)}")
     say(
         f"{facts.old_size:,} to {facts.new_size:,} tokens, {facts.old_parameters:,} to {facts.new_parameters:,} "
         f"parameters, {facts.old_bytes / 1e6:,.1f} to {facts.new_bytes / 1e6:,.1f} MB"

@@ -5,13 +5,15 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hf_afro.model_folders import check_tokenizer_files, has_any
+from hf_afro.model_folders import check_tokenizer_files, has_any, readable
 
 if TYPE_CHECKING:
+    from peft import PeftModel
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 logger = logging.getLogger(__name__)
@@ -19,6 +21,7 @@ logger = logging.getLogger(__name__)
 # The head a checkpoint was saved with, by the end of its architecture's name.
 _AUTO_CLASSES = {
     "ForMaskedLM": "AutoModelForMaskedLM",
+    "ForPreTraining": "AutoModelForPreTraining",
     "ForCausalLM": "AutoModelForCausalLM",
     "LMHeadModel": "AutoModelForCausalLM",
     "ForConditionalGeneration": "AutoModelForSeq2SeqLM",
@@ -46,7 +49,7 @@ def load_tokenizer(name: str, **settings: Any) -> PreTrainedTokenizerBase:
 
     if Path(name).is_dir():
         check_tokenizer_files(Path(name))
-    with _readable("tokenizer", name):
+    with readable("tokenizer", name):
         return AutoTokenizer.from_pretrained(name, **settings)
 
 
@@ -64,7 +67,7 @@ def load_config(name: str, **settings: Any) -> PretrainedConfig:
 
     if not Path(name).is_dir():
         logger.info("there is no folder %s here; asking the Hub", name)
-    with _readable("model", name):
+    with readable("model", name):
         return AutoConfig.from_pretrained(name, **settings)
 
 
@@ -88,7 +91,7 @@ def load_model(name: str, *, auto_class: str | None = None, **settings: Any) -> 
     if auto_class is None:
         revision = {key: value for key, value in settings.items() if key == "revision"}
         auto_class = auto_class_of(load_config(name, **revision).architectures)
-    with _readable("model", name), _without_report():
+    with readable("model", name), _without_report():
         # Other shapes are asked for so that they are told here, in one line, and not raised with a table before.
         model, info = getattr(transformers, auto_class).from_pretrained(
             name, output_loading_info=True, ignore_mismatched_sizes=True, **settings
@@ -101,6 +104,28 @@ def load_model(name: str, *, auto_class: str | None = None, **settings: Any) -> 
             "copy the model again, or take an earlier one"
         )
     return model
+
+
+def load_adapter(model: PreTrainedModel, name: str) -> PeftModel:
+    """Put a PEFT adapter on its model.
+
+    Args:
+        model: The model it was trained on.
+        name: A folder, or a repository of the Hub.
+
+    Raises:
+        ValueError: If there is none, or it is one of another model.
+    """
+    from peft import PeftModel
+
+    with readable("adapter", name):
+        try:
+            with warnings.catch_warnings():
+                warnings.filterwarnings("error", message="Found missing adapter keys")  # drawn at random otherwise
+                return PeftModel.from_pretrained(model, name)
+        except (RuntimeError, UserWarning) as error:
+            reason = " ".join(str(error).split("\n")[:2])
+            raise ValueError(f"it does not fit {type(model).__name__} ({' '.join(reason.split())[:200]})") from error
 
 
 def check_folder(folder: Path) -> dict[str, Any]:
@@ -134,29 +159,6 @@ def auto_class_of(architectures: list[str] | None) -> str:
             if architecture.endswith(ending):
                 return auto_class
     return "AutoModel"
-
-
-@contextlib.contextmanager
-def _readable(what: str, name: str) -> Iterator[None]:
-    """Turn what the libraries raise for a file they cannot read into a line that names it."""
-    from safetensors import SafetensorError
-
-    try:
-        yield
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, SafetensorError) as error:
-        raise ValueError(_unreadable(what, name, error)) from error
-    except Exception as error:
-        # The tokenizers library raises the bare class, for a file it cannot read.
-        if type(error) is not Exception:
-            raise
-        raise ValueError(_unreadable(what, name, error)) from error
-
-
-def _unreadable(what: str, name: str, error: Exception) -> str:
-    reason = str(error).strip().split("\n")[0].rstrip(".")
-    if not isinstance(error, OSError | ValueError):
-        reason = f"{type(error).__name__}: {reason}"
-    return f"no {what} could be read from {name!r}: {reason}; expected a folder that holds a whole one, or a Hub name"
 
 
 @contextlib.contextmanager

@@ -20,7 +20,7 @@ from peft import (
     set_peft_model_state_dict,
 )
 from peft.tuners.tuners_utils import BaseTuner, BaseTunerLayer
-from peft.utils.other import ModulesToSaveWrapper
+from peft.utils.other import AuxiliaryTrainingWrapper, ModulesToSaveWrapper
 from torch import nn
 from transformers import PreTrainedModel
 
@@ -187,7 +187,7 @@ def put_on(base: PreTrainedModel, adapters: dict[str, Adapter], like: PeftModel)
     model = type(like)(base, adapter.config, adapter_name=first, autocast_adapter_dtype=False)
     for name, other in others:
         model.add_adapter(name, other.config, autocast_adapter_dtype=False)
-    model.base_model.set_adapter(like.active_adapters)
+    _switch_like(model, like)
     set_like(model, like)
     for name, one in adapters.items():
         set_peft_model_state_dict(model, one.tensors, adapter_name=name)
@@ -225,9 +225,18 @@ def load_adapters(base: PreTrainedModel, folder: Path, like: PeftModel) -> PeftM
     model = type(like).from_pretrained(base, _folder_of(folder, first), adapter_name=first)
     for name in others:
         model.load_adapter(_folder_of(folder, name), adapter_name=name)
-    model.base_model.set_adapter(like.active_adapters)
+    _switch_like(model, like)
     set_like(model, like)
     return model
+
+
+def _switch_like(model: PeftModel, like: PeftModel) -> None:
+    """Activate the adapters that are active in another model, and disable the layers that are disabled there."""
+    model.base_model.set_adapter(like.active_adapters)
+    modules = dict(like.named_modules())
+    for name, module in model.named_modules():
+        if isinstance(module, (BaseTunerLayer, AuxiliaryTrainingWrapper)) and modules[name].disable_adapters:
+            module.enable_adapters(False)
 
 
 def saved_adapter(folder: Path, name: str) -> dict[str, torch.Tensor]:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoTokenizer, PreTrainedModel
 
 from hf_afro.files import folder_written_whole
 from hf_afro.vocabulary.checkpoint_files import (
@@ -21,13 +21,13 @@ from hf_afro.vocabulary.checkpoint_files import (
 )
 from hf_afro.vocabulary.configuration import renumber_configuration
 from hf_afro.vocabulary.mapping import MAP_FILE, VocabularyMap
-from hf_afro.vocabulary.pruning import PruningReport, check_together, prune_tokenizer, report_pruning, write_report
+from hf_afro.vocabulary.pruning import PruningReport, check_together, report_pruning, write_report
 from hf_afro.vocabulary.safetensors_files import RowsKept, first_difference, write_with_rows
 from hf_afro.vocabulary.saving import save_tokenizer
-from hf_afro.vocabulary.segmentation import probe_texts, report_on_text
+from hf_afro.vocabulary.segmentation import TextReport, ids_found_in, probe_texts, report_on_text
+from hf_afro.vocabulary.source_tokenizer import SourceTokenizer, read_tokenizer
 from hf_afro.vocabulary.tensors import VocabularyTensors, named_tensors, row_axis
-from hf_afro.vocabulary.tokenizers.backend import backend_state, table_of
-from hf_afro.vocabulary.verify import VerificationError, VerificationReport, check_sizes, verify_tokenizer
+from hf_afro.vocabulary.verify import VerificationError, VerificationReport, check_sizes, check_ties, verify_tokenizer
 from hf_afro.vocabulary.weightless import model_without_weights, rows_kept, warn_of_missing
 
 logger = logging.getLogger(__name__)
@@ -92,29 +92,30 @@ def prune_checkpoint(
     if folder.resolve() == Path(output_dir).resolve():
         raise ValueError(f"{folder} is to be read and to be replaced; name another output_dir")
     weights = read_weights(folder)
-    model = model_without_weights(folder, weights.tensors)
-    tokenizer = _load_tokenizer(folder)
-    state = backend_state(tokenizer)
-    table = table_of(state, tokenizer.unk_token)
-    found = check_together(model, table, keep)
+    model = model_without_weights(folder, weights)
+    original, pruned_tokenizer = read_tokenizer(folder, keep)
+    found = check_together(model, original.table, keep)
     kept = rows_kept(model, found, weights.tensors, keep)
     warn_of_missing(model, weights.tensors)
     with folder_written_whole(output_dir, MAP_FILE) as beside:
         _write_configuration(model, found, keep, beside)
-        pruned_tokenizer = prune_tokenizer(tokenizer, state, keep)
         save_tokenizer(pruned_tokenizer, beside)
+        probes = probe_texts(original.table, keep, seed=0)
+        needed = ids_found_in(probes, pruned_tokenizer, original.table)
+        del pruned_tokenizer  # of the large ones there is only one at a time
         keep.save(beside / MAP_FILE)
         files = tuple(write_with_rows(file, beside / file.path.name, kept) for file in weights.files)
         written = CheckpointWeights(files, weights.index)
-        pruned = model_without_weights(beside, written.tensors)
-        report = report_pruning(model, pruned, found, table, keep)
+        pruned = model_without_weights(beside, written)
+        report = report_pruning(model, pruned, found, original.table, keep)
         if weights.index is not None:
             write_index(written, beside, report.new_parameters)
         left = carry_files(folder, beside)
         _check_weights(weights, read_weights(beside), kept)
         _check_model(model, pruned, found, keep)
-        probes = probe_texts(table, keep, seed=0)
-        classes, texts_kept, texts_other = verify_tokenizer(beside, tokenizer, state, table, keep, probes)
+        classes, texts_kept, texts_other = verify_tokenizer(
+            beside, original.with_at_least(needed), original.state, original.table, keep, probes
+        )
         verification = VerificationReport(
             tokens=len(keep),
             tokenizer_classes=classes,
@@ -124,7 +125,7 @@ def prune_checkpoint(
             texts_other=texts_other,
             hidden_difference=None,
             logit_difference=None,
-            held_out=report_on_text(held_out or {}, tokenizer, pruned_tokenizer, keep),
+            held_out=_report_on_held_out(held_out, original, beside, keep),
         )
         write_report(beside, report, verification)
     if left:
@@ -132,14 +133,14 @@ def prune_checkpoint(
     return PrunedCheckpoint(Path(output_dir), keep, report, verification)
 
 
-def _load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
-    try:
-        return AutoTokenizer.from_pretrained(folder)
-    except Exception as error:
-        # The tokenizers library raises the bare class for a file it cannot read.
-        if type(error) is not Exception and not isinstance(error, OSError | ValueError | KeyError):
-            raise
-        raise ValueError(f"no tokenizer could be read from {folder}: {error}; expected a whole one") from error
+def _report_on_held_out(
+    held_out: Mapping[str, Iterable[str]] | None, source: SourceTokenizer, folder: Path, keep: VocabularyMap
+) -> dict[str, TextReport]:
+    """Report on text that may hold any piece, for which the original tokenizer is built whole."""
+    if not held_out:
+        return {}
+    original = source.whole or AutoTokenizer.from_pretrained(source.folder)
+    return report_on_text(held_out, original, AutoTokenizer.from_pretrained(folder), keep)
 
 
 def _write_configuration(model: PreTrainedModel, found: VocabularyTensors, keep: VocabularyMap, folder: Path) -> None:
@@ -176,16 +177,5 @@ def _check_model(old: PreTrainedModel, new: PreTrainedModel, found: VocabularyTe
         raise VerificationError(
             f"{name} of the pruned model is {shapes.get(name)} by its configuration, expected {expected.get(name)}"
         )
-    tied = [_ties(model, found.names) for model in (old, new)]
-    if tied[0] != tied[1]:
-        raise VerificationError(
-            f"of {', '.join(found.names)} others are tied in the pruned model than in the original"
-        )
+    check_ties(old, new, found.names)
     check_sizes(new, len(keep))
-
-
-def _ties(model: PreTrainedModel, names: tuple[str, ...]) -> list[int]:
-    """Return for each name the first that is the same tensor."""
-    tensors = named_tensors(model)
-    same = [tensors[name] for name in names]
-    return [next(i for i, one in enumerate(same) if one is tensor) for tensor in same]

@@ -32,6 +32,7 @@ _ID_LISTS = (
     "task_to_id",
     "lang_code_to_id",
 )
+_XLM_INDICES = ("eos_index", "pad_index")
 _SIZES = ("vocab_size", "decoder_vocab_size")
 
 
@@ -141,7 +142,7 @@ def _trust_the_weights(model: PreTrainedModel) -> None:
 
 
 def move_padding(model: PreTrainedModel, keep: VocabularyMap, rows: int) -> None:
-    """Renumber the padding ids that a pruned model's modules hold.
+    """Renumber the padding ids that a pruned model's modules hold, and those that XLM's take from its configuration.
 
     Args:
         model: The pruned model; it is changed in place.
@@ -152,6 +153,9 @@ def move_padding(model: PreTrainedModel, keep: VocabularyMap, rows: int) -> None
         ValueError: If the token that pads was not kept.
     """
     for module in model.modules():
+        for name in _XLM_INDICES:
+            if isinstance(vars(module).get(name), int):
+                setattr(module, name, _new_ids(vars(module)[name], f"{type(module).__name__}.{name}", keep))
         padding = vars(module).get("padding_idx", None)
         if not isinstance(padding, int) or padding < 0:
             continue

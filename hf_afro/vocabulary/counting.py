@@ -8,6 +8,8 @@ import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow
@@ -19,6 +21,7 @@ from hf_afro.version import __version__
 from hf_afro.vocabulary.counts import TextSize, TokenCounts
 from hf_afro.vocabulary.distinct_words import CutLines, byte_size, cut_lines, merge, weighted_texts
 from hf_afro.vocabulary.tokenizers.backend import backend_state, plain_backend, table_of
+from hf_afro.vocabulary.tokenizers.table import TokenizerTable
 from hf_afro.vocabulary.words import WordCut, word_cut
 
 # Characters of lines taken in one go, and bytes of distinct words held before they are tokenised and forgotten: both
@@ -68,12 +71,43 @@ def count_tokens(
         >>> counts.total["swa"]
         3
     """
+    return count_as_read(texts, ReadTokenizer.read(tokenizer), show_progress=show_progress, text_bytes=text_bytes)
+
+
+@dataclass(frozen=True)
+class ReadTokenizer:
+    """A tokenizer with what counting needs to know of it; the JSON form it is read from, which is large, is let go.
+
+    Attributes:
+        tokenizer: The tokenizer.
+        table: Its pieces.
+        cut: How text is cut into words that can be tokenised apart; None where it cannot.
+        added_tokens: Its added tokens in JSON form.
+    """
+
+    tokenizer: PreTrainedTokenizerBase
+    table: TokenizerTable
+    cut: WordCut | None
+    added_tokens: list[dict[str, Any]]
+
+    @classmethod
+    def read(cls, tokenizer: PreTrainedTokenizerBase) -> ReadTokenizer:
+        """Read a tokenizer; see `count_tokens` for what is refused."""
+        state = backend_state(tokenizer)
+        return cls(tokenizer, table_of(state, tokenizer.unk_token), word_cut(state), state["added_tokens"])
+
+
+def count_as_read(
+    texts: Mapping[str, Iterable[str]],
+    read: ReadTokenizer,
+    *,
+    show_progress: bool = False,
+    text_bytes: Mapping[str, int] | None = None,
+) -> TokenCounts:
+    """Count with a tokenizer that was read before; see `count_tokens`."""
     if not texts:
         raise ValueError("no text to count: expected a mapping of at least one language to its lines")
-    state = backend_state(tokenizer)
-    table = table_of(state, tokenizer.unk_token)
-    cut = word_cut(state)
-    del state  # of a quarter million pieces it takes as much memory as a block
+    table = read.table
     languages = tuple(sorted(texts))
     counts = np.zeros((len(languages), len(table)), dtype=np.int64)
     sizes = {}
@@ -85,7 +119,7 @@ def count_tokens(
         ThreadPoolExecutor(max_workers=1) as tokenising,  # the library itself uses all cores
         tqdm(total=total, unit="B", unit_scale=True, disable=not show_progress) as bar,
     ):
-        counter = _Counter(tokenizer, cut, cutters, tokenising)
+        counter = _Counter(read.tokenizer, read.cut, cutters, tokenising)
         for language, row in zip(languages, counts, strict=True):
             bar.set_postfix_str(language)
             counter.start(row)

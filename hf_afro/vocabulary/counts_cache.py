@@ -17,10 +17,8 @@ import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from hf_afro.files import written_whole
-from hf_afro.vocabulary.counting import count_tokens, versions
+from hf_afro.vocabulary.counting import ReadTokenizer, count_as_read, versions
 from hf_afro.vocabulary.counts import TextSize, TokenCounts
-from hf_afro.vocabulary.tokenizers.backend import backend_state, table_of
-from hf_afro.vocabulary.tokenizers.table import TokenizerTable
 
 logger = logging.getLogger(__name__)
 
@@ -67,14 +65,15 @@ def count_with_cache(
         TypeError: See `count_tokens`.
         ValueError: See `count_tokens`.
     """
-    table, common = _identity(tokenizer)
+    known = ReadTokenizer.read(tokenizer)
+    common = _identity(known)
     keys = {language: {**common, "text": text.fingerprint} for language, text in texts.items()}
-    read = {language: _read(_place(cache_dir, key), key, len(table)) for language, key in keys.items()}
+    read = {language: _read(_place(cache_dir, key), key, len(known.table)) for language, key in keys.items()}
     found = {language: entry for language, entry in read.items() if entry is not None}
     missing = {language: _Digested(texts[language]) for language in texts if language not in found}
     logger.info("%d of %d languages are in the cache %s", len(texts) - len(missing), len(texts), cache_dir)
     if missing or not texts:
-        counted = count_tokens(missing, tokenizer, show_progress=show_progress, text_bytes=text_bytes)
+        counted = count_as_read(missing, known, show_progress=show_progress, text_bytes=text_bytes)
         for language, text in missing.items():
             found[language] = _Entry(counted.of(language), counted.sizes[language])
             if text.fingerprint == keys[language]["text"]:
@@ -84,20 +83,18 @@ def count_with_cache(
     languages = tuple(sorted(texts))
     counts = np.stack([found[language].counts for language in languages])
     sizes = {language: found[language].size for language in languages}
-    return TokenCounts(languages, counts, sizes, table, {"versions": versions()})
+    return TokenCounts(languages, counts, sizes, known.table, {"versions": versions()})
 
 
-def _identity(tokenizer: PreTrainedTokenizerBase) -> tuple[TokenizerTable, dict[str, Any]]:
-    """Return a tokenizer's pieces, and all of it that counts depend on; its JSON form, which is large, is let go."""
-    state = backend_state(tokenizer)
-    table = table_of(state, tokenizer.unk_token)
-    return table, {
+def _identity(known: ReadTokenizer) -> dict[str, Any]:
+    """Return all of a tokenizer that counts depend on."""
+    return {
         "format": _FORMAT,
         "tokenizers": versions()["tokenizers"],
-        "table": table.fingerprint,
+        "table": known.table.fingerprint,
         # The table's fingerprint knows their texts, but not how they are found.
-        "added_tokens": state["added_tokens"],
-        "split_special_tokens": tokenizer.split_special_tokens,
+        "added_tokens": known.added_tokens,
+        "split_special_tokens": known.tokenizer.split_special_tokens,
     }
 
 

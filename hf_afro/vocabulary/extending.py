@@ -15,7 +15,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from hf_afro.vocabulary.configuration import resize_configuration
-from hf_afro.vocabulary.pruning import with_backend
+from hf_afro.vocabulary.pruning import settle, with_backend
 from hf_afro.vocabulary.saving import save_tokenizer
 from hf_afro.vocabulary.scripts import script_pattern
 from hf_afro.vocabulary.tensors import copy_with_rows, find_vocabulary_tensors, named_tensors, row_axis
@@ -92,7 +92,7 @@ def extend_vocabulary(
     if table.kind != UNIGRAM.name:
         raise ValueError(f"the tokenizer is of kind {table.kind}; pieces can be added to kind {UNIGRAM.name} only")
     pieces = _new_pieces(table, _words(texts, tokenizer, list(scripts)), num_tokens, list(scripts))
-    extended_tokenizer = with_backend(tokenizer, _with_pieces(state, table, pieces))
+    extended_tokenizer = settle(with_backend(tokenizer, _with_pieces(state, table, pieces)))
     split = tokenizer.backend_tokenizer.model.tokenize
     parts = [[token.id for token in split(piece)] for piece, _ in pieces]
     spelt = [own if table.unknown_id not in own else [] for own in parts]

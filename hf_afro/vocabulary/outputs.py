@@ -13,6 +13,7 @@ from transformers import PreTrainedModel
 from hf_afro.vocabulary.mapping import VocabularyMap
 
 _SEQUENCES, _LENGTH = 4, 24
+_LOGITS = ("logits", "prediction_logits")
 
 
 @contextlib.contextmanager
@@ -44,6 +45,9 @@ def compare_outputs(
     Returns:
         The largest difference of the last hidden states, and that of the logits over the kept ids relative to the
         largest logit, None where the model has no output embedding.
+
+    Raises:
+        ValueError: If the model has an output embedding and does not say which of its outputs are its logits.
     """
     generator = torch.Generator().manual_seed(seed)
     new_ids, mask = _draw(pruned, keep, generator)
@@ -57,8 +61,8 @@ def compare_outputs(
         hidden = max(float((before - after).abs().max()) for before, after in pairs)
         if model.get_output_embeddings() is None:
             return hidden, None
-        old_logits = _forward(model, old).logits
-        new_logits = _forward(pruned, new).logits[..., : len(keep)]  # rows of padding come behind those of tokens
+        old_logits = _logits(model, old)
+        new_logits = _logits(pruned, new)[..., : len(keep)]  # rows of padding come behind those of tokens
     kept = torch.from_numpy(keep.old_ids.copy()).to(old_logits.device)
     difference = (old_logits.index_select(-1, kept) - new_logits).abs().max()
     return hidden, float(difference / old_logits.abs().max().clamp(min=torch.finfo(old_logits.dtype).tiny))
@@ -94,6 +98,18 @@ def _hidden_states(model: PreTrainedModel, inputs: dict[str, torch.Tensor]) -> l
         for hook in hooks:
             hook.remove()
     return states
+
+
+def _logits(model: PreTrainedModel, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+    """Return the logits over the vocabulary; a model with two heads (BertForPreTraining) calls them otherwise."""
+    outputs = _forward(model, inputs)
+    found = next((outputs[name] for name in _LOGITS if name in outputs), None)
+    if found is None:
+        raise ValueError(
+            f"{type(model).__name__} has an output embedding and gives {', '.join(outputs)}; expected "
+            f"{' or '.join(_LOGITS)} among them, to compare. Prune it with prune_checkpoint, which runs no model"
+        )
+    return found
 
 
 def _forward(model: PreTrainedModel, inputs: dict[str, torch.Tensor]) -> Any:

@@ -194,7 +194,7 @@ def check_together(model: PreTrainedModel, table: TokenizerTable, keep: Vocabula
         ValueError: If they do not, a special token is not kept, or a tensor of the size of the vocabulary cannot be
             placed.
     """
-    _check_map(keep, table)
+    check_map(keep, table)
     found = find_vocabulary_tensors(model)
     _check_rows(model, found, len(table))
     if found.rows > len(table):
@@ -261,11 +261,11 @@ def prune_tokenizer(
     pruned = with_backend(tokenizer, rewrite_tokenizer(state, keep.old_ids))
     for name in _HELD_IDS & vars(pruned).keys():
         setattr(pruned, name, _moved(getattr(pruned, name), keep))
-    return pruned
+    return settle(pruned)
 
 
 def with_backend(tokenizer: PreTrainedTokenizerBase, rewritten: dict[str, Any]) -> PreTrainedTokenizerBase:
-    """Return a copy of a tokenizer around another backend, given in JSON form, settings and all else as they were."""
+    """Return a copy of a tokenizer around another backend, given in JSON form; `settle` is still to come."""
     backend = build_backend(rewritten)
     backend.encode_special_tokens = tokenizer.split_special_tokens
     # The copy gets the new backend and, in place of the old ones, which are never copied, the new pieces and merges
@@ -279,14 +279,18 @@ def with_backend(tokenizer: PreTrainedTokenizerBase, rewritten: dict[str, Any]) 
         "_merges": [tuple(merge) for merge in merges],
     }
     replaced = {name: value for name, value in replaced.items() if name in vars(tokenizer)}
-    changed = copy.deepcopy(tokenizer, {id(getattr(tokenizer, name)): value for name, value in replaced.items()})
+    return copy.deepcopy(tokenizer, {id(getattr(tokenizer, name)): value for name, value in replaced.items()})
+
+
+def settle(pruned: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
+    """Make a pruned tokenizer save all that it is set to and nothing of the old vocabulary; it is changed in place."""
     for name in ("vocab_file", "merges_file"):  # the old files say nothing about the new pieces
-        changed.init_kwargs.pop(name, None)
-    changed.init_kwargs.pop("added_tokens_decoder", None)  # holds old ids, and would add dropped tokens again
+        pruned.init_kwargs.pop(name, None)
+    pruned.init_kwargs.pop("added_tokens_decoder", None)  # holds old ids, and would add dropped tokens again
     for name in ("padding_side", "truncation_side", "src_lang", "tgt_lang"):
-        if hasattr(tokenizer, name):  # set after loading, they would not be saved otherwise
-            changed.init_kwargs[name] = getattr(tokenizer, name)
-    return changed
+        if hasattr(pruned, name):  # set after loading, they would not be saved otherwise
+            pruned.init_kwargs[name] = getattr(pruned, name)
+    return pruned
 
 
 def _moved(held: Any, keep: VocabularyMap) -> Any:
@@ -311,7 +315,12 @@ def _check_model(model: PreTrainedModel | PeftModel) -> None:
         raise ValueError(f"{type(model).__name__} has weights on the meta device; load it with its weights first")
 
 
-def _check_map(keep: VocabularyMap, table: TokenizerTable) -> None:
+def check_map(keep: VocabularyMap, table: TokenizerTable) -> None:
+    """Refuse a map that was made with another tokenizer, or that lacks what the tokens kept cannot do without.
+
+    Raises:
+        ValueError: If it is one.
+    """
     if keep.old_size != len(table) or keep.tokenizer_fingerprint != table.fingerprint:
         raise ValueError(
             f"the map was made for another tokenizer: one of {keep.old_size} ids with fingerprint "

@@ -187,6 +187,20 @@ def first_difference(source: SafetensorsFile, target: SafetensorsFile, kept: Map
     return None
 
 
+def same_tensor(first: tuple[SafetensorsFile, StoredTensor], second: tuple[SafetensorsFile, StoredTensor]) -> bool:
+    """Say whether two stored tensors have the same type, shape and bytes."""
+    (one_file, one), (other_file, other) = first, second
+    if (one.dtype, one.shape) != (other.dtype, other.shape):
+        return False
+    with one_file.path.open("rb", buffering=0) as left, other_file.path.open("rb", buffering=0) as right:
+        pairs = zip(
+            _bytes(left, one.start, one.size, bytearray(_PIECE)),
+            _bytes(right, other.start, other.size, bytearray(_PIECE)),
+            strict=True,
+        )
+        return all(np.array_equal(*pair) for pair in pairs)
+
+
 def _rows_equal(old: FileIO, was: StoredTensor, new: FileIO, now: StoredTensor, kept: RowsKept) -> bool:
     width = was.size // was.shape[kept.axis]
     at_once = max(1, _PIECE // width)

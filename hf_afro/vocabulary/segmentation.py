@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import bisect
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import regex
-from tokenizers import Encoding, Tokenizer
+from tokenizers import Encoding, Tokenizer, models
 from transformers import PreTrainedTokenizerBase
 
 from hf_afro.vocabulary.mapping import VocabularyMap
@@ -27,6 +29,53 @@ def probe_texts(table: TokenizerTable, keep: VocabularyMap, seed: int) -> list[s
     return [spell([table.pieces[old_id] for old_id in row]) for row in drawn.tolist()]
 
 
+def ids_found_in(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase, table: TokenizerTable) -> np.ndarray:
+    """Return the ids of all that decides how texts are split: a tokenizer of these pieces alone splits them alike.
+
+    A model looks at one word after the other, as the steps before it cut them, and joins or finds pieces inside it
+    only. So those found in no word play no part; of the others none is left out, and in a list of merges the order
+    stays. An unknown character costs what the lowest score of all says, which `TokenizerKind.companions` keeps.
+
+    Args:
+        texts: The texts.
+        tokenizer: One with the steps of the tokenizer asked about; of its model nothing is used.
+        table: The pieces of the tokenizer asked about.
+
+    Returns:
+        Ids, ascending, the added tokens among them.
+    """
+    kind = kind_named(table.kind)
+    found_as = [kind.found_as(piece) for piece in table.pieces]
+    known, lengths = set(found_as), sorted({*map(len, found_as)})
+    runs = set()
+    for word in _words_before_the_model(texts, tokenizer):
+        for start in range(len(word)):
+            for length in lengths[: bisect.bisect_right(lengths, len(word) - start)]:
+                run = word[start : start + length]
+                if run in known:
+                    runs.add(run)
+    found = [old_id for old_id, form in enumerate(found_as) if form in runs]
+    always = kind.companions(table, np.zeros(len(table), dtype=np.int64)).values()
+    return np.unique([table.unknown_id, *table.special_ids, *found, *itertools.chain.from_iterable(always)])
+
+
+def _words_before_the_model(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> set[str]:
+    """Return what a tokenizer's model is given of texts, a word at a time.
+
+    A model of nothing but bytes, put behind the same steps, gives back all it gets.
+    """
+    model = models.BPE({f"<0x{byte:02X}>": byte for byte in range(256)}, [], byte_fallback=True)
+    backend = plain_backend(tokenizer, model=model)
+    words = set()
+    for encoding in _encode(backend, list(texts)):
+        spelt: dict[int | None, bytearray] = {}
+        for one, word in zip(encoding.ids, encoding.word_ids, strict=True):
+            if one < 256:  # those beyond are added tokens
+                spelt.setdefault(word, bytearray()).append(one)
+        words |= {word.decode() for word in spelt.values()}
+    return words
+
+
 @dataclass(frozen=True)
 class Segmentation:
     """How texts were split by an original tokenizer and its pruned one.
@@ -43,20 +92,35 @@ class Segmentation:
 
 
 def compare_segmentation(
-    texts: Sequence[str], old: PreTrainedTokenizerBase, new: PreTrainedTokenizerBase, keep: VocabularyMap
+    texts: Sequence[str],
+    old: PreTrainedTokenizerBase,
+    new: PreTrainedTokenizerBase,
+    keep: VocabularyMap,
+    old_ids: np.ndarray | None = None,
 ) -> Segmentation:
-    """Split texts with both tokenizers and compare, special tokens around them left out."""
+    """Split texts with both tokenizers and compare, special tokens around them left out.
+
+    Args:
+        texts: The texts.
+        old: The original tokenizer, or one of fewer pieces that splits these texts alike, see `ids_found_in`.
+        new: The pruned tokenizer.
+        keep: The map from the original to the pruned one.
+        old_ids: The original's id of each id of `old`; None where it is the original.
+    """
     old_backend, new_backend = plain_backend(old), plain_backend(new)
     kept = other = 0
     first_difference = None
     for batch in _batches(texts):
         pairs = zip(batch, _encode(old_backend, batch), _encode(new_backend, batch), strict=True)
         for text, before, after in pairs:
-            if not keep.keeps(np.array(before.ids, dtype=np.int64)).all():
+            ids = np.array(before.ids, dtype=np.int64)
+            if old_ids is not None:
+                ids = old_ids[ids]
+            if not keep.keeps(ids).all():
                 other += 1
                 continue
             kept += 1
-            if first_difference is None and keep.to_new(before.ids) != after.ids:
+            if first_difference is None and keep.to_new(ids).tolist() != after.ids:
                 first_difference = text
     return Segmentation(kept, other, first_difference)
 

@@ -213,7 +213,8 @@ def _must_keep(
     """Return the ids that are kept whatever the counts say, by reason."""
     table = counts.table
     reasons: dict[str, Any] = {"special": [*table.special_ids, table.unknown_id]}
-    reasons |= kind_named(table.kind).companions(table, counts.counts.sum(axis=0))
+    # Of pieces that would do alike, one that is not to be dropped.
+    reasons |= kind_named(table.kind).companions(table, np.where(dropped, -1, counts.counts.sum(axis=0)))
     if scripts is not None:
         reasons["characters"] = [one for one in character_ids(table, scripts).tolist() if not dropped[one]]
     if extra:

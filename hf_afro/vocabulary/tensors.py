@@ -19,6 +19,7 @@ PADDING_BIAS = -10_000.0
 _HEAD_BIASES = ("final_logits_bias", "lm_head.bias", "predictions.bias")
 # Sizes that modules write down beside their tensors.
 _SIZES = ("num_embeddings", "out_features", "vocab_size")
+_XLM_SIZE = "n_words"  # XLM's and FlauBERT's, in the head too
 
 
 @dataclass(frozen=True)
@@ -188,6 +189,8 @@ def copy_with_rows(
     pruned = copy.deepcopy(model, memo)
     cut = set(map(id, successors.values()))
     for module in pruned.modules():
+        if vars(module).get(_XLM_SIZE) == found.rows:
+            setattr(module, _XLM_SIZE, len(old_ids) + padding)
         holds = isinstance(module, PreTrainedModel) or id(getattr(module, "weight", None)) in cut
         for name in _SIZES:
             if holds and vars(module).get(name) == found.rows:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -24,7 +25,7 @@ from hf_afro.vocabulary.tensors import (
     padding_value,
     row_axis,
 )
-from hf_afro.vocabulary.tokenizers.backend import backend_state, rewrite_tokenizer, table_of
+from hf_afro.vocabulary.tokenizers.backend import backend_state, kind_of, table_of
 from hf_afro.vocabulary.tokenizers.table import TokenizerTable
 
 REPORT_FILE = "pruning_report.json"
@@ -96,7 +97,8 @@ def verify(
     state = backend_state(tokenizer)
     table = table_of(state, tokenizer.unk_token)
     tried = [*probe_texts(table, keep, seed), *texts]
-    classes, texts_kept, texts_other = verify_tokenizer(folder, tokenizer, state, table, keep, tried)
+    original = (tokenizer, np.arange(len(table)))
+    classes, texts_kept, texts_other = verify_tokenizer(folder, original, state, table, keep, tried)
     base = without_adapters(model)
     read_back = _read_back(folder, base)
     vocabulary_tensors, other_tensors = _check_weights(read_back, base, keep)
@@ -124,7 +126,7 @@ def verify(
 
 def verify_tokenizer(
     folder: Path,
-    tokenizer: PreTrainedTokenizerBase,
+    original: tuple[PreTrainedTokenizerBase, np.ndarray],
     old_state: dict[str, Any],
     table: TokenizerTable,
     keep: VocabularyMap,
@@ -134,8 +136,9 @@ def verify_tokenizer(
 
     Args:
         folder: The pruned folder.
-        tokenizer: The original tokenizer.
-        old_state: Its backend in JSON form.
+        original: The original tokenizer, or one of fewer pieces that has all that the texts are split with, and the
+            old id of each of its ids.
+        old_state: The original's backend in JSON form.
         table: Its pieces.
         keep: The tokens kept.
         texts: Text to split with both.
@@ -144,13 +147,15 @@ def verify_tokenizer(
         The classes it was loaded by, how many texts were tried whose old pieces are all kept, and how many others.
     """
     classes = []
-    expected = rewrite_tokenizer(old_state, keep.old_ids)
+    tokenizer, its_old_ids = original
+    model = old_state["model"]
+    expected = kind_of(old_state).rewrite_model(model, keep.old_ids[keep.old_ids < len(model["vocab"])])
     # By the class the settings name, and by the generic class that reads tokenizer.json as it is; one at a time, since
     # a large vocabulary takes much memory.
     for loader in (AutoTokenizer, PreTrainedTokenizerFast):
         loaded = loader.from_pretrained(folder)
-        _check_tokenizer(loaded, table, old_state, expected["model"], keep)
-        _check_special_tokens(loaded, tokenizer, keep)
+        _check_tokenizer(loaded, table, old_state, expected, keep)
+        _check_special_tokens(loaded, tokenizer, its_old_ids, keep)
         if loader is AutoTokenizer:
             if type(loaded) is not type(tokenizer):
                 raise VerificationError(
@@ -159,12 +164,13 @@ def verify_tokenizer(
                 )
             _check_settings(loaded, tokenizer)
         classes.append(type(loaded).__name__)
-        alike = compare_segmentation(texts, tokenizer, loaded, keep)
+        alike = compare_segmentation(texts, tokenizer, loaded, keep, its_old_ids)
         if alike.first_difference is not None:
             raise VerificationError(
                 f"loaded as {classes[-1]}, the tokenizer splits a text whose pieces are all kept otherwise: "
                 f"{alike.first_difference!r}"
             )
+        del loaded  # before the next one is read
     return tuple(classes), alike.kept, alike.other
 
 
@@ -209,12 +215,12 @@ def _check_tokenizer(
 
 
 def _check_special_tokens(
-    loaded: PreTrainedTokenizerBase, tokenizer: PreTrainedTokenizerBase, keep: VocabularyMap
+    loaded: PreTrainedTokenizerBase, tokenizer: PreTrainedTokenizerBase, its_old_ids: np.ndarray, keep: VocabularyMap
 ) -> None:
     """Compare the tokens put around one text and around two; by the backends, since a call sets limits on them."""
     for texts in (("",), ("", "")):
         found, expected = (one.backend_tokenizer.encode(*texts) for one in (loaded, tokenizer))
-        if keep.to_old(found.ids) != expected.ids or found.type_ids != expected.type_ids:
+        if keep.to_old(found.ids) != its_old_ids[expected.ids].tolist() or found.type_ids != expected.type_ids:
             put, meant = loaded.convert_ids_to_tokens(found.ids), tokenizer.convert_ids_to_tokens(expected.ids)
             raise VerificationError(
                 f"loaded as {type(loaded).__name__}, the tokenizer puts {put} around {len(texts)} texts, "
@@ -256,12 +262,21 @@ def _check_weights(read_back: PreTrainedModel, model: PreTrainedModel, keep: Voc
         axis = row_axis(old.shape, found.rows) if name in found.names else None
         if old.dtype != new.dtype or not _is_old_cut(old, new, axis, keep, rows, padding_value(name)):
             raise VerificationError(f"{name} is not what the original has for the tokens kept; {_PERHAPS_TRAINED}")
-    for first in found.names:
-        for second in found.names:
-            if (old_tensors[first] is old_tensors[second]) != (new_tensors[first] is new_tensors[second]):
-                raise VerificationError(f"{first} and {second} are tied in one of the two models only")
+    check_ties(model, read_back, found.names)
     check_sizes(read_back, rows)
     return len(found.names), len(old_tensors) - len(found.names)
+
+
+def check_ties(old: PreTrainedModel, new: PreTrainedModel, names: Sequence[str]) -> None:
+    """Compare which of some tensors are one and the same.
+
+    Raises:
+        VerificationError: If two are in one of the models only.
+    """
+    old_tensors, new_tensors = named_tensors(old), named_tensors(new)
+    for first, second in itertools.combinations(names, 2):
+        if (old_tensors[first] is old_tensors[second]) != (new_tensors[first] is new_tensors[second]):
+            raise VerificationError(f"{first} and {second} are tied in one of the two models only")
 
 
 def check_sizes(model: PreTrainedModel, rows: int) -> None:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Mapping
 from importlib import import_module
+from math import prod
 from pathlib import Path
 
 import torch
+from torch import nn
 from transformers import AutoConfig, AutoModel, GenerationConfig, PretrainedConfig, PreTrainedModel
 
+from hf_afro.vocabulary.checkpoint_files import CheckpointWeights
 from hf_afro.vocabulary.mapping import VocabularyMap
-from hf_afro.vocabulary.safetensors_files import RowsKept, StoredTensor
+from hf_afro.vocabulary.safetensors_files import RowsKept, StoredTensor, same_tensor
 from hf_afro.vocabulary.tensors import VocabularyTensors, named_tensors, row_axis
 
 logger = logging.getLogger(__name__)
@@ -20,12 +24,12 @@ GENERATION_FILE = "generation_config.json"
 _TYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 
 
-def model_without_weights(folder: Path, tensors: Mapping[str, StoredTensor]) -> PreTrainedModel:
+def model_without_weights(folder: Path, weights: CheckpointWeights) -> PreTrainedModel:
     """Build the model that a folder's configuration names on the meta device, where weights have shapes and no bytes.
 
     Args:
         folder: Folder with ``config.json``.
-        tensors: The tensors stored, by name; their type is the model's.
+        weights: The weights stored; their type is the model's.
 
     Returns:
         The model with its head, ties, configuration and generation configuration.
@@ -45,10 +49,15 @@ def model_without_weights(folder: Path, tensors: Mapping[str, StoredTensor]) -> 
         )
     with torch.device("meta"):
         model = _class_of(config, folder)(config)
+    tensors = weights.tensors
     names = _names_in(model, tensors)
+    _untie(model, weights, names)
     dtype = _stored_type(model, tensors, names)
     if config.dtype is None:  # as from_pretrained does
         config.dtype = dtype
+    for name in config.sub_configs:
+        if getattr(config, name, None) is not None:
+            getattr(config, name).dtype = config.dtype
     if (folder / GENERATION_FILE).is_file():
         model.generation_config = GenerationConfig.from_pretrained(folder)
     _check_shapes(model, tensors, names, folder)
@@ -88,6 +97,19 @@ def _names_in(model: PreTrainedModel, tensors: Mapping[str, StoredTensor]) -> di
     return names
 
 
+def _untie(model: PreTrainedModel, weights: CheckpointWeights, names: Mapping[str, str]) -> None:
+    """Take apart what the configuration ties and the checkpoint stores twice and unlike, as from_pretrained does.
+
+    So it is with the head of real mT5 checkpoints, whose configuration says nothing of it.
+    """
+    stored = {own_name: name for name, own_name in names.items()}
+    places = {name: (file, tensor) for file in weights.files for name, tensor in file.tensors.items()}
+    for target, source in model.all_tied_weights_keys.items():
+        if target in stored and source in stored and not same_tensor(places[stored[target]], places[stored[source]]):
+            module, _, leaf = target.rpartition(".")
+            setattr(model.get_submodule(module), leaf, nn.Parameter(torch.empty_like(model.get_parameter(target))))
+
+
 def _stored_type(model: PreTrainedModel, tensors: Mapping[str, StoredTensor], names: Mapping[str, str]) -> torch.dtype:
     """Return the type that the word embedding is stored in."""
     embedding = model.get_input_embeddings().weight
@@ -115,11 +137,23 @@ def _check_shapes(
 
 
 def warn_of_missing(model: PreTrainedModel, tensors: Mapping[str, StoredTensor]) -> None:
-    """Tell of weights that are not stored, under any of the names they are tied by; loading draws them at random."""
+    """Tell of weights that are not stored, under any of the names they are tied by; loading draws them at random.
+
+    Not of those that are never stored, such as Marian's table of positions, which the model computes; and not where
+    as many numbers are stored under names that the model has not, since transformers then reads them under its own
+    (NomicBert).
+    """
     own = named_tensors(model)
-    held = {id(own[name]) for name in _names_in(model, tensors).values()}
-    missing = {id(own[name]): name for name in model.state_dict() if id(own[name]) not in held}
-    if missing:
+    names = _names_in(model, tensors)
+    held = {id(own[name]) for name in names.values()}
+    made_anew = [*(model._keys_to_ignore_on_load_missing or ()), *(model._keys_to_ignore_on_save or ())]
+    missing = {
+        id(own[name]): name
+        for name in model.state_dict()
+        if id(own[name]) not in held and not any(re.search(pattern, name) for pattern in made_anew)
+    }
+    renamed = sum(prod(one.shape) for name, one in tensors.items() if name not in names)
+    if missing and renamed != sum(own[name].numel() for name in missing.values()):
         logger.warning(
             "the checkpoint lacks %d weights of a %s, such as %s; so will the pruned one",
             len(missing),

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
-from transformers import AutoModelForMaskedLM, AutoTokenizer
+from peft import LoraConfig, PeftModel, get_peft_model
+from transformers import AutoConfig, AutoModelForMaskedLM, AutoTokenizer
 
 from hf_afro.cli.main import main
 from hf_afro.cli.prune import shown_coverage
 from hf_afro.vocabulary import VocabularyMap
 
+pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")  # of PEFT
 BUDGET = 300
 
 
@@ -80,9 +83,65 @@ def test_low_memory_writes_the_same_files(pruned_folder, model_folder, counts_fo
         assert (out / name).read_bytes() == (pruned_folder / name).read_bytes(), name
 
 
+def test_rows_of_padding(model_folder, counts_folder, tmp_path, capsys):
+    words = ["prune", "--model", model_folder, "--counts", counts_folder, "--budget", "301"]
+    assert main([*words, "--pad_to_multiple_of", "64", "--output_dir", str(tmp_path / "out")]) == 0
+    assert "19 rows of zeros behind those of the tokens" in capsys.readouterr().out
+    new = AutoModelForMaskedLM.from_pretrained(tmp_path / "out")
+    assert new.config.vocab_size == 320
+    assert len(AutoTokenizer.from_pretrained(tmp_path / "out")) == 301
+    assert not new.get_input_embeddings().weight[301:].any()
+
+
+@pytest.fixture(scope="module")
+def adapter_folder(model_folder, tmp_path_factory):
+    torch.manual_seed(1)
+    adapted = get_peft_model(
+        AutoModelForMaskedLM.from_pretrained(model_folder),
+        LoraConfig(target_modules=["query"], trainable_token_indices={"word_embeddings": [4, 5]}),
+    )
+    for parameter in adapted.parameters():
+        if parameter.requires_grad:
+            torch.nn.init.normal_(parameter)
+    folder = tmp_path_factory.mktemp("adapter")
+    adapted.save_pretrained(folder, save_embedding_layers=False)
+    return folder
+
+
+def test_an_adapter_is_pruned_with_its_model(model_folder, adapter_folder, counts_folder, tmp_path, capsys):
+    old = AutoModelForMaskedLM.from_pretrained(model_folder)
+    old = PeftModel.from_pretrained(old, adapter_folder)
+    (tmp_path / "keep.txt").write_text(
+        "\n".join(AutoTokenizer.from_pretrained(model_folder).convert_ids_to_tokens([4, 5])), encoding="utf-8"
+    )
+    words = ["prune", "--model", model_folder, "--counts", counts_folder, "--keep_list", str(tmp_path / "keep.txt")]
+    words += ["--adapter", str(adapter_folder), "--output_dir", str(tmp_path / "out")]
+    assert main(words) == 0
+    assert "adapters pruned along: default" in capsys.readouterr().out
+    base = AutoModelForMaskedLM.from_pretrained(tmp_path / "out")
+    new = PeftModel.from_pretrained(base, tmp_path / "out" / "adapter")
+    keep = VocabularyMap.load(tmp_path / "out" / "vocabulary_map.json")
+    ids = torch.arange(len(keep))[None, :60]
+    kept = torch.from_numpy(keep.old_ids.copy())
+    torch.testing.assert_close(new(ids).logits, old(keep.to_old(ids)).logits[..., kept])
+
+    again = ["prune", "--model", str(tmp_path / "out"), "--adapter", str(tmp_path / "out" / "adapter")]
+    words = ["count", "--text", str(tmp_path / "text"), "--tokenizer", str(tmp_path / "out")]
+    (tmp_path / "text").mkdir()
+    (tmp_path / "text" / "swa.txt").write_text("Habari ya leo\n", encoding="utf-8")
+    assert main([*words, "--output_dir", str(tmp_path / "counts")]) == 0
+    words = [*again, "--counts", str(tmp_path / "counts"), "--keep_list", str(tmp_path / "keep.txt")]
+    assert main([*words, "--output_dir", str(tmp_path / "smaller")]) == 0
+
+
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
+        ({"--pad_to_multiple_of": 0}, "--pad_to_multiple_of is 0; expected 1 or more rows, such as 64"),
+        ({"--pad_to_multiple_of": 8, "--low_memory": None}, "--pad_to_multiple_of cannot be had with --low_memory"),
+        ({"--adapter": "owner/adapter", "--low_memory": None}, "--adapter cannot be had with --low_memory"),
+        ({"--adapter": "./nowhere"}, "no adapter could be read from './nowhere': there is no such folder"),
+        ({"--adapter": Path(__file__).parent}, "no adapter could be read from"),
         ({"--budget": 3}, "a budget of 3 does not hold the"),
         ({"--budget": 3}, "(keep_characters=False, --no_characters)"),
         ({"--scripts": "Latinish"}, "'Latinish' is not a Unicode script"),
@@ -102,6 +161,26 @@ def test_mistakes(refused, model_folder, counts_folder, tmp_path, changed, messa
     words = [word for pair in options.items() for word in pair if word is not None]
     assert message in refused("prune", *words)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_adapter_of_another_model_is_refused(refused, model_folder, counts_folder, tmp_path):
+    wide = AutoModelForMaskedLM.from_config(AutoConfig.from_pretrained(model_folder, hidden_size=64))
+    other = get_peft_model(wide, LoraConfig(target_modules=["query"]))
+    other.save_pretrained(tmp_path / "adapter")
+    words = ["prune", "--model", model_folder, "--counts", counts_folder, "--adapter", tmp_path / "adapter"]
+    line = refused(*words, "--output_dir", tmp_path / "out")
+    assert "it does not fit XLMRobertaForMaskedLM" in line
+    assert "size mismatch" in line
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_trained_token_that_is_not_kept_is_named(refused, model_folder, adapter_folder, counts_folder, tmp_path):
+    (tmp_path / "drop.txt").write_text(
+        AutoTokenizer.from_pretrained(model_folder).convert_ids_to_tokens(5) + "\n", encoding="utf-8"
+    )
+    words = ["prune", "--model", model_folder, "--counts", counts_folder, "--drop_list", tmp_path / "drop.txt"]
+    line = refused(*words, "--adapter", adapter_folder, "--output_dir", tmp_path / "out")
+    assert "tokens that were trained and are not kept" in line
 
 
 def test_a_budget_too_small_for_all_characters_does_without_them(model_folder, counts_folder, tmp_path):

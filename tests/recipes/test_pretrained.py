@@ -8,10 +8,10 @@ import logging
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import XLMRobertaModel
+from transformers import BertForPreTraining, XLMRobertaModel
 
 from hf_afro.recipes.pretrained import check_folder, load_config, load_model, load_tokenizer
-from tests.vocabulary.models import make
+from tests.vocabulary.models import bert, make
 
 
 @pytest.fixture
@@ -40,6 +40,11 @@ def test_models_that_write_text_keep_their_heads(name, tmp_path):
     read = load_model(str(tmp_path / "m"))
     assert type(read) is type(made)
     assert all(torch.equal(one, other) for one, other in zip(read.parameters(), made.parameters(), strict=True))
+
+
+def test_a_model_of_two_heads_keeps_both(tmp_path):
+    BertForPreTraining(bert(100)).save_pretrained(tmp_path)
+    assert type(load_model(str(tmp_path))) is BertForPreTraining
 
 
 def test_an_encoder_gets_a_head_and_a_warning(folder, model, tokenizer, caplog):

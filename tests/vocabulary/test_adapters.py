@@ -150,6 +150,27 @@ KINDS = {
 }
 
 
+@pytest.mark.parametrize("name", ["everyday", "some_tokens", "saved_embedding", "two_adapters"])
+def test_adapters_that_are_disabled_stay_so(name, tokenizer, keep, kept, tmp_path):
+    model = trained(KINDS[name](len(tokenizer), kept))
+    model.base_model.disable_adapter_layers()
+    before = fingerprint(model, tokenizer)
+    pruned = prune_vocabulary(model, tokenizer, keep)
+    assert fingerprint(model, tokenizer) == before
+    ids = torch.arange(60)[None]
+    old_ids = torch.from_numpy(keep.old_ids.copy())
+    disabled = model(keep.to_old(ids)).logits[..., old_ids]
+    torch.testing.assert_close(pruned.model(ids).logits, disabled)
+    flags = {key: one.requires_grad for key, one in model.named_parameters()}
+    assert {key: one.requires_grad for key, one in pruned.model.named_parameters()} == flags
+    pruned.save_pretrained(tmp_path / "pruned")
+    for one in (model, pruned.model):
+        one.base_model.enable_adapter_layers()
+    enabled = model(keep.to_old(ids)).logits[..., old_ids]
+    torch.testing.assert_close(pruned.model(ids).logits, enabled)
+    assert not torch.allclose(enabled, disabled)
+
+
 def tensors_of(model):
     return {name: get_peft_model_state_dict(model, adapter_name=name) for name in model.peft_config}
 

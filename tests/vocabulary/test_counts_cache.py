@@ -12,6 +12,7 @@ from tokenizers import AddedToken
 
 from hf_afro.corpora import TextSource
 from hf_afro.vocabulary import count_tokens, count_with_cache, counts_cache
+from hf_afro.vocabulary.counting import count_as_read
 from tests.texts import SENTENCES
 
 
@@ -26,9 +27,9 @@ def calls(monkeypatch):
 
     def watched(texts, *args, **settings):
         counted.append(sorted(texts))
-        return count_tokens(texts, *args, **settings)
+        return count_as_read(texts, *args, **settings)
 
-    monkeypatch.setattr(counts_cache, "count_tokens", watched)
+    monkeypatch.setattr(counts_cache, "count_as_read", watched)
     return counted
 
 

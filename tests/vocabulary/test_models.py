@@ -202,6 +202,52 @@ def test_configurations_inside_configurations_move(tokenizer, keep, tmp_path):
     assert decoder.eos_token_id == mask
 
 
+def test_the_ids_of_xlm_move_under_their_older_names(tokenizer, keep, tmp_path):
+    mask, unknown = len(tokenizer) - 1, 3
+    config = hf.XLMConfig(
+        vocab_size=len(tokenizer),
+        emb_dim=32,
+        n_layers=2,
+        n_heads=4,
+        bos_index=0,
+        eos_index=mask,  # one that moves
+        pad_index=1,
+        unk_index=unknown,
+        mask_index=mask,
+        mask_token_id=mask,
+        max_position_embeddings=64,
+    )
+    model = hf.XLMWithLMHeadModel(config).eval()
+    pruned = prune_vocabulary(model, tokenizer, keep)
+    pruned.save_pretrained(tmp_path / "pruned")
+    for one in (pruned.model, hf.XLMWithLMHeadModel.from_pretrained(tmp_path / "pruned")):
+        moved = one.config
+        assert (moved.bos_index, moved.pad_index, moved.unk_index) == (0, 1, unknown)
+        assert (moved.eos_index, moved.mask_index, moved.mask_token_id) == (len(keep) - 1,) * 3
+        assert moved.n_words == one.transformer.n_words == one.pred_layer.n_words == len(keep)
+        assert (one.transformer.eos_index, one.pred_layer.pad_index) == (len(keep) - 1, 1)
+        labels = torch.tensor([[4, 5, 6]])
+        assert torch.isfinite(one(labels, labels=labels).loss)
+    assert model.transformer.eos_index == mask
+
+
+def test_a_model_of_two_heads_is_compared_by_that_of_the_tokens(tokenizer, keep, tmp_path):
+    torch.manual_seed(0)
+    model = hf.BertForPreTraining(bert(len(tokenizer))).eval()
+    report = prune_vocabulary(model, tokenizer, keep).save_pretrained(tmp_path / "pruned")
+    assert report.hidden_difference == 0.0
+    assert report.logit_difference <= 1e-6
+
+
+def test_logits_that_cannot_be_told_are_refused_by_name(tokenizer, keep, tmp_path, monkeypatch):
+    forward = hf.BertForMaskedLM.forward
+    monkeypatch.setattr(hf.BertForMaskedLM, "forward", lambda *args, **kwargs: {"scores": forward(*args, **kwargs)[0]})
+    pruned = prune_vocabulary(hf.BertForMaskedLM(bert(len(tokenizer))).eval(), tokenizer, keep)
+    with pytest.raises(ValueError, match="BertForMaskedLM has an output embedding and gives scores; expected logits"):
+        pruned.save_pretrained(tmp_path / "pruned")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_what_modules_write_down_moves(tokenizer, keep):
     model = make("llama", len(tokenizer))
     pruned = prune_vocabulary(model, tokenizer, keep, pad_to_multiple_of=8).model

@@ -233,6 +233,17 @@ def test_a_floor_that_dropping_makes_unreachable_is_said_not_sought_for_ever():
         choose(counts, coverage=0.5, drop_tokens=[PIECES[10]], strict=True)
 
 
+def test_of_two_pieces_of_the_lowest_score_one_can_be_dropped():
+    counts = made_up(big={50: 7, 51: 3})
+    counts.table.scores[51] = counts.table.scores[50]
+    assert 50 in choose(counts, coverage=0.0).old_ids  # seen more often
+    keep = choose(counts, coverage=0.0, drop_tokens=[PIECES[50]])
+    assert 51 in keep.old_ids
+    assert 50 not in keep.old_ids
+    with pytest.raises(ValueError, match="what must be kept \\(lowest_score\\)"):
+        choose(counts, coverage=0.0, drop_tokens=[PIECES[50], PIECES[51]])
+
+
 def test_single_characters_can_be_dropped(counts):
     plain = {counts.table.pieces[one] for one in select_tokens(counts).old_ids.tolist()}
     characters = sorted(piece for piece in plain if len(piece) == 1 and piece.isalpha())[:3]

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from tokenizers import Tokenizer
+from tokenizers.models import Model
 from transformers import PreTrainedTokenizerBase
 
 from hf_afro.vocabulary.tokenizers import bpe, byte_level, unigram, wordpiece
@@ -35,7 +36,9 @@ def backend_state(tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
     return json.loads(backend.to_str())
 
 
-def plain_backend(tokenizer: PreTrainedTokenizerBase, *, added_tokens: bool = True) -> Tokenizer:
+def plain_backend(
+    tokenizer: PreTrainedTokenizerBase, *, added_tokens: bool = True, model: Model | None = None
+) -> Tokenizer:
     """Return a backend that splits text as a tokenizer does, without truncation, padding and special tokens around.
 
     It is put together from the tokenizer's own parts, not from their JSON: reading that, the library gets a quarter of
@@ -44,9 +47,10 @@ def plain_backend(tokenizer: PreTrainedTokenizerBase, *, added_tokens: bool = Tr
     Args:
         tokenizer: The tokenizer.
         added_tokens: Find its added tokens in the text; else their letters are text like any other.
+        model: A model to put in the place of its own.
     """
     original = tokenizer.backend_tokenizer
-    plain = Tokenizer(original.model)
+    plain = Tokenizer(original.model if model is None else model)
     plain.normalizer = original.normalizer
     plain.pre_tokenizer = original.pre_tokenizer
     if added_tokens:
@@ -162,8 +166,18 @@ def rewrite_tokenizer(state: dict[str, Any], old_ids: np.ndarray) -> dict[str, A
     kind = kind_of(state)
     new_ids = {old: new for new, old in enumerate(old_ids.tolist())}
     model_size = len(state["model"]["vocab"])
+    model = kind.rewrite_model(state["model"], old_ids[old_ids < model_size])
+    return {**renumber_around_model(state, new_ids), "model": model}
+
+
+def renumber_around_model(state: dict[str, Any], new_ids: dict[int, int]) -> dict[str, Any]:
+    """Return all of a backend's JSON form but its model, with other ids in it.
+
+    Args:
+        state: The backend's JSON form; it is not changed.
+        new_ids: What becomes of each id.
+    """
     rewritten = {key: copy.deepcopy(value) for key, value in state.items() if key != "model"}
-    rewritten["model"] = kind.rewrite_model(state["model"], old_ids[old_ids < model_size])
     for token in rewritten["added_tokens"]:
         token["id"] = new_ids[token["id"]]
     if rewritten["padding"] is not None:

@@ -139,6 +139,7 @@ KIND = TokenizerKind(
     companions=companions,
     needs=needs,
     bare_text=bare_text,
+    found_as=str,
     letters=letters,
     spell=spell,
 )

@@ -84,6 +84,7 @@ KIND = TokenizerKind(
     companions=companions,
     needs=bpe.needs,
     bare_text=bare_text,
+    found_as=str,
     letters=bpe.letters,
     spell=spell,
 )

@@ -82,6 +82,7 @@ class TokenizerKind:
         needs: From a table to a function from an id to the ids without which its piece never comes about, each after
             those it needs itself.
         bare_text: From a piece to the text it stands for, the mark of a word's start or continuation taken off.
+        found_as: From a piece to the letters that the model looks for inside a word, marks of its place taken off.
         letters: From a piece to the pieces of one character that spell the same text in the same place of a word.
         spell: From pieces to a text that they spell, words apart.
     """
@@ -94,6 +95,7 @@ class TokenizerKind:
     companions: Callable[[TokenizerTable, np.ndarray], dict[str, list[int]]]
     needs: Callable[[TokenizerTable], Needs]
     bare_text: Callable[[str], str]
+    found_as: Callable[[str], str]
     letters: Callable[[str], list[str]]
     spell: Callable[[Sequence[str]], str]
 

@@ -53,7 +53,7 @@ def companions(table: TokenizerTable, counts: np.ndarray) -> dict[str, list[int]
 
     Args:
         table: The tokenizer's pieces.
-        counts: How often each id was seen, all languages together, ``[size]``.
+        counts: How often each id was seen, all languages together, ``[size]``; -1 for those to be kept last.
     """
     lowest = np.flatnonzero(table.scores == np.nanmin(table.scores))
     needed = {"lowest_score": [int(lowest[np.argmax(counts[lowest])])]}
@@ -86,6 +86,7 @@ KIND = TokenizerKind(
     companions=companions,
     needs=needs_nothing,
     bare_text=bare_text,
+    found_as=str,
     letters=letters,
     spell=spell,
 )

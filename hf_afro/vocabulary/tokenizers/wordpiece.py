@@ -79,6 +79,7 @@ KIND = TokenizerKind(
     companions=companions,
     needs=needs_nothing,
     bare_text=bare_text,
+    found_as=bare_text,
     letters=letters,
     spell=spell,
 )

@@ -1,0 +1,197 @@
+"""The tokenizer of a checkpoint is pruned without being built whole, wherever that gives the same tokenizer."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+
+import numpy as np
+import pytest
+import sentencepiece
+import transformers as hf
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from hf_afro.vocabulary import count_tokens, prune_checkpoint, prune_vocabulary, select_tokens
+from hf_afro.vocabulary.segmentation import compare_segmentation, ids_found_in, probe_texts
+from hf_afro.vocabulary.source_tokenizer import read_tokenizer
+from hf_afro.vocabulary.tokenizers.backend import plain_backend, read_table
+from tests.conftest import tiny_config, trained_tokenizer
+from tests.texts import AFRICAN
+from tests.vocabulary.conftest import any_lines
+from tests.vocabulary.kinds import EXAMPLES, LINES, model_for
+
+NAMES = ["xlm-roberta", *EXAMPLES]
+
+
+def made(name):
+    return trained_tokenizer() if name == "xlm-roberta" else EXAMPLES[name].make()
+
+
+def without_whole(monkeypatch, folder):
+    """Refuse to load the tokenizer of a folder."""
+    load = hf.AutoTokenizer.from_pretrained
+
+    def load_others(name, *args, **kwargs):
+        assert str(name) != str(folder), "the tokenizer was built whole"
+        return load(name, *args, **kwargs)
+
+    monkeypatch.setattr(hf.AutoTokenizer, "from_pretrained", load_others)
+
+
+@pytest.fixture(params=NAMES, scope="module")
+def saved(request, tmp_path_factory):
+    """A tokenizer of each kind as it is loaded from a folder, the folder, and a map that drops much of it."""
+    folder = tmp_path_factory.mktemp("tokenizer")
+    made(request.param).save_pretrained(folder)
+    tokenizer = hf.AutoTokenizer.from_pretrained(folder)
+    keep = select_tokens(count_tokens({"swa": AFRICAN["swa"]}, tokenizer), coverage=0.8)
+    return tokenizer, folder, keep
+
+
+def test_the_table_is_that_of_the_whole_tokenizer(saved, monkeypatch):
+    tokenizer, folder, keep = saved
+    expected = read_table(tokenizer)
+    without_whole(monkeypatch, folder)
+    source, pruned = read_tokenizer(folder, keep)
+    assert source.whole is None
+    assert source.table.fingerprint == expected.fingerprint
+    assert source.table.pieces == expected.pieces
+    assert np.array_equal(source.table.scores, expected.scores, equal_nan=True)
+    assert (source.table.unknown_id, source.table.special_ids) == (expected.unknown_id, expected.special_ids)
+    assert np.array_equal(source.table.merges, expected.merges)
+    assert len(pruned) == len(keep) < len(tokenizer)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(texts=st.lists(any_lines | st.sampled_from(LINES), min_size=1, max_size=3), seed=st.integers(0, 99))
+def test_the_pieces_found_in_texts_are_all_that_decides(saved, texts, seed):
+    tokenizer, folder, keep = saved
+    table = read_table(tokenizer)
+    texts = [
+        *texts,
+        *probe_texts(table, keep, seed)[:2],
+        f"{texts[0]}{table.pieces[table.special_ids[-1]]} {texts[-1]}",
+    ]
+    source, pruned = read_tokenizer(folder, keep)
+    part, old_ids = source.with_at_least(ids_found_in(texts, pruned, source.table))
+    assert len(part) == len(old_ids)
+    whole, few = plain_backend(tokenizer), plain_backend(part)
+    for text in texts:
+        expected = whole.encode(text, add_special_tokens=False).ids
+        assert old_ids[few.encode(text, add_special_tokens=False).ids].tolist() == expected, text
+
+
+def test_the_pieces_found_are_few(saved):
+    tokenizer, folder, keep = saved
+    found = ids_found_in(["Habari"], tokenizer, read_table(tokenizer))
+    bytes_too = 256 if read_table(tokenizer).byte_fallback else 0
+    assert len(found) < bytes_too + len(tokenizer) // 4
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_checkpoint_is_pruned_without_it(name, tmp_path, monkeypatch):
+    tokenizer = made(name)
+    keep = select_tokens(count_tokens({"swa": AFRICAN["swa"]}, tokenizer), coverage=0.8)
+    model = model_for(next(iter(EXAMPLES)) if name == "xlm-roberta" else name, tokenizer)
+    for saved in (model, tokenizer):
+        saved.save_pretrained(tmp_path / "source")
+    whole = hf.AutoTokenizer.from_pretrained(tmp_path / "source")
+    without_whole(monkeypatch, tmp_path / "source")
+    verified = prune_checkpoint(tmp_path / "source", keep, tmp_path / "out").verification
+    probes = probe_texts(read_table(whole), keep, seed=0)
+    expected = compare_segmentation(probes, whole, hf.AutoTokenizer.from_pretrained(tmp_path / "out"), keep)
+    assert (verified.texts_kept, verified.texts_other) == (expected.kept, expected.other)
+    assert min(expected.kept, expected.other) > 0
+
+
+def rewrite(path, change):
+    content = json.loads(path.read_text("utf-8"))
+    change(content)
+    path.write_text(json.dumps(content, ensure_ascii=False), "utf-8")
+
+
+def test_merges_written_as_one_str_are_read(tmp_path, monkeypatch):
+    tokenizer = EXAMPLES["roberta"].make()
+    tokenizer.save_pretrained(tmp_path)
+    keep = select_tokens(count_tokens(AFRICAN, tokenizer))
+
+    def join(content):
+        content["model"]["merges"] = [" ".join(merge) for merge in content["model"]["merges"]]
+
+    rewrite(tmp_path / "tokenizer.json", join)
+    without_whole(monkeypatch, tmp_path)
+    source, _ = read_tokenizer(tmp_path, keep)
+    assert source.table.fingerprint == keep.tokenizer_fingerprint
+
+
+def test_tokens_that_are_added_when_it_is_loaded_are_among_its_own(tmp_path, monkeypatch):
+    trained_tokenizer().save_pretrained(tmp_path)
+    rewrite(tmp_path / "tokenizer_config.json", lambda content: content.update(extra_special_tokens=["<swa>"]))
+    tokenizer = hf.AutoTokenizer.from_pretrained(tmp_path)
+    assert tokenizer.convert_tokens_to_ids("<swa>") == len(tokenizer) - 1
+    keep = select_tokens(count_tokens(AFRICAN, tokenizer), coverage=0.8)
+    without_whole(monkeypatch, tmp_path)
+    source, pruned = read_tokenizer(tmp_path, keep)
+    assert source.table.pieces == read_table(tokenizer).pieces
+    assert pruned.convert_tokens_to_ids("<swa>") == len(keep) - 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda model: model.pop("type"),  # as in files of old versions
+        lambda model: model["vocab"].__setitem__(100, ["\u2581other", -3.0]),
+    ],
+)
+def test_it_is_built_whole_where_the_file_says_something_else(tmp_path, caplog, change):
+    tokenizer = trained_tokenizer()
+    tokenizer.save_pretrained(tmp_path)
+    rewrite(tmp_path / "tokenizer.json", lambda content: change(content["model"]))
+    loaded = hf.AutoTokenizer.from_pretrained(tmp_path)
+    keep = select_tokens(count_tokens(AFRICAN, tokenizer))
+    with caplog.at_level(logging.INFO, logger="hf_afro"):
+        if read_table(loaded).fingerprint == keep.tokenizer_fingerprint:
+            source, pruned = read_tokenizer(tmp_path, keep)
+            assert source.whole is not None
+            assert len(pruned) == len(keep)
+        else:
+            with pytest.raises(ValueError, match="the map was made for another tokenizer"):
+                read_tokenizer(tmp_path, keep)
+    assert "is built whole" in caplog.text
+
+
+def test_a_sentencepiece_model_is_read_by_its_class(tmp_path, monkeypatch):
+    """As in the first checkpoints of XLM-R, which have no tokenizer.json."""
+    content = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(LINES), model_writer=content, vocab_size=400, minloglevel=2
+    )
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "sentencepiece.bpe.model").write_bytes(content.getvalue())
+    settings = {"tokenizer_class": "XLMRobertaTokenizer", "model_max_length": 64}
+    (source / "tokenizer_config.json").write_text(json.dumps(settings))
+    tokenizer = hf.AutoTokenizer.from_pretrained(source)
+    keep = select_tokens(count_tokens({"swa": AFRICAN["swa"]}, tokenizer), coverage=0.8)
+    model = hf.XLMRobertaForMaskedLM(tiny_config(len(tokenizer))).eval()
+    model.save_pretrained(source)
+    prune_vocabulary(model, tokenizer, keep).save_pretrained(tmp_path / "in_memory")
+    without_whole(monkeypatch, source)
+    prune_checkpoint(source, keep, tmp_path / "out")
+    for name in ("tokenizer.json", "tokenizer_config.json", "model.safetensors"):
+        assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "in_memory" / name).read_bytes(), name
+
+
+def test_it_is_built_whole_from_the_files_of_old_versions(tmp_path):
+    """There is no tokenizer.json that could be cut."""
+    tokenizer = EXAMPLES["bert, cased"].make()
+    pieces = sorted(tokenizer.get_vocab(), key=tokenizer.get_vocab().__getitem__)
+    (tmp_path / "vocab.txt").write_text("\n".join(pieces) + "\n", "utf-8")
+    (tmp_path / "tokenizer_config.json").write_text('{"tokenizer_class": "BertTokenizer", "do_lower_case": false}')
+    loaded = hf.AutoTokenizer.from_pretrained(tmp_path)
+    keep = select_tokens(count_tokens(AFRICAN, loaded))
+    source, pruned = read_tokenizer(tmp_path, keep)
+    assert source.whole is not None
+    assert len(pruned) == len(keep)

@@ -26,10 +26,14 @@ def run(name: str, *options: str) -> str:
 
 
 @pytest.mark.parametrize(
-    ("name", "sides"), [("relation_loss", ["reference", "chunked"]), ("maft_step", ["stock head", "masked only"])]
+    ("name", "sides"),
+    [
+        (["relation_loss"], ["reference", "chunked"]),
+        (["maft_step", "--no_memory"], ["stock head", "masked logits", "masked only"]),
+    ],
 )
 def test_timings_print_every_side_and_its_ratio(name, sides):
-    printed = run(name, "--small")
+    printed = run(*name, "--small")
     for side in sides:
         assert any(line.strip().startswith(side) and line.endswith("x") for line in printed.splitlines())
 
@@ -46,6 +50,14 @@ def test_the_inference_of_a_student_prints_every_side_in_every_order(tmp_path, t
     for side in ("XLM-R-base", "student, padded", "student", "student, int8"):
         assert sum(line.startswith(f"  {side} ") and line.endswith("x") for line in printed) >= 3, side
     assert sum(line.startswith("states differ by ") for line in printed) == 3
+
+
+@pytest.mark.slow
+def test_whole_trainings_print_both_sides(shared_data):
+    options = ("--small", "--steps", "2", "--lines", "40", "--rounds", "1", "--languages", "swa", "amh")
+    data = ("--tokenizer", str(shared_data / "xlm-roberta-base"), "--text", str(shared_data / "corpora"))
+    printed = run("maft_training", *data, *options, "--budget", "20000")
+    assert printed.count("  stock recipe ") == printed.count("  MAFTTrainer ") == 2
 
 
 def test_the_table_of_pruning():

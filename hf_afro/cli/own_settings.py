@@ -15,6 +15,9 @@ _BOTH: dict[str, tuple[object, str]] = {
 MAFT_SETTINGS: dict[str, tuple[object, str]] = {
     **_BOTH,
     "mlm_probability": (0.15, "share of the tokens that are masked"),
+    "whole_word_masking": (False, "mask all pieces of a word together"),
+    "embedding_warmup_steps": (0, "for so many steps only the embeddings learn, for languages new to the model"),
+    "language_sets": (None, 'sets of languages as JSON, {"core": ["swa"]}, whose means evaluation reports'),
 }
 DISTILL_SETTINGS: dict[str, tuple[object, str]] = {
     **_BOTH,

@@ -6,7 +6,7 @@ sees other masks. Here the mask of a sample is a function of (seed, pass, sample
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -36,6 +36,7 @@ def mask_tokens(
     mask_id: int,
     vocab_size: int,
     probability: float = 0.15,
+    words: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Choose tokens of one sample for masked language modelling and hide them; the same arguments, the same result.
 
@@ -51,6 +52,9 @@ def mask_tokens(
         mask_id: The id of the mask.
         vocab_size: Random tokens are drawn from the ids below it.
         probability: The share of tokens chosen, 0 to 1.
+        words: For whole-word masking, the word each token belongs to, integers ``[length]`` from 0 and below
+            `length`: all tokens of a word are then chosen together, and all become the mask, random or stay. The
+            share of tokens chosen is `probability` all the same, on average.
 
     Returns:
         The ids with the chosen ones hidden, and the labels: the old id where chosen, -100 elsewhere; both int64
@@ -61,6 +65,8 @@ def mask_tokens(
     """
     length = len(input_ids)
     choice, action, draw = uniform(random_words(seed, MASK_TOKENS, epoch, sample_id, 3 * length)).reshape(3, length)
+    if words is not None:
+        choice, action = choice[words], action[words]
     masked = np.array(input_ids, dtype=np.int64)
     chosen = (choice < probability) & ~np.isin(masked, special_ids)
     labels = np.where(chosen, masked, IGNORED)
@@ -156,6 +162,7 @@ class MaskingCollator(PaddingCollator):
         vocab_size: Random tokens are drawn from the ids below it.
         seed: The seed of all masks.
         probability: The share of tokens chosen, above 0 and at most 1.
+        words_of: For whole-word masking: from a row of ids to the word of each, see `WordsOfPieces`.
 
     Raises:
         ValueError: If the probability is outside its range, or no ordinary id is left to draw from.
@@ -166,6 +173,7 @@ class MaskingCollator(PaddingCollator):
     vocab_size: int
     seed: int = 0
     probability: float = 0.15
+    words_of: Callable[[np.ndarray], np.ndarray] | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "special_ids", tuple(sorted(set(self.special_ids))))
@@ -194,9 +202,10 @@ class MaskingCollator(PaddingCollator):
 
     def __call__(self, examples: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """Return `input_ids`, `attention_mask` and `labels`, int64 ``[batch, width]``."""
+        rows = [np.asarray(example["input_ids"]) for example in examples]
         pairs = [
             mask_tokens(
-                np.asarray(example["input_ids"]),
+                row,
                 seed=self.seed,
                 epoch=example["pass_index"],
                 sample_id=example["sample_id"],
@@ -204,8 +213,9 @@ class MaskingCollator(PaddingCollator):
                 mask_id=self.mask_id,
                 vocab_size=self.vocab_size,
                 probability=self.probability,
+                words=None if self.words_of is None else self.words_of(row),
             )
-            for example in examples
+            for row, example in zip(rows, examples, strict=True)
         ]
         batch = self._batch(examples, [masked for masked, _ in pairs])
         batch["labels"] = self._pad([labels for _, labels in pairs], IGNORED)

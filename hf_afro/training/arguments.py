@@ -9,6 +9,7 @@ from typing import Any
 from transformers import TrainingArguments
 
 from hf_afro.objectives.relations import IMPLEMENTATIONS
+from hf_afro.training.checks import check_language_sets
 
 # Raju et al. 2025: the distillation of outputs and that of attention weigh 0.5 each.
 HYBRID_LOGIT_WEIGHT = 0.5
@@ -111,10 +112,34 @@ class MAFTTrainingArguments(MixtureTrainingArguments):
         streaming: Read the text while training goes on; needs `max_steps` (False).
         language_sizes: With `streaming`, how much text each language has, in any unit (None).
         mlm_probability: Share of the tokens that are masked, in (0, 1) (0.15).
+        whole_word_masking: Mask all pieces of a word together (False).
+        embedding_warmup_steps: For so many steps only the embeddings learn, for languages and scripts new to the
+            model (0).
+        language_sets: ``{name: [languages]}``; of each, evaluation reports the mean as `eval_<name>_bits_per_byte`,
+            to choose the best checkpoint and to stop early by (none).
     """
+
+    _VALID_DICT_FIELDS = [*MixtureTrainingArguments._VALID_DICT_FIELDS, "language_sets"]
 
     mlm_probability: float = field(
         default=0.15, metadata={"help": "Share of the tokens that are masked in training, in (0, 1)."}
+    )
+    whole_word_masking: bool = field(
+        default=False, metadata={"help": "Mask all pieces of a word together, in training; evaluation always does."}
+    )
+    embedding_warmup_steps: int = field(
+        default=0,
+        metadata={
+            "help": "For so many steps only the embeddings learn and the layers stay as they are: for languages and "
+            "scripts new to the model. Steps of the optimizer, from 0."
+        },
+    )
+    language_sets: dict | str | None = field(
+        default=None,
+        metadata={
+            "help": 'Sets of languages as JSON, {"name": ["swa", "yor"]}: evaluation reports the mean of each as '
+            "eval_<name>_bits_per_byte, for metric_for_best_model and early stopping."
+        },
     )
     # Every parameter of a masked language model takes part in its loss, so DDP need not look for others every step.
     ddp_find_unused_parameters: bool | None = field(
@@ -126,6 +151,9 @@ class MAFTTrainingArguments(MixtureTrainingArguments):
         super().__post_init__()
         if not 0 < self.mlm_probability < 1:
             raise ValueError(f"mlm_probability={self.mlm_probability} is outside (0, 1); the paper masks 0.15")
+        if self.embedding_warmup_steps < 0:
+            raise ValueError(f"embedding_warmup_steps={self.embedding_warmup_steps} is less than 0; use steps from 0")
+        check_language_sets(self.language_sets)
 
 
 OBJECTIVES = ("minilmv2", "minilm", "hybrid")

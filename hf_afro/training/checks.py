@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from hf_afro.families import FAMILIES, encoder_of
@@ -65,6 +66,33 @@ def check_settings(args: TrainingArguments, trainer_settings: dict[str, Any]) ->
             f"{args.n_gpu} GPUs would share one process (DataParallel), and these trainers want a process a GPU: "
             "start them with accelerate launch or torchrun, or show one GPU with CUDA_VISIBLE_DEVICES"
         )
+
+
+def check_language_sets(sets: Any) -> None:
+    """Raise a ValueError unless sets of languages are names with lists of codes, no name a code or one of our own."""
+    if sets is None:
+        return
+    well_formed = isinstance(sets, Mapping) and all(
+        isinstance(codes, list | tuple) and codes and all(isinstance(code, str) for code in codes)
+        for codes in sets.values()
+    )
+    if not well_formed:
+        raise ValueError(f"language_sets={sets!r}; expected a name and a list of languages each: {{'core': ['swa']}}")
+    codes = {code for of_set in sets.values() for code in of_set}
+    if taken := sorted(set(sets) & (codes | {"in_mix", "out_of_mix"})):
+        raise ValueError(f"language_sets names a set {taken[0]!r}, which is the name of something else; use another")
+
+
+def check_evaluated_languages(sets: Mapping[str, Sequence[str]], languages: Collection[str]) -> None:
+    """Raise a ValueError if a set names a language that is not evaluated, or is named as one that is."""
+    for name, codes in sets.items():
+        if missing := sorted(set(codes) - set(languages)):
+            raise ValueError(
+                f"language_sets has {', '.join(missing)} in {name!r}, and the eval_dataset only "
+                f"{', '.join(sorted(languages))}; give text of every language of a set"
+            )
+        if name in languages:
+            raise ValueError(f"language_sets names a set {name!r} as a language that is evaluated; use another name")
 
 
 def check_length(model: PreTrainedModel, max_length: int) -> None:

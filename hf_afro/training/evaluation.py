@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -53,6 +54,23 @@ def masked_sentences(
     return masked
 
 
+def means_of_sets(bits: Mapping[str, float], sets: Mapping[str, Sequence[str]]) -> dict[str, float]:
+    """Return the mean bits a byte of all languages under the name "", and of each set that has one as `<name>_`.
+
+    A set whose languages are not all measured is left out: its mean would be that of another set.
+
+    Args:
+        bits: Bits a byte by language.
+        sets: Languages by the name of a set.
+    """
+    named = {"": list(bits), **{f"{name}_": list(codes) for name, codes in sets.items()}}
+    return {
+        name: math.fsum(bits[code] for code in codes) / len(codes)
+        for name, codes in named.items()
+        if codes and all(code in bits for code in codes)
+    }
+
+
 @torch.no_grad()
 def masked_word_totals(
     model: PreTrainedModel,
@@ -86,13 +104,17 @@ def masked_word_totals(
         inputs = collate([{"input_ids": sentence.input_ids} for sentence in batch])
         labels = torch.from_numpy(pad_rows([sentence.labels for sentence in batch], IGNORED)).flatten()
         positions = (labels != IGNORED).nonzero().squeeze(1)
-        on_device = positions.to(model.device)
-        with head.at(on_device):
-            logits = model(**{name: tensor.to(model.device) for name, tensor in inputs.items()}).logits
-        logits = head.select(logits, on_device)
-        if kept_ids is not None:
-            logits = restrict_to_kept(logits, kept_ids)
-        nats += masked_lm_loss(logits, labels[positions].to(model.device)).double().cpu()
+        hidden_ids, positions = labels[positions].to(model.device), positions.to(model.device)
+        inputs = {name: tensor.to(model.device) for name, tensor in inputs.items()}
+        if kept_ids is None:
+            with head.at(positions, hidden_ids):
+                logits = model(**inputs).logits
+            nats += head.summed_loss(logits, positions, hidden_ids).double().cpu()
+        else:
+            with head.at(positions):
+                logits = model(**inputs).logits
+            logits = restrict_to_kept(head.select(logits, positions), kept_ids)
+            nats += masked_lm_loss(logits, hidden_ids).double().cpu()
         pieces += len(positions)
     return MaskedWordTotals(
         nats=nats.item(),

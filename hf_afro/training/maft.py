@@ -11,18 +11,24 @@ from transformers import PreTrainedModel, Trainer
 
 from hf_afro.corpora.batching import MaskingCollator
 from hf_afro.corpora.word_masks import MaskedSentence
-from hf_afro.objectives import MaskedWordTotals, masked_lm_loss
+from hf_afro.objectives import MaskedWordTotals
+from hf_afro.training.adapters import with_adapter
 from hf_afro.training.arguments import MAFTTrainingArguments
-from hf_afro.training.checks import check_length, check_masked_lm, check_settings
-from hf_afro.training.evaluation import masked_sentences, masked_word_totals
+from hf_afro.training.checks import check_evaluated_languages, check_length, check_masked_lm, check_settings
+from hf_afro.training.embedding_warmup import EmbeddingWarmup
+from hf_afro.training.evaluation import masked_sentences, masked_word_totals, means_of_sets
 from hf_afro.training.finite import check_evaluated
 from hf_afro.training.keeping import begin_saving, without_limit
 from hf_afro.training.loading import LanguageDatasets, by_language, data_seed, mixture_dataloader, samples_of
 from hf_afro.training.masked_only import MaskedOnlyHead
 from hf_afro.training.run import TrainingRun
+from hf_afro.training.whole_words import words_of_pieces
 from hf_afro.training.window import is_past_the_end, masked_tokens, part_of_step
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from peft import PeftConfig
     from torch.utils.data import DataLoader
     from transformers import PreTrainedTokenizerBase
     from transformers.trainer_utils import TrainOutput
@@ -47,6 +53,9 @@ class MAFTTrainer(Trainer):
         eval_dataset: The same form, with `text`, a sentence a row; languages outside the mix are welcome, to see what
             is forgotten.
         processing_class: The model's tokenizer.
+        peft_config: An adapter of PEFT (LoRA and others) to train in place of the model's own weights, which is put
+            into `model`; those that would merge wrongly are refused, see `hf_afro.training.adapters`. Checkpoints and
+            `save_model` then hold the adapter alone.
         restrict_to: For a full-vocabulary model that is to be compared with its pruned form: evaluation then also
             gives the figures of the model restricted to the tokens this map keeps.
         **trainer_settings: Whatever else `transformers.Trainer` takes: callbacks, optimizers and so on.
@@ -71,6 +80,7 @@ class MAFTTrainer(Trainer):
         train_dataset: LanguageDatasets | None = None,
         eval_dataset: LanguageDatasets | None = None,
         processing_class: PreTrainedTokenizerBase | None = None,
+        peft_config: PeftConfig | None = None,
         restrict_to: VocabularyMap | None = None,
         **trainer_settings: Any,
     ) -> None:
@@ -78,6 +88,8 @@ class MAFTTrainer(Trainer):
         check_settings(args, trainer_settings)
         check_masked_lm(model, processing_class)
         check_length(model, args.max_length)
+        if peft_config is not None:
+            model = with_adapter(model, peft_config)
         self.restrict_to = restrict_to
         self.head = MaskedOnlyHead(model)
         self.run = TrainingRun(args.save_total_limit)
@@ -85,7 +97,11 @@ class MAFTTrainer(Trainer):
             model=model,
             args=without_limit(args),
             data_collator=MaskingCollator.from_tokenizer(
-                processing_class, seed=data_seed(args), probability=args.mlm_probability, keep_place=True
+                processing_class,
+                seed=data_seed(args),
+                probability=args.mlm_probability,
+                words_of=words_of_pieces(processing_class) if args.whole_word_masking else None,
+                keep_place=True,
             ),
             train_dataset=None if train_dataset is None else samples_of(train_dataset, processing_class, args),
             eval_dataset=None
@@ -94,8 +110,13 @@ class MAFTTrainer(Trainer):
             processing_class=processing_class,
             **trainer_settings,
         )
+        assert not isinstance(args.language_sets, str)  # TrainingArguments has read the JSON
+        if self.eval_dataset is not None:
+            check_evaluated_languages(args.language_sets or {}, self.eval_dataset)
         for callback in self.run.callbacks:
             self.add_callback(callback)
+        if args.embedding_warmup_steps:
+            self.add_callback(EmbeddingWarmup(self.model, args.embedding_warmup_steps))
 
     def train(self, resume_from_checkpoint: str | bool | None = None, **settings: Any) -> TrainOutput:
         """Train; every checkpoint is whole or does not count.
@@ -148,14 +169,15 @@ class MAFTTrainer(Trainer):
         Args:
             model: The model as it was wrapped.
             inputs: `input_ids`, `attention_mask` and `labels`, ``[batch, length]``, -100 where nothing is masked.
-            return_outputs: Whether to return the model's output too; its logits are those of masked positions.
+            return_outputs: Whether to return the model's output too. Its logits are no logits: where the family
+                allows it, they are the summed loss alone, see `MaskedOnlyHead`.
             num_items_in_batch: Masked tokens of the whole step; without it the loss is the mean of this batch.
         """
         labels = inputs["labels"].flatten()
         positions = (labels != -100).nonzero().squeeze(1)
-        with self.head.at(positions):
+        with self.head.at(positions, labels[positions]):
             outputs = model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"])
-        total = masked_lm_loss(self.head.select(outputs.logits, positions), labels[positions])
+        total = self.head.summed_loss(outputs.logits, positions, labels[positions])
         loss = part_of_step(total, len(positions), num_items_in_batch, self.accelerator.num_processes)
         if num_items_in_batch is not None:
             self.run.stay_finite.add(loss)
@@ -189,8 +211,9 @@ class MAFTTrainer(Trainer):
             For each language `<prefix>_<language>_loss` (nats a piece), `_perplexity`, `_bits_per_byte`,
             `_unknown_share` and `_cut_share` (of the words chosen: with `<unk>`, and beyond `max_length`);
             `<prefix>_loss` over the pieces of all languages, and `<prefix>_bits_per_byte` as the mean of the
-            languages. With `restrict_to`, also `_restricted_bits_per_byte`. The same for any number of processes and
-            any batch size, up to rounding.
+            languages; the means of those in and out of the training mix as `_in_mix_` and `_out_of_mix_`, and of
+            each of `language_sets` by its name. With `restrict_to`, also `_restricted_bits_per_byte`. The same for
+            any number of processes and any batch size, up to rounding.
         """
         sentences = self.eval_dataset
         if eval_dataset is not None:
@@ -205,8 +228,9 @@ class MAFTTrainer(Trainer):
             for name in ("loss", "perplexity", "bits_per_byte", "unknown_share", "cut_share")
         }
         metrics[f"{metric_key_prefix}_loss"] = sum(totals.values(), MaskedWordTotals()).loss
-        bits = [own.bits_per_byte for own in totals.values()]
-        metrics[f"{metric_key_prefix}_bits_per_byte"] = math.fsum(bits) / len(bits)
+        bits = {language: own.bits_per_byte for language, own in totals.items()}
+        for name, mean in means_of_sets(bits, self._language_sets(bits)).items():
+            metrics[f"{metric_key_prefix}_{name}bits_per_byte"] = mean
         if self.restrict_to is not None:
             restricted = {code: self._totals(own, self.restrict_to).bits_per_byte for code, own in sentences.items()}
             for language, value in restricted.items():
@@ -215,6 +239,15 @@ class MAFTTrainer(Trainer):
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
+
+    def _language_sets(self, languages: Iterable[str]) -> dict[str, list[str]]:
+        """Return the sets whose means are reported: those asked for, and the languages in and out of the mix."""
+        sets = {name: list(codes) for name, codes in (self.args.language_sets or {}).items()}
+        if self.train_dataset is not None:
+            in_mix = set(self.train_dataset.languages)
+            sets["in_mix"] = [code for code in languages if code in in_mix]
+            sets["out_of_mix"] = [code for code in languages if code not in in_mix]
+        return sets
 
     def _totals(self, sentences: list[MaskedSentence], restrict_to: VocabularyMap | None = None) -> MaskedWordTotals:
         """Return the sums over the masked words of one language, over all processes."""

@@ -48,16 +48,22 @@ def renumber_configuration(model: PreTrainedModel, keep: VocabularyMap, old_rows
     Raises:
         ValueError: If a special id of a configuration was not kept.
     """
+    resize_configuration(model, old_rows, new_rows)
+    for config in _configurations(model):
+        _renumber(config, keep)
+    for generation in {id(one): one for one in _generation_configurations(model)}.values():
+        _renumber(generation, keep)
+    _trust_the_weights(model)
+
+
+def resize_configuration(model: PreTrainedModel, old_rows: int, new_rows: int) -> None:
+    """Write the new number of rows into all configurations of a model, in place."""
     main = model.config.get_text_config()
     for config in _configurations(model):
         for name in _SIZES:
             size = vars(config).get(name)
             if size == old_rows or (size is not None and config is main and name == "vocab_size"):
                 setattr(config, name, new_rows)
-        _renumber(config, keep)
-    for generation in {id(one): one for one in _generation_configurations(model)}.values():
-        _renumber(generation, keep)
-    _trust_the_weights(model)
 
 
 def _configurations(model: PreTrainedModel) -> list[PretrainedConfig]:

@@ -258,7 +258,14 @@ def prune_tokenizer(
         state: Its backend in JSON form.
         keep: The tokens to keep.
     """
-    rewritten = rewrite_tokenizer(state, keep.old_ids)
+    pruned = with_backend(tokenizer, rewrite_tokenizer(state, keep.old_ids))
+    for name in _HELD_IDS & vars(pruned).keys():
+        setattr(pruned, name, _moved(getattr(pruned, name), keep))
+    return settle(pruned)
+
+
+def with_backend(tokenizer: PreTrainedTokenizerBase, rewritten: dict[str, Any]) -> PreTrainedTokenizerBase:
+    """Return a copy of a tokenizer around another backend, given in JSON form; `settle` is still to come."""
     backend = build_backend(rewritten)
     backend.encode_special_tokens = tokenizer.split_special_tokens
     # The copy gets the new backend and, in place of the old ones, which are never copied, the new pieces and merges
@@ -272,10 +279,7 @@ def prune_tokenizer(
         "_merges": [tuple(merge) for merge in merges],
     }
     replaced = {name: value for name, value in replaced.items() if name in vars(tokenizer)}
-    pruned = copy.deepcopy(tokenizer, {id(getattr(tokenizer, name)): value for name, value in replaced.items()})
-    for name in _HELD_IDS & vars(pruned).keys():
-        setattr(pruned, name, _moved(getattr(pruned, name), keep))
-    return settle(pruned)
+    return copy.deepcopy(tokenizer, {id(getattr(tokenizer, name)): value for name, value in replaced.items()})
 
 
 def settle(pruned: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:

@@ -21,6 +21,7 @@ from tests.conftest import tiny_config
 from tests.texts import AFRICAN, SENTENCES
 
 WINDOW = 16
+MAFT_PARTS = ("train_dataset", "eval_dataset", "restrict_to", "peft_config", "callbacks")
 
 # Three terms with two counts: sequences, and masked tokens.
 HYBRID = {"objective": "hybrid", "mlm_weight": 0.5}
@@ -65,11 +66,7 @@ def settings(output_dir: Path, processes: int = 1, accumulation: int = 1, **over
 
 def maft_trainer(model, tokenizer, output_dir, **kwargs) -> MAFTTrainer:
     """A MAFT trainer on the small datasets."""
-    data = {
-        name: kwargs.pop(name)
-        for name in ("train_dataset", "eval_dataset", "restrict_to", "callbacks")
-        if name in kwargs
-    }
+    data = {name: kwargs.pop(name) for name in MAFT_PARTS if name in kwargs}
     return MAFTTrainer(
         model=model,
         args=MAFTTrainingArguments(**settings(output_dir, **kwargs)),

@@ -1,0 +1,106 @@
+"""Adapters by PEFT around a masked language model: what is refused, what is filled in, and one adapter a language."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import peft
+from peft import PeftModel, get_peft_model
+from peft.utils import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING
+
+from hf_afro.families import FAMILIES
+
+if TYPE_CHECKING:
+    from torch import nn
+    from transformers import PreTrainedModel
+
+_ADVICE = (
+    "adapt the layers alone (target_modules of the attention, say), or train rows of the embedding by "
+    "trainable_token_indices, which merges rightly"
+)
+
+
+def with_adapter(model: PreTrainedModel, config: peft.PeftConfig) -> PeftModel:
+    """Put an adapter into a model, which from then on is trained through it alone.
+
+    PEFT does not know which projections of some families to adapt; queries and values are filled in from the table of
+    families, as PEFT has it for BERT.
+
+    Args:
+        model: A masked language model; its layers are changed in place, and `PeftModel.unload` changes them back.
+        config: Any configuration of PEFT. `task_type` stays unset: PEFT has none for masked language models.
+
+    Raises:
+        TypeError: If the model has an adapter already.
+        ValueError: If the adapter could not be merged rightly, see `check_adapter`.
+    """
+    if isinstance(model, PeftModel):
+        raise TypeError("the model has an adapter already; pass it without peft_config, or unload() it first")
+    check_adapter(model, config)
+    return get_peft_model(model, _with_targets(model, config))
+
+
+def check_adapter(model: PreTrainedModel | PeftModel, config: peft.PeftConfig) -> None:
+    """Refuse the two kinds of adapter that are lost or wrong once they are merged into a model with tied embeddings.
+
+    A copy of the head to train (`modules_to_save`) is merged in memory, but the merged model, saved and loaded, has
+    the old one back; and an adapter of the word embedding is merged into the head too, which it never adapted.
+
+    Raises:
+        ValueError: If `config` asks for one of them; the message names the modules and what to do.
+    """
+    tied = _tied_modules(model)
+    embedding = next(name for name, module in model.named_modules() if module is model.get_input_embeddings())
+    saved = list(getattr(config, "modules_to_save", None) or ())
+    ensured = bool(getattr(config, "ensure_weight_tying", False))
+    lost = [one for one in saved if any(_covers(one, name) and not (ensured and name == embedding) for name in tied)]
+    if lost:
+        raise ValueError(
+            f"modules_to_save={saved} trains a copy of tied weights ({', '.join(lost)}), which is lost when the "
+            f"merged model is saved and loaded; {_ADVICE}"
+        )
+    targets = getattr(config, "target_modules", None)
+    wrong = sorted(name for name in tied if _targets(targets, name))
+    if wrong:
+        raise ValueError(
+            f"target_modules adapts tied weights ({', '.join(wrong)}), and merging would change what they are tied "
+            f"to as well; {_ADVICE}"
+        )
+
+
+def _with_targets(model: PreTrainedModel, config: peft.PeftConfig) -> peft.PeftConfig:
+    model_type = model.config.model_type
+    unset = hasattr(config, "target_modules") and config.target_modules is None
+    by_other_means = getattr(config, "target_parameters", None) or getattr(config, "trainable_token_indices", None)
+    if not unset or by_other_means or model_type in TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING:
+        return config
+    family = FAMILIES.get(model_type)
+    if family is None:
+        return config  # PEFT says itself that it needs them
+    paths = (family.query, family.value) if family.fused is None else (family.fused,)
+    return dataclasses.replace(config, target_modules={path.rpartition(".")[2] for path in paths if path is not None})
+
+
+def _tied_modules(model: nn.Module) -> list[str]:
+    """Return the names of modules that hold a parameter which another one holds too."""
+    owners: dict[int, set[str]] = {}
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        owners.setdefault(id(parameter), set()).add(name.rpartition(".")[0].removesuffix(".base_layer"))
+    return sorted({name for names in owners.values() if len(names) > 1 for name in names})
+
+
+def _targets(targets: str | Iterable[str] | None, name: str) -> bool:
+    """Say whether PEFT would adapt a module of that name, by its own rules."""
+    if targets is None or targets == "all-linear":  # which leaves the output embedding out
+        return False
+    if isinstance(targets, str):
+        return re.fullmatch(targets, name) is not None
+    return any(name == target or name.endswith(f".{target}") for target in targets)
+
+
+def _covers(saved: str, name: str) -> bool:
+    """Say whether a module to save, named by its end, is or holds the module of that name."""
+    return f".{saved}." in f".{name}."

@@ -1,4 +1,4 @@
-"""Publishing: the only room that writes to the Hub, in one commit or not at all, leaving at home what belongs there."""
+"""Publishing: the only room that writes to the Hub, in one commit or not at all, and no more than belongs there."""
 
 from __future__ import annotations
 

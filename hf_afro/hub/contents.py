@@ -233,7 +233,8 @@ def _without_origins(
 
 def _is_local(name: str) -> bool:
     """Tell a folder from a name on the Hub, which is ``model`` or ``owner/model``; one that is here is a folder."""
-    return os.path.isabs(name) or name.startswith((".", "~")) or name.count("/") > 1 or Path(name).exists()
+    elsewhere = os.path.isabs(name) or name.startswith((".", "~")) or "\\" in name
+    return elsewhere or name.count("/") > 1 or Path(name).exists()
 
 
 def _refuse_traces(text: str, traces: Traces, where: str) -> None:

@@ -22,6 +22,14 @@ MAIN = "main"
 ATTRIBUTES = ".gitattributes"
 _PATHS_AT_ONCE = 500
 _LARGE = "sha256:"
+# Of the client and the two libraries that its versions speak HTTP with; each logs addresses, the last also headers.
+_LOGS = (
+    "huggingface_hub.utils._http",
+    "httpx",
+    "httpcore.http11",
+    "httpx2",
+    "httpcore2.http11",
+)
 _UNCHANGED = "The repository is as it was"
 
 
@@ -290,9 +298,11 @@ def secrets_kept(token: str | None) -> Iterator[None]:
         record.msg, record.args = without_secrets(record.getMessage(), [token]), ()
         return True
 
-    log = logging.getLogger("huggingface_hub.utils._http")
-    log.addFilter(kept)
+    logs = [logging.getLogger(name) for name in _LOGS]
+    for log in logs:
+        log.addFilter(kept)
     try:
         yield
     finally:
-        log.removeFilter(kept)
+        for log in logs:
+            log.removeFilter(kept)

@@ -3,9 +3,9 @@
     with Hub() as hub:
         HfApi(endpoint=hub.url, token=hub.token).create_repo("ama/model")
 
-It listens on 127.0.0.1 at a port that the system chooses, writes no file and is gone with the block. The real Hub keeps
-new large files in xet; a client speaks plain LFS, as here, where HF_HUB_DISABLE_XET is set. Large files are sent here
-to be read back in the same place, where the real Hub sends a client on to a storage server.
+It listens on 127.0.0.1 at a port that the system chooses, writes no file and is gone with the block. The real Hub
+keeps new large files in xet; a client speaks plain LFS, as here, where HF_HUB_DISABLE_XET is set. Large files are sent
+here and read back in the same place, where the real Hub sends a client on to a storage server.
 """
 
 from __future__ import annotations
@@ -99,6 +99,8 @@ class _Reset(Exception):
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    # Head and body leave together: apart, each request would wait for the other side's delayed acknowledgement.
+    wbufsize, disable_nagle_algorithm = -1, True
     server: _Server
 
     def handle(self) -> None:

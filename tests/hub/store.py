@@ -1,7 +1,7 @@
 """What the Hub on loopback keeps: repositories whose blobs, trees and commits are named by what they hold.
 
-A commit is made whole or not at all: its tree is built aside, every file it names must be there, and only then does the
-branch move, under the repository's lock.
+A commit is made whole or not at all: its tree is built aside, every file it names must be there, and only then does
+the branch move, under the repository's lock.
 """
 
 from __future__ import annotations

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import huggingface_hub
-import huggingface_hub.constants
 import pytest
 from huggingface_hub import HfApi
-from huggingface_hub.utils import disable_progress_bars, enable_progress_bars
 
+from tests.hub.sequences import speaking_to_loopback
 from tests.hub.server import Hub
 
 
@@ -19,15 +17,9 @@ def pytest_collection_modifyitems(items):
 
 
 @pytest.fixture
-def online(monkeypatch):
-    """Let the client of this process ask, in plain LFS, and wait no time between its tries."""
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_DISABLE_XET", True)
-    monkeypatch.setattr("huggingface_hub.utils._http.time.sleep", lambda _seconds: None)
-    disable_progress_bars()
-    yield
-    huggingface_hub.close_session()
-    enable_progress_bars()
+def online():
+    with speaking_to_loopback():
+        yield
 
 
 @pytest.fixture

@@ -126,7 +126,8 @@ def gather(
             files.append(_published(root, path, source, traces, base_model))
         except ValueError as error:
             refused.append(f"{path}: {error}")
-    text = next((read_limited(sources[CARD_FILE], _LONGEST_CARD) for one in files if one.path == CARD_FILE), None)
+    card_files = [one for one in files if one.path == CARD_FILE]
+    text = _text_of(card_files[0], sources[CARD_FILE]) if card_files else None
     refused += _missing(root, kind, sources)
     if refused:
         raise ValueError(
@@ -134,6 +135,10 @@ def gather(
             "model again with save_pretrained into a new folder"
         )
     return Contents(tuple(files), left_out, tuple(_notes(root, kind, text)), text)
+
+
+def _text_of(file: PublishedFile, source: Path) -> str:
+    return file.content.decode() if file.content is not None else read_limited(source, _LONGEST_CARD)
 
 
 def _files(folder: Path, root: Path, left_out: dict[str, str]) -> Iterator[Path]:
@@ -183,13 +188,38 @@ def _published(root: Path, path: str, source: Path, traces: Traces, base_model: 
     elif source.suffix == ".json" and source.name not in _VOCABULARIES:
         return _published_json(path, source, traces, base_model)
     elif source.suffix in _TEXTS and source.name not in _VOCABULARIES:
-        text = read_limited(source, _LONGEST_CARD if path == CARD_FILE else _LONGEST_TEXT)
-        _refuse_traces(text, traces, "it")
         if path == CARD_FILE:
-            _check_card(text)
+            return _published_card(source, traces, _local_origin(root), base_model)
+        _refuse_traces(read_limited(source, _LONGEST_TEXT), traces, "it")
     else:
         _refuse_bytes(source, traces)
     return PublishedFile(path, size, source)
+
+
+def _published_card(source: Path, traces: Traces, origin: str, base_model: str | None) -> PublishedFile:
+    """Return a card; PEFT's own names the folder that an adapter's model came from, which is replaced."""
+    text = read_limited(source, _LONGEST_CARD)
+    taken_out = []
+    if origin and base_model is not None and origin in text:
+        text = text.replace(origin, base_model)
+        taken_out.append(f"the path {origin}, now {base_model}")
+    _refuse_traces(text, traces, "it")
+    _check_card(text)
+    content = text.encode()
+    if not taken_out:
+        return PublishedFile(CARD_FILE, len(content), source)
+    return PublishedFile(CARD_FILE, len(content), content=content, taken_out=tuple(taken_out))
+
+
+def _local_origin(root: Path) -> str:
+    """Return the folder that an adapter's model came from; nothing where it is a name, or there is no adapter."""
+    if not (root / _ADAPTER).is_file():
+        return ""
+    try:
+        origin = json.loads(read_limited(root / _ADAPTER, _LONGEST_TEXT))[_ORIGIN_OF_ADAPTER]
+    except (ValueError, KeyError, TypeError):  # told where the file itself is read
+        return ""
+    return origin if isinstance(origin, str) and _is_local(origin) else ""
 
 
 def _published_json(path: str, source: Path, traces: Traces, base_model: str | None) -> PublishedFile:

@@ -65,6 +65,17 @@ def read_limited(path: str | os.PathLike[str], most: int) -> str:
         raise ValueError(f"{path} is not UTF-8 ({error.reason} at byte {error.start}); convert it") from error
 
 
+def check_size(path: str | os.PathLike[str], most: int) -> None:
+    """Refuse a file that is longer than such a file can be, before it is read whole.
+
+    Raises:
+        ValueError: If it has more than `most` bytes.
+    """
+    size = os.path.getsize(path)
+    if size > most:
+        raise ValueError(f"{path} has {size:,} bytes, and is not what it is called; expected {most:,} at most")
+
+
 @contextlib.contextmanager
 def folder_written_whole(folder: str | os.PathLike[str], mark: str) -> Iterator[Path]:
     """Give a new folder beside `folder` to write to; it takes the place of `folder` if the block ends well.

@@ -134,7 +134,7 @@ def prune_checkpoint(
 
 def _load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     try:
-        return AutoTokenizer.from_pretrained(folder)
+        return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     except Exception as error:
         # The tokenizers library raises the bare class for a file it cannot read.
         if type(error) is not Exception and not isinstance(error, OSError | ValueError | KeyError):

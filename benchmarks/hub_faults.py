@@ -3,9 +3,9 @@
 python -m benchmarks.hub_faults
 python -m benchmarks.hub_faults --sequences 1000 --first 200
 
-The real client speaks to the Hub on loopback of the tests. For each fault that does not pass: what the user is told, and
-whether the repository is as it was or holds the whole push. Then pushes under random faults, up to three times each and
-once more without; no waiting between tries. The command fails if a repository ever holds a part of a push.
+The real client speaks to the Hub on loopback of the tests. For each fault that does not pass: what the user is told,
+and whether the repository is as it was or holds the whole push. Then pushes under random faults, up to three times
+each and once more without; no waiting between tries. The command fails if a repository ever holds a part of a push.
 """
 
 from __future__ import annotations

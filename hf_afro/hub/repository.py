@@ -98,6 +98,7 @@ class Repository:
         def make() -> str:
             return self.api.create_repo(self.name, repo_type=self.kind, private=private, exist_ok=True).repo_id
 
+        self.state = "Nothing was sent; a new repository may be there, empty"
         self.name = self.tried(make, "the making")
         self.state = "The new repository is there, and empty"
 

@@ -46,10 +46,10 @@ print(json.dumps(out))
 """
 
 COUNTED = """
-import json, hf_afro
+import hf_afro
 from huggingface_hub import hf_hub_download
 counts = hf_afro.TokenCounts.load(hf_hub_download("ama/counts", "counts.npz", repo_type="dataset"))
-print(json.dumps([counts.fingerprint, counts.total]))
+print(json.dumps([out, counts.fingerprint, counts.total]))
 """
 
 # As where the package is not installed.
@@ -179,9 +179,11 @@ def check(loaded, sent):
 
 def test_with_hf_afro_every_kind_comes_back_as_it_was(hub, sent, tmp_path):
     names = ["ama/adapted", "ama/pruned", "ama/student", "ama/adapter"]
-    loaded = elsewhere(hub, tmp_path, f"import hf_afro\n{LOADED}", json.dumps(names), json.dumps(IDS))
+    code = f"import hf_afro\n{LOADED}{COUNTED}"
+    loaded, *counts = elsewhere(hub, tmp_path, code, json.dumps(names), json.dumps(IDS))
     check(loaded, sent)
     assert loaded["ama/student"][0] == "hf_afro"
+    assert counts == sent["counts"]
 
 
 def test_a_plain_student_and_a_pruned_model_need_no_hf_afro(hub, sent, tmp_path):
@@ -190,10 +192,6 @@ def test_a_plain_student_and_a_pruned_model_need_no_hf_afro(hub, sent, tmp_path)
     )
     check(loaded, sent)
     assert {kind for kind, _, _ in loaded.values()} == {"transformers"}
-
-
-def test_counts_come_back_as_they_were(hub, sent, tmp_path):
-    assert elsewhere(hub, tmp_path, COUNTED) == sent["counts"]
 
 
 def test_each_was_one_commit_and_the_trainers_made_no_other(hub, sent):

@@ -13,6 +13,7 @@ from hf_afro.registration import register_when_imported as _register_when_import
 from hf_afro.version import __version__
 
 if TYPE_CHECKING:
+    from hf_afro.hub import push
     from hf_afro.languages import find_language
     from hf_afro.students import (
         AfroStudentConfig,
@@ -59,10 +60,12 @@ __all__ = [
     "find_language",
     "prune_checkpoint",
     "prune_vocabulary",
+    "push",
     "select_tokens",
 ]
 
 _ROOMS = {
+    "hub": ("push",),
     "languages": ("find_language",),
     "students": tuple(name for name in __all__ if name.startswith("AfroStudent")) + ("build_student",),
     "training": tuple(name for name in __all__ if "Train" in name),

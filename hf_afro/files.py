@@ -45,6 +45,37 @@ def write_whole(path: str | os.PathLike[str], text: str) -> None:
         own.write_text(text, encoding="utf-8", newline="")
 
 
+def read_limited(path: str | os.PathLike[str], most: int) -> str:
+    """Return the text of a file that is read whole, in UTF-8, unless it is longer than such a file can be.
+
+    Args:
+        path: The file.
+        most: Bytes. What comes from a repository may be of any size, and is not to fill the memory.
+
+    Raises:
+        ValueError: If the file is longer, or no UTF-8.
+    """
+    with Path(path).open("rb") as file:
+        content = file.read(most + 1)
+    if len(content) > most:
+        raise ValueError(f"{path} has more than {most:,} bytes, and is not what it is called; expected less")
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not UTF-8 ({error.reason} at byte {error.start}); convert it") from error
+
+
+def check_size(path: str | os.PathLike[str], most: int) -> None:
+    """Refuse a file that is longer than such a file can be, before it is read whole.
+
+    Raises:
+        ValueError: If it has more than `most` bytes.
+    """
+    size = os.path.getsize(path)
+    if size > most:
+        raise ValueError(f"{path} has {size:,} bytes, and is not what it is called; expected {most:,} at most")
+
+
 @contextlib.contextmanager
 def folder_written_whole(folder: str | os.PathLike[str], mark: str) -> Iterator[Path]:
     """Give a new folder beside `folder` to write to; it takes the place of `folder` if the block ends well.

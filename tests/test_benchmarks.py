@@ -88,6 +88,15 @@ def test_pruning_a_checkpoint_prints_seconds_and_memory():
 
 
 @pytest.mark.slow
+def test_faults_of_the_hub_are_told_and_leave_no_part_of_a_push():
+    printed = run("hub_faults", "--sequences", "2")
+    assert "commit, 401: unchanged" in printed
+    assert "commit, lost: complete" in printed
+    assert "2 sequences" in printed
+    assert "0 with a part of a push" in printed
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["maft", "streaming", "distill"])
 def test_kills_end_in_the_same_weights(kind):
     printed = run("kills", "--kind", kind, "--kills", "3", "--in_save", "1", "--steps", "20", "--save_steps", "2")

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from hf_afro.cards.citations import METHODS
-from hf_afro.files import write_whole
+from hf_afro.files import read_limited, write_whole
 from hf_afro.languages import find_language
 from hf_afro.reports import EvalReport
 
 FORMAT = 1
+_LONGEST = 64 << 20  # bytes
 FACTS_FILE = "card_facts.json"
 
 HEADS = {
@@ -146,7 +147,7 @@ class CardFacts:
         path = Path(path)
         file = path / FACTS_FILE if path.is_dir() else path
         try:
-            facts = json.loads(file.read_text("utf-8"))
+            facts = json.loads(read_limited(file, _LONGEST))
         except ValueError as error:
             raise ValueError(f"{file} holds no facts for a card: {error}; expected JSON, in UTF-8") from error
         if not isinstance(facts, dict) or facts.pop("format", None) != FORMAT:

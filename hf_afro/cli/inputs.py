@@ -16,7 +16,7 @@ _FILES = {
     "vocabulary_map": "the vocabulary_map.json that prune wrote",
 }
 # A card's `facts` are not among these: they are written anew with all they held.
-_OTHERS = ("counts", *_FILES, "data", "reports", "pruned", "trained")
+_OTHERS = ("counts", *_FILES, "data", "reports", "pruned", "trained", "folder", "card")
 
 
 def check_inputs(args: Namespace) -> None:
@@ -56,7 +56,7 @@ def check_apart(args: Namespace) -> None:
     for name, value in _given(args, (*_MODELS, *_TEXTS, *_OTHERS)):
         source = Path(value).resolve()
         if Path(value).exists() and any(source.is_relative_to(one) for one in (target, unfinished(target))):
-            option = "REPORT" if name == "reports" else f"--{name}"
+            option = {"reports": "REPORT", "folder": "FOLDER"}.get(name, f"--{name}")
             raise ValueError(
                 f"--output_dir {args.output_dir} would replace what {option} {value} reads; name another folder"
             )

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from types import ModuleType
 from typing import Any, NoReturn
 
-from hf_afro.cli import card, count, distill, evaluate, maft, prune, report, run
+from hf_afro.cli import card, count, distill, evaluate, maft, prune, push, report, run
 from hf_afro.cli.errors import describe, describe_failure, is_mistake
 from hf_afro.cli.output import is_main_process
 from hf_afro.version import __version__
@@ -25,6 +25,7 @@ COMMANDS: dict[str, ModuleType] = {
     "evaluate": evaluate,
     "report": report,
     "card": card,
+    "push": push,
     "run": run,
 }
 
@@ -41,6 +42,7 @@ The way of the data: count the tokens your languages use, prune the vocabulary t
   hf-afro evaluate --model student --task ner --data masakhaner1 --output_dir scores
   hf-afro report  scores/student scores/teacher --output_dir report
   hf-afro card    scores/student scores/teacher --output_dir card
+  hf-afro push    student --repo_id ama/afro-mini --card card
   hf-afro run     quickstart
 """
 

@@ -31,6 +31,8 @@ _AUTO_CLASSES = {
     "ForQuestionAnswering": "AutoModelForQuestionAnswering",
     "ForMultipleChoice": "AutoModelForMultipleChoice",
 }
+# Said outright: left open, transformers asks at a terminal whether to run a repository's code.
+_NO_CODE = {"trust_remote_code": False}
 _WEIGHT_FILES = ("*.safetensors", "pytorch_model*.bin")
 
 
@@ -50,7 +52,7 @@ def load_tokenizer(name: str, **settings: Any) -> PreTrainedTokenizerBase:
     if Path(name).is_dir():
         check_tokenizer_files(Path(name))
     with readable("tokenizer", name):
-        return AutoTokenizer.from_pretrained(name, **settings)
+        return AutoTokenizer.from_pretrained(name, **{**_NO_CODE, **settings})
 
 
 def load_config(name: str, **settings: Any) -> PretrainedConfig:
@@ -68,7 +70,7 @@ def load_config(name: str, **settings: Any) -> PretrainedConfig:
     if not Path(name).is_dir():
         logger.info("there is no folder %s here; asking the Hub", name)
     with readable("model", name):
-        return AutoConfig.from_pretrained(name, **settings)
+        return AutoConfig.from_pretrained(name, **{**_NO_CODE, **settings})
 
 
 def load_model(name: str, *, auto_class: str | None = None, **settings: Any) -> PreTrainedModel:
@@ -94,7 +96,7 @@ def load_model(name: str, *, auto_class: str | None = None, **settings: Any) -> 
     with readable("model", name), _without_report():
         # Other shapes are asked for so that they are told here, in one line, and not raised with a table before.
         model, info = getattr(transformers, auto_class).from_pretrained(
-            name, output_loading_info=True, ignore_mismatched_sizes=True, **settings
+            name, output_loading_info=True, ignore_mismatched_sizes=True, **{**_NO_CODE, **settings}
         )
     _check_weights(name, model, info)
     broken = first_not_finite(model.named_parameters())

@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from hf_afro.files import check_size
 from hf_afro.recipes import settings as kinds
 from hf_afro.recipes.folders import shipped_recipes
 from hf_afro.recipes.schema import (
@@ -28,6 +29,7 @@ from hf_afro.recipes.schema import (
 )
 
 DATA = "${data}"
+_LONGEST = 1 << 20  # bytes; those that ship have a few thousand
 """Stands in a path for the folder that `data` names."""
 
 GENERAL = ("name", "description", "data")
@@ -136,6 +138,7 @@ def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
             word.
     """
     path = _path_of(name_or_path)
+    check_size(path, _LONGEST)
     try:
         root = compose(path.read_text("utf-8"), str(path))
     except UnicodeDecodeError as error:

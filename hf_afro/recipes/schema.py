@@ -18,6 +18,7 @@ Settings = TypeVar("Settings")
 _WHOLE = re.compile(r"[-+]?(0|[1-9][0-9_]*)")
 _TRUTHS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 _WORDS = frozenset({"yes", "no", "on", "off"})  # truth to YAML 1.1, and words all the same
+_MOST_NODES = 100_000
 _TEXT, _NULL, _MERGE = "tag:yaml.org,2002:str", "tag:yaml.org,2002:null", "<<"
 _NAMES = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
 
@@ -252,9 +253,22 @@ def compose(text: str, name: str) -> yaml.Node | None:
     loader = yaml.SafeLoader(text)
     loader.name = name
     try:
-        return loader.get_single_node()
+        node = loader.get_single_node()
     finally:
         loader.dispose()
+    if node is not None and _spelt_out(node, {}) > _MOST_NODES:
+        raise yaml.YAMLError(f"{name} has more than {_MOST_NODES:,} values, once its aliases are spelt out")
+    return node
+
+
+def _spelt_out(node: yaml.Node, sizes: dict[int, int]) -> int:
+    """Return how many nodes there are with each alias counted as what it stands for; a few lines may be billions."""
+    if id(node) not in sizes:
+        sizes[id(node)] = 1  # for an alias to what it stands in, which is told where that is read
+        inside = node.value if isinstance(node, yaml.CollectionNode) else ()
+        nodes = [one for entry in inside for one in (entry if isinstance(entry, tuple) else (entry,))]
+        sizes[id(node)] = 1 + sum(_spelt_out(one, sizes) for one in nodes)
+    return sizes[id(node)]
 
 
 def parse_value(text: str, name: str, mark: yaml.Mark | None = None) -> yaml.Node:

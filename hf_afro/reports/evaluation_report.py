@@ -11,10 +11,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hf_afro.files import write_whole
+from hf_afro.files import read_limited, write_whole
 from hf_afro.version import __version__
 
 FORMAT = 1
+_LONGEST = 64 << 20  # bytes
 REPORT_FILE = "evaluation_report.json"
 
 
@@ -121,7 +122,7 @@ class EvalReport:
         path = Path(path)
         file = path / REPORT_FILE if path.is_dir() else path
         try:
-            facts = json.loads(file.read_text("utf-8"))
+            facts = json.loads(read_limited(file, _LONGEST))
         except ValueError as error:
             raise ValueError(f"{file} is not an evaluation report: {error}; expected its JSON, in UTF-8") from error
         if not isinstance(facts, dict) or facts.pop("format", None) != FORMAT:

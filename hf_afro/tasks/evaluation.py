@@ -163,11 +163,13 @@ def _load(
     import torch
     from transformers import AutoConfig, AutoModel, AutoModelForMaskedLM, AutoTokenizer
 
-    heads = AutoConfig.from_pretrained(model).architectures or [""]
+    heads = AutoConfig.from_pretrained(model, trust_remote_code=False).architectures or [""]
     # With the head it was saved with, where that is the usual one: then no weight is reported as left over.
     kind: Any = AutoModelForMaskedLM if heads[0].endswith("ForMaskedLM") else AutoModel
-    loaded = with_own_pooler(kind.from_pretrained(model, dtype=torch.float32), model)
-    return loaded, AutoTokenizer.from_pretrained(model) if tokenizer is None else tokenizer
+    loaded = with_own_pooler(kind.from_pretrained(model, dtype=torch.float32, trust_remote_code=False), model)
+    if tokenizer is None:
+        tokenizer = AutoTokenizer.from_pretrained(model, trust_remote_code=False)
+    return loaded, tokenizer
 
 
 def _run(

@@ -79,7 +79,11 @@ def _pooler_of(name: str | os.PathLike[str], revision: str | None) -> torch.nn.M
     logging.set_verbosity_error()  # it would report the weights of the head, which are left out on purpose
     try:
         encoder, info = AutoModel.from_pretrained(
-            name, dtype=torch.float32, output_loading_info=True, **({"revision": revision} if revision else {})
+            name,
+            dtype=torch.float32,
+            output_loading_info=True,
+            trust_remote_code=False,
+            **({"revision": revision} if revision else {}),
         )
     finally:
         logging.set_verbosity(level)

@@ -11,6 +11,7 @@ from transformers import PreTrainedModel, Trainer
 
 from hf_afro.corpora.batching import MaskingCollator, PaddingCollator
 from hf_afro.families import depth_of
+from hf_afro.hub.trainers import name_repository, push_trainer
 from hf_afro.training.arguments import RelationDistillTrainingArguments
 from hf_afro.training.capture import Vectors, parameters_without_part
 from hf_afro.training.checks import (
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
     from transformers.trainer_utils import TrainOutput
 
+    from hf_afro.hub import PushReport
     from hf_afro.vocabulary import VocabularyMap
 
 logger = logging.getLogger(__name__)
@@ -265,6 +267,46 @@ class RelationDistillTrainer(Trainer):
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
+
+    def init_hf_repo(self, token: str | None = None, private: bool | None = None) -> None:
+        """Note where the model is published; the repository is made when that is done, and nobody is asked before.
+
+        Raises:
+            ValueError: If `push_to_hub` is set without ``hub_strategy="end"``: checkpoints are not published.
+        """
+        name_repository(self)
+
+    def push_to_hub(
+        self,
+        commit_message: str | None = "End of training",
+        blocking: bool = True,
+        token: str | None = None,
+        revision: str | None = None,
+        private: bool | None = None,
+        **kwargs: Any,
+    ) -> PushReport | None:
+        """Save the model and publish it as `hf_afro.push` does: no pickles, no checkpoints, one commit or none.
+
+        Args:
+            commit_message: What the commit says.
+            blocking: Always true.
+            token: In place of `hub_token` of the arguments.
+            revision: The branch, in place of `hub_revision`.
+            private: Whether a new repository is private, in place of `hub_private_repo`.
+            **kwargs: Passed to `create_model_card`, where the folder has no card of hf_afro's.
+
+        Returns:
+            What was published; None on processes but the main one.
+        """
+        return push_trainer(
+            self,
+            message=commit_message,
+            blocking=blocking,
+            token=token,
+            revision=revision,
+            private=private,
+            **kwargs,
+        )
 
     @torch.no_grad()
     def _sums_and_counts(self, rows: RowsDataset) -> torch.Tensor:

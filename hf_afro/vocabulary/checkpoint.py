@@ -139,8 +139,8 @@ def _report_on_held_out(
     """Report on text that may hold any piece, for which the original tokenizer is built whole."""
     if not held_out:
         return {}
-    original = source.whole or AutoTokenizer.from_pretrained(source.folder)
-    return report_on_text(held_out, original, AutoTokenizer.from_pretrained(folder), keep)
+    original = source.whole or AutoTokenizer.from_pretrained(source.folder, trust_remote_code=False)
+    return report_on_text(held_out, original, AutoTokenizer.from_pretrained(folder, trust_remote_code=False), keep)
 
 
 def _write_configuration(model: PreTrainedModel, found: VocabularyTensors, keep: VocabularyMap, folder: Path) -> None:

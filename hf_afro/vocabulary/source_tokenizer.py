@@ -89,7 +89,7 @@ def read_tokenizer(folder: Path, keep: VocabularyMap) -> tuple[SourceTokenizer, 
     except ValueError as error:  # if there is something wrong, building it whole finds it and raises
         logger.info("the tokenizer of %s is built whole: %s", folder, error)
     with readable("tokenizer", str(folder)):
-        whole = AutoTokenizer.from_pretrained(folder)
+        whole = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     state = backend_state(whole)
     table = table_of(state, whole.unk_token)
     check_map(keep, table)
@@ -155,7 +155,7 @@ def _load_cut(folder: Path, file: dict[str, Any], old_ids: np.ndarray) -> PreTra
                 shutil.copyfile(path, copy)
         with (beside / _FILE).open("w", encoding="utf-8") as written:
             json.dump(rewrite_tokenizer(file, old_ids), written, ensure_ascii=False)
-        return AutoTokenizer.from_pretrained(beside)
+        return AutoTokenizer.from_pretrained(beside, trust_remote_code=False)
 
 
 def _put_back(small: dict[str, Any], model: dict[str, Any], keep: VocabularyMap) -> dict[str, Any]:

@@ -153,7 +153,7 @@ def verify_tokenizer(
     # By the class the settings name, and by the generic class that reads tokenizer.json as it is; one at a time, since
     # a large vocabulary takes much memory.
     for loader in (AutoTokenizer, PreTrainedTokenizerFast):
-        loaded = loader.from_pretrained(folder)
+        loaded = loader.from_pretrained(folder, trust_remote_code=False)
         _check_tokenizer(loaded, table, old_state, expected, keep)
         _check_special_tokens(loaded, tokenizer, its_old_ids, keep)
         if loader is AutoTokenizer:

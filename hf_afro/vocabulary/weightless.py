@@ -39,7 +39,7 @@ def model_without_weights(folder: Path, weights: CheckpointWeights) -> PreTraine
             stored has another shape than it says.
     """
     try:
-        config = AutoConfig.from_pretrained(folder)
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:
         raise ValueError(f"{folder / 'config.json'} is no configuration of a known model: {error}") from error
     if getattr(config, "quantization_config", None) is not None:

@@ -1,0 +1,226 @@
+"""The circle: trained here, pushed by the real client, loaded from the Hub in another process with a fresh cache."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import huggingface_hub.constants
+import pytest
+import torch
+from peft import LoraConfig, get_peft_model
+
+import hf_afro
+from tests.hub.folders import held, here
+from tests.hub.sequences import speaking_to_loopback
+from tests.hub.server import Hub
+from tests.texts import SENTENCES
+from tests.training.recipes import maft_trainer, settings, student_of, text_datasets
+
+pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")  # peft still reads it
+
+ROOT = Path(__file__).resolve().parents[2]
+IDS = [[0, 9, 8, 7, 6, 5, 2]]
+
+LOADED = """
+import json, sys
+import torch
+from transformers import AutoModelForMaskedLM, AutoTokenizer
+
+names, out = json.loads(sys.argv[1]), {}
+for name in names:
+    if name == "ama/adapter":
+        from peft import PeftModel
+        model = PeftModel.from_pretrained(AutoModelForMaskedLM.from_pretrained("ama/pruned"), name)
+    else:
+        model = AutoModelForMaskedLM.from_pretrained(name)
+    tokenizer = AutoTokenizer.from_pretrained("ama/pruned" if name == "ama/adapter" else name)
+    with torch.inference_mode():
+        logits = model.eval()(input_ids=torch.tensor(json.loads(sys.argv[2]))).logits
+    out[name] = [type(model).__module__.partition(".")[0], len(tokenizer), logits.flatten()[:50].tolist()]
+print(json.dumps(out))
+"""
+
+COUNTED = """
+import hf_afro
+from huggingface_hub import hf_hub_download
+counts = hf_afro.TokenCounts.load(hf_hub_download("ama/counts", "counts.npz", repo_type="dataset"))
+print(json.dumps([out, counts.fingerprint, counts.total]))
+"""
+
+# As where the package is not installed.
+WITHOUT = """
+import sys
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] == "hf_afro":
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+sys.meta_path.insert(0, Refuse())
+"""
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory):
+    return tmp_path_factory.mktemp("circle")
+
+
+@pytest.fixture(scope="module")
+def hub():
+    with speaking_to_loopback(), pytest.MonkeyPatch.context() as patch, Hub() as one:
+        patch.setattr(huggingface_hub.constants, "ENDPOINT", one.url)
+        patch.setenv("HF_TOKEN", one.token)
+        yield one
+
+
+def logits_of(model, tokenizer) -> tuple[int, list[float]]:
+    with torch.inference_mode():
+        return len(tokenizer), model.eval()(input_ids=torch.tensor(IDS)).logits.flatten()[:50].tolist()
+
+
+@pytest.fixture(scope="module")
+def sent(hub, work, _tokenizer):
+    """Train and push one of each kind; what each gives for the same tokens, by name."""
+    torch.manual_seed(0)
+    from transformers import XLMRobertaForMaskedLM
+
+    from tests.conftest import tiny_config
+
+    tokenizer = copy.deepcopy(_tokenizer)
+    sent = {}
+    trainer = maft_trainer(
+        XLMRobertaForMaskedLM(tiny_config(len(tokenizer))),
+        tokenizer,
+        work / "adapted",
+        max_steps=2,
+        hub_model_id="ama/adapted",
+        hub_token=hub.token,
+        push_to_hub=True,
+        hub_strategy="end",
+        save_strategy="steps",
+        save_steps=1,
+    )
+    trainer.train()
+    adapted = trainer.model
+    trainer.push_to_hub()
+    sent["ama/adapted"] = logits_of(adapted, tokenizer)
+
+    counts = hf_afro.count_tokens(SENTENCES, tokenizer)
+    (work / "counts").mkdir()
+    counts.save(work / "counts" / "counts.npz")
+    hf_afro.push(work / "counts", "ama/counts", kind="dataset")
+    sent["counts"] = [counts.fingerprint, counts.total]
+
+    pruned = hf_afro.prune_vocabulary(adapted, tokenizer, hf_afro.select_tokens(counts, budget=450))
+    pruned.save_pretrained(work / "pruned")
+    hf_afro.push(work / "pruned", "ama/pruned")
+    sent["ama/pruned"] = logits_of(pruned.model, pruned.tokenizer)
+
+    student = hf_afro.build_student(pruned.model, num_hidden_layers=1, hidden_size=16, embedding_size=8)
+    distilled = hf_afro.RelationDistillTrainer(
+        model=student,
+        teacher_model=pruned.model,
+        args=hf_afro.RelationDistillTrainingArguments(
+            **settings(work / "student", max_steps=2), hub_model_id="ama/student", hub_private_repo=True
+        ),
+        train_dataset=text_datasets(),
+        processing_class=pruned.tokenizer,
+    )
+    distilled.train()
+    distilled.push_to_hub(token=hub.token)
+    sent["ama/student"] = logits_of(student, pruned.tokenizer)
+
+    plain = student_of(tokenizer)
+    plain.save_pretrained(work / "plain")
+    tokenizer.save_pretrained(work / "plain")
+    hf_afro.push(work / "plain", "ama/plain")
+    sent["ama/plain"] = logits_of(plain, tokenizer)
+
+    base = XLMRobertaForMaskedLM.from_pretrained(work / "pruned")
+    adapter = get_peft_model(base, LoraConfig(target_modules=["query"], init_lora_weights=False))
+    adapter.save_pretrained(work / "adapter")
+    hf_afro.push(work / "adapter", "ama/adapter", base_model="ama/pruned")
+    sent["ama/adapter"] = logits_of(adapter, pruned.tokenizer)
+    return sent
+
+
+def elsewhere(hub, cache: Path, code: str, *arguments: str):
+    """Run code in a process that has nothing but the Hub's address and a token."""
+    environment = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(cache),
+        "HF_HOME": str(cache / "hf"),
+        "HF_ENDPOINT": hub.url,
+        "HF_TOKEN": hub.token,
+        "HF_HUB_DISABLE_XET": "1",
+        "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": str(ROOT),
+    }
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code, *arguments],
+        env=environment,
+        cwd=cache,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def check(loaded, sent):
+    for name, (_, tokens, logits) in loaded.items():
+        assert tokens == sent[name][0], name
+        assert logits == pytest.approx(sent[name][1], rel=1e-5, abs=1e-6), name
+
+
+def test_with_hf_afro_every_kind_comes_back_as_it_was(hub, sent, tmp_path):
+    names = ["ama/adapted", "ama/pruned", "ama/student", "ama/adapter"]
+    code = f"import hf_afro\n{LOADED}{COUNTED}"
+    loaded, *counts = elsewhere(hub, tmp_path, code, json.dumps(names), json.dumps(IDS))
+    check(loaded, sent)
+    assert loaded["ama/student"][0] == "hf_afro"
+    assert counts == sent["counts"]
+
+
+def test_a_plain_student_and_a_pruned_model_need_no_hf_afro(hub, sent, tmp_path):
+    loaded = elsewhere(
+        hub, tmp_path, WITHOUT + LOADED, json.dumps(["ama/plain", "ama/adapted", "ama/pruned"]), json.dumps(IDS)
+    )
+    check(loaded, sent)
+    assert {kind for kind, _, _ in loaded.values()} == {"transformers"}
+
+
+def test_each_was_one_commit_and_the_trainers_made_no_other(hub, sent):
+    for (kind, name), repository in hub.store.repositories.items():
+        assert len(repository.history("main")) == 2, (kind, name)
+        assert repository.private == (name == "ama/student")
+    assert not any(fault for fault in hub.faults.struck)
+
+
+def test_nothing_of_this_machine_was_published(hub, sent, work):
+    """Neither tokens nor places, in anything the Hub holds, whatever it is called."""
+    everything = {**hub.store.small, **hub.store.large}
+    assert len(everything) > 20
+    places = [str(work), str(ROOT), str(Path.home()) + "/", hub.token, hub.other_token]
+    found = [place for content in everything.values() for place in places if place.encode() in content]
+    assert found == []
+    names = {path for name in ("ama/adapted", "ama/student") for path in held(hub, name)}
+    assert not any(path.endswith((".bin", ".pt", ".pth")) or "checkpoint" in path for path in names)
+    assert "training_args.bin" in here(work / "adapted"), "there was something to leave at home"
+    assert any(path.startswith("checkpoint-") for path in here(work / "adapted"))
+
+
+def test_publishing_while_training_is_refused(hub, model, tokenizer, tmp_path):
+    before = len(hub.requests)
+    with pytest.raises(
+        ValueError, match="hub_strategy=every_save sends checkpoints and the pickled arguments while tr"
+    ):
+        maft_trainer(model, tokenizer, tmp_path, push_to_hub=True, hub_model_id="ama/model")
+    trainer = maft_trainer(model, tokenizer, tmp_path)
+    with pytest.raises(ValueError, match="blocking=False would leave nobody to tell"):
+        trainer.push_to_hub(blocking=False)
+    assert len(hub.requests) == before

@@ -1,0 +1,242 @@
+"""A push makes one commit of what belongs there, in the branch, tag or pull request asked for."""
+
+from __future__ import annotations
+
+import json
+import logging
+
+import pytest
+from huggingface_hub import CommitOperationAdd
+
+from hf_afro.hub import PushRefused, push
+from hf_afro.hub.trouble import Patience
+from tests.hub.faults import Fault
+from tests.hub.folders import counts, held, here, small_model, trained_model
+from tests.hub.server import Hub
+
+NAME = "ama/model"
+
+
+@pytest.fixture
+def model(tmp_path):
+    return small_model(tmp_path / "model")
+
+
+@pytest.fixture
+def send(hub):
+    """Push to the Hub on loopback, without time between tries."""
+
+    def run(folder, name=NAME, **settings):
+        patience = Patience(sleep=lambda _seconds: None)
+        return push(folder, name, endpoint=hub.url, **{"token": hub.token, "patience": patience, **settings})
+
+    return run
+
+
+def commits(hub, name=NAME, kind="model"):
+    return len(hub.store.find(kind, name).history("main"))
+
+
+def test_a_dry_run_asks_nobody(hub, send, model):
+    report = send(model, dry_run=True, tag="v1")
+    assert [file.path for file in report.contents.files] == [
+        "README.md",
+        "config.json",
+        "model.safetensors",
+        "tokenizer.json",
+    ]
+    assert (report.commit, report.changed, report.url) == (None, None, f"{hub.url}/{NAME}")
+    assert hub.requests == []
+
+
+def test_everything_goes_in_one_commit(hub, send, tmp_path, model):
+    trained = trained_model(tmp_path / "trained", hub.token)
+    report = send(trained, message="one")
+    assert held(hub, NAME) == here(model)
+    assert commits(hub) == 2
+    repository = hub.store.find("model", NAME)
+    assert repository.commits[report.commit].title == "one"
+    assert report.changed
+    assert report.url == f"{hub.url}/{NAME}/commit/{report.commit}"
+    assert json.loads(json.dumps(report.as_dict()))["files"][0]["path"] == "README.md"
+
+
+def test_the_same_again_changes_nothing(hub, send, model):
+    first = send(model)
+    again = send(model)
+    assert (again.commit, again.changed) == (first.commit, False)
+    assert commits(hub) == 2
+    assert hub.asked("put") == 1
+
+
+def test_what_has_arrived_is_not_sent_again(hub, send, tmp_path):
+    folder = small_model(tmp_path / "m", shards=3)
+    hub.faults.on(Fault("403", "commit"))
+    with pytest.raises(PushRefused):
+        send(folder)
+    assert (hub.asked("put"), held(hub, NAME)) == (3, {})
+    send(folder)
+    assert hub.asked("put") == 3
+    assert held(hub, NAME) == here(folder)
+
+
+def test_large_files_go_in_parts(online, tmp_path):
+    folder = small_model(tmp_path / "m")
+    with Hub(part_size=3000) as hub:
+        push(folder, NAME, endpoint=hub.url, token=hub.token)
+        assert (hub.asked("put"), hub.asked("complete")) == (3, 1)
+        assert held(hub, NAME) == here(folder)
+
+
+def test_a_private_repository_is_made_and_a_public_one_is_not_taken_for_one(hub, send, model):
+    send(model, "lab/secret", private=True)
+    assert hub.store.find("model", "lab/secret").private
+    send(model)
+    assert not hub.store.find("model", NAME).private
+    before = commits(hub)
+    with pytest.raises(PushRefused, match="ama/model is public, and private was asked for"):
+        send(model, private=True)
+    assert commits(hub) == before
+
+
+def test_branches_and_tags(hub, send, model):
+    send(model, revision="dev", tag="v1")
+    repository = hub.store.find("model", NAME)
+    assert held(hub, NAME) == {}
+    assert held(hub, NAME, "dev") == held(hub, NAME, "v1") == here(model)
+    before = dict(repository.refs)
+    with pytest.raises(PushRefused, match="has a tag v1 already"):
+        send(model, tag="v1")
+    assert repository.refs == before
+
+
+def test_a_new_branch_is_taken_away_again_where_the_commit_fails(hub, send, model):
+    hub.faults.on(Fault("403", "commit", count=2))
+    for repository_exists in (False, True):
+        with pytest.raises(PushRefused):
+            send(model, revision="dev")
+        assert set(hub.store.find("model", NAME).refs) == {"refs/heads/main"}, repository_exists
+
+
+def test_pull_requests(hub, send, api, model):
+    api.create_repo("lab/model")
+    report = push(model, "lab/model", create_pr=True, endpoint=hub.url, token=hub.other_token)
+    assert report.url.endswith("/lab/model/discussions/1")
+    assert held(hub, "lab/model") == {}
+    assert held(hub, "lab/model", "refs/pr/1") == here(model)
+    with pytest.raises(ValueError, match="a pull request goes to main"):
+        send(model, create_pr=True, tag="v1")
+    with pytest.raises(PushRefused, match="lab/none does not exist, or the token may not see it"):
+        send(model, "lab/none", create_pr=True)
+
+
+def test_what_else_is_there_stays_and_is_told_or_goes(hub, send, api, tmp_path, model):
+    shards = small_model(tmp_path / "shards", shards=2)
+    (shards / "notes.txt").write_text("notes", "utf-8")
+    send(shards)
+    report = send(model)
+    assert "model-00001-of-00002.safetensors" in report.notes[0]
+    assert set(held(hub, NAME)) == {*here(shards), *here(model)}
+    report = send(model, replace=True)
+    assert held(hub, NAME) == here(model)
+    assert set(report.deleted) == set(here(shards)) - set(here(model))
+    assert commits(hub) == 4
+
+
+def test_counts_go_to_a_dataset(hub, send, tmp_path):
+    folder = counts(tmp_path / "counts")
+    report = send(folder, "ama/counts", kind="dataset")
+    assert held(hub, "ama/counts", kind="dataset") == here(folder)
+    assert report.url.startswith(f"{hub.url}/datasets/ama/counts/commit/")
+
+
+def test_without_a_token_nothing_begins(hub, model, monkeypatch):
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    monkeypatch.setattr("hf_afro.hub.pushing.get_token", lambda: None)
+    with pytest.raises(PushRefused, match="nobody is logged in to the Hub: run `hf auth login`, or set HF_TOKEN"):
+        push(model, NAME, endpoint=hub.url)
+    assert hub.requests == []
+
+
+@pytest.mark.parametrize("name", ["a/b/c", "../x", "ama/mo del", "ama/-model"])
+def test_names_that_cannot_be_are_refused_before_anything(hub, send, model, name):
+    with pytest.raises(ValueError, match="repo_id '.*' cannot be"):
+        send(model, name)
+    assert hub.requests == []
+
+
+@pytest.mark.parametrize(("path", "passes"), [("README.md", False), ("theirs.txt", True)])
+def test_somebody_else_pushes_meanwhile(hub, send, api, model, monkeypatch, path, passes):
+    api.create_repo(NAME)
+    create_commit = type(api).create_commit
+
+    def after_theirs(self, *args, **settings):
+        monkeypatch.setattr(type(api), "create_commit", create_commit)
+        api.create_commit(NAME, [CommitOperationAdd(path, b"theirs")], commit_message="theirs")
+        return create_commit(self, *args, **settings)
+
+    monkeypatch.setattr(type(api), "create_commit", after_theirs)
+    if passes:
+        send(model)
+        assert held(hub, NAME) == {**here(model), path: b"theirs"}
+        assert commits(hub) == 3
+        return
+    with pytest.raises(
+        PushRefused, match="somebody else has pushed to main of ama/model meanwhile and changed README"
+    ):
+        send(model)
+    assert held(hub, NAME) == {path: b"theirs"}
+    send(model)
+    assert held(hub, NAME) == here(model)
+
+
+@pytest.mark.parametrize("create_pr", [False, True])
+@pytest.mark.parametrize("kind", ["lost", "done-500", "truncated"])
+def test_a_commit_whose_answer_was_lost_is_not_made_twice(hub, send, api, model, kind, create_pr):
+    api.create_repo(NAME)
+    hub.faults.on(Fault(kind, "commit"))
+    report = send(model, create_pr=create_pr)
+    assert hub.faults.struck == [("commit", kind)]
+    repository = hub.store.find("model", NAME)
+    assert (commits(hub), len(repository.commits)) == (1 if create_pr else 2, 2)
+    assert held(hub, NAME, report.commit) == here(model)
+    assert report.url.endswith("/discussions/1" if create_pr else f"/commit/{report.commit}")
+
+
+def test_waiting_is_bounded_and_as_long_as_the_hub_asks(hub, send, model):
+    waited = []
+    patience = Patience(sleep=waited.append, chance=lambda: 0.5)
+    hub.faults.on(Fault("429", "create", retry_after=7), Fault("503", "create", count=2))
+    send(model, patience=patience)
+    assert waited == [7.5, 1.0, 2.0]
+    hub.faults.on(Fault("429", "refs", retry_after=3600))
+    with pytest.raises(RuntimeError, match=r"put off \(429\): the Hub asks for fewer requests, and to wait 3600 s"):
+        send(model, patience=patience)
+    assert len(waited) == 3
+
+
+def test_a_date_to_wait_for_is_understood(hub, send, model):
+    waited = []
+    hub.faults.on(Fault("503", "create", retry_after="Wed, 21 Oct 2015 07:28:00 GMT"))
+    send(model, patience=Patience(sleep=waited.append, chance=lambda: 0.0))
+    assert waited == [0.0]
+
+
+def test_nothing_that_is_told_or_logged_holds_a_secret(hub, send, tmp_path, model, caplog):
+    """Even where the Hub itself repeats the token, and where signed addresses fail."""
+    caplog.set_level(logging.DEBUG)
+    hub.faults.on(
+        Fault("500", "put", count=2, says=f"not for Bearer {hub.token}"),
+        Fault("403", "commit", says=f"{hub.token} may not; https://x.org/a?X-Amz-Signature=abc"),
+    )
+    with pytest.raises(PushRefused) as caught:
+        send(model)
+    text = str(caught.value)
+    assert "hf_*** may not; https://x.org/a" in text
+    assert caught.value.__cause__ is None
+    assert caught.value.__suppress_context__
+    assert "HTTP Error 500 thrown while requesting PUT" in caplog.text
+    for told in (text, caplog.text):
+        assert hub.token not in told
+        assert "Signature" not in told
+    assert not any(hub.token in path for _, _, path in hub.requests)

@@ -24,9 +24,9 @@ from torch.autograd.function import once_differentiable
 
 from hf_afro.objectives.sequences import places_by_length
 
-# Numbers in one block of relations, 1 MiB in fp32. The handful of blocks alive at a time then stay in the cache;
-# benchmarks/relation_loss.py times other sizes.
-BLOCK_NUMBERS = 2**18
+# Numbers in one block of relations, 2 MiB in fp32. The handful of blocks alive at a time then stay near the cores, and
+# threads wait for each other seldom; benchmarks/relation_loss.py times other sizes.
+BLOCK_NUMBERS = 2**19
 
 # Sequences of fewer tokens are computed in double precision: they cost next to nothing, and in sums of so few numbers
 # one unlucky rounding of an exp shows in the gradient.

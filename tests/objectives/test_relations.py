@@ -72,7 +72,7 @@ def test_float64_is_the_independent_computation(kind, seed):
 @pytest.mark.parametrize("seed", range(200))
 def test_chunked_in_fp32_is_no_worse_than_the_naive_form(kind, seed, monkeypatch):
     # Blocks of all heads, of some and of some rows of one.
-    monkeypatch.setattr(chunked, "BLOCK_NUMBERS", [2**18, 3000, 400][seed % 3])
+    monkeypatch.setattr(chunked, "BLOCK_NUMBERS", [2**19, 3000, 400][seed % 3])
     teacher, student, mask, heads, ids = random_case(seed, longest=40 if seed % 2 else 80)
     doubles = [[vectors.double() for vectors in pair] for pair in (teacher, student)]
     truth, true_gradients = pair_value_and_gradients(kind, "reference", *doubles, mask, heads, ids)

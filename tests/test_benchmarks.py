@@ -81,10 +81,11 @@ def test_a_distillation_step_against_its_forwards_and_against_maps():
 
 
 def test_pruning_a_checkpoint_prints_seconds_and_memory():
-    printed = run("prune_checkpoint", "--small", "--repeats", "1", "--sides", "weights only")
+    printed = run("prune_checkpoint", "--small", "--repeats", "1", "--sides", "copy", "weights only")
     figures = printed.splitlines()[-1].removeprefix("weights only").split()
-    assert len(figures) == 5
+    assert len(figures) == 6
     assert float(figures[3]) > float(figures[4]) >= 0
+    assert float(figures[5].removesuffix("x")) > 0
 
 
 @pytest.mark.slow

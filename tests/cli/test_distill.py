@@ -81,7 +81,7 @@ def test_a_file_that_holds_no_map_is_refused(refused, model_folder, counts_folde
     [
         ((), "one of the arguments --student --student_model is required"),
         (("--student", "layers=1"), "expected at least layers and hidden_size"),
-        (("--student", "layers=1,hidden_size=16", "--mlm_probability", "0.1"), "--mlm_probability is neither"),
+        (("--student", "layers=1,hidden_size=16", "--whole_word_masking", "1"), "--whole_word_masking is neither"),
         (("--student", "layers=1,hidden_size=64,heads=2"), "hidden_size 64 is wider than the teacher's 32"),
         (("--student", "layers=1,hidden_size=16,heads=2", "--vocabulary_map", "nowhere.json"), "nowhere.json"),
         (("--student", "layers=1,hidden_size=16,heads=2", "--num_relation_heads", "5"), "5"),

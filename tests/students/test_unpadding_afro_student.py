@@ -244,9 +244,12 @@ def test_bfloat16_saved_loaded_and_copied(tmp_path):
 
 def test_captured_vectors_keep_the_shape_of_the_batch():
     student, batch = unpadding("ForMaskedLM"), ragged((9, 3))
-    capture = StudentCapture(student, 2)
-    assert {vectors.shape for vectors in capture(student, **batch).values()} == {(2, 9, 32)}
-    assert {vectors.shape for vectors in TeacherCapture(student, 1)(**batch).values()} == {(2, 9, 32)}
+    learnt = StudentCapture(student, [2])(student, **batch)["vectors"][2]
+    assert {vectors.shape for vectors in learnt.values()} == {(2, 9, 32)}
+    taught, output = TeacherCapture(student, [1]).with_output(student, **batch)
+    assert {vectors.shape for vectors in taught[1].values()} == {(2, 9, 32)}
+    assert output.logits.shape[:2] == (2, 9)
+    assert {vectors.shape for vectors in TeacherCapture(student, [1])(**batch)[1].values()} == {(2, 9, 32)}
 
 
 def test_compiled_it_is_padded_and_equal():

@@ -236,7 +236,7 @@ class EvaluationSentences:
 
     def _leak(self, hits: Mapping[str, set[int]]) -> Leak:
         reason = next(reason for reason in (EVALUATION, CONTAINS, OVERLAP) if reason in hits)
-        return Leak(reason, tuple(sorted(self.names[at] for at in set().union(*hits.values()))))
+        return Leak(reason, tuple(sorted({self.names[at] for at in set().union(*hits.values())})))
 
 
 class _Numbers(dict[str, int]):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import heapq
+import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -75,7 +76,10 @@ def prepare_corpora(
     References:
         Alabi et al., COLING 2022, section 3, for the cleaning.
     """
-    given = {} if evaluation is None else {code: list(filter(str.strip, lines)) for code, lines in evaluation.items()}
+    given = {
+        code: [unicodedata.normalize("NFC", line) if nfc else line for line in lines if line.strip()]
+        for code, lines in (evaluation or {}).items()
+    }
     others = excluded if isinstance(excluded, EvaluationSentences) else EvaluationSentences.of({"excluded": excluded})
     unwanted = others.and_of({f"evaluation text/{code}": lines for code, lines in given.items()})
     tallies = {language: Tally() for language in sources}

@@ -222,4 +222,6 @@ class LanguageStream:
 
 
 def _digest(documents: Sequence[Any]) -> str:
-    return hashlib.blake2b(json.dumps(documents, default=list).encode(), digest_size=16).hexdigest()
+    return hashlib.blake2b(
+        json.dumps(documents, default=lambda array: array.tolist()).encode(), digest_size=16
+    ).hexdigest()

@@ -146,6 +146,11 @@ def _send(
         if create_pr:
             raise PushRefused(f"{repository.name} does not exist, or the token may not see it; nothing to propose to")
         repository.create(private=private)
+        # A name without its owner is not found before, and may be of a repository that is there.
+        if private and repository.is_private() is False:
+            raise PushRefused(
+                f"{repository.name} is public, and private was asked for; make it private at the Hub first"
+            )
     elif private and not there:
         raise PushRefused(f"{repository.name} is public, and private was asked for; make it private at the Hub first")
     refs = repository.refs()

@@ -29,7 +29,7 @@ _GENERAL = (
 _ABSOLUTE = re.compile(r"(/[^/\s]+){2,}/?")
 _TOKEN = re.compile(r"\bhf_[A-Za-z0-9]{30,}\b")
 # Where a tokenizer's file holds its pieces, which are text of the world and not of this machine.
-_PIECES = ("model", "added_tokens")
+_PIECES = ("model", "added_tokens", "normalizer", "pre_tokenizer", "post_processor", "decoder")
 
 
 class Traces:

@@ -69,7 +69,12 @@ class _ChunkedLoss(torch.autograd.Function):
         students = [student_left] if student_right is None else [student_left, student_right]
         teachers = [teacher_left] if teacher_right is None else [teacher_left, teacher_right]
         with_gradient = any(ctx.needs_input_grad[:2])
-        gradients = [torch.zeros_like(one, dtype=dtype) for one in students] if with_gradient else []
+        gradients = (
+            # Contiguous whatever the student's strides are: below, rows of a flat view are written.
+            [torch.zeros_like(one, dtype=dtype, memory_format=torch.contiguous_format) for one in students]
+            if with_gradient
+            else []
+        )
         for places in places_by_length(labels):  # padding takes no part, whichever side it is on
             precise = torch.float64 if places.shape[1] < FEW_TOKENS else dtype
             of_heads, of_students = _heads_losses(

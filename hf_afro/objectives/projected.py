@@ -35,6 +35,8 @@ def projected_masked_lm_loss(
     Returns:
         A scalar, at least in fp32. It can be differentiated once, and its backward pass run once.
     """
+    if not torch.is_grad_enabled():  # or a gradient as large as the embedding would be taken in evaluation too
+        hidden, weight, bias = hidden.detach(), weight.detach(), None if bias is None else bias.detach()
     kind = hidden.device.type
     product_type = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else hidden.dtype
     with torch.autocast(kind, enabled=False):

@@ -96,6 +96,8 @@ def test_a_private_repository_is_made_and_a_public_one_is_not_taken_for_one(hub,
     before = commits(hub)
     with pytest.raises(PushRefused, match="ama/model is public, and private was asked for"):
         send(model, private=True)
+    with pytest.raises(PushRefused, match="ama/model is public, and private was asked for"):
+        send(model, "model", private=True)  # a name without its owner
     assert commits(hub) == before
 
 

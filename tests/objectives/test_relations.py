@@ -343,3 +343,16 @@ def test_triton_that_is_not_there_is_refused(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(ValueError, match="needs the package triton, which is not installed"):
         relation_loss(torch.zeros(1, 3, 4), torch.zeros(1, 3, 4), torch.ones(1, 3), 2, "triton")
+
+
+@pytest.mark.parametrize("impl", ["reference", "chunked"])
+def test_vectors_may_lie_in_memory_in_any_order(impl):
+    generator = torch.Generator().manual_seed(0)
+    teacher, student = (torch.randn(2, 5, 8, generator=generator) for _ in range(2))
+    gradients = []
+    for laid_out in (student.clone(), student.transpose(0, 1).contiguous().transpose(0, 1)):
+        laid_out.requires_grad_()
+        relation_loss(teacher, laid_out, torch.ones(2, 5), 2, impl).backward()
+        gradients.append(laid_out.grad)
+    assert gradients[0].norm() > 1e-3
+    torch.testing.assert_close(gradients[1], gradients[0])

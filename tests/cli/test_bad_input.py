@@ -395,9 +395,13 @@ def test_a_full_disk_in_a_later_stage_keeps_the_earlier_ones(place, capsys):
     assert "corpora   up to date" in capsys.readouterr().out
 
 
+# torch raises the loss of a worker from a signal, wherever the main thread is; caught in the midst of
+# this lazy import of its profiler it is only logged, so the import is done beforehand.
 KILL_THE_FIRST_CHILD = """
-import multiprocessing, os, signal, threading, time
+import multiprocessing, os, signal, threading, time, torch
 import torch.utils.data._utils as loading
+with torch.autograd.profiler.record_function("the lazy import"):
+    pass
 loading.MP_STATUS_CHECK_INTERVAL = 0.5  # seconds until a worker is missed; 5 by default
 def kill():
     while not (children := multiprocessing.active_children()):

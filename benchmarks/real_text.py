@@ -1,12 +1,14 @@
-r"""The whole core on real text: prune a real tokenizer, train a teacher from scratch, distil a student, compare.
+r"""The whole core on real text: prune a real tokenizer, train a teacher from scratch, distil students, compare.
 
     python -m benchmarks.real_text --tokenizer xlm-roberta-base --text corpora --exclude ner --output_dir runs/real
+        [--objectives minilmv2 minilm hybrid] [--ner ner/masakhaner1 --ner_languages hau swa]
 
-Compared in bits a byte of held-out sentences, by language: the teacher, trained by MAFT from random weights; a student
-half as deep and half as wide, distilled from it by its self-attention relations; the same student untaught; and the
-same trained by MAFT alone for as many steps as distillation and fit take together. All students start from the same
-weights (the teacher's embeddings, projected); the first two end with the same short fit, MAFT on all weights, since
-relation distillation trains no head. `--small` shows in a minute that it runs.
+Compared in bits a byte of held-out sentences, by language, and, with `--ner`, in entity F1 on test by language and
+seed: the teacher, trained by MAFT from random weights; students half as deep and half as wide, distilled from it by
+each objective for the same steps; the same student untaught; and the same trained by MAFT alone for as many steps as
+distillation and fit take together. All students start from the same weights (the teacher's embeddings, projected), and
+all but the last end with the same short fit, MAFT on all weights, since distillation trains no head. The student has
+as many heads as the teacher, which `minilm` asks for. `--small` shows in minutes that it runs.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ import logging
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from statistics import mean, stdev
 
 import torch
 from datasets import Dataset
@@ -34,6 +37,7 @@ from hf_afro import (
     select_tokens,
 )
 from hf_afro.corpora import prepare_corpora, read_corpora
+from hf_afro.tasks import evaluate_model, load_task, preset
 from hf_afro.vocabulary import PrunedModel
 
 logger = logging.getLogger("real_text")
@@ -52,6 +56,16 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--teacher_steps", type=int, default=2500)
     parser.add_argument("--distill_steps", type=int, default=1000)
     parser.add_argument("--fit_steps", type=int, default=300)
+    parser.add_argument(
+        "--objectives",
+        nargs="+",
+        default=["minilmv2"],
+        choices=["minilmv2", "minilm", "hybrid"],
+        help="a student each",
+    )
+    parser.add_argument("--ner", help="folder of a named-entity set, a folder a language, to fine-tune every model on")
+    parser.add_argument("--ner_languages", nargs="+", default=["hau", "swa"])
+    parser.add_argument("--ner_seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--held_out", type=int, default=200, help="sentences a language that are evaluated on")
     parser.add_argument("--small", action="store_true", help="a few steps on a little text")
     args = parser.parse_args()
@@ -126,16 +140,38 @@ def prune(args: argparse.Namespace, lines: dict[str, list[str]]) -> PrunedModel:
     return prune_vocabulary(full, tokenizer, keep)
 
 
-def distil(args, pruned, student, train) -> XLMRobertaForMaskedLM:
-    """Return the student, taught the teacher's relations."""
+def distil(args, objective, pruned, student, train) -> XLMRobertaForMaskedLM:
+    """Return the student, taught the teacher's attention by one objective."""
     RelationDistillTrainer(
         model=student,
         teacher_model=pruned.model,
-        args=RelationDistillTrainingArguments(**common(args, "student", args.distill_steps, 1e-3)),
+        args=RelationDistillTrainingArguments(
+            objective=objective, **common(args, f"{objective}-taught", args.distill_steps, 1e-3)
+        ),
         train_dataset=train,
         processing_class=pruned.tokenizer,
     ).train()
     return student
+
+
+def entities(args, models: dict[str, XLMRobertaForMaskedLM], tokenizer) -> dict[str, dict[str, list[float]]]:
+    """Return entity F1 on test, in per cent: by model and language, a figure a seed."""
+    tasks = [load_task("ner", args.ner, language) for language in args.ner_languages]
+    settings = preset("small", "ner", tasks[0].dataset).replace(learning_rate=1e-3, epochs=8, max_train=500)
+    if args.small:
+        settings = settings.replace(epochs=1, max_train=16, max_dev=8, max_test=8)
+    found = {}
+    for name, model in models.items():
+        folder = Path(args.output_dir) / "ner" / name.replace(" ", "-")
+        report = evaluate_model(
+            model, tokenizer, tasks, name=name, output_dir=folder, settings=settings, seeds=args.ner_seeds
+        )
+        found[name] = {
+            one.language: [100 * value for value in one.values]
+            for one in report.select(task="ner", metric="entity_f1")
+        }
+        logger.info("%s: %s", name, found[name])
+    return found
 
 
 def main() -> None:
@@ -158,28 +194,32 @@ def main() -> None:
     logger.info("%d tokens kept of %d", len(pruned.vocabulary_map), pruned.vocabulary_map.old_size)
 
     teacher = pruned.model
+    models = {"teacher": teacher}
     figures = {"teacher": adapt(args, "teacher", args.teacher_steps, 1e-3, teacher, pruned, train, held_out)}
     untaught = build_student(
         teacher,
         num_hidden_layers=TEACHER["num_hidden_layers"] // 2,
         hidden_size=TEACHER["hidden_size"] // 2,
-        num_attention_heads=TEACHER["num_attention_heads"] // 2,
+        num_attention_heads=TEACHER["num_attention_heads"],
     )
-    for name, model, steps in (
-        ("student", distil(args, pruned, copy.deepcopy(untaught), train), args.fit_steps),
-        ("untaught", copy.deepcopy(untaught), args.fit_steps),
-        ("mlm alone", untaught, args.distill_steps + args.fit_steps),
-    ):
-        folder = f"{name.replace(' ', '-')}-fitted"
-        figures[name] = adapt(args, folder, steps, 1e-3, model, pruned, train, held_out)
+    for name in (*args.objectives, "untaught", "mlm alone"):
+        model = copy.deepcopy(untaught)
+        if name in args.objectives:
+            model = distil(args, name, pruned, model, train)
+        steps = args.fit_steps + (args.distill_steps if name == "mlm alone" else 0)
+        figures[name] = adapt(args, f"{name.replace(' ', '-')}-fitted", steps, 1e-3, model, pruned, train, held_out)
+        models[name] = model
+    scores = entities(args, models, pruned.tokenizer) if args.ner else {}
 
     minutes = (time.monotonic() - start) / 60
-    facts = {"minutes": minutes, "settings": vars(args), "cleaning": corpora.report.dropped, **figures}
+    facts = {"minutes": minutes, "settings": vars(args), "cleaning": corpora.report.dropped, "ner": scores, **figures}
     (Path(args.output_dir) / "figures.json").write_text(json.dumps(facts, indent=1))
-    print_table(figures, minutes, teacher.num_parameters(), untaught.num_parameters())
+    print_bits(figures, teacher.num_parameters(), untaught.num_parameters())
+    print_entities(scores)
+    print(f"{minutes:.1f} minutes")
 
 
-def print_table(figures: dict[str, dict[str, float]], minutes: float, teacher_size: int, student_size: int) -> None:
+def print_bits(figures: dict[str, dict[str, float]], teacher_size: int, student_size: int) -> None:
     names = list(figures)
     print(f"bits a byte of held-out sentences; teacher {teacher_size:,} parameters, students {student_size:,}")
     print(f"{'':9}" + "".join(f"{name:>10}" for name in names))
@@ -187,7 +227,13 @@ def print_table(figures: dict[str, dict[str, float]], minutes: float, teacher_si
         if key.endswith("_bits_per_byte"):
             language = key.removeprefix("eval_").removesuffix("bits_per_byte").rstrip("_") or "mean"
             print(f"{language:9}" + "".join(f"{figures[name][key]:10.3f}" for name in names))
-    print(f"{minutes:.1f} minutes")
+
+
+def print_entities(scores: dict[str, dict[str, list[float]]]) -> None:
+    """Print mean and standard deviation over seeds."""
+    for name, by_language in scores.items():
+        cells = (f"{code} {mean(own):5.1f} +- {stdev(own):4.1f}" for code, own in by_language.items())
+        print(f"entity F1  {name:10}" + "   ".join(cells))
 
 
 if __name__ == "__main__":

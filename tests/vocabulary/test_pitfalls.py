@@ -194,9 +194,9 @@ def test_12_time_grows_with_the_vocabulary_and_not_with_its_square():
         old_ids = np.arange(0, size, 2)
         taken = []
         for _ in range(5):
-            start = time.perf_counter()
+            start = time.process_time()
             rewrite_tokenizer(state, old_ids)
-            taken.append(time.perf_counter() - start)
+            taken.append(time.process_time() - start)
         seconds[size] = min(taken)
     assert seconds[32_000] < 100 * seconds[2_000]  # 16 by nature; 256 for a list that is searched
 

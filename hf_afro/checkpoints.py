@@ -105,7 +105,7 @@ def rotate(folder: Path, keep: int, spared: tuple[Path, ...]) -> None:
         keep: How many stay, at least 1.
         spared: Checkpoints that stay in any case, and are counted.
     """
-    whole = [path for path in checkpoints_in(folder) if (path / MARK_FILE).is_file()]
+    whole = [path for path in checkpoints_in(folder) if fault_of(path) is None]
     newest_first = sorted(whole, key=lambda path: (path / MARK_FILE).stat().st_mtime_ns, reverse=True)
     kept = [path for path in newest_first if path.resolve() in {one.resolve() for one in spared}]
     kept += [path for path in newest_first if path not in kept][: max(0, max(1, keep) - len(kept))]

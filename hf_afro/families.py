@@ -33,8 +33,9 @@ class Family:
         masked_lm_rows: From the `ForMaskedLM` model to every tensor of the head that has one row a token. Tied
             names are listed too: which of them share memory is read from the model, not from here. Of heads in
             several forms all are named, and a model has those of its own.
-        position_offset: How many rows of the position table come before the first token's: RoBERTa counts from
-            `pad_token_id + 1`, so a table of 514 rows holds 512 positions.
+        position_offset: How many rows of the position table come before the first token's where the padding id is
+            the usual 1: RoBERTa counts from `pad_token_id + 1`, so a table of 514 rows holds 512 positions. That of
+            a model, whatever its padding id, is given by `position_offset_of`.
         fused: From a layer to the one projection that makes queries, keys and values, a third of its output each,
             in this order. None where there are three projections.
         inner_layers: Where the entries of `layers` are groups of layers that several passes share: from a group to
@@ -192,6 +193,12 @@ def encoder_of(model: PreTrainedModel) -> PreTrainedModel:
     """Return the headless encoder inside a model: the model itself when it has no head, PEFT taken off."""
     inner = model.get_base_model() if hasattr(model, "peft_config") and hasattr(model, "get_base_model") else model
     return inner.base_model
+
+
+def position_offset_of(model: PreTrainedModel) -> int:
+    """Return the row of a model's position table where its first token's is; 0 for families not in the table."""
+    family = FAMILIES.get(model.config.model_type)
+    return model.config.pad_token_id + 1 if family is not None and family.position_offset else 0
 
 
 def layers_of(model: PreTrainedModel) -> nn.ModuleList:

@@ -80,3 +80,11 @@ def test_rotation_keeps_whole_ones_and_counts_no_others(tmp_path):
     assert [path.name for path in checkpoints_in(tmp_path)] == ["checkpoint-3", "checkpoint-6"]
     rotate(tmp_path, 1, ())
     assert [path.name for path in checkpoints_in(tmp_path)] == ["checkpoint-3"]
+
+
+def test_rotation_does_not_count_one_that_broke_after_it_was_marked(tmp_path):
+    for step in (2, 4, 6):
+        write_checkpoint(tmp_path, step)
+    (tmp_path / "checkpoint-4" / "model.safetensors").unlink()
+    rotate(tmp_path, 2, ())
+    assert [path.name for path in checkpoints_in(tmp_path)] == ["checkpoint-2", "checkpoint-6"]

@@ -6,7 +6,6 @@ import dataclasses
 import sys
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hf_afro.cli.inputs import check_inputs
@@ -80,8 +79,7 @@ def codes(text: str) -> list[str]:
 
 def plain_sizes(texts: Mapping[str, TextSource]) -> dict[str, int]:
     """Return the bytes of the texts that are plain files; of others they are not known before they are read."""
-    files = {language: Path(text.origin) for language, text in texts.items()}
-    return {language: file.stat().st_size for language, file in files.items() if file.suffix.lower() == ".txt"}
+    return {language: text.plain_bytes for language, text in texts.items() if text.plain_bytes is not None}
 
 
 def run(args: Namespace) -> None:

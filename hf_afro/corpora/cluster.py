@@ -86,7 +86,7 @@ class CleanLines(PipelineStep):
     """Judges every line, drops those that have to go, and leaves a report a task.
 
     Args:
-        output: The folder for the report, ``reports/<task>.json`` in it.
+        output: The folder for the report, ``reports/<task>-of-<tasks>.json`` in it.
         rules: What is asked of a line.
     """
 
@@ -114,16 +114,16 @@ class CleanLines(PipelineStep):
             "evaluation_sentences": len(self.rules.evaluation or ()),
         }
         report = CleaningReport.from_tallies(dict(sorted(tallies.items())), settings=settings)
-        report.save(_part(self.output, REPORTS, rank, "json"))
+        report.save(_part(self.output, REPORTS, rank, world_size, "json"))
 
 
 class WriteLines(PipelineStep):
     """Writes the lines it is given, a file for each one read: ``text/<language>/<name>.txt``; and counts them.
 
     Args:
-        output: The folder.
+        output: The folder; `read_corpora` reads the `text` in it.
         count: Counts the tokens of ``{language: lines}``, such as ``functools.partial(count_tokens, tokenizer=...)``;
-            the counts of each task are saved as ``counts/<task>.npz``. None: nothing is counted.
+            the counts of each task are saved in `counts`. None: nothing is counted.
     """
 
     type = "hf_afro"
@@ -151,7 +151,7 @@ class WriteLines(PipelineStep):
             written[language].append(path)
         if self.count is not None and written:
             texts = {language: _Lines(paths) for language, paths in sorted(written.items())}
-            self.count(texts).save(_part(self.output, COUNTS, rank, "npz"))
+            self.count(texts).save(_part(self.output, COUNTS, rank, world_size, "npz"))
 
 
 class _Lines:
@@ -232,9 +232,21 @@ def collect_reports(output: str | os.PathLike[str]) -> CleaningReport:
     """Add up the reports of all tasks, and write the sum into the folder as one machine would.
 
     Raises:
-        ValueError: If there are none.
+        ValueError: If a task has left none, or there are reports of runs with other numbers of tasks.
     """
-    parts = sorted((Path(output) / REPORTS).glob("*.json"))
+    folder = Path(output) / REPORTS
+    parts = sorted(folder.glob("*-of-*.json"))
+    runs = sorted({path.stem.split("-of-")[1] for path in parts})
+    if len(runs) > 1:
+        raise ValueError(
+            f"{folder} holds reports of runs of {', '.join(str(int(tasks)) for tasks in runs)} tasks; remove those of "
+            f"all runs but the last, and their counts in {folder.with_name(COUNTS)}"
+        )
+    if not parts or len(parts) != int(runs[0]):
+        raise ValueError(
+            f"{folder} holds the reports of {len(parts)} of {int(runs[0]) if runs else 'all'} tasks; run the same "
+            "pipeline again, it goes on with those that have not ended"
+        )
     report = CleaningReport.merged(map(CleaningReport.load, parts))
     save_report(report, output)
     return report
@@ -257,9 +269,9 @@ def files_of(folder: Path) -> list[tuple[Path, str]]:
 
 
 def _plain_name(file: str) -> str:
-    """``swa/part.jsonl.gz`` as ``swa-part.jsonl.gz.txt``: no two files of a folder get one name."""
-    return f"{file.replace(os.sep, '-')}.txt"
+    """``swa/part.jsonl.gz`` as ``swa%2Fpart.jsonl.gz.txt``: no two files of a folder get one name."""
+    return f"{file.replace('%', '%25').replace(os.sep, '%2F')}.txt"
 
 
-def _part(output: Path, kind: str, rank: int, suffix: str) -> Path:
-    return output / kind / f"{rank:05}.{suffix}"
+def _part(output: Path, kind: str, rank: int, world_size: int, suffix: str) -> Path:
+    return output / kind / f"{rank:05}-of-{world_size:05}.{suffix}"

@@ -24,11 +24,13 @@ class TextSource:
         language: ISO 639-3.
         origin: Where the text is, for messages and provenance: a path, or a dataset with its configuration and split.
         open: Gives a fresh iterator over the lines.
+        plain_bytes: The size of the text where it lies in plain files, None where that is not known before it is read.
     """
 
     language: str
     origin: str
     open: Callable[[], Iterator[str]] = field(repr=False, compare=False)
+    plain_bytes: int | None = field(default=None, repr=False, compare=False)
 
     def __iter__(self) -> Iterator[str]:
         return self.open()
@@ -51,7 +53,8 @@ def read_corpora(
 ) -> dict[str, TextSource]:
     """Open the texts of a folder that holds one file a language: ``swa.txt``, ``yor.jsonl.gz``, ``amh.parquet``.
 
-    One such file by itself will do too.
+    One such file by itself will do too. Where no file of the folder is text, its folders named by a language are
+    read, all files in one being parts of a text, by name: ``swa/part-1.txt``, ``swa/part-2.txt``.
 
     The name before the suffix is a language code of any kind. Text files hold a line a sentence, paragraph or
     document; `.jsonl` and `.parquet` have a field `text`, and a text of several lines gives several lines. `.gz` and
@@ -74,23 +77,44 @@ def read_corpora(
     folder = Path(source)
     if not folder.is_dir() and not folder.is_file():
         raise FileNotFoundError(f"{folder} is no folder; expected one that holds files such as swa.txt")
-    files: dict[str, Path] = {}
     wanted = None if languages is None else {find_language(code).iso639_3 for code in languages}
     there = [folder] if folder.is_file() else sorted(folder.iterdir())
-    for path in (path for path in there if suffix_of(path) and path.is_file()):
+    texts = [path for path in there if suffix_of(path) and path.is_file()]
+    texts = texts or [path for path in there if path.is_dir() and _parts(path)]
+    places: dict[str, Path] = {}
+    for path in texts:
         language = _language_of(path)
-        if language in files:
-            raise ValueError(f"{files[language]} and {path} both hold {language!r}; keep one, or join them")
-        files[language] = path
-    missing = sorted((wanted or set()) - set(files))
-    if missing or not files:
-        held = ", ".join(sorted(files)) or f"no file named <language> with one of {', '.join(SUFFIXES)}"
+        if language in places:
+            raise ValueError(f"{places[language]} and {path} both hold {language!r}; keep one, or join them")
+        places[language] = path
+    missing = sorted((wanted or set()) - set(places))
+    if missing or not places:
+        held = ", ".join(sorted(places)) or f"no file named <language> with one of {', '.join(SUFFIXES)}"
         raise ValueError(f"{folder} has no text for {', '.join(missing) or 'any language'}; it holds {held}")
     return {
-        language: _checked(TextSource(language, str(path), partial(read_lines, path, errors)))
-        for language, path in sorted(files.items())
+        language: _opened(language, path, errors)
+        for language, path in sorted(places.items())
         if wanted is None or language in wanted
     }
+
+
+def _parts(path: Path) -> list[Path]:
+    """Return the files of a language's text: the file itself, or those in its folder."""
+    if path.is_file():
+        return [path]
+    return sorted(part for part in path.iterdir() if suffix_of(part) and part.is_file())
+
+
+def _opened(language: str, path: Path, errors: Errors) -> TextSource:
+    parts = _parts(path)
+    is_plain = all(part.suffix.lower() == ".txt" for part in parts)
+    size = sum(part.stat().st_size for part in parts) if is_plain else None
+    return _checked(TextSource(language, str(path), partial(_lines_of, parts, errors), size))
+
+
+def _lines_of(parts: list[Path], errors: Errors) -> Iterator[str]:
+    for part in parts:
+        yield from read_lines(part, errors)
 
 
 def load_hub(
@@ -144,11 +168,12 @@ def _dataset_lines(dataset: Any, column: str, origin: str) -> Iterator[str]:
 
 
 def _language_of(path: Path) -> str:
-    code = path.name[: -len(suffix_of(path) or "")]
+    code = path.name if path.is_dir() else path.name[: -len(suffix_of(path) or "")]
     try:
         return find_language(code).iso639_3
     except ValueError as error:
-        raise ValueError(f"{path}: a text file is named by its language. {error}") from error
+        kind = "folder of text" if path.is_dir() else "text file"
+        raise ValueError(f"{path}: a {kind} is named by its language. {error}") from error
 
 
 def _checked(source: TextSource) -> TextSource:

@@ -103,8 +103,8 @@ def _text_bytes(recipe: Recipe, stage: Stage) -> int | None:
         return None
     codes = None if settings.languages is None else codes_of(settings.languages)
     sources = read_corpora(text_folder(settings.text), codes, errors=settings.errors)
-    files = [Path(source.origin) for source in sources.values()]
-    return sum(file.stat().st_size for file in files) if all(file.suffix == ".txt" for file in files) else None
+    sizes = [source.plain_bytes for source in sources.values()]
+    return sum(size for size in sizes if size is not None) if None not in sizes else None
 
 
 def _nothing(recipe: Recipe, stage: Stage, plans: dict[str, StagePlan]) -> StagePlan:

@@ -11,10 +11,10 @@ from typing import Any, Literal
 import torch
 from transformers import PreTrainedModel, XLMRobertaConfig, XLMRobertaForMaskedLM
 
-from hf_afro.families import encoder_of, family_of, layers_of
+from hf_afro.families import encoder_of, family_of, layers_of, position_offset_of
 from hf_afro.students.configuration_afro_student import AfroStudentConfig
 from hf_afro.students.modeling_afro_student import AfroStudentForMaskedLM
-from hf_afro.students.transplant import position_offset, transplant_embeddings, transplant_head, transplant_layers
+from hf_afro.students.transplant import transplant_embeddings, transplant_head, transplant_layers
 from hf_afro.version import __version__
 
 logger = logging.getLogger(__name__)
@@ -205,7 +205,7 @@ def _student_config(
 
     encoder, family = encoder_of(teacher), family_of(teacher)
     settings = {name: getattr(old, name) for name in _KEPT if hasattr(old, name)}
-    positions = len(encoder.get_submodule(family.embeddings).position_embeddings.weight) - position_offset(teacher)
+    positions = len(encoder.get_submodule(family.embeddings).position_embeddings.weight) - position_offset_of(teacher)
     settings |= {
         "vocab_size": len(encoder.get_submodule(family.word_embeddings).weight),
         "max_position_embeddings": positions + old.pad_token_id + 1,

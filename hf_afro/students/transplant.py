@@ -10,17 +10,9 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from hf_afro.families import encoder_of, family_of, layers_of
+from hf_afro.families import encoder_of, family_of, layers_of, position_offset_of
 from hf_afro.students.modeling_afro_student import AfroStudentEmbeddings
 from hf_afro.students.projection import Spectrum, project_rows
-
-
-def position_offset(teacher: PreTrainedModel) -> int:
-    """Return the row of the teacher's position table where its first position is.
-
-    The table of families gives the usual row, for a padding id of 1; RoBERTa itself counts from the padding id.
-    """
-    return teacher.config.pad_token_id + 1 if family_of(teacher).position_offset else 0
 
 
 @torch.no_grad()
@@ -46,7 +38,7 @@ def transplant_embeddings(teacher: PreTrainedModel, student: PreTrainedModel, se
     same_tables = old_words.shape == new_words.shape and (old_projection is None) == (new_projection is None)
 
     if old_width == new_width:
-        _copy_rest(old, new, position_offset(teacher), torch.eye(new_width, dtype=torch.float64))
+        _copy_rest(old, new, position_offset_of(teacher), torch.eye(new_width, dtype=torch.float64))
         new.LayerNorm.load_state_dict(old.LayerNorm.state_dict())
         if same_tables:
             new_words.copy_(old_words)
@@ -60,7 +52,7 @@ def transplant_embeddings(teacher: PreTrainedModel, student: PreTrainedModel, se
     if new_width != old_width:
         axes = spectrum.basis(new_width, generator)  # [old width, new width]
         axes = axes * math.sqrt(new_width / old_width)
-        _copy_rest(old, new, position_offset(teacher), axes)
+        _copy_rest(old, new, position_offset_of(teacher), axes)
     rank = new_words.shape[1]
     if new_projection is None:
         new_words.copy_(project_rows(old_words, axes, old_projection))

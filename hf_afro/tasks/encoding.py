@@ -12,7 +12,7 @@ import torch
 from hf_afro.corpora import PaddingCollator, boundary_ids, pad_rows
 from hf_afro.corpora.batching import IGNORED
 from hf_afro.corpora.tokenizing import plain_backend
-from hf_afro.families import FAMILIES
+from hf_afro.families import position_offset_of
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -27,10 +27,9 @@ Row = dict[str, Any]
 def longest(model: PreTrainedModel, wanted: int) -> int:
     """Return the tokens of a sequence at most: what is wanted, or what the model has positions for if that is less."""
     positions = getattr(model.config, "max_position_embeddings", None)
-    family = FAMILIES.get(model.config.model_type)
     if positions is None or positions <= 0:
         return wanted
-    return min(wanted, positions - (family.position_offset if family else 0))
+    return min(wanted, positions - position_offset_of(model))
 
 
 def encode(task: str, split: Dataset, tokenizer: PreTrainedTokenizerBase, max_length: int) -> list[Row]:

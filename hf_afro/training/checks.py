@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from hf_afro.families import FAMILIES, encoder_of
+from hf_afro.families import FAMILIES, encoder_of, position_offset_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainingArguments
@@ -97,10 +97,9 @@ def check_evaluated_languages(sets: Mapping[str, Sequence[str]], languages: Coll
 
 def check_length(model: PreTrainedModel, max_length: int) -> None:
     """Raise a ValueError if sequences of `max_length` tokens are longer than the model's table of positions."""
-    family = FAMILIES.get(model.config.model_type)
-    if family is None:
+    if model.config.model_type not in FAMILIES:
         return
-    positions = model.config.max_position_embeddings - family.position_offset
+    positions = model.config.max_position_embeddings - position_offset_of(model)
     if max_length > positions:
         raise ValueError(
             f"max_length={max_length}, and the {model.config.model_type} model holds {positions} positions; "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import math
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import torch
@@ -315,15 +316,18 @@ class RelationDistillTrainer(Trainer):
         own = range(self.args.process_index, len(rows), self.args.world_size)
         collate = dataclasses.replace(self.data_collator, keep_place=False)
         self.model.eval()
-        for start in range(0, len(own), self.args.eval_batch_size):
+        of_all = self.args.eval_batch_size * self.args.world_size
+        for start in range(0, math.ceil(len(rows) / of_all) * self.args.eval_batch_size, self.args.eval_batch_size):
+            # Where a process has no rows left it looks at one more, uncounted: the processes of a model sharded by
+            # FSDP wait for each other in every forward.
+            counted = own[start : start + self.args.eval_batch_size]
             # The first pass's masks of each row, whoever looks at it and when.
-            samples = [
-                {**rows[index], "pass_index": 0, "sample_id": index}
-                for index in own[start : start + self.args.eval_batch_size]
-            ]
+            samples = [{**rows[index], "pass_index": 0, "sample_id": index} for index in counted or (0,)]
             inputs = {name: tensor.to(self.args.device) for name, tensor in collate(samples).items()}
             with self.accelerator.autocast():
                 totals, _ = self.terms(self.model, inputs)
+            if not counted:
+                continue
             sums[0] += torch.stack(list(totals.values())).double()
             sums[1] += self.terms.counts(inputs)
         reduced: torch.Tensor = self.accelerator.reduce(sums, reduction="sum")

@@ -35,15 +35,23 @@ class EmbeddingWarmup(TrainerCallback):
                 f"embedding_warmup_steps={steps}, and no embedding of {type(model).__name__} is trained; leave it at "
                 "0 with adapters"
             )
-        self._others = [one for one in model.parameters() if one.requires_grad and id(one) not in own]
+        # Their names, since FSDP puts other parameters in the place of these.
+        self._others = {name for name, one in model.named_parameters() if one.requires_grad and id(one) not in own}
 
     def on_pre_optimizer_step(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **parts: Any
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        model: torch.nn.Module | None = None,
+        **parts: Any,
     ) -> None:
         """Leave the optimizer nothing to do for the other parameters; without a gradient it passes them over."""
         if state.global_step < self.steps:
-            for parameter in self._others:
-                parameter.grad = None
+            assert model is not None  # the Trainer's own, not wrapped: names are those of the beginning
+            for name, parameter in model.named_parameters():
+                if name in self._others:
+                    parameter.grad = None
 
 
 def vocabulary_parameters(model: PreTrainedModel) -> list[torch.nn.Parameter]:

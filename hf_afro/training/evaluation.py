@@ -79,6 +79,7 @@ def masked_word_totals(
     pad_id: int,
     batch_size: int,
     restrict_to: VocabularyMap | None = None,
+    forwards: int = 0,
 ) -> MaskedWordTotals:
     """Return the sums over the masked words of some sentences.
 
@@ -90,6 +91,8 @@ def masked_word_totals(
         batch_size: Sentences at a time.
         restrict_to: Of a full-vocabulary model: it is asked to choose among the tokens this map keeps alone, to stand
             beside its pruned form; a word with a piece that is not kept is unknown then.
+        forwards: How often the model is run at least, with nothing to score once the sentences are through: the
+            processes of a model sharded by FSDP wait for each other in every forward.
     """
     kept_ids = None
     if restrict_to is not None:
@@ -99,8 +102,8 @@ def masked_word_totals(
     nats, pieces = torch.zeros((), dtype=torch.float64), 0
     by_length = sorted(sentences, key=lambda sentence: len(sentence.input_ids))
     collate = PaddingCollator(pad_id)
-    for start in range(0, len(by_length), batch_size):
-        batch = by_length[start : start + batch_size]
+    batches = [by_length[start : start + batch_size] for start in range(0, len(by_length), batch_size)]
+    for batch in batches:
         inputs = collate([{"input_ids": sentence.input_ids} for sentence in batch])
         labels = torch.from_numpy(pad_rows([sentence.labels for sentence in batch], IGNORED)).flatten()
         positions = (labels != IGNORED).nonzero().squeeze(1)
@@ -116,6 +119,8 @@ def masked_word_totals(
             logits = restrict_to_kept(head.select(logits, positions), kept_ids)
             nats += masked_lm_loss(logits, hidden_ids).double().cpu()
         pieces += len(positions)
+    for _ in range(forwards - len(batches)):
+        model(input_ids=torch.full((1, 1), pad_id, device=model.device))
     return MaskedWordTotals(
         nats=nats.item(),
         pieces=pieces,

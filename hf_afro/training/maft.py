@@ -296,7 +296,8 @@ class MAFTTrainer(Trainer):
         own = sentences[self.args.process_index :: self.args.world_size]
         pad_id, batch_size = self.data_collator.pad_id, self.args.eval_batch_size
         self.model.eval()
+        forwards = math.ceil(len(sentences) / (self.args.world_size * batch_size))
         with self.accelerator.autocast():
-            totals = masked_word_totals(self.model, self.head, own, pad_id, batch_size, restrict_to)
+            totals = masked_word_totals(self.model, self.head, own, pad_id, batch_size, restrict_to, forwards)
         sums = torch.tensor(dataclasses.astuple(totals), dtype=torch.float64, device=self.args.device)
         return MaskedWordTotals(*self.accelerator.reduce(sums, reduction="sum").tolist())

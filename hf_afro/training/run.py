@@ -53,7 +53,8 @@ class TrainingRun:
         """Train from the checkpoint asked for, and add the tokens seen to the metrics.
 
         Raises:
-            SystemExit: With code 143, once a checkpoint is saved, where SIGTERM was received.
+            SystemExit: With code 143 where SIGTERM was received: once a checkpoint is saved, or, after the last step,
+                when what the Trainer does at its end is done.
         """
         checkpoint = find_checkpoint(trainer.args, resume_from_checkpoint)
         if isinstance(trainer.train_dataset, StreamedSamples):
@@ -68,6 +69,9 @@ class TrainingRun:
                 trainer.state.global_step,
                 Path(trainer.args.output_dir),
             )
+            raise SystemExit(TERMINATED)
+        if self.leave_on_sigterm.received:
+            logger.warning("SIGTERM came after the last step: leaving, with no more saved than the checkpoints are")
             raise SystemExit(TERMINATED)
         result.metrics.update(self.tokens_seen.figures("train_"))
         return result

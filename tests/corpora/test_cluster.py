@@ -9,7 +9,7 @@ from itertools import chain
 
 import pytest
 
-from hf_afro.corpora import EvaluationSentences, LineRules, Tally, clean
+from hf_afro.corpora import EvaluationSentences, LineRules, Tally, clean, read_corpora
 from hf_afro.corpora.cleaning_report import CleaningReport
 from hf_afro.files import is_leftover
 from hf_afro.vocabulary import TokenCounts, count_tokens
@@ -81,6 +81,36 @@ def test_tasks_add_up_to_one_process(folder, tmp_path, tokenizer, tasks, workers
     for code, lines in kept.items():
         files = sorted((out / "text" / code).iterdir())
         assert "".join(path.read_text("utf-8") for path in files) == "".join(f"{line}\n" for line in lines)
+    assert {code: list(text) for code, text in read_corpora(out / "text").items()} == kept
+
+
+def test_names_that_differ_by_a_dash_are_two_files(tmp_path):
+    for name in ("sw/a/b.txt", "sw/a-b.txt", "sw/a%2Fb.txt"):
+        path = tmp_path / "text" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"{SENTENCES['swa'][0]} {name}\n", "utf-8")
+    out = tmp_path / "out"
+    steps = cluster.clean_steps(tmp_path / "text", out, LineRules())
+    cluster.executor("local", steps, tasks=1, logging_dir=str(tmp_path / "logs")).run()
+    assert len(list((out / "text" / "swa").iterdir())) == 3
+
+
+def test_reports_of_another_run_or_of_some_tasks_alone_are_not_added(folder, tmp_path):
+    out = tmp_path / "out"
+    with pytest.raises(ValueError, match="holds the reports of 0 of all tasks"):
+        cluster.collect_reports(out)
+    for tasks in (2, 3):
+        steps = cluster.clean_steps(folder, out, LineRules())
+        cluster.executor("local", steps, tasks=tasks, workers=1, logging_dir=str(tmp_path / f"logs-{tasks}")).run()
+    with pytest.raises(ValueError, match="reports of runs of 2, 3 tasks; remove those of all runs but the last"):
+        cluster.collect_reports(out)
+    for path in (out / "reports").glob("*-of-00002.json"):
+        path.unlink()
+    (out / "reports" / "00001-of-00003.json").rename(tmp_path / "aside.json")
+    with pytest.raises(ValueError, match="holds the reports of 2 of 3 tasks; run the same pipeline again"):
+        cluster.collect_reports(out)
+    (tmp_path / "aside.json").rename(out / "reports" / "00001-of-00003.json")
+    assert set(cluster.collect_reports(out).read) == {"amh", "swa", "yor"}
 
 
 def test_what_ended_well_is_not_run_again(folder, tmp_path):

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tracemalloc
 
 import numpy as np
 import pytest
 
-from hf_afro.corpora.near_duplicates import BANDS, band_keys, find_near_duplicates, similarity
+from hf_afro.corpora.near_duplicates import BANDS, _pairs, band_keys, find_near_duplicates, similarity
 from tests.texts import SENTENCES
 
 LINE = "Rais wa nchi alisema jana jioni kuwa serikali itajenga shule mpya kumi katika kila wilaya ya mkoa huo."
@@ -55,6 +56,20 @@ def test_nearly_every_copy_is_found():
     assert not marked[:600].any()
     assert not marked[600:][~alike].any()
     assert marked[600:][alike].mean() > 0.99
+
+
+def test_lines_of_one_template_take_little_memory():
+    """All lines meet in most bands; the pairs are what grows, 8 bytes each and twice that while they are sorted."""
+    lines = [f"Bei ya mafuta ya taa leo mjini ni shilingi {number:05} kwa lita moja tu." for number in range(3_000)]
+    keys = band_keys(lines)
+    tracemalloc.start()
+    try:
+        pairs = sum(1 for _ in _pairs(keys))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert pairs > 4 * len(lines)
+    assert peak < len(lines) * (24 * 8 * 3)
 
 
 def test_keys_do_not_hang_on_the_batch_nor_on_the_process():

@@ -32,6 +32,26 @@ def test_a_folder_is_read_by_language(tmp_path):
     assert corpora["swa"].origin == str(tmp_path / "sw.txt")
 
 
+def test_folders_of_parts_are_read_where_no_file_is_text(tmp_path):
+    for folder in ("sw", "yor", "run"):
+        (tmp_path / folder).mkdir()
+    write(tmp_path / "sw" / "part-2.txt", "mbili\n")
+    write(tmp_path / "sw" / "part-1.txt", "moja")
+    write(tmp_path / "sw" / "README.md", "not text")
+    write(tmp_path / "yor" / "a.txt.gz", gzip.compress("Ẹ káàárọ̀\n".encode()))
+    write(tmp_path / "run" / "config.json", "{}")  # no text of Rundi
+    corpora = read_corpora(tmp_path)
+    assert {language: list(source) for language, source in corpora.items()} == {
+        "swa": ["moja", "mbili"],
+        "yor": ["Ẹ káàárọ̀"],
+    }
+    assert corpora["swa"].origin == str(tmp_path / "sw")
+    assert (corpora["swa"].plain_bytes, corpora["yor"].plain_bytes) == (10, None)
+    assert list(pickle.loads(pickle.dumps(corpora["swa"]))) == ["moja", "mbili"]
+    write(tmp_path / "hau.txt", "ɗaya\n")
+    assert list(read_corpora(tmp_path)) == ["hau"]
+
+
 def test_a_source_is_gone_through_as_often_as_wanted(tmp_path):
     write(tmp_path / "swa.txt", "moja\nmbili\n")
     source = read_corpora(tmp_path)["swa"]

@@ -22,6 +22,7 @@ from transformers import (
 from hf_afro.objectives import relation_loss
 from hf_afro.training import RelationDistillTrainer, RelationDistillTrainingArguments
 from hf_afro.training.capture import RELATIONS
+from hf_afro.training.checks import check_length
 from hf_afro.training.distill_plan import default_teacher_layer
 from tests.conftest import tiny_config
 from tests.texts import SENTENCES
@@ -238,6 +239,13 @@ class TestRefusals:
         student = XLMRobertaModel(tiny_config(len(tokenizer), max_position_embeddings=34))
         with pytest.raises(ValueError, match="max_length=48, and the xlm-roberta model holds 32 positions"):
             distill_trainer(teacher, tokenizer, tmp_path, model=student)
+
+    def test_positions_are_counted_from_the_students_own_padding_id(self, teacher, tokenizer, tmp_path):
+        """As in a student made of BERT, whose padding is 0: 49 rows hold 48 positions."""
+        config = tiny_config(len(tokenizer), max_position_embeddings=49, pad_token_id=0)
+        check_length(XLMRobertaModel(config), 48)
+        with pytest.raises(ValueError, match="max_length=49, and the xlm-roberta model holds 48 positions"):
+            check_length(XLMRobertaModel(config), 49)
 
     def test_parts_that_the_trainer_makes_itself(self, teacher, tokenizer, tmp_path):
         args = RelationDistillTrainingArguments(**settings(tmp_path))

@@ -196,6 +196,23 @@ def test_sigterm_saves_and_leaves(model, tokenizer, tmp_path, trainer_of):
     assert checksum(resumed.model) == checksum(unbroken.model)
 
 
+class SendSigtermAtTheEnd(TrainerCallback):
+    """Sends it when no step is left to end in."""
+
+    def on_train_end(self, args, state, control, **parts):
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+@TRAINERS
+def test_sigterm_after_the_last_step_leaves_too(model, tokenizer, tmp_path, trainer_of):
+    trainer = trainer_of(model, tokenizer, tmp_path, callbacks=[SendSigtermAtTheEnd()], **SAVING)
+    with pytest.raises(SystemExit) as left:
+        trainer.train()
+    assert left.value.code == 143
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    assert trainer.state.global_step == trainer.state.max_steps
+
+
 def test_a_handler_of_the_users_own_stays(model, tokenizer, tmp_path):
     received = []
     signal.signal(signal.SIGTERM, lambda *_: received.append(1))

@@ -28,6 +28,30 @@ from tests.training.recipes import (
 )
 
 
+def shard(model) -> None:
+    """Shard every layer of a model in its place, and the rest as one."""
+    mesh = init_device_mesh("cpu", (2,))
+    for layer in model.roberta.encoder.layer:
+        fully_shard(layer, mesh=mesh)
+    fully_shard(model, mesh=mesh)
+    assert all(isinstance(parameter, DTensor) for parameter in model.parameters())
+
+
+def sharded_evaluations(model, tokenizer, folder: Path) -> dict[str, dict[str, float]]:
+    """What sharded models measure on five sentences a language, one at a time: three of the first process, then two.
+
+    A process that ran its model once less than the other would leave that one waiting for ever.
+    """
+    split = {"processes": 2, "eval_dataset": uneven_sentences(), "per_device_eval_batch_size": 1}
+    trainers = {
+        "maft": maft_trainer(model, tokenizer, folder / "sharded", **split),
+        "distill": distill_trainer(teacher_of(tokenizer), tokenizer, folder / "sharded", **split),
+    }
+    for trainer in trainers.values():
+        shard(trainer.model)
+    return {name: trainer.evaluate() for name, trainer in trainers.items()}
+
+
 def sharded_steps(model, tokenizer, folder: Path) -> list[tuple[float, float]]:
     """Loss and gradient norm of the steps of a model sharded by FSDP2.
 
@@ -35,11 +59,7 @@ def sharded_steps(model, tokenizer, folder: Path) -> list[tuple[float, float]]:
     so this is a plain loop over the trainer's own batches and its `compute_loss`.
     """
     trainer = maft_trainer(model, tokenizer, folder / "sharded", processes=2)
-    mesh = init_device_mesh("cpu", (2,))
-    for layer in model.roberta.encoder.layer:
-        fully_shard(layer, mesh=mesh)
-    fully_shard(model, mesh=mesh)
-    assert all(isinstance(parameter, DTensor) for parameter in model.parameters())
+    shard(model)
     optimizer = torch.optim.AdamW(model.parameters(), lr=trainer.args.learning_rate, weight_decay=0.0)
     batches = iter(trainer.get_train_dataloader())
     steps = []
@@ -90,6 +110,7 @@ def main(folder: Path) -> None:
                 "tokens_seen": trainer.run.tokens_seen.by_language,
                 "batches": global_batches(trainer, 4) if name in ("maft", "streamed") else None,
             }
+    found["sharded evaluations"] = sharded_evaluations(copy.deepcopy(model), tokenizer, folder)
     found["sharded"] = sharded_steps(model, tokenizer, folder)
     if trainers["maft"].is_world_process_zero():
         (folder / "steps.json").write_text(json.dumps(found))

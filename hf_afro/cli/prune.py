@@ -124,7 +124,7 @@ def run(args: Namespace) -> None:
             pruned = prune_checkpoint(args.model, keep, folder, held_out=held_out)
             verification = pruned.verification
         else:
-            model = load_model(args.model)
+            model = load_model(args.model, all_heads=True)
             if args.adapter is not None:
                 model = load_adapter(model, args.adapter)
             tokenizer = load_tokenizer(args.model)

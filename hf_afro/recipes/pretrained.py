@@ -31,6 +31,8 @@ _AUTO_CLASSES = {
     "ForQuestionAnswering": "AutoModelForQuestionAnswering",
     "ForMultipleChoice": "AutoModelForMultipleChoice",
 }
+# Of two heads the masked-LM head alone is worked with, for the output of both has no `logits`; these have none.
+_WITHOUT_MASKED_LM = ("ElectraForPreTraining", "FunnelForPreTraining")
 # Said outright: left open, transformers asks at a terminal whether to run a repository's code.
 _NO_CODE = {"trust_remote_code": False}
 _WEIGHT_FILES = ("*.safetensors", "pytorch_model*.bin")
@@ -73,11 +75,15 @@ def load_config(name: str, **settings: Any) -> PretrainedConfig:
         return AutoConfig.from_pretrained(name, **{**_NO_CODE, **settings})
 
 
-def load_model(name: str, *, auto_class: str | None = None, **settings: Any) -> PreTrainedModel:
+def load_model(
+    name: str, *, auto_class: str | None = None, all_heads: bool = False, **settings: Any
+) -> PreTrainedModel:
     """Load a model with the head it was saved with.
 
     Args:
         name: A folder, or a repository of the Hub.
+        all_heads: Of a model of two pretraining heads, such as BertForPreTraining, load both, not the masked-LM head
+            alone: for what writes the model again.
         auto_class: Name of the Auto class to use whatever the head, such as ``AutoModelForMaskedLM``. Weights of a
             head that were not saved are then drawn at random, and a warning names them.
         **settings: Passed to `from_pretrained`.
@@ -92,7 +98,10 @@ def load_model(name: str, *, auto_class: str | None = None, **settings: Any) -> 
 
     if auto_class is None:
         revision = {key: value for key, value in settings.items() if key == "revision"}
-        auto_class = auto_class_of(load_config(name, **revision).architectures)
+        architectures = load_config(name, **revision).architectures or []
+        auto_class = auto_class_of(architectures)
+        if auto_class == "AutoModelForPreTraining" and not all_heads and architectures[0] not in _WITHOUT_MASKED_LM:
+            auto_class = "AutoModelForMaskedLM"
     with readable("model", name), _without_report():
         # Other shapes are asked for so that they are told here, in one line, and not raised with a table before.
         model, info = getattr(transformers, auto_class).from_pretrained(

@@ -18,4 +18,4 @@ def words_of_pieces(tokenizer: PreTrainedTokenizerBase) -> WordsOfPieces:
     Raises:
         ValueError: If the tokenizer is of a kind whose spelling is not known.
     """
-    return WordsOfPieces(piece_bytes(read_table(tokenizer)))
+    return WordsOfPieces(piece_bytes(read_table(tokenizer), tokenizer.all_special_ids))

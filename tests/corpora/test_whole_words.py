@@ -44,8 +44,19 @@ def words_of_text(text: str) -> list[int]:
     return words
 
 
+@pytest.mark.parametrize("family", list(FAMILIES))
+def test_an_added_token_is_a_word_and_only_specials_are_none(family):
+    tokenizer = FAMILIES[family](LINES, 700)
+    tokenizer.add_tokens(["ɓiyɓe"])
+    words_of = WordsOfPieces(piece_bytes(read_table(tokenizer), tokenizer.all_special_ids))
+    ids = np.array(tokenizer("Habari ɓiyɓe yako", add_special_tokens=False)["input_ids"])
+    (place,) = np.flatnonzero(ids == tokenizer.convert_tokens_to_ids("ɓiyɓe"))
+    words = words_of(ids)
+    assert words[0] < words[place] < words[place + 1]  # the space before it may be a piece, and belongs to it
+
+
 def test_pieces_go_to_the_word_of_their_first_letter(any_tokenizer):
-    words_of = WordsOfPieces(piece_bytes(read_table(any_tokenizer)))
+    words_of = WordsOfPieces(piece_bytes(read_table(any_tokenizer), any_tokenizer.all_special_ids))
     normalizer = any_tokenizer.backend_tokenizer.normalizer
     cuts_at_signs = type(any_tokenizer.backend_tokenizer.pre_tokenizer).__name__ == "BertPreTokenizer"
     seen = 0
@@ -138,7 +149,7 @@ class TestMasks:
         assert labels.tolist() == [-100, 10, 11, -100, 12, -100]
 
     def test_the_collator_masks_whole_words(self, tokenizer):
-        words_of = WordsOfPieces(piece_bytes(read_table(tokenizer)))
+        words_of = WordsOfPieces(piece_bytes(read_table(tokenizer), tokenizer.all_special_ids))
         collate = MaskingCollator.from_tokenizer(tokenizer, probability=0.4, words_of=words_of)
         rows = [np.array(tokenizer(line)["input_ids"]) for line in SENTENCES["amh"] + SENTENCES["swa"]]
         batch = collate([{"input_ids": row, "pass_index": 0, "sample_id": index} for index, row in enumerate(rows)])

@@ -8,7 +8,7 @@ import logging
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import BertForPreTraining, XLMRobertaModel
+from transformers import BertForMaskedLM, BertForPreTraining, ElectraForPreTraining, XLMRobertaModel
 
 from hf_afro.recipes.pretrained import check_folder, load_config, load_model, load_tokenizer
 from tests.vocabulary.models import bert, make
@@ -42,9 +42,18 @@ def test_models_that_write_text_keep_their_heads(name, tmp_path):
     assert all(torch.equal(one, other) for one, other in zip(read.parameters(), made.parameters(), strict=True))
 
 
-def test_a_model_of_two_heads_keeps_both(tmp_path):
-    BertForPreTraining(bert(100)).save_pretrained(tmp_path)
-    assert type(load_model(str(tmp_path))) is BertForPreTraining
+def test_a_model_of_two_heads_keeps_both_where_it_is_written_again(tmp_path):
+    saved = BertForPreTraining(bert(100))
+    saved.save_pretrained(tmp_path)
+    assert type(load_model(str(tmp_path), all_heads=True)) is BertForPreTraining
+    read = load_model(str(tmp_path))
+    assert type(read) is BertForMaskedLM
+    assert torch.equal(read.cls.predictions.transform.dense.weight, saved.cls.predictions.transform.dense.weight)
+
+
+def test_a_discriminator_has_no_other_head(tmp_path):
+    make("electra, discriminator", 300).save_pretrained(tmp_path)
+    assert type(load_model(str(tmp_path))) is ElectraForPreTraining
 
 
 def test_an_encoder_gets_a_head_and_a_warning(folder, model, tokenizer, caplog):

@@ -10,6 +10,7 @@ from hf_afro.cli.inputs import check_inputs
 from hf_afro.cli.maft import save, train
 from hf_afro.cli.output import finished_folder, say
 from hf_afro.cli.own_settings import DISTILL_SETTINGS, describe_own_settings
+from hf_afro.cli.settings import check_names, parse_settings
 from hf_afro.cli.table import format_table
 from hf_afro.cli.text import OPTIONS, add_text_arguments, datasets_of, prepare_text
 
@@ -77,15 +78,15 @@ def run(args: Namespace) -> None:
     """
     check_inputs(args)
     sizes = None if args.student is None else parse_sizes(args.student)
+    own = ("teacher", "student", "student_model", "vocabulary_map", *OPTIONS)
+    check_names(args.settings, DISTILL_SETTINGS, own, "RelationDistillTrainingArguments")
 
     import torch
 
     from hf_afro.cli.loading import load_model, load_tokenizer
-    from hf_afro.cli.settings import parse_settings
     from hf_afro.training import RelationDistillTrainer, RelationDistillTrainingArguments
 
     with finished_folder(args, resumable=True) as folder:
-        own = ("teacher", "student", "student_model", "vocabulary_map", *OPTIONS)
         settings = parse_settings(RelationDistillTrainingArguments, args.settings, folder, own)
         vocabulary_map = load_map(args.vocabulary_map)
         teacher = load_model(args.teacher, dtype=torch.float32)

@@ -8,9 +8,11 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hf_afro.checkpoints import checkpoints_in, fault_of
 from hf_afro.cli.inputs import check_inputs
 from hf_afro.cli.output import finished_folder, last_checkpoint, say
 from hf_afro.cli.own_settings import MAFT_SETTINGS, describe_own_settings
+from hf_afro.cli.settings import check_names, parse_settings
 from hf_afro.cli.table import format_table
 from hf_afro.cli.text import OPTIONS, add_text_arguments, datasets_of, prepare_text
 
@@ -61,13 +63,13 @@ def run(args: Namespace) -> None:
     """
     check_inputs(args)
     check_scratch(args)
+    own = ("model", "from_scratch", "config_overrides", *OPTIONS)
+    check_names(args.settings, MAFT_SETTINGS, own, "MAFTTrainingArguments")
 
     from hf_afro.cli.loading import load_tokenizer
-    from hf_afro.cli.settings import parse_settings
     from hf_afro.training import MAFTTrainer, MAFTTrainingArguments
 
     with finished_folder(args, resumable=True) as folder:
-        own = ("model", "from_scratch", "config_overrides", *OPTIONS)
         settings = parse_settings(MAFTTrainingArguments, args.settings, folder, own)
         tokenizer = load_tokenizer(args.model)
         text = prepare_text(args, settings.seed)
@@ -112,10 +114,9 @@ def load_masked_lm(args: Namespace, seed: int) -> PreTrainedModel:
     overrides = args.config_overrides or ""
     for name, sign, _ in (part.partition("=") for part in overrides.split(",") if part):
         if not hasattr(config, name):
-            nearest = difflib.get_close_matches(name, config.to_dict(), n=1, cutoff=0.0)[0]
-            raise ValueError(
-                f"--config_overrides {overrides}: the configuration has no {name!r}; the nearest is {nearest!r}"
-            )
+            nearest = difflib.get_close_matches(name, config.to_dict(), n=1)
+            hint = f"; the nearest is {nearest[0]!r}" if nearest else ""
+            raise ValueError(f"--config_overrides {overrides}: the configuration has no {name!r}{hint}")
         if not sign:
             raise ValueError(f"--config_overrides {overrides}: {name} has no value; expected {name}=...")
     set_seed(seed)
@@ -133,6 +134,10 @@ def train(trainer: Trainer, folder: Path) -> dict[str, dict[str, Any]]:
     if trainer.eval_dataset is not None:
         metrics["before"] = trainer.evaluate()
     checkpoint = last_checkpoint(folder)
+    for path in checkpoints_in(folder):
+        fault = fault_of(path)
+        if fault is not None:
+            say(f"{path.name} of {folder} is not whole and is passed over: {fault}")
     if checkpoint is not None:
         say(f"going on from {Path(checkpoint).name} of {folder}")
     metrics["train"] = trainer.train(resume_from_checkpoint=checkpoint).metrics

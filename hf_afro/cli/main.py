@@ -138,8 +138,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         command.run(args)
     except SystemExit as leave:  # a trainer does, with a checkpoint saved, where it is told to by SIGTERM
         left = leave.code if isinstance(leave.code, int) else FAILURE
-    except KeyboardInterrupt:
-        print(f"hf-afro {args.command}: interrupted", file=sys.stderr)
+    except KeyboardInterrupt as interruption:
+        print(f"hf-afro {args.command}: interrupted{interruption}", file=sys.stderr)
         return INTERRUPTED
     except Exception as error:
         if args.debug:

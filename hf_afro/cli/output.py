@@ -51,7 +51,7 @@ def finished_folder(args: Namespace, *, resumable: bool = False) -> Iterator[Pat
             the run does not end well but `can_go_on`, it is kept for the next run of the same command to go on with;
             where a loss was not finite, for a look at its batch.
             The main process makes and moves it: the others must not write before the process group has formed, and
-            must be done before the main one leaves the block.
+            must be done before the main one leaves the block. A KeyboardInterrupt then says what is kept.
 
     Yields:
         The folder; empty, or with `RUN_FILE` and what an earlier run left where it is resumable.
@@ -79,9 +79,13 @@ def finished_folder(args: Namespace, *, resumable: bool = False) -> Iterator[Pat
             yield work
             write_run_file(work, run)
             put_into_place(work, target, overwrite=args.overwrite)
-        except BaseException:
+        except BaseException as error:
             if work.exists() and not (resumable and (can_go_on(work) or (work / BROKEN_FOLDER).is_dir())):
                 shutil.rmtree(work)
+            elif isinstance(error, KeyboardInterrupt) and can_go_on(work):
+                checkpoint = last_checkpoint(work)
+                what = work if checkpoint is None else checkpoint
+                raise KeyboardInterrupt(f"; {what} is kept, and the same command goes on from there") from error
             raise
 
 

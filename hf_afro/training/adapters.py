@@ -35,10 +35,15 @@ def with_adapter(model: PreTrainedModel, config: peft.PeftConfig) -> PeftModel:
 
     Raises:
         TypeError: If the model has an adapter already.
-        ValueError: If the adapter could not be merged rightly, see `check_adapter`.
+        ValueError: If the adapter could not be merged rightly, see `check_adapter`, or learns a prompt.
     """
     if isinstance(model, PeftModel):
         raise TypeError("the model has an adapter already; pass it without peft_config, or unload() it first")
+    if config.is_prompt_learning:
+        raise ValueError(
+            f"{type(config).__name__} puts virtual tokens in front of every row, where the masked positions would not "
+            "be found again; use an adapter of the layers, such as peft.LoraConfig"
+        )
     check_adapter(model, config)
     return get_peft_model(model, _with_targets(model, config))
 

@@ -105,7 +105,7 @@ class PrunedModel:
         """Save model, tokenizer, map and report to a folder that appears only once it is verified.
 
         PEFT adapters are saved in a folder inside, ``adapter``, as PEFT saves them; the folder itself holds the model
-        without them.
+        without them. The model is then known by the folder, which an adapter trained on it names as its base.
 
         Args:
             folder: A new or empty folder, or one written by an earlier call, which is replaced whole.
@@ -129,7 +129,13 @@ class PrunedModel:
             on_text = report_on_text(held_out or {}, self._old_tokenizer, self.tokenizer, self.vocabulary_map)
             verification = dataclasses.replace(verification, held_out=on_text)
             write_report(beside, self.report, verification)
+        _name(without_adapters(self.model), os.fspath(folder))
         return verification
+
+
+def _name(model: PreTrainedModel, name: str) -> None:
+    """Say where a model is loaded from; PEFT writes it into adapters, and compares vocabularies by it."""
+    model.name_or_path = model.config.name_or_path = name
 
 
 def prune_vocabulary(
@@ -245,6 +251,7 @@ def _prune_base(base: PreTrainedModel, found: VocabularyTensors, keep: Vocabular
     pruned = copy_with_rows(base, found, torch.from_numpy(keep.old_ids.copy()), padding)
     move_padding(pruned, keep, len(keep) + padding)
     renumber_configuration(pruned, keep, found.rows, len(keep) + padding)
+    _name(pruned, "")  # what lies where the old one was loaded from is another model
     return pruned
 
 

@@ -256,8 +256,10 @@ def interrupted(target, checkpoint=True, **more) -> None:
                 mark_whole(folder / "checkpoint-2")
             raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt) as interruption:
         train()
+    kept = f"; {target}.unfinished/checkpoint-2 is kept, and the same command goes on from there"
+    assert str(interruption.value) == (kept if checkpoint else "")
 
 
 def test_an_interrupted_run_with_a_checkpoint_is_gone_on_with(tmp_path):

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+import subprocess
+import sys
+
 import pytest
 
-from hf_afro.cli.settings import check_processes, parse_settings
+from hf_afro.cli.own_settings import MAFT_SETTINGS
+from hf_afro.cli.settings import check_names, check_processes, parse_settings
 from hf_afro.training.arguments import MAFTTrainingArguments
 
 
@@ -27,6 +32,8 @@ def test_every_field_is_a_setting(tmp_path):
         ("--evaluation_strategy steps", "the nearest is --eval_strategy"),
         ("--eval_line 20", "the nearest is --eval_lines"),
         ("--learning 3e-5", "--learning is neither"),
+        ("--zzz 1", "--zzz is neither an option of this command nor a field of MAFTTrainingArguments$"),
+        ("--resume_from_checkpoint run/checkpoint-3", "goes on by itself when the same command is given again"),
         ("texts", "'texts' stands alone; expected --name value"),
         ("--seed one", "invalid int value: 'one'"),
         ("--mlm_probability 2", r"mlm_probability=2.0 is outside \(0, 1\)"),
@@ -36,6 +43,19 @@ def test_every_field_is_a_setting(tmp_path):
 def test_what_cannot_be_is_refused_with_the_nearest(tmp_path, words, message):
     with pytest.raises(ValueError, match=message):
         parse(tmp_path, words)
+
+
+def test_names_are_looked_at_before_anything_heavy_is_imported():
+    fields = [field.name for field in dataclasses.fields(MAFTTrainingArguments) if field.init]
+    words = [f"--{name}" for name in fields]
+    check_names([*words, "--no_packing", "--learning-rate=3", "3"], MAFT_SETTINGS, (), "MAFTTrainingArguments")
+    for wrong, near in (("--lerning_rate", "learning_rate"), ("--no_packin", "packing"), ("--modle", "model")):
+        with pytest.raises(ValueError, match=f"{wrong} is neither .* nor a field of Kind; the nearest is --{near}$"):
+            check_names([wrong, "3"], MAFT_SETTINGS, ("model",), "Kind")
+    command = ["maft", "--model", "m", "--text", "t", "--output_dir", "o", "--lerning_rate", "3"]
+    script = f"import sys; from hf_afro.cli.main import main; print(main({command}), 'torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.stdout == "2 False\n", done.stderr
 
 
 def test_processes_that_do_not_know_of_each_other_are_refused(tmp_path, monkeypatch):

@@ -6,9 +6,13 @@ import copy
 
 import pytest
 import torch
-from peft import IA3Config, LoraConfig, PeftModel, get_peft_model
+from peft import IA3Config, LoraConfig, PeftModel, PromptTuningConfig, get_peft_model
+from safetensors.torch import load_file
+from transformers import AutoModelForMaskedLM
 
+from hf_afro import count_tokens, prune_vocabulary, select_tokens
 from hf_afro.training.adapters import check_adapter, with_adapter
+from tests.texts import AFRICAN
 from tests.tiny_families import TINY, tiny
 from tests.training.recipes import StopAt, checksum, maft_trainer, steps_of, text_datasets
 
@@ -102,7 +106,29 @@ def test_other_methods_and_ready_adapters_are_taken(model, tokenizer, tmp_path):
         maft_trainer(get_peft_model(model, LORA), tokenizer, tmp_path, peft_config=LORA)
 
 
+def test_an_adapter_on_a_pruned_model_names_it_and_holds_no_embedding(model, tokenizer, tmp_path):
+    model.save_pretrained(tmp_path / "full")
+    full = AutoModelForMaskedLM.from_pretrained(tmp_path / "full")
+    pruned = prune_vocabulary(full, tokenizer, select_tokens(count_tokens(AFRICAN, tokenizer), coverage=0.9))
+    assert pruned.model.name_or_path == ""
+    pruned.save_pretrained(tmp_path / "pruned")
+    run = {"peft_config": LoraConfig(r=2, target_modules=["query"]), "max_steps": 1}
+    trainer = maft_trainer(pruned.model, pruned.tokenizer, tmp_path / "adapter", **run)
+    trainer.train()
+    trainer.save_model()
+    written = load_file(tmp_path / "adapter" / "adapter_model.safetensors")
+    assert written
+    assert all("lora_" in name for name in written)
+    config = LoraConfig.from_pretrained(tmp_path / "adapter")
+    assert config.base_model_name_or_path == str(tmp_path / "pruned")
+    assert full.name_or_path == str(tmp_path / "full")
+
+
 class TestRefusals:
+    def test_a_prompt(self, model, tokenizer, tmp_path):
+        with pytest.raises(ValueError, match="PromptTuningConfig puts virtual tokens in front of every row"):
+            maft_trainer(model, tokenizer, tmp_path, peft_config=PromptTuningConfig(num_virtual_tokens=2))
+
     @pytest.mark.parametrize("saved", [["lm_head"], ["decoder"], ["query", "lm_head"], ["word_embeddings"]])
     def test_a_copy_of_tied_weights(self, model, tokenizer, tmp_path, saved):
         before = checksum(model)

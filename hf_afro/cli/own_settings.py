@@ -6,10 +6,10 @@ from collections.abc import Mapping
 
 # Name: default and what it is. The truth is in hf_afro/training/arguments.py; a test holds the two together.
 _BOTH: dict[str, tuple[object, str]] = {
-    "max_length": (512, "tokens in a training sequence at most"),
+    "max_length": (512, "tokens in a training sequence, at most the positions of the model"),
     "packing": (True, "pack lines end to end into full sequences; --no_packing: a line is a row"),
     "language_alpha": (1.0, "languages are sampled with p proportional to n^alpha, 0 to 1"),
-    "streaming": (False, "read the text while training goes on; needs max_steps"),
+    "streaming": (False, "read text while training; needs max_steps, and language_sizes or language_alpha 0"),
     "language_sizes": (None, 'with streaming, how much text each has: {"swa": 120, "yor": 30}'),
 }
 MAFT_SETTINGS: dict[str, tuple[object, str]] = {
@@ -33,6 +33,7 @@ DISTILL_SETTINGS: dict[str, tuple[object, str]] = {
     "temperature": (2.0, "temperature of that matching"),
     "mlm_probability": (0.15, "share of the tokens masked for these two"),
     "teacher_dtype": (None, "float32 or bfloat16, what the teacher is turned into; by default as loaded"),
+    "teacher_cache_dir": (None, "folder to keep the teacher's vectors in, for the passes after the first"),
 }
 
 

@@ -81,7 +81,8 @@ def add_arguments(parser: ArgumentParser) -> None:
         "--pad_to_multiple_of",
         type=int,
         metavar="N",
-        help="add rows of zeros behind those of the tokens until there are a multiple of N, such as 64",
+        help="add rows of zeros behind those of the tokens until there are a multiple of N, such as 64; not with "
+        "--low_memory",
     )
     parser.add_argument(
         "--adapter",

@@ -184,6 +184,9 @@ class RelationDistillTrainingArguments(MixtureTrainingArguments):
         temperature: What both logits are divided by in that term, above 0 (2).
         mlm_probability: Share of the tokens that are masked for these two terms, in (0, 1) (0.15).
         teacher_dtype: `float32` or `bfloat16`: what the teacher is turned into (as it was loaded).
+        teacher_cache_dir: A folder, on a disk of this machine, that keeps the teacher's vectors for the passes after
+            the first; not where text is masked or streamed. The size, some kilobytes a token, is logged before
+            anything is written (None).
     """
 
     objective: str = field(
@@ -244,6 +247,13 @@ class RelationDistillTrainingArguments(MixtureTrainingArguments):
         default=None,
         metadata={"help": "float32 or bfloat16: what the teacher's weights are turned into. By default as loaded."},
     )
+    teacher_cache_dir: str | None = field(
+        default=None,
+        metadata={
+            "help": "A folder that keeps the teacher's vectors for the passes after the first. Its size, some "
+            "kilobytes a token, is told before it is written. Not where text is masked or streamed."
+        },
+    )
     # The rest of the student's last layer and its head take no part in the relation loss. DDP has to be told that
     # parameters may get no gradient, with activation checkpointing too, where the Trainer's own default is False.
     ddp_find_unused_parameters: bool | None = field(
@@ -265,6 +275,7 @@ class RelationDistillTrainingArguments(MixtureTrainingArguments):
         if self.logit_weight is None:
             self.logit_weight = HYBRID_LOGIT_WEIGHT if self.objective == "hybrid" else 0.0
         self._check_weights(self.mlm_weight, self.logit_weight, *(self.relation_weights or (1.0,)))
+        self._check_cache()
         if not 0 < self.temperature < math.inf:
             raise ValueError(f"temperature={self.temperature} is not above 0 and finite; the Comet paper has 2")
         if not 0 < self.mlm_probability < 1:
@@ -273,6 +284,15 @@ class RelationDistillTrainingArguments(MixtureTrainingArguments):
             raise ValueError(
                 "activation_checkpointing_kwargs has use_reentrant=True, which cuts captured vectors off from their "
                 "gradients; leave it out"
+            )
+
+    def _check_cache(self) -> None:
+        is_masked = bool(self.mlm_weight or self.logit_weight)
+        if self.teacher_cache_dir is not None and (is_masked or self.streaming):
+            what = "mlm_weight or logit_weight masks the text anew" if is_masked else "streaming reads other rows"
+            raise ValueError(
+                f"teacher_cache_dir={self.teacher_cache_dir!r} keeps what is the same in every pass, and {what}; "
+                "leave one of them out"
             )
 
     @staticmethod

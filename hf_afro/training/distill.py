@@ -35,6 +35,7 @@ from hf_afro.training.loading import (
     samples_of,
 )
 from hf_afro.training.run import TrainingRun
+from hf_afro.training.vector_cache import VectorCache
 from hf_afro.training.window import is_past_the_end, part_of_step
 
 if TYPE_CHECKING:
@@ -132,6 +133,9 @@ class RelationDistillTrainer(Trainer):
         for callback in self.run.callbacks:
             self.add_callback(callback)
         self.teacher_model = _placed(teacher_model, self.accelerator.device, args.teacher_dtype)
+        if args.teacher_cache_dir is not None and self.train_dataset is not None:
+            self.run.keeps_sample_ids = True
+            self.terms.cache = self._cache(args.teacher_cache_dir, vocabulary_map)
         logger.info(
             "%s: layers (of the teacher's %d and the student's %d) %s, in %d heads; weights %s.",
             self.plan.objective,
@@ -308,6 +312,13 @@ class RelationDistillTrainer(Trainer):
             private=private,
             **kwargs,
         )
+
+    def _cache(self, folder: str, vocabulary_map: VocabularyMap | None) -> VectorCache:
+        """Return the teacher's vectors on disk, made by one process of each machine."""
+        teacher = self.teacher_model
+        given = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(self.accelerator.mixed_precision, teacher.dtype)
+        with self.args.main_process_first(desc="making room for the teacher's vectors"):
+            return VectorCache(folder, self.train_dataset, teacher, self.plan.teacher_layers, given, vocabulary_map)
 
     @torch.no_grad()
     def _sums_and_counts(self, rows: RowsDataset) -> torch.Tensor:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from hf_afro.training.arguments import RelationDistillTrainingArguments
     from hf_afro.training.capture import Vectors
     from hf_afro.training.distill_plan import DistillPlan
+    from hf_afro.training.vector_cache import VectorCache
     from hf_afro.vocabulary import VocabularyMap
 
 COUNTS = {"relation": sequences_with_a_token, "mlm": masked_tokens, "logit": masked_tokens}
@@ -56,6 +57,8 @@ class DistillTerms:
         # In this order: both hook the same module of a student without a head, and the vectors have the last word.
         self.head = MaskedOnlyHead(student)
         self.student_capture = StudentCapture(student, plan.student_layers)
+        self.cache: VectorCache | None = None
+        """Where the teacher's vectors are looked up, for batches that say which samples they are of."""
 
     def remove(self) -> None:
         """Take all hooks off teacher and student."""
@@ -77,7 +80,10 @@ class DistillTerms:
         ids = inputs["input_ids"] if self.vocabulary_map is None else self.vocabulary_map.to_old(inputs["input_ids"])
         asked = {"input_ids": ids, "attention_mask": inputs["attention_mask"]}
         if self.teacher_head is None:
-            return self.teacher_capture(**asked), None
+            if self.cache is None or "sample_id" not in inputs:
+                return self.teacher_capture(**asked), None
+            capture = self.teacher_capture
+            return self.cache(inputs["sample_id"], inputs["attention_mask"], lambda: capture(**asked)), None
         with self.teacher_head.at(positions):
             vectors, output = self.teacher_capture.with_output(self.teacher, **asked)
         logits = self.teacher_head.select(output.logits, positions)
@@ -91,7 +97,8 @@ class DistillTerms:
 
         Args:
             model: The student as it was wrapped.
-            inputs: `input_ids` and `attention_mask`, ``[batch, length]``, and `labels` where text is masked.
+            inputs: `input_ids` and `attention_mask`, ``[batch, length]``, and `labels` where text is masked; of
+                training, `sample_id` besides, ``[batch]``, where there is a cache.
         """
         input_ids, attention_mask = inputs["input_ids"], inputs["attention_mask"]
         if self.is_masked:

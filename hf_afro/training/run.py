@@ -32,6 +32,8 @@ class TrainingRun:
     """
 
     def __init__(self, save_total_limit: int | None) -> None:
+        self.keeps_sample_ids = False
+        """Whether micro-batches keep their samples' ids, for a loss that looks something up by them."""
         self.stay_finite = StayFinite()
         self.tokens_seen = TokensSeen()
         self.leave_on_sigterm = LeaveOnSigterm()
@@ -105,5 +107,6 @@ class TrainingRun:
             for language, place in batch.pop("stream", {}).items():
                 self.keep_places.places[languages[language]] = place
             for name in PLACE:
-                del batch[name]
+                if name != "sample_id" or not self.keeps_sample_ids:
+                    del batch[name]
         return counts[:own].clamp_min(1).squeeze()

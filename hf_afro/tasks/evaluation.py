@@ -225,12 +225,12 @@ def collapse_of(data: TaskData, predicted: Sequence[Any]) -> str:
     Where the right answers are all the same too, answering so is right, and nothing has collapsed.
     """
     gold = data.gold()
-    if data.task == "ner":
+    if data.kind.tagged:
         gold, predicted = ([tag for tags in sentences for tag in tags] for sentences in (gold, predicted))
     answers = set(predicted)
     if len(answers) > 1 or set(gold) == answers:
         return ""
-    return f"every {'word' if data.task == 'ner' else 'text'} is {data.labels[answers.pop()]!r}"
+    return f"every {'word' if data.kind.tagged else 'text'} is {data.labels[answers.pop()]!r}"
 
 
 def _provenance_of(task: TaskData) -> dict[str, Any]:

@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from hf_afro.tasks.data import TaskData
 
 
+DEDUPLICATED = "_deduplicated"
+"""Behind the name of a metric: over the examples that train has not."""
+
+
 def exact_key(text: Any) -> Any:
     """Return what two examples share if their text is the very same: a text, or a tuple of words or of two texts."""
     return text if isinstance(text, str) else tuple(text)

@@ -44,7 +44,7 @@ def load_task(task: str, folder: str | os.PathLike[str], language: str) -> TaskD
     """
     kind = kind_of(task)
     root = Path(folder)
-    if root.suffix.lower() in (".yaml", ".yml"):
+    if _is_description(root):
         description = read_description(root)
         if description.task != task:
             raise ValueError(f"{root} describes a set of {description.task}; expected one of {task}")
@@ -125,6 +125,26 @@ def _hub_rows(description: SetDescription, files: dict[str, str]) -> dict[str, o
 
     splits = load_dataset(description.repository, data_files=files, revision=description.revision or None)
     return {split: splits[split] for split in files}
+
+
+def languages_of(source: str | os.PathLike[str]) -> tuple[str, ...]:
+    """Return the languages of a folder, or those that a description names, as `load_task` takes them.
+
+    Raises:
+        FileNotFoundError: If there is no such folder or file.
+        ValueError: If a description names none, or cannot be read.
+    """
+    root = Path(source)
+    if not _is_description(root):
+        return tuple(language_folders(root))
+    languages = tuple(read_description(root).languages)
+    if not languages:
+        raise ValueError(f"{root} names no `languages:`; name them there, or say which are wanted")
+    return languages
+
+
+def _is_description(root: Path) -> bool:
+    return root.suffix.lower() in (".yaml", ".yml") and not root.is_dir()
 
 
 def check_task(task: str) -> None:

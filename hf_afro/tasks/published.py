@@ -69,14 +69,11 @@ def read_tsv(path: Path, repairs: Repairs, kind: TaskKind = KINDS["texts"]) -> l
             is never closed, or the file cannot be read.
     """
     header = [name.strip() for name in header_of(path)]
-    fitting = [form for form in FORMS if bool(form.columns.needed(kind)[-2] in header) and _begins(header, form)]
+    wanted = [form for form in FORMS if (form.columns.text_pair in form.header) == kind.pairs]
+    fitting = [form for form in wanted if tuple(header[: len(form.header)]) == form.header]
     if not fitting:
-        forms = " or ".join(repr("\t".join(form.header)) for form in FORMS)
+        forms = " or ".join(repr("\t".join(form.header)) for form in wanted)
         raise ValueError(f"{path} starts with {header[:5]}; expected the header {forms}, or a description of the set")
     form = fitting[0]
     rows = read_rows(path, TableForm("tsv", quoted=form.quoted), repairs)
     return examples_of(rows, kind, form.columns, Labels(form.labels, "none"), repairs)
-
-
-def _begins(header: list[str], form: PublishedForm) -> bool:
-    return tuple(header[: len(form.header)]) == form.header

@@ -9,7 +9,7 @@ import pytest
 from datasets import ClassLabel, Dataset, Features, List, Value
 
 from hf_afro.tasks.descriptions import describe, read_description
-from hf_afro.tasks.loading import load_described, load_task
+from hf_afro.tasks.loading import languages_of, load_described, load_task
 
 FILES = 'files: {train: "{language}.a", dev: "{language}.a", test: "{language}.a"}\n'
 
@@ -232,3 +232,16 @@ def test_what_is_no_description(tmp_path):
     path.write_text("a: !!python/object/apply:os.getcwd []\n", "utf-8")
     with pytest.raises(ValueError, match="cannot be read as YAML"):
         read_description(path)
+
+
+def test_the_languages_of_a_folder_and_of_a_description(tmp_path):
+    (tmp_path / "sw").mkdir()
+    assert languages_of(tmp_path) == ("swa",)
+    path = tmp_path / "set.yaml"
+    path.write_text(f"name: a\ntask: pos\nformat: conll\nlanguages: [yo, swa]\n{FILES}", "utf-8")
+    assert languages_of(path) == ("yor", "swa")
+    path.write_text(f"name: a\ntask: pos\nformat: conll\n{FILES}", "utf-8")
+    with pytest.raises(ValueError, match="names no `languages:`"):
+        languages_of(path)
+    with pytest.raises(FileNotFoundError):
+        languages_of(tmp_path / "none.yaml")

@@ -152,8 +152,8 @@ def compare(
         raise ValueError(f"no method {method!r}; expected {' or '.join(methods)}")
     # Of classes, both must have the same ones in the same order.
     labels = tuple(sorted({*first.labels(task), *second.labels(task)}))
-    counts = [own.counts(task, labels, deduplicated=deduplicated) for own in (first, second)]
-    return methods[method](*counts, _measure(task, metric), resamples=resamples, seed=seed)
+    one, other = (own.counts(task, labels, deduplicated=deduplicated) for own in (first, second))
+    return methods[method](one, other, _measure(task, metric), resamples=resamples, seed=seed)
 
 
 def _measure(task: str, metric: str) -> Any:

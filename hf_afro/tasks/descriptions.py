@@ -117,9 +117,8 @@ class SetDescription:
     @property
     def conll_form(self) -> ConllForm:
         """How lines of tagged words are read."""
-        separator = None if self.separator in ("", " ", "\t") else self.separator
-        # A tab said to be the separator leaves spaces in tokens.
-        separator = "\t" if self.separator == "\t" else separator
+        # A tab that is said to be the separator leaves spaces in tokens; spaces are blanks of any kind and number.
+        separator = None if self.separator in ("", " ") else self.separator
         if self.places is None:
             return ConllForm(separator=separator, scheme=self.scheme, comment=self.comment)
         return ConllForm(*self.places, None, separator, self.scheme, self.comment)

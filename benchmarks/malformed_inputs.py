@@ -63,7 +63,7 @@ CASES = (
     Case("CR LF, CoNLL", "conll", CONLL.replace(b"\n", b"\r\n"), "", "files with line ends of CR LF", 1, _BOTH),
     Case("CR LF, TSV", "tweets", TWEETS.replace(b"\n", b"\r\n"), "", "files with line ends of CR LF", 1, _TWEET),
     Case("CR alone", "conll", CONLL.replace(b"\n", b"\r"), "end in a carriage return alone"),
-    Case("missing tag", "conll", b"Eshe B-PER\nyupo\n", "line 2: received 'yupo' with 1 columns"),
+    Case("missing tag", "conll", b"Eshe B-PER\nyupo\n", "line 2: received 'yupo'; expected 'token tag' with a tag"),
     Case("tag not in BIO", "conll", b"Eshe PER\n", "line 1: received 'Eshe PER'; expected 'token tag'"),
     Case("tag in lower case", "conll", b"Eshe b-per\n", "expected 'token tag' with a tag as O, B-PER"),
     Case("tag without a type", "conll", b"Eshe B-\n", "expected 'token tag' with a tag as O, B-PER"),
@@ -79,7 +79,7 @@ CASES = (
         1,
         ("Eshe", "Kano"),
     ),
-    Case("more columns than two", "conll", b"Eshe NNP B-PER\n", "3 columns; expected 'token tag'; name the places"),
+    Case("more columns than two", "conll", b"Eshe NNP B-PER\n", "and not 3 columns; a description names the places"),
     Case("tabs and spaces mixed", "conll", b"Eshe\tB-PER\nyupo O\n", "", "", 0, ("Eshe yupo",)),
     Case(
         "start of a document",

@@ -137,23 +137,24 @@ def read_conll(
 def _token_and_tag(
     path: Path, number: int, line: str, form: ConllForm, rename: Callable[[str, str], str] | None
 ) -> tuple[str, str]:
-    columns = _columns(line, form)
-    places = [form.tokens, form.tags]
-    wanted = form.columns or max(place + 1 if place >= 0 else -place for place in places)
-    if len(columns) < wanted or (form.columns and len(columns) > wanted):
-        hint = "; name the places of token and tag with `columns:` in a description" if len(columns) > wanted else ""
+    columns, place = _columns(line, form), f"{path}, line {number}"
+    told = "a tag" if form.scheme == "none" else "a tag as O, B-PER, I-PER"
+    received = f"{place}: received {line[:80]!r}; expected 'token tag' with {told}"
+    wanted = form.columns or max(at + 1 if at >= 0 else -at for at in (form.tokens, form.tags))
+    if form.columns and len(columns) > wanted:
         raise ValueError(
-            f"{path}, line {number}: received {line[:80]!r} with {len(columns)} columns; expected 'token tag'{hint}"
+            f"{received}, and not {len(columns)} columns; a description names the places of two with `columns:`"
         )
+    if len(columns) < wanted:
+        raise ValueError(received)
     token, tag = columns[form.tokens].strip(), columns[form.tags].strip()
     if rename is not None:
-        tag = rename(tag, f"{path}, line {number}")
+        tag = rename(tag, place)
     if not SCHEMES[form.scheme].fullmatch(tag):
-        told = "a tag" if form.scheme == "none" else "a tag as O, B-PER, I-PER"
-        raise ValueError(f"{path}, line {number}: received {line[:80]!r}; expected 'token tag' with {told}")
+        raise ValueError(received)
     if len(token) > _LONGEST_TOKEN:
         raise ValueError(
-            f"{path}, line {number}: a token of {len(token)} characters; expected a word a line, at most "
+            f"{place}: a token of {len(token)} characters; expected a word a line, at most "
             f"{_LONGEST_TOKEN} characters. Are line feeds missing?"
         )
     return token, tag

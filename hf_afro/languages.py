@@ -47,6 +47,11 @@ _SETS: dict[str, str] = {
     "afrisenti": "amh arq ary hau ibo kin orm pcm por swa tir tso twi yor",
     # Dione et al. 2023
     "masakhapos": "bam bbj ewe fon hau ibo kin lug luo mos nya pcm sna swa tsn twi wol xho yor zul",
+    # Adelani et al. 2024a, those of its 205 languages that are in this table
+    "sib200": "afr amh ara ary bam ben ell eng ewe fon fra ful hau hin hye ibo jpn kab kat kin kor lin lug luo mlg "
+    "mos nqo nso nya orm por run rus sna som sot ssw swa tam tha tir tsn tso twi tzm wol xho yor zho zul",
+    # Adelani et al. 2024b, with English and French
+    "afrixnli": "amh eng ewe fra hau ibo kin lin lug orm sna sot swa twi wol xho yor zul",
 }
 
 # ISO 15924 codes that may follow a language code, by Unicode Script name.
@@ -213,8 +218,8 @@ def languages_in(set_name: str) -> tuple[str, ...]:
     """Return the ISO 639-3 codes of a set, always in the same order.
 
     Args:
-        set_name: One of ``afroxlmr``, ``antc``, ``masakhaner1``, ``masakhaner2``, ``masakhanews``, ``afrisenti`` and
-            ``masakhapos``.
+        set_name: One of ``afroxlmr``, ``antc``, ``masakhaner1``, ``masakhaner2``, ``masakhanews``, ``afrisenti``,
+            ``masakhapos``, ``sib200`` and ``afrixnli``.
 
     Raises:
         ValueError: If there is no such set; the message lists those there are.

@@ -193,3 +193,21 @@ def test_the_search_finds_what_a_filter_leaves():
     counts, sentences, examples = count(search, lines)
     assert (counts["equal"], counts["within"]) == (1, 2)
     assert len(sentences) == len(examples) == 2
+
+
+def test_malformed_inputs_prints_what_becomes_of_each():
+    printed = run("malformed_inputs").splitlines()
+    assert len(printed) > 50
+    assert any(line.startswith("byte order mark, CoNLL") and "byte order marks dropped: 1" in line for line in printed)
+    assert any(line.startswith("NUL byte") and "refused: swa/test.txt, line 1" in line for line in printed)
+
+
+def test_task_counts_prints_sizes_and_repairs(tmp_path):
+    home = tmp_path / "topic" / "antc" / "lin"
+    home.mkdir(parents=True)
+    for split in ("train", "dev", "test"):
+        (home / f"{split}.tsv").write_text("\ufefftext\tlabel\na\tx\nb\ty\n", "utf-8")
+    printed = run("task_counts", "--data", str(tmp_path))
+    assert "train -1534, dev -218, test -438" in printed
+    assert "3  byte order marks dropped" in printed
+    assert printed.endswith("1 sets, 1 of them in print, 0 of those as printed in every split\n")

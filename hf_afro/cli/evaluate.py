@@ -162,9 +162,9 @@ def number(name: str, text: str) -> int | float | None:
 def load_data(args: Namespace) -> list[TaskData]:
     """Return the task in every language asked for, saying what was repaired."""
     from hf_afro.tasks import load_task
-    from hf_afro.tasks.loading import language_folders
+    from hf_afro.tasks.loading import languages_of
 
-    languages = args.languages or list(language_folders(Path(args.data)))
+    languages = args.languages or list(languages_of(args.data))
     if not languages:
         raise ValueError(f"--data {args.data} holds no folder named by a language; expected such as swa")
     data = [load_task(args.task, args.data, language) for language in languages]

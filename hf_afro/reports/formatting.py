@@ -48,6 +48,10 @@ METRICS: dict[str, Metric] = {
 
 def describe_metric(metric: str) -> Metric:
     """Return how a metric is read; one that is not in the table has no better side and is shown as it is."""
+    base = metric.removesuffix("_deduplicated")
+    if base != metric and base in METRICS:
+        own = METRICS[base]
+        return Metric(f"{own.name}, without what train has too", own.higher_is_better, own.percent)
     return METRICS.get(metric) or Metric(metric.replace("_", " "), None, False)
 
 

@@ -14,11 +14,14 @@ from typing import Any
 import numpy as np
 from datasets import Dataset
 
-from hf_afro.tasks.formats import Example, Repairs, Tagged
+from hf_afro.tasks.duplicates import exact_key, seen_in
+from hf_afro.tasks.formats import Example, Repairs
+from hf_afro.tasks.kinds import OUTSIDE, TASKS, TaskKind, kind_of
 
-TASKS = ("ner", "topic", "sentiment")
+__all__ = ["OUTSIDE", "SPLITS", "TASKS", "TaskData", "make_task_data"]
+
 SPLITS = ("train", "dev", "test")
-OUTSIDE = "O"
+_RARE = 20  # labels named in a message, at most
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,12 +29,13 @@ class TaskData:
     """One task in one language, ready to fine-tune and evaluate on.
 
     Attributes:
-        task: `ner`, `topic` or `sentiment`.
+        task: A name of `hf_afro.tasks.kinds.KINDS`, such as `ner`, `pos`, `topic`, `sentiment` or `nli`.
         language: ISO 639-3 code.
         dataset: What the data is called, such as `masakhaner1/swa`.
-        labels: The names of the labels, by id; of `ner` the tags of IOB2 with `O` first.
-        splits: `train`, `dev` and `test`. `ner` has the columns `tokens` (strings) and `tags` (ids, one a token), the
-            others `text` and `label` (id).
+        labels: The names of the labels, by id; of spans the tags of IOB2 with `O` first, of other tags the commonest
+            first, since label 0 is what a word gets that no piece stands for.
+        splits: `train`, `dev` and `test`. Tagged tasks have the columns `tokens` (strings) and `tags` (ids, one a
+            token); the others `text` and `label` (id), and `text_pair` if examples are pairs.
         repairs: How many times each thing was repaired or dropped while reading, by name, over all splits, and the
             examples that two splits share.
         files: The file each split was read from.
@@ -44,6 +48,11 @@ class TaskData:
     splits: Mapping[str, Dataset]
     repairs: Mapping[str, int] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def kind(self) -> TaskKind:
+        """What the task is made of."""
+        return kind_of(self.task)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -58,14 +67,30 @@ class TaskData:
         return digest.hexdigest()
 
     def gold(self, split: str = "test") -> list[Any]:
-        """Return the right labels of a split by id: a list a sentence for `ner`, else one id a text."""
-        return list(self.splits[split]["tags" if self.task == "ner" else "label"])
+        """Return the right labels of a split by id: a list a sentence if words are tagged, else one id a text."""
+        return list(self.splits[split]["tags" if self.kind.tagged else "label"])
+
+    def texts(self, split: str = "test") -> list[Any]:
+        """Return what a split's labels are of: lists of words, texts, or tuples of two texts."""
+        rows = self.splits[split]
+        if self.kind.tagged:
+            return list(rows["tokens"])
+        return list(zip(rows["text"], rows["text_pair"], strict=True)) if self.kind.pairs else list(rows["text"])
 
     def sentences(self, split: str = "test") -> list[str]:
-        """Return a split's running text, the tokens of `ner` joined by spaces: what adaptation text must not hold."""
-        if self.task == "ner":
-            return [" ".join(tokens) for tokens in self.splits[split]["tokens"]]
-        return list(self.splits[split]["text"])
+        """Return a split's running text, words joined by spaces: what adaptation text must not hold."""
+        texts = self.texts(split)
+        if self.kind.pairs:
+            return [part for pair in texts for part in pair]
+        return [" ".join(words) for words in texts] if self.kind.tagged else texts
+
+    def seen_in_train(self, split: str = "test") -> np.ndarray:
+        """Tell for each example of a split whether train holds its text, case, spaces and punctuation apart.
+
+        Returns:
+            Booleans, one an example, in order; `hf_afro.tasks.duplicates` makes scores without them.
+        """
+        return seen_in(self.texts("train"), self.texts(split))
 
     def limited(self, seed: int = 0, **sizes: int | None) -> TaskData:
         """Return the same task with at most so many examples of a split, chosen by the seed and kept in order.
@@ -90,73 +115,112 @@ def make_task_data(
     examples: Mapping[str, Iterable[Example]],
     repairs: Repairs | None = None,
     files: Mapping[str, str] | None = None,
+    *,
+    unseen_labels: bool = False,
 ) -> TaskData:
     """Put examples with labels by name together, and take the map of labels from them.
 
     Args:
-        task: `ner`, `topic` or `sentiment`.
+        task: A name of `hf_afro.tasks.kinds.KINDS`.
         language: ISO 639-3 code.
         dataset: What the data is called.
-        examples: By split: (tokens, tags) for `ner`, (text, label) else.
+        examples: By split: (tokens, tags) if words are tagged, ((text, text), label) for pairs, (text, label) else.
         repairs: What was repaired while reading.
         files: The file each split was read from.
+        unseen_labels: Whether dev and test may have labels that train has not; they are counted, and no model will
+            get them right.
 
     Raises:
-        ValueError: If a split is missing or empty, there are fewer than two labels, or a split has a label that the
-            training split has not, which no model could learn.
+        ValueError: If the task is unknown, a split is missing or empty, there are fewer than two labels, two labels
+            differ only in case, or a split has a label that the training split has not, which no model could learn.
     """
+    kind = kind_of(task)
     rows = {split: list(examples.get(split, ())) for split in SPLITS}
     empty = [split for split in SPLITS if not rows[split]]
     if empty:
         raise ValueError(f"{dataset} has no examples in {', '.join(empty)}; {task} needs {', '.join(SPLITS)}")
-    names = {split: _names(task, rows[split]) for split in SPLITS}
-    for split in ("dev", "test"):
-        extra = sorted(names[split] - names["train"])
-        if extra:
-            raise ValueError(
-                f"{dataset}: {split} has the labels {', '.join(extra)}, which train has not; it has "
-                f"{', '.join(sorted(names['train']))}. Correct the labels, or leave those examples out"
-            )
-    labels = _label_map(task, names["train"])
-    if len(labels) < 2:
-        raise ValueError(f"{dataset} has the labels {labels} only; there is nothing to tell apart")
     counted = Counter(repairs or {})
+    names = {split: _names(kind, rows[split]) for split in SPLITS}
     for split in ("dev", "test"):
-        shared = shared_examples(rows["train"], rows[split])
-        if shared:
-            counted[f"{split} examples also in train"] = shared
-    splits = {split: _dataset(task, labels, rows[split]) for split in SPLITS}
+        extra = sorted(set(names[split]) - set(names["train"]))
+        if extra and not unseen_labels:
+            raise ValueError(
+                f"{dataset}: {split} has the labels {', '.join(extra[:_RARE])}, which train has not; it has "
+                f"{', '.join(sorted(names['train'])[:_RARE])}. Correct the labels, or leave those examples out"
+            )
+        if extra:
+            counted[f"{split} labels that train has not"] = sum(names[split][label] for label in extra)
+    labels = _label_map(kind, names)
+    _check_labels(dataset, labels)
+    texts = {split: [text for text, _ in own] for split, own in rows.items()}
+    for split in ("dev", "test"):
+        _count_shared(split, rows, texts, counted)
+    splits = {split: _dataset(kind, labels, rows[split]) for split in SPLITS}
     return TaskData(task, language, dataset, labels, splits, dict(counted), dict(files or {}))
 
 
-def shared_examples(train: list[Example], other: list[Example]) -> int:
-    """Return how many examples of `other` have the very text of one in `train`, whatever their labels."""
-    known = {_key(text) for text, _ in train}
-    return sum(_key(text) in known for text, _ in other)
+def _count_shared(split: str, rows: Mapping[str, list[Example]], texts: Mapping[str, list[Any]], counted: Any) -> None:
+    """Count the examples of a split whose text train has, those that only look different, and those at odds."""
+    exact = seen_in(texts["train"], texts[split], exact=True)
+    loose = seen_in(texts["train"], texts[split])
+    label_of = {exact_key(text): label for text, label in rows["train"]}
+    at_odds = sum(
+        label != label_of[exact_key(text)] for (text, label), seen in zip(rows[split], exact, strict=True) if seen
+    )
+    for what, count in (
+        (f"{split} examples also in train", exact.sum()),
+        (f"{split} examples also in train but for case, spaces or punctuation", (loose & ~exact).sum()),
+        (f"{split} examples also in train with another label", at_odds),
+    ):
+        if count:
+            counted[what] = int(count)
 
 
-def _key(text: Any) -> Any:
-    return text if isinstance(text, str) else tuple(text)
+def _names(kind: TaskKind, rows: list[Example]) -> Counter[str]:
+    """The labels of some examples and how often they occur; of spans the types, since I- is not everywhere."""
+    if not kind.tagged:
+        return Counter(str(label) for _, label in rows)
+    tags = Counter(tag for _, own in rows for tag in own)
+    if not kind.spans:
+        return tags
+    types: Counter[str] = Counter()
+    for tag, count in tags.items():
+        if tag != OUTSIDE:
+            types[tag.partition("-")[2]] += count
+    return types
 
 
-def _names(task: str, rows: list[Example]) -> set[str]:
-    """The labels of some examples; of tags the types, since I- is not everywhere."""
-    if task != "ner":
-        return {str(label) for _, label in rows}
-    return {tag.partition("-")[2] for _, tags in rows for tag in tags if tag != OUTSIDE}
+def _label_map(kind: TaskKind, names: Mapping[str, Counter[str]]) -> tuple[str, ...]:
+    known = sorted(set().union(*names.values()))
+    if kind.spans:
+        return (OUTSIDE, *(f"{prefix}-{name}" for name in known for prefix in "BI"))
+    if not kind.tagged or not known:
+        return tuple(known)
+    commonest = min(known, key=lambda name: (-names["train"][name], name))
+    return (commonest, *(name for name in known if name != commonest))
 
 
-def _label_map(task: str, names: set[str]) -> tuple[str, ...]:
-    if task != "ner":
-        return tuple(sorted(names))
-    return (OUTSIDE, *(f"{prefix}-{name}" for name in sorted(names) for prefix in "BI"))
+def _check_labels(dataset: str, labels: tuple[str, ...]) -> None:
+    if len(labels) < 2:
+        raise ValueError(f"{dataset} has the labels {labels} only; there is nothing to tell apart")
+    by_form: dict[str, str] = {}
+    for label in labels:
+        other = by_form.setdefault(label.casefold().strip(), label)
+        if other != label:
+            raise ValueError(
+                f"{dataset} has the labels {other!r} and {label!r}, which differ in case only; spell them alike, or "
+                "map one to the other with `labels:` in the set's description"
+            )
 
 
-def _dataset(task: str, labels: tuple[str, ...], rows: list[Example]) -> Dataset:
+def _dataset(kind: TaskKind, labels: tuple[str, ...], rows: list[Any]) -> Dataset:
     ids = {label: index for index, label in enumerate(labels)}
-    if task == "ner":
-        tagged: list[Tagged] = rows  # type: ignore[assignment]
+    if kind.tagged:
         return Dataset.from_dict(
-            {"tokens": [tokens for tokens, _ in tagged], "tags": [[ids[tag] for tag in tags] for _, tags in tagged]}
+            {"tokens": [tokens for tokens, _ in rows], "tags": [[ids[tag] for tag in tags] for _, tags in rows]}
         )
-    return Dataset.from_dict({"text": [text for text, _ in rows], "label": [ids[str(label)] for _, label in rows]})
+    label = [ids[str(label)] for _, label in rows]
+    if not kind.pairs:
+        return Dataset.from_dict({"text": [text for text, _ in rows], "label": label})
+    first, second = ([pair[side] for pair, _ in rows] for side in (0, 1))
+    return Dataset.from_dict({"text": first, "text_pair": second, "label": label})

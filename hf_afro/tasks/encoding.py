@@ -13,15 +13,18 @@ from hf_afro.corpora import PaddingCollator, boundary_ids, pad_rows
 from hf_afro.corpora.batching import IGNORED
 from hf_afro.corpora.tokenizing import plain_backend
 from hf_afro.families import position_offset_of
+from hf_afro.tasks.kinds import kind_of
 
 if TYPE_CHECKING:
     from datasets import Dataset
+    from tokenizers import Tokenizer
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 NO_PIECE = -1
 
 Row = dict[str, Any]
-"""`input_ids`, `labels`, and of a tagged sentence `positions`: for each word where its first piece is, or -1."""
+"""`input_ids` and `labels`; of a tagged sentence `positions`: for each word where its first piece is, or -1; of a pair
+`token_type_ids`, where the model takes them."""
 
 
 def longest(model: PreTrainedModel, wanted: int) -> int:
@@ -36,13 +39,16 @@ def encode(task: str, split: Dataset, tokenizer: PreTrainedTokenizerBase, max_le
     """Return a row an example, with its special tokens and cut to length.
 
     Args:
-        task: `ner`, `topic` or `sentiment`.
+        task: A name of `hf_afro.tasks.kinds.KINDS`.
         split: Of a `TaskData`.
         tokenizer: The model's.
         max_length: Tokens at most.
     """
-    if task == "ner":
+    kind = kind_of(task)
+    if kind.tagged:
         return encode_words(split["tokens"], split["tags"], tokenizer, max_length)
+    if kind.pairs:
+        return encode_pairs(split["text"], split["text_pair"], split["label"], tokenizer, max_length)
     front, back, room = _frame(tokenizer, max_length)
     with plain_backend(tokenizer) as backend:
         encodings = backend.encode_batch(list(split["text"]), add_special_tokens=False)
@@ -102,10 +108,70 @@ def encode_words(
     return rows
 
 
-def words_of(row: Row, predicted: np.ndarray) -> list[int]:
-    """Return the label of every word from the labels of all positions; a word without a piece is `O`, which is 0.
+def encode_pairs(
+    first: Sequence[str],
+    second: Sequence[str],
+    labels: Sequence[int],
+    tokenizer: PreTrainedTokenizerBase,
+    max_length: int,
+) -> list[Row]:
+    """Tokenise pairs of texts, with the special tokens that the tokenizer puts around and between them.
 
-    So no word drops out of the evaluation, and an entity that was cut away is one that was missed.
+    Where a pair is too long, the longer text is cut first, as by `truncation="longest_first"`.
+
+    Args:
+        first: The first texts.
+        second: The second texts.
+        labels: The label ids, one a pair.
+        tokenizer: A tokenizer backed by the tokenizers library.
+        max_length: Tokens at most, special tokens included.
+
+    Raises:
+        ValueError: If there is no room for a token of each text.
+    """
+    typed = "token_type_ids" in tokenizer.model_input_names
+    with plain_backend(tokenizer) as backend:
+        front, middle, back = _pair_frame(backend)
+        room = max_length - len(front) - len(middle) - len(back)
+        if room < 2:
+            raise ValueError(f"max_length={max_length} leaves {room} tokens for a pair; expected at least 2")
+        firsts, seconds = (backend.encode_batch_fast(list(own), add_special_tokens=False) for own in (first, second))
+    rows: list[Row] = []
+    for one, other, label in zip(firsts, seconds, labels, strict=True):
+        keep, rest = _shares(len(one.ids), len(other.ids), room)
+        start = [*front, *one.ids[:keep], *middle]
+        row: Row = {"input_ids": np.array([*start, *other.ids[:rest], *back], dtype=np.int64), "labels": label}
+        if typed:
+            # What stands between the texts belongs to the first, as in BERT.
+            row["token_type_ids"] = (np.arange(len(row["input_ids"])) >= len(start)).astype(np.int64)
+        rows.append(row)
+    return rows
+
+
+def _pair_frame(backend: Tokenizer) -> tuple[list[int], list[int], list[int]]:
+    """The special ids in front of a pair, between its texts and after it."""
+    encoding = backend.encode("a", "a", add_special_tokens=True)
+    sides = encoding.sequence_ids
+    inner = [place for place, side in enumerate(sides) if side is not None]
+    second = sides.index(1)
+    # All before the second text that is of neither, less what stands in front.
+    specials = [token for token, side in zip(encoding.ids[:second], sides, strict=False) if side is None]
+    between = specials[inner[0] :]
+    return encoding.ids[: inner[0]], between, encoding.ids[inner[-1] + 1 :]
+
+
+def _shares(first: int, second: int, room: int) -> tuple[int, int]:
+    """How many tokens of each of two texts are kept; an odd one goes to the longer, or to the second if alike."""
+    half = room // 2 + (room % 2 if first > second else 0)
+    keep = min(first, max(room - second, half))
+    return keep, min(second, room - keep)
+
+
+def words_of(row: Row, predicted: np.ndarray) -> list[int]:
+    """Return the label of every word from the labels of all positions; a word without a piece has label 0.
+
+    That is `O` of spans and the commonest of other tags. So no word drops out of the evaluation, and an entity that
+    was cut away is one that was missed.
     """
     positions = row["positions"]
     words = np.zeros(len(positions), dtype=np.int64)
@@ -125,8 +191,10 @@ class TaskCollator:
     pad_id: int
 
     def __call__(self, rows: Sequence[Row]) -> dict[str, torch.Tensor]:
-        """Return `input_ids`, `attention_mask` and `labels`."""
+        """Return `input_ids`, `attention_mask`, `labels`, and `token_type_ids` where rows have them."""
         batch = PaddingCollator(self.pad_id)([{"input_ids": np.asarray(row["input_ids"])} for row in rows])
+        if "token_type_ids" in rows[0]:
+            batch["token_type_ids"] = torch.from_numpy(pad_rows([row["token_type_ids"] for row in rows], 0))
         if isinstance(rows[0]["labels"], np.ndarray):
             batch["labels"] = torch.from_numpy(pad_rows([row["labels"] for row in rows], IGNORED))
         else:

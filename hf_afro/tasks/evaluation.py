@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from hf_afro.files import folder_written_whole
 from hf_afro.reports import EvalReport, Score
 from hf_afro.tasks.data import TaskData
+from hf_afro.tasks.duplicates import DEDUPLICATED, deduplicated_scores
 from hf_afro.tasks.facts import model_facts, model_fingerprint
 from hf_afro.tasks.finetuning import finetune, score
 from hf_afro.tasks.heads import save_finetuned, with_own_pooler
@@ -198,10 +199,20 @@ def _run(
 
 
 def scores_of(data: TaskData, runs: Mapping[int, Run]) -> list[Score]:
-    """Return a score a metric, its values those of the seeds, and a note of those seeds that collapsed."""
+    """Return a score a metric, its values those of the seeds, and a note of those seeds that collapsed.
+
+    Where test shares examples with train, the main metric without them follows, named with `_deduplicated` behind.
+    """
     gold = data.gold()
     by_seed = {seed: score(data, gold, run.predicted) for seed, run in runs.items()}
     collapsed = {seed: reason for seed, run in runs.items() if (reason := collapse_of(data, run.predicted))}
+    sizes = dict.fromkeys(next(iter(by_seed.values())), len(gold))
+    for seed, run in runs.items():
+        # Beside the standard score, that of the examples which train has not; where it has none, they are the same.
+        fresh, count = deduplicated_scores(data, run.predicted)
+        if 0 < count < len(gold):
+            metric = data.kind.main_metric + DEDUPLICATED
+            by_seed[seed][metric], sizes[metric] = fresh[data.kind.main_metric], count
     return [
         Score(
             task=data.task,
@@ -209,13 +220,13 @@ def scores_of(data: TaskData, runs: Mapping[int, Run]) -> list[Score]:
             metric=metric,
             values=tuple(values[metric] for values in by_seed.values()),
             seeds=tuple(by_seed),
-            n=len(gold),
+            n=size,
             split="test",
             dataset=data.dataset,
             fingerprint=data.fingerprint,
             note="; ".join(f"seed {seed} collapsed: {reason}" for seed, reason in collapsed.items()),
         )
-        for metric in next(iter(by_seed.values()))
+        for metric, size in sizes.items()
     ]
 
 
@@ -225,12 +236,12 @@ def collapse_of(data: TaskData, predicted: Sequence[Any]) -> str:
     Where the right answers are all the same too, answering so is right, and nothing has collapsed.
     """
     gold = data.gold()
-    if data.task == "ner":
+    if data.kind.tagged:
         gold, predicted = ([tag for tags in sentences for tag in tags] for sentences in (gold, predicted))
     answers = set(predicted)
     if len(answers) > 1 or set(gold) == answers:
         return ""
-    return f"every {'word' if data.task == 'ner' else 'text'} is {data.labels[answers.pop()]!r}"
+    return f"every {'word' if data.kind.tagged else 'text'} is {data.labels[answers.pop()]!r}"
 
 
 def _provenance_of(task: TaskData) -> dict[str, Any]:

@@ -17,7 +17,8 @@ from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArgu
 from hf_afro.tasks.data import TaskData
 from hf_afro.tasks.encoding import Row, TaskCollator, encode, longest, words_of
 from hf_afro.tasks.heads import add_head
-from hf_afro.tasks.metrics import classification_scores, entity_scores
+from hf_afro.tasks.kinds import KINDS
+from hf_afro.tasks.metrics import task_scores
 from hf_afro.tasks.used_rows import only_used_rows
 from hf_afro.training.checks import check_rows
 
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
     from hf_afro.tasks.presets import FineTuningSettings
 
-MAIN_METRIC = {"ner": "entity_f1", "topic": "weighted_f1", "sentiment": "weighted_f1"}
+MAIN_METRIC = {task: kind.main_metric for task, kind in KINDS.items()}
 """What the best epoch is chosen by, and what the papers print."""
 
 
@@ -272,9 +273,8 @@ def predict(model: PreTrainedModel, rows: list[Row], collate: TaskCollator, batc
     for start in range(0, len(order), batch_size):
         chosen = order[start : start + batch_size]
         batch = collate([rows[index] for index in chosen])
-        logits = model(
-            input_ids=batch["input_ids"].to(model.device), attention_mask=batch["attention_mask"].to(model.device)
-        ).logits
+        inputs = {name: tensor.to(model.device) for name, tensor in batch.items() if name != "labels"}
+        logits = model(**inputs).logits
         if not torch.isfinite(logits).all():
             raise FloatingPointError("the model gives numbers that are not finite; lower learning_rate or add warm-up")
         labels: np.ndarray = logits.argmax(-1).cpu().numpy()
@@ -285,8 +285,5 @@ def predict(model: PreTrainedModel, rows: list[Row], collate: TaskCollator, batc
 
 
 def score(data: TaskData, gold: Sequence[Any], predicted: Sequence[Any]) -> dict[str, float]:
-    """Return the scores of predictions by label id: entity F1 and its parts, or macro and weighted F1 and accuracy."""
-    if data.task != "ner":
-        return classification_scores(gold, predicted)
-    right, answered = ([[data.labels[tag] for tag in tags] for tags in sentences] for sentences in (gold, predicted))
-    return entity_scores(right, answered)
+    """Return the scores of predictions by label id; see `hf_afro.tasks.metrics.task_scores`."""
+    return task_scores(data.task, data.labels, gold, predicted)

@@ -1,4 +1,4 @@
-"""The forms the evaluation sets are published in, read as they are: CoNLL, and three kinds of TSV.
+"""Files of tagged words as they are published: text in UTF-8, CoNLL, and the schemes of tags.
 
 Nothing is changed in silence: every repair and every example left out is counted by name, and what cannot be read is
 refused with its file and line. Text is not normalised. A line ends at a line feed alone, since news text holds U+2028.
@@ -6,39 +6,67 @@ refused with its file and line. Text is not normalised. A line ends at a line fe
 
 from __future__ import annotations
 
-import csv
-import io
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+from hf_afro.tasks.kinds import OUTSIDE
 
 Tagged = tuple[list[str], list[str]]
 """The tokens of a sentence and their tags by name."""
 
-Example = tuple[str, str] | Tagged
-"""A text and its label by name, or a tagged sentence."""
+Example = tuple[Any, Any]
+"""A text and its label by name, a pair of texts and its label, or a tagged sentence."""
 
 Repairs = Counter[str]
 
-TAG = re.compile(r"O|[BI]-\S+")
-_MARK = "\ufeff"
-
-# By the columns a header must have: where text and label stand in it, and whether quotes mean anything.
-_FORMS: dict[tuple[str, ...], tuple[tuple[str, ...], str, bool]] = {
-    ("category", "headline", "text"): (("headline", "text"), "category", True),  # MasakhaNEWS, `url` in most files
-    ("text", "label"): (("text",), "label", True),  # ANTC
-    ("tweet", "label"): (("tweet",), "label", False),  # AfriSenti
+SCHEMES = {
+    "iob2": re.compile(r"O|[BI]-\S+"),
+    "iob1": re.compile(r"O|[BI]-\S+"),
+    "bioes": re.compile(r"O|[BIESLU]-\S+"),
+    "none": re.compile(r"\S+"),
 }
+"""What a tag looks like. IOB1 has a B- only between two spans of a type; BIOES has its letters, or those of BILOU."""
+
+_MARK = "\ufeff"
+_LONGEST_TOKEN = 1000  # characters; the longest of the published sets has fewer than 80
+_DOCUMENT = "-DOCSTART-"
+
+
+@dataclass(frozen=True)
+class ConllForm:
+    """How the lines of a file of tagged words are to be read.
+
+    Attributes:
+        tokens: The place of the token, from 0.
+        tags: The place of the tag; -1 is the last.
+        columns: How many columns a line has; None for two, or whatever it has if places are given.
+        separator: What stands between columns; None for spaces and tabs.
+        scheme: Of the tags, a name of `SCHEMES`.
+        comment: What a line begins with that is no part of a sentence; empty for none.
+    """
+
+    tokens: int = 0
+    tags: int = -1
+    columns: int | None = 2
+    separator: str | None = None
+    scheme: str = "iob2"
+    comment: str = ""
 
 
 def read_text(path: Path, repairs: Repairs) -> str:
     """Return the text of a file, without its byte order mark.
 
     Raises:
-        ValueError: If it is not UTF-8; the message names the line.
+        ValueError: If it is empty or not UTF-8, holds a NUL, or has lines that end in a carriage return alone; the
+            message names the line.
     """
     raw = path.read_bytes()
+    if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise ValueError(f"{path} is UTF-16, as its first bytes say; convert the file to UTF-8")
     try:
         text = raw.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -47,11 +75,25 @@ def read_text(path: Path, repairs: Repairs) -> str:
     if text.startswith(_MARK):
         repairs["byte order marks dropped"] += 1
         text = text.removeprefix(_MARK)
+    if not text.strip():
+        raise ValueError(f"{path} is empty; expected examples")
+    if "\0" in text:
+        line = text.count("\n", 0, text.index("\0")) + 1
+        raise ValueError(f"{path}, line {line}: holds a NUL byte; the file is damaged, fetch or write it again")
+    if "\r" in text and "\n" not in text:
+        raise ValueError(f"{path}: its lines end in a carriage return alone; convert them to line feeds")
+    if "\r\n" in text:
+        repairs["files with line ends of CR LF"] += 1
     return text
 
 
-def read_conll(path: Path, repairs: Repairs) -> list[Tagged]:
-    """Read sentences of lines `token SPACE tag` in IOB2, with an empty or white line after each.
+def read_conll(
+    path: Path,
+    repairs: Repairs,
+    form: ConllForm | None = None,
+    rename: Callable[[str, str], str] | None = None,
+) -> list[Tagged]:
+    """Read sentences of a token and its tag a line, with an empty or white line after each.
 
     A span that starts with I- is made to start with B-, as evaluation counts it. A line without a token is dropped,
     its tag with it, and a sentence of such lines only too.
@@ -59,61 +101,116 @@ def read_conll(path: Path, repairs: Repairs) -> list[Tagged]:
     Args:
         path: The file.
         repairs: What was repaired is counted here.
+        form: How lines are read; by default token and tag of IOB2 with a space or a tab between.
+        rename: Called with a tag and where it stands, for what it is to be called.
 
     Raises:
-        ValueError: If a line has no tag of IOB2 at its end, or the file is not UTF-8.
+        ValueError: If a line has not the columns expected, no tag of the scheme, or a token that no word is as long
+            as, or the file cannot be read; see `read_text`.
     """
+    form = form or ConllForm()
     sentences: list[Tagged] = []
     tokens: list[str] = []
     tags: list[str] = []
     for number, line in enumerate([*read_text(path, repairs).split("\n"), ""], start=1):
+        line = line.removesuffix("\r")
+        if form.comment and line.startswith(form.comment):
+            repairs["lines of comment left out"] += 1
+            continue
         if line.strip():
-            token, tag = _token_and_tag(path, number, line)
+            token, tag = _token_and_tag(path, number, line, form, rename)
             tokens.append(token)
             tags.append(tag)
             continue
-        if line.removesuffix("\r"):
+        if line:
             repairs["white-space lines taken as the end of a sentence"] += 1
-        if tokens:
-            sentence = repaired_sentence(tokens, tags, repairs)
+        if tokens == [_DOCUMENT]:
+            repairs["lines that start a document left out"] += 1
+        elif tokens:
+            sentence = repaired_sentence(tokens, tags, repairs, form.scheme)
             if sentence is not None:
                 sentences.append(sentence)
-            tokens, tags = [], []
+        tokens, tags = [], []
     return sentences
 
 
-def _token_and_tag(path: Path, number: int, line: str) -> tuple[str, str]:
-    token, _, tag = line.rstrip().replace("\t", " ").rpartition(" ")
-    if not TAG.fullmatch(tag):
+def _token_and_tag(
+    path: Path, number: int, line: str, form: ConllForm, rename: Callable[[str, str], str] | None
+) -> tuple[str, str]:
+    columns, place = _columns(line, form), f"{path}, line {number}"
+    told = "a tag" if form.scheme == "none" else "a tag as O, B-PER, I-PER"
+    received = f"{place}: received {line[:80]!r}; expected 'token tag' with {told}"
+    wanted = form.columns or max(at + 1 if at >= 0 else -at for at in (form.tokens, form.tags))
+    if form.columns and len(columns) > wanted:
         raise ValueError(
-            f"{path}, line {number}: received {line!r}; expected 'token tag' with a tag as O, B-PER, I-PER"
+            f"{received}, and not {len(columns)} columns; a description names the places of two with `columns:`"
         )
-    return token.strip(), tag
+    if len(columns) < wanted:
+        raise ValueError(received)
+    token, tag = columns[form.tokens].strip(), columns[form.tags].strip()
+    if rename is not None:
+        tag = rename(tag, place)
+    if not SCHEMES[form.scheme].fullmatch(tag):
+        raise ValueError(received)
+    if len(token) > _LONGEST_TOKEN:
+        raise ValueError(
+            f"{place}: a token of {len(token)} characters; expected a word a line, at most "
+            f"{_LONGEST_TOKEN} characters. Are line feeds missing?"
+        )
+    return token, tag
 
 
-def repaired_sentence(tokens: Sequence[str], tags: Sequence[str], repairs: Repairs) -> Tagged | None:
+def _columns(line: str, form: ConllForm) -> list[str]:
+    if form.separator is not None:
+        return line.split(form.separator)
+    # A first column that is empty is a token that is missing; other spaces in a row are one.
+    return re.split(r"[ \t]+", line.rstrip())
+
+
+def repaired_sentence(
+    tokens: Sequence[str], tags: Sequence[str], repairs: Repairs, scheme: str = "iob2"
+) -> Tagged | None:
     """Drop what has no token and let every span start with B-; None where nothing is left.
 
     Args:
         tokens: The tokens of a sentence.
         tags: The tags, one a token.
         repairs: What was repaired is counted here.
+        scheme: Of the tags, a name of `SCHEMES`; what comes out is IOB2, or the very tags of `none`.
     """
     # Before the drop and after it: a line dropped may have parted two spans, or have held the start of one.
-    tags = repaired_tags(tags, repairs)
+    tags = to_iob2(tags, scheme, repairs)
     kept = [(token, tag) for token, tag in zip(tokens, tags, strict=True) if token.strip()]
     if len(kept) < len(tokens):
         repairs["lines without a token dropped"] += len(tokens) - len(kept)
     if not kept:
         repairs["sentences without a token dropped"] += 1
         return None
-    return [token for token, _ in kept], repaired_tags([tag for _, tag in kept], repairs)
+    left = [tag for _, tag in kept]
+    return [token for token, _ in kept], left if scheme == "none" else repaired_tags(left, repairs)
+
+
+def to_iob2(tags: Sequence[str], scheme: str, repairs: Repairs) -> list[str]:
+    """Return tags of a scheme as tags of IOB2; those of `none` as they are.
+
+    Args:
+        tags: The tags of a sentence.
+        scheme: A name of `SCHEMES`.
+        repairs: Spans that do not start as the scheme has it are counted here. In IOB1 every span may start with I-,
+            so there is none.
+    """
+    if scheme == "none":
+        return list(tags)
+    if scheme == "bioes":
+        letters = {"S": "B", "U": "B", "E": "I", "L": "I"}
+        tags = [tag if tag == OUTSIDE else letters.get(tag[0], tag[0]) + tag[1:] for tag in tags]
+    return repaired_tags(tags, Repairs() if scheme == "iob1" else repairs)
 
 
 def repaired_tags(tags: Sequence[str], repairs: Repairs) -> list[str]:
     """Return the tags of a sentence with every span starting with B-, counting those that did not."""
     repaired: list[str] = []
-    previous = "O"
+    previous = OUTSIDE
     for tag in tags:
         if tag.startswith("I-") and previous[2:] != tag[2:]:
             repairs["spans that start with I- made to start with B-"] += 1
@@ -121,60 +218,3 @@ def repaired_tags(tags: Sequence[str], repairs: Repairs) -> list[str]:
         repaired.append(tag)
         previous = tag
     return repaired
-
-
-def read_tsv(path: Path, repairs: Repairs) -> list[tuple[str, str]]:
-    """Read a table of texts and labels in the form of MasakhaNEWS, ANTC or AfriSenti, told apart by the header.
-
-    MasakhaNEWS is `category headline text url`, quoted, with line feeds inside quotes, and gives the headline, a line
-    feed and the text; ANTC is `text label`, quoted; AfriSenti is `tweet label`, where a quote is a character like any
-    other. Rows without text are dropped.
-
-    Args:
-        path: The file.
-        repairs: What was repaired is counted here.
-
-    Raises:
-        ValueError: If the header is of none of these forms, a row has another number of columns or no label, a quote
-            is never closed, or the file is not UTF-8.
-    """
-    text = read_text(path, repairs)
-    header = text.partition("\n")[0].rstrip("\r").split("\t")
-    form = next((form for columns, form in _FORMS.items() if tuple(header[: len(columns)]) == columns), None)
-    if form is None:
-        forms = " or ".join(repr("\t".join(columns)) for columns in _FORMS)
-        raise ValueError(f"{path} starts with {header[:5]}; expected the header {forms}")
-    text_columns, label_column, quoted = form
-    texts, label_at = [header.index(name) for name in text_columns], header.index(label_column)
-    examples = []
-    for number, row in _rows(path, text, quoted):
-        if len(row) != len(header):
-            raise ValueError(f"{path}, line {number}: {len(row)} columns; expected {len(header)}, as in the header")
-        example = "\n".join(part for part in (row[index] for index in texts) if part.strip()), row[label_at].strip()
-        if not example[1]:
-            raise ValueError(f"{path}, line {number}: no label; give one or leave the row out")
-        if example[0]:
-            examples.append(example)
-        else:
-            repairs["rows without text dropped"] += 1
-    return examples
-
-
-def _rows(path: Path, text: str, quoted: bool) -> Iterator[tuple[int, list[str]]]:
-    """Yield the rows after the header, each with the number of its last line."""
-    if not quoted:
-        for number, line in enumerate(text.split("\n"), start=1):
-            if number > 1 and line.removesuffix("\r"):
-                yield number, line.removesuffix("\r").split("\t")
-        return
-    # The limit is the module's own, for all of Python; an article may be longer, so it is put back afterwards.
-    limit = csv.field_size_limit(len(text) + 1)
-    try:
-        reader = csv.reader(io.StringIO(text, newline=""), delimiter="\t", strict=True)
-        for index, row in enumerate(reader):
-            if index and row:
-                yield reader.line_num, row
-    except csv.Error as error:
-        raise ValueError(f"{path}, line {reader.line_num}: {error}; quotes inside quotes are doubled") from error
-    finally:
-        csv.field_size_limit(limit)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from hf_afro.families import encoder_of
+from hf_afro.tasks.kinds import kind_of
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
@@ -21,7 +22,8 @@ def add_head(model: PreTrainedModel, task: str, labels: tuple[str, ...], seed: i
     Args:
         model: Any model with a Hugging Face configuration, with a head or without; not changed. What is copied is its
             encoder.
-        task: `ner` gives a head that classifies tokens, the others one that classifies the sequence.
+        task: One that tags words, such as `ner`, gives a head that classifies tokens, the others one that classifies
+            the sequence.
         labels: The names of the labels, by id.
         seed: Of the head's random weights.
 
@@ -34,7 +36,7 @@ def add_head(model: PreTrainedModel, task: str, labels: tuple[str, ...], seed: i
     config.id2label = dict(enumerate(labels))
     config.label2id = {label: index for index, label in enumerate(labels)}
     kind: Any = AutoModelForTokenClassification
-    if task != "ner":
+    if not kind_of(task).tagged:
         kind, config.problem_type = AutoModelForSequenceClassification, "single_label_classification"
     set_seed(seed)
     classifier = kind.from_config(config, dtype=torch.float32)

@@ -9,14 +9,17 @@ as `revision` to fix it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from hf_afro.languages import find_language, languages_in
 from hf_afro.tasks.data import TaskData, make_task_data
-from hf_afro.tasks.formats import Example, Repairs, repaired_sentence
-from hf_afro.tasks.loading import check_task
+from hf_afro.tasks.examples import Columns, Labels, examples_of
+from hf_afro.tasks.formats import Repairs
+from hf_afro.tasks.kinds import kind_of
+from hf_afro.tasks.published import NLI_LABELS
+from hf_afro.tasks.tables import dataset_rows
 
 CONVERSION = "refs/convert/parquet"
 _HUB_SPLITS = {"train": "train", "dev": "validation", "test": "test"}
@@ -30,86 +33,118 @@ class HubSet:
         task: The task it is for.
         repository: Its id.
         languages: The set of `hf_afro.languages` that its configurations are named after.
-        text: The columns of the text, or the one of the tokens.
-        label: The column of the label or the tags.
+        columns: Where text and labels stand.
+        labels: What labels are called that are written otherwise, such as in numbers.
+        tagged_by_script: Whether configurations are called such as `swh_Latn`.
+        train: Where the training split comes from if not from there: a repository and a configuration.
         revision: The branch that is read.
     """
 
     task: str
     repository: str
     languages: str
-    text: tuple[str, ...]
-    label: str
+    columns: Columns
+    labels: Mapping[str, str] = field(default_factory=dict)
+    tagged_by_script: bool = False
+    train: tuple[str, str] | None = None
     revision: str = CONVERSION
 
 
+_NER = Columns(tags="ner_tags")
 HUB_SETS: dict[str, HubSet] = {
-    "masakhaner1": HubSet("ner", "masakhane/masakhaner", "masakhaner1", ("tokens",), "ner_tags"),
-    "masakhaner2": HubSet("ner", "masakhane/masakhaner2", "masakhaner2", ("tokens",), "ner_tags"),
-    "masakhanews": HubSet("topic", "masakhane/masakhanews", "masakhanews", ("headline", "text"), "label"),
-    "afrisenti": HubSet("sentiment", "shmuhammad/AfriSenti-twitter-sentiment", "afrisenti", ("tweet",), "label"),
+    "masakhaner1": HubSet("ner", "masakhane/masakhaner", "masakhaner1", _NER),
+    "masakhaner2": HubSet("ner", "masakhane/masakhaner2", "masakhaner2", _NER),
+    "masakhapos": HubSet("pos", "masakhane/masakhapos", "masakhapos", Columns(tags="upos")),
+    "masakhanews": HubSet("topic", "masakhane/masakhanews", "masakhanews", Columns(text=("headline", "text"))),
+    "sib200": HubSet("topic", "Davlan/sib200", "sib200", Columns(label="category"), tagged_by_script=True),
+    "afrisenti": HubSet("sentiment", "shmuhammad/AfriSenti-twitter-sentiment", "afrisenti", Columns(text=("tweet",))),
+    "afrixnli": HubSet(
+        "nli",
+        "masakhane/afrixnli",
+        "afrixnli",
+        Columns(text=("premise",), text_pair="hypothesis"),
+        NLI_LABELS,
+        train=("facebook/xnli", "en"),
+    ),
 }
-_DEFAULT = {"ner": "masakhaner2", "topic": "masakhanews", "sentiment": "afrisenti"}
+_DEFAULT = {
+    "ner": "masakhaner2",
+    "pos": "masakhapos",
+    "topic": "masakhanews",
+    "sentiment": "afrisenti",
+    "nli": "afrixnli",
+}
 
 
 def load_hub_task(task: str, language: str, *, dataset: str | None = None, revision: str | None = None) -> TaskData:
     """Read one task in one language from the Hub; see the module for what is not verified.
 
+    Sets that are not of `HUB_SETS` are read by `load_described`. ANTC is not on the Hub under a name known here.
+
     Args:
-        task: `ner`, `topic` or `sentiment`.
+        task: `ner`, `pos`, `topic`, `sentiment` or `nli`.
         language: In any code.
-        dataset: A name of `HUB_SETS`; by default MasakhaNER 2.0, MasakhaNEWS or AfriSenti.
+        dataset: A name of `HUB_SETS`; by default MasakhaNER 2.0, MasakhaPOS, MasakhaNEWS, AfriSenti or AfriXNLI.
         revision: A commit or branch in place of the set's own.
 
     Raises:
         ValueError: If task, language or set is unknown, the set has not that language, or its columns are others.
     """
-    # A second to import, and local files need none of it.
-    from datasets import load_dataset
-
-    check_task(task)
+    kind = kind_of(task)
     code = find_language(language).iso639_3
-    name = dataset or _DEFAULT[task]
+    name = dataset or _DEFAULT.get(task, "")
     if name not in HUB_SETS or HUB_SETS[name].task != task:
-        own = ", ".join(known for known, hub_set in HUB_SETS.items() if hub_set.task == task)
-        raise ValueError(f"no set {name!r} for {task}; expected one of {own}")
+        own = ", ".join(known for known, hub_set in HUB_SETS.items() if hub_set.task == task) or "none"
+        raise ValueError(f"no set {name!r} for {task}; expected one of {own}, or a description of the set")
     hub_set = HUB_SETS[name]
     if code not in languages_in(hub_set.languages):
         raise ValueError(f"{name} has no {code}; it has {', '.join(languages_in(hub_set.languages))}")
-    splits = load_dataset(
-        hub_set.repository,
-        data_files={split: f"{code}/{folder}/*.parquet" for split, folder in _HUB_SPLITS.items()},
-        revision=revision or hub_set.revision,
-    )
+    splits, files = _splits(hub_set, code, revision or hub_set.revision)
+    for split, rows in splits.items():
+        _check_columns(hub_set, rows, f"{hub_set.repository}, {split}", hub_set.columns.needed(kind)[-1])
     repairs = Repairs()
-    examples = {split: list(_examples(hub_set, splits[split], repairs)) for split in _HUB_SPLITS}
-    files = {split: f"{hub_set.repository}@{revision or hub_set.revision}" for split in _HUB_SPLITS}
-    return make_task_data(task, code, f"{name}/{code}", examples, repairs, files)
+    scheme = "iob2" if kind.spans else "none"
+    examples = {
+        split: examples_of(
+            dataset_rows(splits[split], f"{hub_set.repository}, {split}"),
+            kind,
+            hub_set.columns,
+            Labels(hub_set.labels, scheme),
+            repairs,
+        )
+        for split in _HUB_SPLITS
+    }
+    rare = kind.tagged and not kind.spans
+    return make_task_data(task, code, f"{name}/{code}", examples, repairs, files, unseen_labels=rare)
 
 
-def _examples(hub_set: HubSet, rows: Any, repairs: Repairs) -> Iterator[Example]:
-    missing = [column for column in (*hub_set.text, hub_set.label) if column not in rows.column_names]
+def _check_columns(hub_set: HubSet, rows: Any, source: str, column: str) -> None:
+    """Refuse columns of other names, and numbers that nothing gives names to: what 0 means may differ by revision."""
+    missing = [name for name in hub_set.columns.needed(kind_of(hub_set.task)) if name not in rows.column_names]
     if missing:
-        raise ValueError(f"{hub_set.repository} has the columns {rows.column_names}; expected {', '.join(missing)}")
-    feature = rows.features[hub_set.label]
-    names = getattr(getattr(feature, "feature", feature), "names", None)
-    for row in rows:
-        label = row[hub_set.label]
-        if hub_set.task == "ner":
-            sentence = repaired_sentence(row["tokens"], [_name(hub_set, names, tag) for tag in label], repairs)
-            if sentence is not None:
-                yield sentence
-            continue
-        text = "\n".join(row[column] for column in hub_set.text if row[column].strip())
-        if text:
-            yield text, _name(hub_set, names, label)
-        else:
-            repairs["rows without text dropped"] += 1
+        raise ValueError(f"{source} has the columns {', '.join(rows.column_names)}; expected {', '.join(missing)}")
+    feature = rows.features[column]
+    feature = getattr(feature, "feature", feature)
+    if not hub_set.labels and not hasattr(feature, "names") and "int" in str(getattr(feature, "dtype", "")):
+        raise ValueError(f"{source}: {column!r} holds numbers and no names of labels; expected a ClassLabel")
 
 
-def _name(hub_set: HubSet, names: list[str] | None, label: int | str) -> str:
-    if isinstance(label, str):
-        return label
-    if names is None:
-        raise ValueError(f"{hub_set.repository} gives the label {label} and no names of labels; expected a ClassLabel")
-    return names[label]
+def _splits(hub_set: HubSet, code: str, revision: str) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return the splits of one language, and where each is from."""
+    # A second to import, and local files need none of it.
+    from datasets import load_dataset
+
+    folder = find_language(code).tag if hub_set.tagged_by_script else code
+    patterns = {split: f"{folder}/{own}/*.parquet" for split, own in _HUB_SPLITS.items()}
+    origin = f"{hub_set.repository}@{revision}"
+    if hub_set.train is None:
+        splits = load_dataset(hub_set.repository, data_files=patterns, revision=revision)
+        return {split: splits[split] for split in patterns}, dict.fromkeys(patterns, origin)
+    repository, configuration = hub_set.train
+    del patterns["train"]
+    own = load_dataset(hub_set.repository, data_files=patterns, revision=revision)
+    train = load_dataset(
+        repository, data_files={"train": f"{configuration}/train/*.parquet"}, revision=hub_set.revision
+    )
+    files = {"train": f"{repository}@{hub_set.revision}, {configuration}", **dict.fromkeys(patterns, origin)}
+    return {"train": train["train"], **{split: own[split] for split in patterns}}, files

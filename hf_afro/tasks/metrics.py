@@ -12,6 +12,8 @@ from typing import Any
 import evaluate
 from datasets import Features, List, Value
 
+from hf_afro.tasks.kinds import kind_of
+
 
 def entity_scores(references: Sequence[Sequence[str]], predictions: Sequence[Sequence[str]]) -> dict[str, float]:
     """Score named entities: an entity counts where its type, its start and its end are all right.
@@ -33,19 +35,14 @@ def entity_scores(references: Sequence[Sequence[str]], predictions: Sequence[Seq
     """
     from seqeval.metrics.sequence_labeling import precision_recall_fscore_support
 
-    _check_lengths(references, predictions)
-    for index, (right, predicted) in enumerate(zip(references, predictions, strict=True)):
-        if len(right) != len(predicted):
-            raise ValueError(
-                f"sentence {index} has {len(right)} right tags and {len(predicted)} predicted; expected one a word"
-            )
+    _check_words(references, predictions)
     precision, recall, f1, _ = precision_recall_fscore_support(
         [list(tags) for tags in references], [list(tags) for tags in predictions], average="micro", zero_division=0
     )
     return {"entity_f1": float(f1), "entity_precision": float(precision), "entity_recall": float(recall)}
 
 
-def classification_scores(references: Sequence[int], predictions: Sequence[int]) -> dict[str, float]:
+def classification_scores(references: Sequence[Any], predictions: Sequence[Any]) -> dict[str, float]:
     """Score classes.
 
     Args:
@@ -67,6 +64,50 @@ def classification_scores(references: Sequence[int], predictions: Sequence[int])
         "weighted_f1": float(f1_score(references, predictions, average="weighted", zero_division=0)),
         "accuracy": float(accuracy_score(references, predictions)),
     }
+
+
+def tag_scores(references: Sequence[Sequence[Any]], predictions: Sequence[Sequence[Any]]) -> dict[str, float]:
+    """Score tags of words, such as parts of speech: `classification_scores` over the words of all sentences.
+
+    Args:
+        references: The right tags, a list a sentence.
+        predictions: The predicted tags, as many.
+
+    Raises:
+        ValueError: If numbers of sentences or of tags differ, or there is no word.
+    """
+    _check_words(references, predictions)
+    flat = [[tag for tags in sentences for tag in tags] for sentences in (references, predictions)]
+    return classification_scores(*flat)
+
+
+def task_scores(
+    task: str, labels: Sequence[str], references: Sequence[Any], predictions: Sequence[Any]
+) -> dict[str, float]:
+    """Score predictions by label id, as the kind of the task asks for.
+
+    Args:
+        task: A name of `hf_afro.tasks.kinds.KINDS`.
+        labels: The names of the labels, by id.
+        references: The right ids: a list a sentence if words are tagged, else one a text.
+        predictions: The predicted ids, as many.
+
+    Raises:
+        ValueError: If the task is unknown or numbers differ.
+    """
+    kind = kind_of(task)
+    if kind.spans:
+        return entity_scores(*([[labels[tag] for tag in tags] for tags in own] for own in (references, predictions)))
+    return tag_scores(references, predictions) if kind.tagged else classification_scores(references, predictions)
+
+
+def _check_words(references: Sequence[Sequence[Any]], predictions: Sequence[Sequence[Any]]) -> None:
+    _check_lengths(references, predictions)
+    for index, (right, predicted) in enumerate(zip(references, predictions, strict=True)):
+        if len(right) != len(predicted):
+            raise ValueError(
+                f"sentence {index} has {len(right)} right tags and {len(predicted)} predicted; expected one a word"
+            )
 
 
 def _check_lengths(references: Sequence[Any], predictions: Sequence[Any]) -> None:
@@ -122,3 +163,24 @@ class ClassificationScores(_OwnMetric):
 
     def _compute(self, predictions: list[int], references: list[int]) -> dict[str, float]:
         return classification_scores(references, predictions)
+
+
+class TagScores(_OwnMetric):
+    """Macro F1, weighted F1 and accuracy over words; see `tag_scores`.
+
+    Example:
+        >>> TagScores().compute(references=[["NOUN", "VERB"]], predictions=[["NOUN", "VERB"]])["accuracy"]
+        1.0
+    """
+
+    def _info(self) -> evaluate.MetricInfo:
+        tags = List(Value("string"))
+        return evaluate.MetricInfo(
+            description="Macro F1, weighted F1 and accuracy of the tags of words.",
+            citation="scikit-learn, Pedregosa et al. 2011",
+            inputs_description="predictions and references: a list of tags a sentence",
+            features=Features({"predictions": tags, "references": tags}),
+        )
+
+    def _compute(self, predictions: list[list[str]], references: list[list[str]]) -> dict[str, float]:
+        return tag_scores(references, predictions)

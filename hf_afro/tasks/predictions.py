@@ -35,7 +35,7 @@ class Run:
     """What one fine-tuning run gave.
 
     Attributes:
-        predicted: Label ids for test: a list a sentence for `ner`, one a text else.
+        predicted: Label ids for test: a list a sentence if words are tagged, one a text else.
         dev_scores: The main metric on dev after each epoch.
         best_epoch: The epoch, from 1, that was kept.
         seconds: What training took.
@@ -109,18 +109,20 @@ def forget_runs(folder: Path) -> None:
 def write_predictions(folder: Path, data: TaskData, runs: Mapping[int, Run]) -> str:
     """Write the right and the predicted labels of every test example, a line each.
 
-    A line holds `index`, the example's place in the test split; `gold`; and `predicted`, by seed; labels by name.
+    A line holds `index`, the example's place in the test split; `gold`; `predicted`, by seed; labels by name; and
+    `in_train`, whether train has the example's text, case, spaces and punctuation apart.
 
     Returns:
         The file's path, relative to the folder.
     """
     relative = f"{PREDICTIONS}/{data.task}-{data.language}.jsonl"
     with written_whole(folder / relative) as beside, beside.open("w", encoding="utf-8", newline="\n") as file:
-        for index, gold in enumerate(data.gold()):
+        for index, (gold, seen) in enumerate(zip(data.gold(), data.seen_in_train().tolist(), strict=True)):
             facts = {
                 "index": index,
                 "gold": named(data, gold),
                 "predicted": {str(seed): named(data, run.predicted[index]) for seed, run in runs.items()},
+                "in_train": seen,
             }
             file.write(json.dumps(facts, ensure_ascii=False) + "\n")
     return relative

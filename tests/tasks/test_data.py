@@ -40,7 +40,11 @@ def test_a_split_without_examples_and_a_single_label_are_refused():
 
 def test_examples_that_splits_share_are_counted_and_kept():
     data = make_task_data("topic", "swa", "set/swa", ROWS)
-    assert data.repairs == {"dev examples also in train": 1, "test examples also in train": 1}
+    assert data.repairs == {
+        "dev examples also in train": 1,
+        "dev examples also in train with another label": 1,
+        "test examples also in train": 1,
+    }
     assert len(data.splits["test"]) == 2
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from transformers import BertTokenizer
 
-from hf_afro.tasks.encoding import NO_PIECE, TaskCollator, encode, encode_words, longest, words_of
+from hf_afro.tasks.encoding import NO_PIECE, TaskCollator, encode, encode_pairs, encode_words, longest, words_of
 
 # The second is white space once it is normalised, and nothing is left of it.
 WORDS = ["Wakulima", "\u00a0", "wanauza", "mahindi"]
@@ -61,3 +62,41 @@ def test_words_and_tags_must_be_as_many(tokenizer):
 def test_no_sequence_is_longer_than_the_model_has_positions(model):
     assert longest(model, 512) == 64  # 66 rows, two of them before the first token's
     assert longest(model, 20) == 20
+
+
+PAIRS = [
+    ("Wakulima wanauza mahindi", "Mvua kubwa ilinyesha jana usiku"),
+    ("Mvua kubwa ilinyesha jana usiku sana", "muziki"),
+    ("a", "b"),
+    ("Mvua kubwa ilinyesha jana", "Mvua kubwa ilinyesha jana"),
+]
+
+
+@pytest.mark.parametrize("max_length", [7, 8, 9, 12, 64])
+def test_pairs_are_what_the_tokenizer_makes_of_them(tokenizer, max_length):
+    first, second = zip(*PAIRS, strict=True)
+    rows = encode_pairs(first, second, range(len(PAIRS)), tokenizer, max_length)
+    wanted = tokenizer(list(first), list(second), truncation="longest_first", max_length=max_length)["input_ids"]
+    assert [row["input_ids"].tolist() for row in rows] == wanted
+    assert [row["labels"] for row in rows] == [0, 1, 2, 3]
+    assert "token_type_ids" not in rows[0]
+
+
+def test_pairs_of_a_tokenizer_that_has_types(tmp_path):
+    vocab = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"mvua kubwa ilinyesha jana usiku".split()]
+    (tmp_path / "vocab.txt").write_text("\n".join(vocab), "utf-8")
+    bert = BertTokenizer(str(tmp_path / "vocab.txt"))
+    first, second = ["mvua kubwa ilinyesha", "jana"], ["jana usiku", "mvua kubwa ilinyesha jana usiku"]
+    for max_length in (6, 7, 64):
+        wanted = bert(first, second, truncation="longest_first", max_length=max_length)
+        rows = encode_pairs(first, second, [0, 1], bert, max_length)
+        assert [row["input_ids"].tolist() for row in rows] == wanted["input_ids"]
+        assert [row["token_type_ids"].tolist() for row in rows] == wanted["token_type_ids"]
+    batch = TaskCollator(bert.pad_token_id)(rows)
+    assert batch["token_type_ids"].shape == batch["input_ids"].shape
+    assert batch["token_type_ids"].sum().item() == 3 + 6
+
+
+def test_a_pair_needs_room(tokenizer):
+    with pytest.raises(ValueError, match="max_length=5 leaves 1 tokens for a pair"):
+        encode_pairs(["a"], ["b"], [0], tokenizer, 5)

@@ -9,9 +9,11 @@ from transformers import pipeline
 
 from hf_afro.reports import EvalReport, Score
 from hf_afro.tasks import evaluation
+from hf_afro.tasks.data import make_task_data
 from hf_afro.tasks.evaluation import collapse_of, evaluate_model, scores_of
 from hf_afro.tasks.finetuning import finetune, score
-from hf_afro.tasks.predictions import Run
+from hf_afro.tasks.predictions import Run, write_predictions
+from hf_afro.tasks.presets import FineTuningSettings
 from tests.tasks.conftest import make
 
 
@@ -208,3 +210,34 @@ def test_what_cannot_be_done_is_refused_before_it_begins(model, tokenizer, tmp_p
     with pytest.raises(ValueError, match=message):
         evaluate_model(model, data=data, name="tiny", output_dir=tmp_path / "out", **call)
     assert not (tmp_path / "out").exists()
+
+
+def test_the_score_without_what_train_has_stands_beside(tmp_path):
+    rows = {"train": [("a", "x"), ("b", "y")], "dev": [("c", "x")], "test": [("A!", "x"), ("d", "x"), ("e", "y")]}
+    data = make_task_data("topic", "swa", "set/swa", rows)
+    runs = {1: Run([0, 0, 0], (), 1, 0.0), 2: Run([0, 0, 1], (), 1, 0.0)}
+    scores = {score.metric: score for score in scores_of(data, runs)}
+    assert scores["weighted_f1"].n == 3
+    fresh = scores["weighted_f1_deduplicated"]
+    assert (fresh.n, fresh.values) == (2, pytest.approx((1 / 3, 1.0)))
+    assert list(scores)[-1] == "weighted_f1_deduplicated"
+    lines = (tmp_path / write_predictions(tmp_path, data, runs)).read_text("utf-8").splitlines()
+    assert [json.loads(line)["in_train"] for line in lines] == [True, False, False]
+
+
+@pytest.mark.parametrize("task", ["pos", "nli"])
+def test_parts_of_speech_and_pairs_are_learnt(task, model, tokenizer, tmp_path):
+    words = {"Amina": "PROPN", "Kano": "PROPN", "aliondoka": "VERB", "jana": "ADV"}
+    if task == "pos":
+        texts = [[one, "aliondoka", other] for one in words for other in words]
+        rows = [(own, [words[word] for word in own]) for own in texts]
+    else:
+        rows = [((one, other), "name" if words[other] == "PROPN" else "none") for one in words for other in words]
+    data = make_task_data(task, "swa", "made/swa", dict.fromkeys(("train", "dev", "test"), rows))
+    settings = FineTuningSettings(max_length=32, batch_size=4, epochs=25, learning_rate=3e-3)
+    report = evaluate_model(model, tokenizer, [data], name="tiny", output_dir=tmp_path, settings=settings, seeds=[1])
+    (score,) = report.select(task=task, metric="accuracy")
+    assert score.n == len(rows)
+    # All that train has is in test: there is nothing to score without it.
+    assert not report.select(task=task, metric="accuracy_deduplicated")
+    assert score.mean > 0.9

@@ -6,7 +6,8 @@ import csv
 
 import pytest
 
-from hf_afro.tasks.formats import Repairs, read_conll, read_tsv
+from hf_afro.tasks.formats import Repairs, read_conll
+from hf_afro.tasks.published import read_tsv
 
 
 def write(path, text: str):
@@ -33,7 +34,10 @@ def test_tokens_and_tags_of_a_clean_file_are_as_written(tmp_path):
 def test_white_space_lines_end_a_sentence_and_are_counted(tmp_path):
     read, repairs = conll(tmp_path, "Kano O\n \t\nLagos O\r\n\r\nDakar O\n\u00a0\n")
     assert [tokens for tokens, _ in read] == [["Kano"], ["Lagos"], ["Dakar"]]
-    assert repairs == {"white-space lines taken as the end of a sentence": 2}
+    assert repairs == {
+        "white-space lines taken as the end of a sentence": 2,
+        "files with line ends of CR LF": 1,
+    }
 
 
 def test_spans_that_start_with_i_are_repaired(tmp_path):

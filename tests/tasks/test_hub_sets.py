@@ -66,6 +66,36 @@ def test_languages_and_sets_that_are_not_there_are_named():
         load_hub_task("ner", "amh")
     with pytest.raises(ValueError, match="no set 'afrisenti' for ner; expected one of masakhaner1, masakhaner2"):
         load_hub_task("ner", "swa", dataset="afrisenti")
+    with pytest.raises(ValueError, match="no set '' for tags; expected one of none, or a description"):
+        load_hub_task("tags", "swa")
+
+
+def test_parts_of_speech(monkeypatch):
+    features = Features({"tokens": List(Value("string")), "upos": List(ClassLabel(names=["NOUN", "VERB"]))})
+    asked = hub(monkeypatch, Dataset.from_dict({"tokens": [["Eshe", "yupo"]], "upos": [[0, 1]]}, features))
+    data = load_hub_task("pos", "yor")
+    assert asked[0]["repository"] == "masakhane/masakhapos"
+    assert data.labels == ("NOUN", "VERB")
+
+
+def test_sib200_is_named_by_script(monkeypatch):
+    rows = Dataset.from_dict({"index_id": [1, 2], "category": ["sports", "travel"], "text": ["a", "b"]})
+    asked = hub(monkeypatch, rows)
+    data = load_hub_task("topic", "swa", dataset="sib200")
+    assert asked[0]["data_files"]["test"] == "swh_Latn/test/*.parquet"
+    assert data.labels == ("sports", "travel")
+
+
+def test_afrixnli_is_trained_on_the_english_of_xnli(monkeypatch):
+    rows = Dataset.from_dict({"premise": ["a", "c"], "hypothesis": ["b", "d"], "label": [0, 2]})
+    asked = hub(monkeypatch, rows)
+    data = load_hub_task("nli", "yor")
+    assert [one["repository"] for one in asked] == ["masakhane/afrixnli", "facebook/xnli"]
+    assert asked[0]["data_files"] == {"dev": "yor/validation/*.parquet", "test": "yor/test/*.parquet"}
+    assert asked[1]["data_files"] == {"train": "en/train/*.parquet"}
+    assert data.labels == ("contradiction", "entailment")
+    assert data.files["train"].startswith("facebook/xnli@")
+    assert data.texts() == [("a", "b"), ("c", "d")]
 
 
 def test_no_set_is_pinned_to_a_commit_nobody_has_seen():

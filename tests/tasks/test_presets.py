@@ -50,5 +50,5 @@ def test_seeds_that_cannot_be_are_refused(seeds):
 def test_unknown_presets_and_tasks_are_named():
     with pytest.raises(ValueError, match="no preset 'tiny'; expected one of paper, small"):
         preset("tiny", "ner")
-    with pytest.raises(ValueError, match="no task 'pos'"):
-        preset("small", "pos")
+    with pytest.raises(ValueError, match="unknown task 'ners'"):
+        preset("small", "ners")

@@ -2,11 +2,11 @@ r"""A model in ONNX Runtime beside XLM-R-base in torch, on the same real sentenc
 
     python -m benchmarks.onnx_export --tokenizer xlm-roberta-base --text corpora --ner masakhaner1/swa
 
-First a small model is made as the library makes them: XLM-R's vocabulary is pruned to `--budget` tokens counted on the
-text, and a model of the size of `--shape` with random weights is fine-tuned for entities. It is exported, and the F1 of
-its test set is taken in torch, of the graph in fp32 and of the graph in int8. Then the encoders of 6 layers and width
-384, the pruned vocabulary and random weights, and of XLM-R-base with 250,002 tokens are timed on the same sentences,
-each split by its own tokenizer. Times do not depend on what the weights are.
+First `--model`, such as a student that `benchmarks.real_text` left, or else a new model of random weights, is fine-tuned
+for entities and exported; the F1 of its test set is taken in torch, of the graph in fp32 and of the graph in int8. Then
+encoders of random weights, on which times do not depend, are timed on the same sentences, each split by its own
+tokenizer: XLM-R-base of 250,002 tokens, and a student of 6 layers and width 384 whose vocabulary is pruned to `--budget`
+tokens counted on the text.
 """
 
 from __future__ import annotations

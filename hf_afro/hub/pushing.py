@@ -141,6 +141,8 @@ def _send(
     create_pr: bool,
 ) -> PushReport:
     notes = list(contents.notes)
+    if create_pr:  # a repository that is to be made tells its owner then; one that is proposed to has to be found
+        repository.with_owner()
     there = repository.is_private()
     if there is None:
         if create_pr:

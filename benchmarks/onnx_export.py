@@ -2,11 +2,11 @@ r"""A model in ONNX Runtime beside XLM-R-base in torch, on the same real sentenc
 
     python -m benchmarks.onnx_export --tokenizer xlm-roberta-base --text corpora --ner masakhaner1/swa
 
-First `--model`, such as a student that `benchmarks.real_text` left, or else a new model of random weights, is fine-tuned
-for entities and exported; the F1 of its test set is taken in torch, of the graph in fp32 and of the graph in int8. Then
-encoders of random weights, on which times do not depend, are timed on the same sentences, each split by its own
-tokenizer: XLM-R-base of 250,002 tokens, and a student of 6 layers and width 384 whose vocabulary is pruned to `--budget`
-tokens counted on the text.
+First `--model`, such as a student that `benchmarks.real_text` left, or else a new model of random weights, is
+fine-tuned for entities and exported; the F1 of its test set is taken in torch, of the graph in fp32 and of the graph
+in int8. Then encoders of random weights, on which times do not depend, are timed on the same sentences, each split by
+its own tokenizer: XLM-R-base of 250,002 tokens, and a student of 6 layers and width 384 whose vocabulary is pruned to
+`--budget` tokens counted on the text.
 """
 
 from __future__ import annotations
@@ -120,7 +120,12 @@ def entities(args: argparse.Namespace, tokenizer, sentences: list[str], folder: 
             found[graph].append(words_of(row, outputs(run, batch)[0].argmax(-1)))
     gold = data.gold("test")
     for name, predicted in found.items():
-        print(f"  {name:28} entity F1 {100 * score(data, gold, predicted)['entity_f1']:.2f} ({len(gold)} sentences)")
+        pairs = list(zip(itertools.chain(*found["torch"]), itertools.chain(*predicted), strict=True))
+        otherwise = sum(one != other for one, other in pairs)
+        print(
+            f"  {name:28} entity F1 {100 * score(data, gold, predicted)['entity_f1']:.3f} ({len(gold)} sentences), "
+            f"{otherwise} of {len(pairs):,} words labelled otherwise than by torch"
+        )
 
 
 def times(args: argparse.Namespace, full, cut, sentences: list[str], folder: Path) -> None:

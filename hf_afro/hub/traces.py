@@ -25,7 +25,7 @@ _GENERAL = (
     rf"file://{_REST}",
     # Of Windows: under its own folders, or two folders deep on a drive in capitals. A letter, a colon and a backslash
     # alone are as likely an escape or a formula.
-    rf"{_BEFORE}[A-Za-z]:\\{{1,2}}(?i:{_ROOTS}|Windows|Temp|Program Files|Documents and Settings)\\{{1,2}}[\w.]{_REST}",
+    rf"{_BEFORE}[A-Za-z]:\\{{1,2}}(?i:{_ROOTS}|Windows|Temp|Program Files)\\{{1,2}}[\w.]{_REST}",
     rf"{_BEFORE}[A-Z]:(?:\\{{1,2}}[\w.~-]{{2,}}){{2,}}{_REST}",
     rf"{_BEFORE}~/[\w.]+{_REST}",
 )

@@ -29,4 +29,4 @@ def test_every_cell_runs(place, monkeypatch):
     assert ", 2\n" in first.source
     nbclient.NotebookClient(notebook, timeout=200, resources={"metadata": {"path": str(place)}}).execute()
     assert (Path(place) / "student" / "model.safetensors").is_file()
-    assert "parameters" in code[-2].outputs[0].text
+    assert any("parameters" in output.get("text", "") for output in code[-2].outputs)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from benchmarks.heaps_text import write_grown
+from hf_afro.sample import write_tasks
 from tests.texts import SENTENCES
 from tests.vocabulary.kinds import EXAMPLES
 
@@ -211,3 +212,23 @@ def test_task_counts_prints_sizes_and_repairs(tmp_path):
     assert "train -1534, dev -218, test -438" in printed
     assert "3  byte order marks dropped" in printed
     assert printed.endswith("1 sets, 1 of them in print, 0 of those as printed in every split\n")
+
+
+def test_the_export_to_onnx_prints_differences_sizes_scores_and_times(tmp_path, tokenizer):
+    for package in ("onnx", "onnxscript", "onnxruntime"):
+        pytest.importorskip(package, reason="needs the extra `onnx`")
+    (tmp_path / "texts").mkdir()
+    for language, lines in SENTENCES.items():
+        (tmp_path / "texts" / f"{language}.txt").write_text("\n".join(lines), "utf-8")
+    tokenizer.save_pretrained(tmp_path / "tokenizer")
+    write_tasks(tmp_path / "tasks", sizes={"train": 16, "dev": 4, "test": 6}, languages=["swa"])
+    printed = run(
+        "onnx_export",
+        *("--small", "--sentences", "8", "--batch_size", "4", "--repeats", "1", "--epochs", "1", "--budget", "500"),
+        *("--tokenizer", str(tmp_path / "tokenizer"), "--text", str(tmp_path / "texts"), "--languages", "swa", "yor"),
+        *("--ner", str(tmp_path / "tasks" / "ner")),
+    )
+    assert printed.count("entity F1") == 3
+    assert printed.count(" from torch\n") + printed.count(" from torch,") == 4
+    for side in ("XLM-R-base, torch", "student, torch", "student, ONNX fp32", "student, ONNX int8"):
+        assert sum(line.startswith(f"  {side} ") and line.endswith("x") for line in printed.splitlines()) == 2, side

@@ -72,6 +72,8 @@ def test_the_command_is_installed():
 
 def test_requirements_have_floors_and_constraints_meet_them():
     floors = requirements(read_ini("setup.cfg")["options"]["install_requires"])
+    for extra in read_ini("setup.cfg")["options.extras_require"].values():
+        floors |= requirements(extra)
     assert all(any(part.operator == ">=" for part in floor.specifier) for floor in floors.values())
     for name, pinned in requirements((ROOT / "constraints.txt").read_text("utf-8")).items():
         (pin,) = pinned.specifier

@@ -51,6 +51,7 @@ _FORMS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "text": ("a list of objects with a name", lambda value: _is_list(value, dict)),
     "settings": ("an object of settings for each stage", lambda value: _is_table(value, dict)),
     "removed": ("an object of reasons and lines for each language", lambda value: _is_table(value, dict)),
+    "efficiency": ("an object of figures for each form", lambda value: _is_table(value, dict)),
     "tokens_seen": ("a whole number for each language", lambda value: _is_table(value, int)),
     "provenance": ("an object", lambda value: isinstance(value, dict)),
 }
@@ -89,6 +90,8 @@ class CardFacts:
         settings: The settings of each stage: ``{stage: {name: value}}``.
         removed: Lines read and taken out of the text: ``{language: {reason: lines}}``.
         tokens_seen: Tokens trained on, by language, repetitions included.
+        efficiency: What it weighs, takes and loses in each form it was exported to: ``{form: {name: value}}``, such
+            as ``{"onnx/model.onnx": {"bytes": 75000000, "largest difference from torch": 2.6e-6}}``.
         limits: Sentences about limits beyond those that follow from the facts.
         notice: What must stand above everything else.
         provenance: Whatever else says where the model comes from.
@@ -105,6 +108,7 @@ class CardFacts:
     settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     removed: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     tokens_seen: Mapping[str, int] = field(default_factory=dict)
+    efficiency: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     limits: tuple[str, ...] = ()
     notice: str = ""
     provenance: Mapping[str, Any] = field(default_factory=dict)

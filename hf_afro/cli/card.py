@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ from hf_afro.cli.count import codes
 from hf_afro.cli.inputs import check_inputs
 from hf_afro.cli.output import finished_folder, say
 from hf_afro.cli.report import load_reports
+from hf_afro.files import read_limited
 
 if TYPE_CHECKING:
     from hf_afro.cards import CardFacts
@@ -23,12 +25,16 @@ The first REPORT is that of the model, others are those of the models it is comp
 evaluate` left. What the reports do not hold is told by --facts, a JSON file, or by the options below; what nobody
 tells is not claimed, and the section on limits says that it is not known.
 
+--export, what `hf-afro export --to onnx` left, adds what the graphs weigh and how far they are from torch.
+
   hf-afro card scores/student scores/teacher --base_model Davlan/afro-xlmr-large --licence mit --output_dir card
 
 What comes out: <output_dir>/README.md, as the Hub reads it, and card_facts.json, to be changed and given as --facts.
 """
 TAKES_SETTINGS = False
 CARD_FILE = "README.md"
+EXPORT_FILE = "export.json"
+_LONGEST = 1 << 20
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -41,6 +47,9 @@ def add_arguments(parser: ArgumentParser) -> None:
         "--languages", type=codes, metavar="swa,yor", help="that it was made for; any code or tag will do"
     )
     parser.add_argument("--licence", metavar="ID", help="as the Hub writes it, such as apache-2.0")
+    parser.add_argument(
+        "--export", metavar="FOLDER", help="what `hf-afro export --to onnx` left: sizes and differences go on the card"
+    )
 
 
 def run(args: Namespace) -> None:
@@ -79,4 +88,33 @@ def tell_facts(args: Namespace, report: EvalReport) -> CardFacts:
         "languages": args.languages and tuple(find_language(code).iso639_3 for code in args.languages),
         "licence": args.licence,
     }
+    if args.export is not None:
+        told["efficiency"] = {**facts.efficiency, **exported_figures(Path(args.export))}
     return dataclasses.replace(facts, **{name: value for name, value in told.items() if value is not None})
+
+
+def exported_figures(folder: Path) -> dict[str, dict[str, Any]]:
+    """Return what a card says of the graphs in a folder, from the report beside them.
+
+    Raises:
+        FileNotFoundError: If there is no such report.
+        ValueError: If it is none.
+    """
+    file = folder / EXPORT_FILE
+    if not file.is_file():
+        raise FileNotFoundError(
+            f"{file} does not exist; --export takes the folder that `hf-afro export --to onnx` wrote"
+        )
+    try:
+        report = json.loads(read_limited(file, _LONGEST))
+        differences = (report["fp32_difference"], report["int8_difference"])
+        agreements = (None, report["int8_agreement"])
+        figures = {"torch": {"bytes": report["torch_bytes"]}}
+        for (path, size), difference, agreement in zip(report["bytes"].items(), differences, agreements, strict=False):
+            figures[path] = {"bytes": size, "largest difference from torch": difference}
+            if agreement is not None:
+                figures[path]["share of decisions alike"] = agreement
+            figures[path] |= {"sentences compared": report["sentences"], "tokens compared": report["tokens"]}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{file} is no report of an export ({error!r}); export the model again") from error
+    return figures

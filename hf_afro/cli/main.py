@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from types import ModuleType
 from typing import Any, NoReturn
 
-from hf_afro.cli import card, count, distill, evaluate, maft, prune, push, report, run
+from hf_afro.cli import card, count, distill, evaluate, export, maft, prune, push, report, run
 from hf_afro.cli.errors import describe, describe_failure, is_mistake
 from hf_afro.cli.output import is_main_process
 from hf_afro.version import __version__
@@ -25,6 +25,7 @@ COMMANDS: dict[str, ModuleType] = {
     "evaluate": evaluate,
     "report": report,
     "card": card,
+    "export": export,
     "push": push,
     "run": run,
 }
@@ -42,6 +43,7 @@ The way of the data: count the tokens your languages use, prune the vocabulary t
   hf-afro evaluate --model student --task ner --data masakhaner1 --output_dir scores
   hf-afro report  scores/student scores/teacher --output_dir report
   hf-afro card    scores/student scores/teacher --output_dir card
+  hf-afro export  student --to onnx --output_dir exported
   hf-afro push    student --repo_id ama/afro-mini --card card
   hf-afro run     quickstart
 """
@@ -130,14 +132,14 @@ def main(argv: Sequence[str] | None = None) -> int:
             hints = [f"; {hint}" for hint in command_parser(parser, args.command).misspelt(rest)]
             parser.error(f"{args.command} does not know {' '.join(rest)}{''.join(hints)}")
     except SystemExit as leave:  # argparse leaves so after --help and --version, and after its errors
-        return leave.code if isinstance(leave.code, int) else 0
+        return _code_of(leave)
     args.settings = rest
     _show_log()
     left = 0
     try:
         command.run(args)
     except SystemExit as leave:  # a trainer does, with a checkpoint saved, where it is told to by SIGTERM
-        left = leave.code if isinstance(leave.code, int) else FAILURE
+        left = _code_of(leave)
     except KeyboardInterrupt as interruption:
         print(f"hf-afro {args.command}: interrupted{interruption}", file=sys.stderr)
         return INTERRUPTED
@@ -151,6 +153,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         return MISTAKE if mistake else FAILURE
     _leave_process_group()
     return left
+
+
+def _code_of(leave: SystemExit) -> int:
+    """Return the exit code of what left: none is 0, as Python has it, and words are a failure, and are shown."""
+    if leave.code is None or isinstance(leave.code, int):
+        return leave.code or 0
+    print(leave.code, file=sys.stderr)
+    return FAILURE
 
 
 def _show_log() -> None:

@@ -78,11 +78,11 @@ def plain_student(student: PreTrainedModel) -> PreTrainedModel:
         weights[table] = weights[table] @ weights.pop(projection).T
     settings = {"add_pooling_layer": student.pooler is not None} if isinstance(student, AfroStudentModel) else {}
     with torch.random.fork_rng(devices=[]):  # what is drawn here is overwritten
-        plain = plain_class(_plain_config(student.config), **settings)
+        plain = plain_class(plain_config(student.config), **settings)
     plain.load_state_dict(weights)
     return plain.to(dtype=student.dtype, device=student.device).eval()
 
 
-def _plain_config(config: AfroStudentConfig) -> XLMRobertaConfig:
+def plain_config(config: AfroStudentConfig) -> XLMRobertaConfig:
     """Return the configuration without what only students have."""
     return XLMRobertaConfig(**{name: value for name, value in config.to_dict().items() if name not in _STUDENTS_OWN})

@@ -23,6 +23,7 @@ _INDEX = "model.safetensors.index.json"
 _LONGEST_TEXT = 256 << 20  # bytes; a tokenizer of 250,000 pieces has 17 MB
 _LONGEST_CARD = 2 << 20
 _TEXTS = (".md", ".txt", ".yaml", ".yml", ".py", ".csv", ".tsv", ".html", ".svg", ".jinja", ".jsonl", ".toml", ".cff")
+_OF_TOKENIZERS = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
 _VOCABULARIES = ("vocab.txt", "merges.txt", "vocab.json", "added_tokens.json")
 # Where a library writes down what something was loaded from.
 _ORIGINS = ("_name_or_path", "name_or_path")
@@ -233,7 +234,7 @@ def _published_json(path: str, source: Path, traces: Traces, base_model: str | N
     taken_out: list[str] = []
     if isinstance(value, dict):
         value = _without_origins(source.name, value, traces, base_model, taken_out)
-    clean, places = traces.cleaned(value, tokenizer=source.name == "tokenizer.json")
+    clean, places = traces.cleaned(value, tokenizer=source.name in _OF_TOKENIZERS)
     taken_out += [f"the path {place}" for place in dict.fromkeys(places)]
     if not taken_out:
         return PublishedFile(path, source.stat().st_size, source)
@@ -277,11 +278,15 @@ def _refuse_traces(text: str, traces: Traces, where: str) -> None:
 
 
 def _refuse_bytes(source: Path, traces: Traces) -> None:
-    """Look through a file that is no text, a piece at a time."""
+    """Look through a file that is no text, or a vocabulary, whose pieces are no paths, a block at a time."""
+    if source.name in _VOCABULARIES:
+        if traces.has_token(read_limited(source, _LONGEST_TEXT)):
+            raise ValueError("it holds a token of the Hub; take it out, and revoke it if the file was ever shown")
+        return
     overlap = b""
     with source.open("rb") as file:
         while block := file.read(1 << 20):
-            found = traces.in_bytes(overlap + block)
+            found = traces.in_bytes(overlap + block, pieces=source.suffix == ".model")
             if found is not None:
                 raise ValueError(f"it holds {found}; make it again so that it does not")
             overlap = block[-256:]

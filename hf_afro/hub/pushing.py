@@ -121,6 +121,8 @@ def push(
             "(https://huggingface.co/settings/tokens); nothing was sent"
         )
     with secrets_kept(token):
+        if create_pr:  # a repository that is to be made tells its owner then; one that is proposed to has to be found
+            repository.with_owner()
         return _send(
             repository, contents, private, revision or MAIN, tag, replace, message or _message(kind), create_pr
         )

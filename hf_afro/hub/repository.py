@@ -92,6 +92,11 @@ class Repository:
                 return None
             raise
 
+    def with_owner(self) -> None:
+        """Put one's own name before that of the repository where it has no owner: the Hub finds none without."""
+        if "/" not in self.name:
+            self.name = f"{self.tried(self.api.whoami, 'asking for the owner')['name']}/{self.name}"
+
     def create(self, *, private: bool | None) -> None:
         """Make the repository; that it is there already, as after an answer that was lost, is no fault."""
 

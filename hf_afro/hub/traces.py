@@ -23,13 +23,20 @@ _REST = r"[^\s\"'`<>()\[\]{},;|*]*"
 _GENERAL = (
     rf"{_BEFORE}/(?:{_ROOTS})/[\w.@+~-]+{_REST}",
     rf"file://{_REST}",
-    rf"{_BEFORE}[A-Za-z]:\\[\w.]+{_REST}",
+    # Of Windows: under its own folders, or two folders deep on a drive in capitals. A letter, a colon and a backslash
+    # alone are as likely an escape or a formula.
+    rf"{_BEFORE}[A-Za-z]:\\{{1,2}}(?i:{_ROOTS}|Windows|Temp|Program Files)\\{{1,2}}[\w.]{_REST}",
+    rf"{_BEFORE}[A-Z]:(?:\\{{1,2}}[\w.~-]{{2,}}){{2,}}{_REST}",
     rf"{_BEFORE}~/[\w.]+{_REST}",
 )
 _ABSOLUTE = re.compile(r"(/[^/\s]+){2,}/?")
 _TOKEN = re.compile(r"\bhf_[A-Za-z0-9]{30,}\b")
 # Where a tokenizer's file holds its pieces, which are text of the world and not of this machine.
-_PIECES = ("model", "added_tokens", "normalizer", "pre_tokenizer", "post_processor", "decoder")
+_PIECES = (
+    *("model", "added_tokens", "normalizer", "pre_tokenizer", "post_processor", "decoder"),
+    *("added_tokens_decoder", "additional_special_tokens", "extra_special_tokens"),
+)
+_PIECE = "_token"  # as in `mask_token`
 
 
 class Traces:
@@ -50,6 +57,8 @@ class Traces:
         self._paths = re.compile("|".join([rf"{_BEFORE}(?:{'|'.join(known)})(?![\w-]){_REST}", *_GENERAL]))
         # In files that are no text, whatever surrounds a place may look like a word.
         self._bytes = re.compile("|".join(f"{place}/" for place in known).encode())
+        deep = [place for place in known if place.count("/") > 1]
+        self._deep = re.compile("|".join(f"{place}/" for place in deep).encode()) if deep else None
         self.tokens = tuple({one for one in (*tokens, get_token()) if one})
 
     def first_path(self, text: str) -> str | None:
@@ -61,11 +70,18 @@ class Traces:
         """Tell whether a text holds a token of the Hub."""
         return _TOKEN.search(text) is not None or any(token in text for token in self.tokens)
 
-    def in_bytes(self, content: bytes) -> str | None:
-        """Return what some bytes hold, in words: a token, or a folder of this machine. None where there is neither."""
+    def in_bytes(self, content: bytes, *, pieces: bool = False) -> str | None:
+        """Return what some bytes hold, in words: a token, or a folder of this machine. None where there is neither.
+
+        Args:
+            content: The bytes.
+            pieces: Whether they are a vocabulary's, where a name such as ``/tmp/`` is a piece: only places two folders
+                deep are looked for.
+        """
         if any(token.encode() in content for token in self.tokens):
             return "a token"
-        found = self._bytes.search(content)
+        places = self._deep if pieces else self._bytes
+        found = None if places is None else places.search(content)
         return None if found is None else f"the local path {found[0].decode()}"
 
     def cleaned(self, value: Any, *, tokenizer: bool = False) -> tuple[Any, list[str]]:
@@ -75,11 +91,11 @@ class Traces:
 
         Args:
             value: As `json` reads it.
-            tokenizer: Whether it is a ``tokenizer.json``, whose pieces are left as they are.
+            tokenizer: Whether it is a file of a tokenizer, whose pieces are left as they are.
         """
         found: list[str] = []
         if tokenizer and isinstance(value, dict):
-            rest = {name: one for name, one in value.items() if name not in _PIECES}
+            rest = {name: one for name, one in value.items() if name not in _PIECES and not name.endswith(_PIECE)}
             clean = self._clean(rest, found)
             return {name: clean.get(name, one) for name, one in value.items()}, found
         return self._clean(value, found), found

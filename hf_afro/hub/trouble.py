@@ -198,6 +198,8 @@ def _asked_to_wait(headers: object) -> float | None:
         date = email.utils.parsedate_to_datetime(value)
     except ValueError:
         return None
+    if date.tzinfo is None:  # a zone of -0000 is read as none; a date of HTTP is in GMT whatever it says
+        date = date.replace(tzinfo=datetime.UTC)
     return max(0.0, (date - datetime.datetime.now(datetime.UTC)).total_seconds())
 
 

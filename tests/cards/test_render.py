@@ -24,8 +24,8 @@ def test_a_committed_card_equals_a_fresh_one(folder):
     assert card_file(folder).read_text("utf-8") == fresh, "write it anew: python -m tests.cards.golden"
 
 
-def test_the_committed_cards_are_those_of_a_run_and_one_that_says_it_is_an_illustration():
-    assert [folder.name for folder in FOLDERS] == ["layout_example", "real_small"]
+def test_the_committed_cards_are_those_of_runs_and_one_that_says_it_is_an_illustration():
+    assert [folder.name for folder in FOLDERS] == ["layout_example", "quickstart", "real_small"]
     assert "only illustrates the layout" in card_file(FOLDERS[0]).read_text("utf-8")
 
 
@@ -151,3 +151,16 @@ def test_reports_without_names_of_their_own_are_refused():
 
 def test_the_same_facts_give_the_same_card():
     assert render_card(three(), FACTS) == render_card(three(), FACTS)
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+def test_the_code_of_a_committed_card_runs(folder, tmp_path, monkeypatch, tokenizer, model):
+    """On a small model in a folder of the card's name."""
+    monkeypatch.chdir(tmp_path)
+    (code,) = re.findall(r"```python\n(.*?)```", card_file(folder).read_text("utf-8"), re.S)
+    name = CardFacts.load(folder).model_name
+    for part in (model, tokenizer):
+        part.save_pretrained(name)
+    names = {"__name__": "snippet"}
+    exec(compile(code.replace('"... {', '"Mvua {'), folder.name, "exec"), names)
+    assert "fill" in names or "model" in names

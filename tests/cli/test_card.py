@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import re
+
 import pytest
 from huggingface_hub import ModelCard
 
@@ -61,3 +64,28 @@ def test_mistakes(refused, reports, tmp_path):
     ):
         assert message in refused("card", *words, "--output_dir", out)
         assert not out.exists()
+
+
+def test_what_was_exported_goes_on_the_card(refused, reports, tmp_path):
+    report = {"torch_bytes": 75_400_000, "bytes": {"onnx/model.onnx": 75_500_000, "onnx/q.onnx": 18_900_000}}
+    report |= {"fp32_difference": 2.6e-6, "int8_difference": 0.063, "int8_agreement": 0.9987}
+    report |= {"sentences": 64, "tokens": 3966}
+    (tmp_path / "export.json").write_text(json.dumps(report), "utf-8")
+    out = tmp_path / "card"
+    assert main(["card", reports[2], "--export", str(tmp_path), "--output_dir", str(out)]) == 0
+    card = (out / "README.md").read_text("utf-8")
+    (section,) = re.findall(r"^## Efficiency\n\n(.*?)\n\n## ", card, re.M | re.S)
+    assert section.splitlines() == [
+        "- torch: bytes 75.4 MB.",
+        "- onnx/model.onnx: bytes 75.5 MB, largest difference from torch 2.6e-06, sentences compared 64, "
+        "tokens compared 3,966.",
+        "- onnx/q.onnx: bytes 18.9 MB, largest difference from torch 0.063, share of decisions alike 0.9987, "
+        "sentences compared 64, tokens compared 3,966.",
+    ]
+    again = tmp_path / "again"
+    assert main(["card", reports[2], "--facts", str(out), "--output_dir", str(again)]) == 0
+    assert (again / "README.md").read_text("utf-8") == card
+    (tmp_path / "export.json").write_text("{}", "utf-8")
+    other = tmp_path / "other"
+    assert "is no report of an export" in refused("card", reports[2], "--export", tmp_path, "--output_dir", other)
+    assert "takes the folder that" in refused("card", reports[2], "--export", "nowhere", "--output_dir", other)

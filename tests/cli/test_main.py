@@ -107,3 +107,13 @@ def test_the_module_can_be_launched():
     )
     assert done.returncode == 2
     assert done.stderr.startswith("hf-afro count: error: the following arguments are required")
+
+
+@pytest.mark.parametrize(("code", "expected"), [(None, 0), (0, 0), (143, 143), ("no room", 1)])
+def test_a_command_that_leaves_says_with_what(monkeypatch, capsys, code, expected):
+    def leave(_args):
+        raise SystemExit(code)
+
+    monkeypatch.setattr(COMMANDS["push"], "run", leave)
+    assert main(["push", "folder", "--repo_id", "a/b"]) == expected
+    assert ("no room" in capsys.readouterr().err) == (code == "no room")

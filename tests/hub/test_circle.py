@@ -15,6 +15,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 
 import hf_afro
+from hf_afro.export import add_remote_code
 from tests.hub.folders import held, here
 from tests.hub.sequences import speaking_to_loopback
 from tests.hub.server import Hub
@@ -50,6 +51,29 @@ import hf_afro
 from huggingface_hub import hf_hub_download
 counts = hf_afro.TokenCounts.load(hf_hub_download("ama/counts", "counts.npz", repo_type="dataset"))
 print(json.dumps([out, counts.fingerprint, counts.total]))
+"""
+
+# What somebody does who has read the code and asks for it; the package itself never does (tests/test_security.py).
+ASKED_FOR = """
+import json, os, sys
+import torch
+from transformers import AutoModelForMaskedLM, AutoModelForTokenClassification, AutoTokenizer
+
+out = {}
+for name in json.loads(sys.argv[1]):
+    try:
+        AutoModelForMaskedLM.from_pretrained(name, trust_remote_code=False)
+        raise SystemExit("the code of a repository was run, or not needed")
+    except ValueError as error:
+        assert "trust_remote_code" in str(error) or "afro-student" in str(error), error
+    model = AutoModelForMaskedLM.from_pretrained(name, trust_remote_code=True)
+    tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=True)
+    with torch.inference_mode():
+        logits = model.eval()(input_ids=torch.tensor(json.loads(sys.argv[2]))).logits
+    out[name] = [type(model).__module__.partition(".")[0], len(tokenizer), logits.flatten()[:50].tolist()]
+    AutoModelForTokenClassification.from_pretrained(name, trust_remote_code=True)
+assert "hf_afro" not in sys.modules
+print(json.dumps(out))
 """
 
 # As where the package is not installed.
@@ -133,6 +157,12 @@ def sent(hub, work, _tokenizer):
     distilled.push_to_hub(token=hub.token)
     sent["ama/student"] = logits_of(student, pruned.tokenizer)
 
+    student.save_pretrained(work / "coded")
+    pruned.tokenizer.save_pretrained(work / "coded")
+    add_remote_code(work / "coded")
+    hf_afro.push(work / "coded", "ama/coded")
+    sent["ama/coded"] = logits_of(student, pruned.tokenizer)
+
     plain = student_of(tokenizer)
     plain.save_pretrained(work / "plain")
     tokenizer.save_pretrained(work / "plain")
@@ -192,6 +222,13 @@ def test_a_plain_student_and_a_pruned_model_need_no_hf_afro(hub, sent, tmp_path)
     )
     check(loaded, sent)
     assert {kind for kind, _, _ in loaded.values()} == {"transformers"}
+
+
+def test_a_student_with_its_code_loads_without_hf_afro_where_that_is_asked_for(hub, sent, tmp_path):
+    loaded = elsewhere(hub, tmp_path, WITHOUT + ASKED_FOR, json.dumps(["ama/coded"]), json.dumps(IDS))
+    check(loaded, sent)
+    assert loaded["ama/coded"][0] == "transformers_modules"
+    assert {"configuration_afro_student.py", "modeling_afro_student.py"} <= set(held(hub, "ama/coded"))
 
 
 def test_each_was_one_commit_and_the_trainers_made_no_other(hub, sent):

@@ -146,6 +146,44 @@ def test_the_pieces_of_a_tokenizer_are_no_paths(model):
     assert json.loads(file.content) == {"model": {"vocab": [["/home/piece", 0.0]]}, "source": "swa.txt"}
 
 
+def test_what_looks_like_a_path_in_a_vocabulary_is_a_piece(model):
+    pieces = ["/tmp/", "/home/ama/x", "C:\\Users\\ama", f"{model.parent}/x"]
+    (model / "vocab.txt").write_text("\n".join(pieces), "utf-8")
+    (model / "merges.txt").write_text("/tmp /x\n", "utf-8")
+    (model / "vocab.json").write_text(json.dumps({piece: n for n, piece in enumerate(pieces)}), "utf-8")
+    (model / "spiece.model").write_bytes(b"\x00\x05/tmp/\x05/root/")
+    files = {file.path: file for file in gather(model).files}
+    for name in ("vocab.txt", "merges.txt", "vocab.json", "spiece.model"):
+        assert files[name].content is None, name
+    (model / "vocab.txt").write_text(f"a\n{TOKEN}\n", "utf-8")
+    with pytest.raises(ValueError, match="vocab.txt: it holds a token"):
+        gather(model)
+
+
+def test_added_tokens_are_left_as_they_are_and_settings_beside_them_are_not(model):
+    kept = {
+        "added_tokens_decoder": {"5": {"content": "/home/ama/x"}},
+        "extra_special_tokens": ["/tmp/a/b"],
+        "mask_token": "/data/mask",
+    }
+    (model / "tokenizer_config.json").write_text(json.dumps({**kept, "vocab_file": "/home/ama/x.model"}), "utf-8")
+    (file,) = (one for one in gather(model).files if one.path == "tokenizer_config.json")
+    assert json.loads(file.content) == {**kept, "vocab_file": "x.model"}
+
+
+@pytest.mark.parametrize("text", ["b:\\d+x", "x:\\alpha", "a:\\n then", "see x:\\alpha\\beta", "C:\\"])
+def test_a_letter_a_colon_and_a_backslash_are_no_path_of_windows(model, text):
+    (model / "notes.txt").write_text(text, "utf-8")
+    assert "notes.txt" in names(model)
+
+
+@pytest.mark.parametrize("text", ["c:\\users\\ama", "C:\\Users\\ama\\x", "D:\\runs\\afro", "in C:\\\\Temp\\\\x"])
+def test_a_path_of_windows_is_one(model, text):
+    (model / "notes.txt").write_text(text, "utf-8")
+    with pytest.raises(ValueError, match="notes.txt: it names the local path"):
+        gather(model)
+
+
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [

@@ -128,6 +128,10 @@ def test_pull_requests(hub, send, api, model):
     assert held(hub, "lab/model", "refs/pr/1") == here(model)
     with pytest.raises(ValueError, match="a pull request goes to main"):
         send(model, create_pr=True, tag="v1")
+    api.create_repo("own")
+    assert send(model, "own", create_pr=True).url.endswith("/ama/own/discussions/1")
+    with pytest.raises(PushRefused, match="ama/none does not exist, or the token may not see it"):
+        send(model, "none", create_pr=True)
     with pytest.raises(PushRefused, match="lab/none does not exist, or the token may not see it"):
         send(model, "lab/none", create_pr=True)
 
@@ -217,9 +221,10 @@ def test_waiting_is_bounded_and_as_long_as_the_hub_asks(hub, send, model):
     assert len(waited) == 3
 
 
-def test_a_date_to_wait_for_is_understood(hub, send, model):
+@pytest.mark.parametrize("zone", ["GMT", "-0000", ""])
+def test_a_date_to_wait_for_is_understood(hub, send, model, zone):
     waited = []
-    hub.faults.on(Fault("503", "create", retry_after="Wed, 21 Oct 2015 07:28:00 GMT"))
+    hub.faults.on(Fault("503", "create", retry_after=f"Wed, 21 Oct 2015 07:28:00 {zone}".strip()))
     send(model, patience=Patience(sleep=waited.append, chance=lambda: 0.0))
     assert waited == [0.0]
 

@@ -1,0 +1,128 @@
+"""`hf-afro export`: a model as plain XLM-R, with its code beside it, for ONNX Runtime, for sentence-transformers."""
+
+from __future__ import annotations
+
+import itertools
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from hf_afro.cli.inputs import check_inputs
+from hf_afro.cli.output import finished_folder, say
+from hf_afro.cli.table import format_table
+
+DESCRIPTION = """\
+Write a model in the form that others take.
+
+  plain                  a student as a plain XLM-R, which loads with transformers alone
+  remote-code            a student with its code beside it, for trust_remote_code=True where hf_afro is not installed
+  onnx                   for ONNX Runtime and Transformers.js, in fp32 and int8, compared with torch before it is there
+  sentence-transformers  its encoder with a pooling on it, for vectors of texts
+
+  hf-afro export student --to onnx --output_dir exported
+  hf-afro export student --to plain --output_dir plain
+
+ONNX needs `pip install 'hf_afro[onnx]'`, sentence-transformers `hf_afro[sentence]`. Models of any family are written
+as ONNX, without a head or with one for masked words, texts or tokens.
+
+What comes out: a folder with the tokenizer. Of ONNX: onnx/model.onnx, onnx/model_quantized.onnx, tokenizer.json,
+config.json, and export.json with sizes and differences, which `hf-afro card --export` puts on the card.
+"""
+TAKES_SETTINGS = False
+_SENTENCES_A_LANGUAGE = 4
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Add the options of this command."""
+    parser.add_argument("model", help="folder of a model with its tokenizer, or its name on the Hub")
+    parser.add_argument("--to", required=True, choices=tuple(_WRITERS), help="the form")
+    parser.add_argument(
+        "--text", metavar="FOLDER", help="of onnx: text to compare on, a file a language (default: the sample)"
+    )
+    parser.add_argument("--no_int8", action="store_true", help="of onnx: leave the quantised graph out")
+    parser.add_argument(
+        "--pooling", choices=("mean", "cls", "max"), default="mean", help="of sentence-transformers (default: mean)"
+    )
+
+
+def run(args: Namespace) -> None:
+    """Load, write and say what was written.
+
+    Raises:
+        ValueError: If the model cannot be had in this form, or its graph is not what torch computes.
+    """
+    check_inputs(args)
+    if args.text is not None and args.to != "onnx":
+        raise ValueError(f"--text is for --to onnx, which is compared on it; leave it out with --to {args.to}")
+
+    from hf_afro.cli.loading import load_model, load_tokenizer
+
+    with finished_folder(args) as folder:
+        tokenizer, model = load_tokenizer(args.model), load_model(args.model)
+        _WRITERS[args.to](args, model, tokenizer, folder)
+    say(f"model written to {args.output_dir}")
+
+
+def write_plain(_args: Namespace, model: Any, tokenizer: Any, folder: Path) -> None:
+    """Write a student as a plain XLM-R."""
+    from hf_afro.export import plain_student
+
+    plain_student(_a_student(model, "plain")).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def write_with_code(_args: Namespace, model: Any, tokenizer: Any, folder: Path) -> None:
+    """Write a student with its code."""
+    from hf_afro.export import add_remote_code
+
+    _a_student(model, "remote-code").save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    add_remote_code(folder)
+
+
+def write_onnx(args: Namespace, model: Any, tokenizer: Any, folder: Path) -> None:
+    """Write the graphs, compare them, and show how they did."""
+    from hf_afro.export import export_onnx
+
+    done = export_onnx(model, tokenizer, folder, sentences(args.text), int8=not args.no_int8)
+    rows: list[list[object]] = [["torch, fp32", done.torch_bytes / 1e6, None, None]]
+    figures = ((done.fp32_difference, None), (done.int8_difference, done.int8_agreement))
+    for (path, size), (difference, agreement) in zip(done.bytes.items(), figures, strict=False):
+        rows.append([path, size / 1e6, f"{difference:.1e}", agreement and f"{agreement:.2%}"])
+    say(format_table(["weights", "MB", f"{done.output}: largest difference", "decisions alike"], rows))
+    say(f"compared on {done.sentences} sentences, {done.tokens:,} tokens")
+
+
+def write_sentence_transformer(args: Namespace, model: Any, tokenizer: Any, folder: Path) -> None:
+    """Write the encoder as sentence-transformers keeps one."""
+    from hf_afro.export import export_sentence_transformer
+
+    width = export_sentence_transformer(model, tokenizer, folder, pooling=args.pooling)
+    say(f"a text becomes {width} numbers, {args.pooling} over its tokens; nothing was trained for it")
+
+
+def sentences(folder: str | None) -> list[str]:
+    """Return some lines of each language of a folder, of the sample by default."""
+    from hf_afro.corpora import read_corpora
+    from hf_afro.sample import text_folder
+
+    texts = read_corpora(folder or text_folder())
+    return [line for text in texts.values() for line in itertools.islice(text, _SENTENCES_A_LANGUAGE)]
+
+
+def _a_student(model: Any, form: str) -> Any:
+    if model.config.model_type != "afro-student":
+        raise ValueError(
+            f"the model is of type {model.config.model_type}, which loads with transformers alone as it is; "
+            f"--to {form} is for an afro-student"
+        )
+    return model
+
+
+_WRITERS: dict[str, Callable[[Namespace, Any, Any, Path], None]] = {
+    "plain": write_plain,
+    "remote-code": write_with_code,
+    "onnx": write_onnx,
+    "sentence-transformers": write_sentence_transformer,
+}

@@ -1,0 +1,198 @@
+"""A folder for ONNX Runtime and Transformers.js: graphs, tokenizer and configuration, compared with torch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+from hf_afro.export.onnx_graph import (
+    INPUTS,
+    LOGITS,
+    check_onnx_installed,
+    in_single_precision,
+    output_of,
+    quantise,
+    write_graph,
+)
+from hf_afro.export.plain import plain_config
+from hf_afro.families import FAMILIES
+from hf_afro.files import write_whole
+from hf_afro.version import __version__
+
+GRAPH, QUANTISED = "onnx/model.onnx", "onnx/model_quantized.onnx"
+REPORT_FILE = "export.json"
+LARGEST_DIFFERENCE = 1e-4
+_STUDENT = "afro-student"
+_BATCH = 8
+
+
+@dataclass(frozen=True)
+class OnnxExport:
+    """What was written, and how far it is from torch.
+
+    Attributes:
+        output: What the graph gives: `logits` or `last_hidden_state`.
+        bytes: Of each graph, by its path in the folder.
+        torch_bytes: Of the same weights in fp32.
+        fp32_difference: From torch's numbers, at most, over all tokens of the sentences.
+        int8_difference: The same of the quantised graph; None where none was asked for.
+        int8_agreement: The share of decisions, the largest logit each, that the quantised graph leaves as they are;
+            None where there are no logits, or no such graph.
+        sentences: How many sentences were compared.
+        tokens: How many tokens they have.
+        versions: Of what made the graphs.
+    """
+
+    output: str
+    bytes: dict[str, int]
+    torch_bytes: int
+    fp32_difference: float
+    int8_difference: float | None
+    int8_agreement: float | None
+    sentences: int
+    tokens: int
+    versions: dict[str, str]
+
+
+def export_onnx(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    folder: str | Path,
+    sentences: Sequence[str],
+    *,
+    int8: bool = True,
+) -> OnnxExport:
+    """Write a model for ONNX Runtime and compare it with torch.
+
+    The folder holds `onnx/model.onnx`, `onnx/model_quantized.onnx`, `tokenizer.json`, `config.json` and what
+    transformers writes beside them, which is the layout that Transformers.js reads; and `export.json`. There are no
+    weights of torch in it. The configuration of a student says ``xlm-roberta``, which is what its graph computes and
+    what Transformers.js knows.
+
+    Args:
+        model: A student or another encoder, without a head or with one for masked words, sequences or tokens; it is
+            left as it is.
+        tokenizer: Its tokenizer.
+        folder: Where to write; made where it is not there. Where an error ends the export, what it holds is of no use.
+        sentences: What to compare on, two or more of unlike length.
+        int8: Whether to write the quantised graph too.
+
+    Raises:
+        ModuleNotFoundError: If a package of the extra `onnx` is missing.
+        ValueError: If the model cannot be exported, its tokenizer has no `tokenizer.json`, there are too few
+            sentences, or the graph in fp32 is further than 1e-4 from torch.
+
+    Example:
+        >>> export_onnx(student, tokenizer, "exported", lines).fp32_difference < 1e-4  # doctest: +SKIP
+        True
+    """
+    check_onnx_installed()
+    output = output_of(model)
+    if len(sentences) < 2 or len({len(sentence) for sentence in sentences}) < 2:
+        raise ValueError(f"received {len(sentences)} sentences to compare on; expected two or more of unlike length")
+    model = in_single_precision(model)
+    folder, limit = Path(folder), _longest(model.config, tokenizer)
+    (folder / GRAPH).parent.mkdir(parents=True, exist_ok=True)
+    _write_tokenizer(tokenizer, folder, limit)
+    _config_for_graph(model).save_pretrained(folder)
+    batches = list(_batches(tokenizer, sentences, limit))
+    write_graph(model, batches[0], folder / GRAPH)
+    with torch.inference_mode():
+        wanted = [model(**batch)[0].numpy() for batch in batches]
+    difference, _ = _compared(folder / GRAPH, batches, wanted, output)
+    if not difference <= LARGEST_DIFFERENCE:
+        raise ValueError(
+            f"the graph of {type(model).__name__} is {difference:.2g} from torch on {len(sentences)} sentences; "
+            f"expected {LARGEST_DIFFERENCE} at most. Nothing is left; please report the model's configuration"
+        )
+    graphs, apart, agreement = [GRAPH], None, None
+    if int8:
+        quantise(folder / GRAPH, folder / QUANTISED)
+        apart, agreement = _compared(folder / QUANTISED, batches, wanted, output)
+        graphs.append(QUANTISED)
+    done = OnnxExport(
+        output,
+        {graph: (folder / graph).stat().st_size for graph in graphs},
+        sum(weight.numel() * weight.element_size() for weight in model.parameters()),
+        difference,
+        apart,
+        agreement,
+        len(sentences),
+        sum(int(batch["attention_mask"].sum()) for batch in batches),
+        _versions(),
+    )
+    write_whole(folder / REPORT_FILE, json.dumps({"to": "onnx", **asdict(done)}, indent=1) + "\n")
+    return done
+
+
+def _longest(config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase) -> int:
+    """Return the tokens of a sequence at most, by the model's positions and the tokenizer's own limit."""
+    positions = getattr(config, "max_position_embeddings", None) or tokenizer.model_max_length
+    family = FAMILIES.get(config.model_type)
+    return min(tokenizer.model_max_length, positions - (family.position_offset if family else 0))
+
+
+def _write_tokenizer(tokenizer: PreTrainedTokenizerBase, folder: Path, limit: int) -> None:
+    tokenizer.save_pretrained(folder)
+    if not (folder / "tokenizer.json").is_file():
+        raise ValueError(
+            f"{type(tokenizer).__name__} writes no tokenizer.json, which is what is read without Python; expected a "
+            "tokenizer of the tokenizers library"
+        )
+    settings = folder / "tokenizer_config.json"
+    said = json.loads(settings.read_text("utf-8"))
+    # Transformers.js cuts at this length; left at a tokenizer's own, a long text runs out of positions.
+    said["model_max_length"] = limit
+    write_whole(settings, json.dumps(said, indent=2, ensure_ascii=False) + "\n")
+
+
+def _config_for_graph(model: PreTrainedModel) -> PretrainedConfig:
+    if model.config.model_type != _STUDENT:
+        return model.config
+    config = plain_config(model.config)
+    config.architectures = [type(model).__name__.replace("AfroStudent", "XLMRoberta")]
+    return config
+
+
+def _batches(
+    tokenizer: PreTrainedTokenizerBase, sentences: Sequence[str], limit: int
+) -> Iterator[dict[str, torch.Tensor]]:
+    """Yield ragged batches, and at the end the first sentence by itself."""
+    groups = [sentences[start : start + _BATCH] for start in range(0, len(sentences), _BATCH)]
+    for group in (*groups, sentences[:1]):
+        batch = tokenizer(list(group), padding=True, truncation=True, max_length=limit, return_tensors="pt")
+        yield {name: batch[name] for name in INPUTS}
+
+
+def _compared(
+    path: Path, batches: list[dict[str, torch.Tensor]], wanted: list[np.ndarray], output: str
+) -> tuple[float, float | None]:
+    """Return how far a graph is from torch at tokens, at most, and the share of decisions that are alike."""
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    largest, alike, decisions = 0.0, 0, 0
+    for batch, expected in zip(batches, wanted, strict=True):
+        (found,) = session.run(None, {name: batch[name].numpy() for name in INPUTS})
+        if expected.ndim == 3:  # [batch, length, width]: what stands at padding is nobody's
+            held = batch["attention_mask"].numpy() != 0
+            found, expected = found[held], expected[held]
+        largest = max(largest, float(np.abs(found - expected).max()))
+        alike += int((found.argmax(-1) == expected.argmax(-1)).sum())
+        decisions += len(found)
+    return largest, alike / decisions if output == LOGITS else None
+
+
+def _versions() -> dict[str, str]:
+    import onnx
+    import onnxruntime
+
+    versions: dict[str, Any] = {"torch": torch.__version__, "onnx": onnx.__version__}
+    return {"hf_afro": __version__, **versions, "onnxruntime": onnxruntime.__version__}

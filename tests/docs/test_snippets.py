@@ -1,0 +1,96 @@
+"""Every Python and shell snippet of the pages runs, in order and unchanged but for the size of trainings.
+
+A page runs in a folder of its own that holds small text and tasks, and a small model in the place of the names the
+pages use: a folder that is there is read before the Hub is asked.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import XLMRobertaForMaskedLM
+
+from hf_afro.cli.main import main
+from hf_afro.recipes.recipe import load_recipe
+from hf_afro.sample import write_tasks
+from tests.conftest import tiny_config
+from tests.texts import SENTENCES
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = sorted((ROOT / "docs").glob("*.md"))
+SNIPPETS = 21
+"""Python and shell snippets of all pages together; that none has dropped out of what is run."""
+
+# Trainings of the pages take hours; here each takes a step or two. A student is built at the width of the small model.
+SMALLER = (
+    (r"max_steps([ =])\d+", r"max_steps\g<1>2"),
+    (r"layers=6,hidden_size=384,embedding_size=128", "layers=1,hidden_size=32,embedding_size=16"),
+    (r"--preset small", "--preset small --max_train 8 --max_dev 4 --max_test 4 --epochs 1"),
+)
+NOT_RUN = {"text", "js", "yaml"}
+EXPORTS = ("onnx", "onnxscript", "onnxruntime")
+
+
+def snippets(page: Path) -> Iterator[tuple[str, str]]:
+    """Language and text of every fenced block."""
+    yield from re.findall(r"^```(\w*)\n(.*?)^```$", page.read_text("utf-8"), re.M | re.S)
+
+
+def run_shell(text: str) -> None:
+    for line in text.replace("\\\n", " ").strip().splitlines():
+        words = shlex.split(line)
+        assert words[0] == "hf-afro", f"a snippet in bash is of our command alone, not {line!r}; others are text"
+        assert main(words[1:]) == 0, line
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch, tokenizer):
+    """The folder that a page runs in."""
+    monkeypatch.chdir(tmp_path)
+    torch.manual_seed(0)
+    model = XLMRobertaForMaskedLM(tiny_config(len(tokenizer), max_position_embeddings=514))
+    tokenizer.model_max_length = 512
+    for part in (model, tokenizer):
+        part.save_pretrained("FacebookAI/xlm-roberta-base")
+    Path("texts").mkdir()
+    for code in ("swa", "yor"):
+        Path(f"texts/{code}.txt").write_text("\n".join(SENTENCES[code]), "utf-8")
+    Path("test_sentences.txt").write_text("Sentensi ambayo haipo popote katika matini.\n", "utf-8")
+    write_tasks("tasks", sizes={"train": 40, "dev": 8, "test": 8}, languages=["swa"])
+    Path("tasks/ner").rename("masakhaner1")
+    return tmp_path
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_the_snippets_of_a_page_run_in_order(page, place, capsys):
+    found = list(snippets(page))
+    if any("--to onnx" in text for _, text in found):
+        for package in EXPORTS:
+            pytest.importorskip(package, reason="needs the extra `onnx`")
+    names: dict[str, object] = {"__name__": "snippet"}
+    for language, text in found:
+        for pattern, smaller in SMALLER:
+            text = re.sub(pattern, smaller, text)
+        if language == "bash":
+            run_shell(text)
+        elif language == "python":
+            exec(compile(text, page.name, "exec"), names)
+        elif language == "yaml":
+            Path("mine.yaml").write_text(text, "utf-8")
+            load_recipe("mine.yaml")
+        else:
+            assert language in NOT_RUN, f"a snippet of {page.name} says it is {language!r}"
+
+
+def test_how_many_snippets_run():
+    assert sum(language in ("bash", "python") for page in PAGES for language, _ in snippets(page)) == SNIPPETS
+
+
+def test_every_page_is_in_the_menu():
+    menu = (ROOT / "mkdocs.yml").read_text("utf-8")
+    assert all(f": {page.name}\n" in menu for page in PAGES)

@@ -155,6 +155,11 @@ def _distill(recipe: Recipe, stage: Stage, plans: dict[str, StagePlan]) -> Stage
         or (teacher.intermediate_size if same else 4 * settings.hidden_size),
         embedding_size=settings.embedding_size,
     )
+    if settings.objective == "minilm" and student.num_attention_heads != teacher.num_attention_heads:
+        raise ValueError(
+            f"the student has {student.num_attention_heads} attention heads; objective minilm compares head by head, "
+            f"so give num_attention_heads: {teacher.num_attention_heads}, as the teacher has"
+        )
     return _trained(recipe, stage, student)
 
 

@@ -221,6 +221,7 @@ class DistillSettings(TrainingSettings):
     num_attention_heads: int | None = setting(None, help="its heads; one for each 64 columns", low=1)
     intermediate_size: int | None = setting(None, help="width inside its feed-forward part; 4 times its own", low=1)
     embedding_size: int | None = setting(None, help="width of a row of its embedding, if factorised", low=1)
+    objective: str = setting("minilmv2", help="what is learnt", choices=("minilmv2", "minilm", "hybrid"))
     teacher_layer: int | None = setting(None, help="layer that teaches, from 1; as in the paper", low=1)
     num_relation_heads: int | None = setting(None, help="relation heads; as in the paper", low=1)
 

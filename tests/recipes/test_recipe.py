@@ -203,10 +203,19 @@ def test_the_papers_settings_are_those_of_the_papers():
         batch = distill.per_device_train_batch_size * distill.gradient_accumulation_steps
         assert (batch, distill.learning_rate, distill.max_steps, distill.warmup_steps) == (256, 6e-4, 400_000, 4000)
         assert (distill.adam_epsilon, distill.weight_decay, distill.max_length) == (1e-6, 0.01, 512)
+    comet = load_recipe("comet").stage("distill").settings
+    assert (comet.objective, comet.num_hidden_layers, comet.hidden_size) == ("hybrid", 6, 256)
+    assert (comet.num_attention_heads, comet.intermediate_size) == (8, 1024)
+    assert comet.arguments == {"logit_weight": 0.5, "temperature": 2.0}
+    chain = load_recipe("minilm-assistant")
+    assistant, student = (chain.stage(f"distill-{name}").settings for name in ("assistant", "student"))
+    assert (assistant.objective, student.objective, student.teacher) == ("minilm", "minilm", "distill-assistant")
+    assert (assistant.num_hidden_layers, student.num_hidden_layers) == (12, 6)
     assert len(load_recipe("laft").stage("corpora").settings.languages) == 1
 
 
 def test_the_recipes_that_ship():
-    assert sorted(shipped_recipes()) == ["afro-mini", "afroxlmr-small", "laft", "quickstart", "real-small"]
+    names = ["afro-mini", "afroxlmr-small", "comet", "laft", "minilm-assistant", "quickstart", "real-small"]
+    assert sorted(shipped_recipes()) == names
     for name in shipped_recipes():
         assert load_recipe(name).name == name

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 CARD_FILE = "README.md"
 _PATHS = ("text", "folder", "model", "tokenizer")
 _TRAIN_HEAD = ("teacher", "maft", "fit")
-_METHODS = {"prune": "pruning", "maft": "maft", "distill": "minilmv2"}
+_METHODS = {"prune": "pruning", "maft": "maft"}
+_OBJECTIVES = {"minilmv2": "minilmv2", "minilm": "minilm", "hybrid": "comet"}
 
 
 def run_report(context: StageContext) -> dict[str, Any]:
@@ -126,13 +127,20 @@ def card_facts(context: StageContext) -> CardFacts:
             else TextSource(Path(stage.settings.text).name)
             for stage in text
         ),
-        methods=tuple(dict.fromkeys(_METHODS[kind] for kind in kinds if kind in _METHODS)),
+        methods=tuple(dict.fromkeys(method for stage in way if (method := _method(stage)) is not None)),
         head=_head(kinds),
         settings={stage.name: _shown(dataclasses.asdict(stage.settings)) for stage in way if stage.kind != "tasks"},
         removed=_removed(CleaningReport.load(context.root / text[-1].name / CLEANING)) if text else {},
         notice=settings.notice,
         provenance={"recipe": context.recipe.name},
     )
+
+
+def _method(stage: Stage) -> str | None:
+    """Return the name of the method that a card cites for a stage; None where it has none."""
+    if stage.kind == "distill":
+        return _OBJECTIVES[stage.settings.objective]
+    return _METHODS.get(stage.kind)
 
 
 def _languages(context: StageContext, way: list[Stage]) -> tuple[str, ...]:

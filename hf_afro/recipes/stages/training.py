@@ -146,6 +146,7 @@ def run_distill(context: StageContext) -> dict[str, Any]:
         model=student,
         teacher_model=teacher,
         args=RelationDistillTrainingArguments(
+            objective=settings.objective,
             teacher_layer=settings.teacher_layer,
             num_relation_heads=settings.num_relation_heads,
             **training_arguments(context),

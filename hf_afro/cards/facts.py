@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -51,6 +52,7 @@ _FORMS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "text": ("a list of objects with a name", lambda value: _is_list(value, dict)),
     "settings": ("an object of settings for each stage", lambda value: _is_table(value, dict)),
     "removed": ("an object of reasons and lines for each language", lambda value: _is_table(value, dict)),
+    "vocabulary": ("an object of figures for each language", lambda value: _is_table(value, dict)),
     "efficiency": ("an object of figures for each form", lambda value: _is_table(value, dict)),
     "tokens_seen": ("a whole number for each language", lambda value: _is_table(value, int)),
     "provenance": ("an object", lambda value: isinstance(value, dict)),
@@ -90,6 +92,7 @@ class CardFacts:
         settings: The settings of each stage: ``{stage: {name: value}}``.
         removed: Lines read and taken out of the text: ``{language: {reason: lines}}``.
         tokens_seen: Tokens trained on, by language, repetitions included.
+        vocabulary: What pruning kept, by language: ``{language: {figure: value}}``, see `vocabulary_figures`.
         efficiency: What it weighs, takes and loses in each form it was exported to: ``{form: {name: value}}``, such
             as ``{"onnx/model.onnx": {"bytes": 75000000, "largest difference from torch": 2.6e-6}}``.
         limits: Sentences about limits beyond those that follow from the facts.
@@ -108,6 +111,7 @@ class CardFacts:
     settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     removed: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     tokens_seen: Mapping[str, int] = field(default_factory=dict)
+    vocabulary: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     efficiency: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     limits: tuple[str, ...] = ()
     notice: str = ""
@@ -119,7 +123,8 @@ class CardFacts:
             raise ValueError(f"unknown methods {unknown}; expected any of {', '.join(METHODS)}")
         if self.head and self.head not in HEADS:
             raise ValueError(f"unknown state of the head {self.head!r}; expected {', '.join(HEADS)} or nothing")
-        for name, codes in (("languages", self.languages), ("tokens_seen", self.tokens_seen)):
+        named = {"languages": self.languages, "tokens_seen": self.tokens_seen, "vocabulary": self.vocabulary}
+        for name, codes in named.items():
             wrong = [code for code in codes if find_language(code).iso639_3 != code]
             if wrong:
                 raise ValueError(f"{name} has {wrong}; expected ISO 639-3 codes, see hf_afro.find_language")
@@ -176,3 +181,20 @@ class CardFacts:
             return cls(**facts)
         except ValueError as error:
             raise ValueError(f"{file}: {error}") from error
+
+
+def vocabulary_figures(provenance: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return what a card says of a pruned vocabulary, by language, from what its map says of how it was chosen.
+
+    Args:
+        provenance: Of a `hf_afro.VocabularyMap` that `select_tokens` made; another says nothing.
+    """
+    return {
+        language: {
+            "running tokens counted": figures["running_tokens"],
+            # Never rounded up: what is just below a floor must not seem to reach it.
+            "share of them kept": math.floor(figures["coverage"] * 10_000 + 1e-6) / 10_000,
+            "tokens kept for it alone": figures["kept_for_it_alone"],
+        }
+        for language, figures in provenance.get("coverage", {}).items()
+    }

@@ -60,6 +60,7 @@ def render_card(reports: Sequence[EvalReport], facts: CardFacts | None = None) -
         methods=[METHODS[method] for method in facts.methods],
         loading=_loading(own, facts),
         languages=_as_markdown(_language_table(own, facts), words=True) if facts.languages else "",
+        vocabulary=_as_markdown(_vocabulary_table(facts.vocabulary)) if facts.vocabulary else "",
         removed=_as_markdown(removed_table(facts.removed)) if facts.removed else "",
         tables=[(table.title, _as_markdown(table)) for table in (size_table(reports), *comparison_tables(reports))],
         evaluation=_settings(own),
@@ -110,6 +111,16 @@ def _language_table(own: EvalReport, facts: CardFacts) -> Table:
     if facts.tokens_seen:
         header.insert(3, "tokens trained on")
     return Table("Languages", tuple(header), tuple(rows))
+
+
+def _vocabulary_table(vocabulary: Mapping[str, Mapping[str, Any]]) -> Table:
+    """What pruning kept of each language; figures that one of them lacks are a dash."""
+    names = list(dict.fromkeys(name for figures in vocabulary.values() for name in figures))
+    rows = [
+        (Cell(find_language(code).name), *(Cell(format_fact(name, figures.get(name))) for name in names))
+        for code, figures in vocabulary.items()
+    ]
+    return Table("Vocabulary", ("language", *names), tuple(rows))
 
 
 def _settings(own: EvalReport) -> list[tuple[str, str]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +26,8 @@ The first REPORT is that of the model, others are those of the models it is comp
 evaluate` left. What the reports do not hold is told by --facts, a JSON file, or by the options below; what nobody
 tells is not claimed, and the section on limits says that it is not known.
 
---export, what `hf-afro export --to onnx` left, adds what the graphs weigh and how far they are from torch.
+--pruned, what `hf-afro prune` left, adds what each language kept of the vocabulary; --export, what `hf-afro export
+--to onnx` left, what the graphs weigh and how far they are from torch.
 
   hf-afro card scores/student scores/teacher --base_model Davlan/afro-xlmr-large --licence mit --output_dir card
 
@@ -46,7 +48,14 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--languages", type=codes, metavar="swa,yor", help="that it was made for; any code or tag will do"
     )
-    parser.add_argument("--licence", metavar="ID", help="as the Hub writes it, such as apache-2.0")
+    parser.add_argument(
+        "--licence",
+        metavar="ID",
+        help="as the Hub writes it, such as apache-2.0; by default that which the cards of all base models state",
+    )
+    parser.add_argument(
+        "--pruned", metavar="FOLDER", help="what `hf-afro prune` left: what each language kept goes on the card"
+    )
     parser.add_argument(
         "--export", metavar="FOLDER", help="what `hf-afro export --to onnx` left: sizes and differences go on the card"
     )
@@ -88,9 +97,43 @@ def tell_facts(args: Namespace, report: EvalReport) -> CardFacts:
         "languages": args.languages and tuple(find_language(code).iso639_3 for code in args.languages),
         "licence": args.licence,
     }
+    if args.pruned is not None:
+        told["vocabulary"] = pruned_figures(Path(args.pruned))
     if args.export is not None:
         told["efficiency"] = {**facts.efficiency, **exported_figures(Path(args.export))}
-    return dataclasses.replace(facts, **{name: value for name, value in told.items() if value is not None})
+    facts = dataclasses.replace(facts, **{name: value for name, value in told.items() if value is not None})
+    return facts if facts.licence is not None else dataclasses.replace(facts, licence=inherited(facts.base_model))
+
+
+def inherited(base_models: Sequence[str]) -> str | None:
+    """Return the licence of what a model was made from, None where that is nothing.
+
+    Raises:
+        ValueError: If it is not known, or there are several; `--licence` then has to say.
+    """
+    from hf_afro.cards.licences import inherited_licence
+
+    try:
+        return inherited_licence(base_models)
+    except ValueError as error:
+        raise ValueError(f"{error}; say by --licence under which the model is given away") from error
+
+
+def pruned_figures(folder: Path) -> dict[str, dict[str, Any]]:
+    """Return what a card says of the vocabulary of a pruned folder.
+
+    Raises:
+        FileNotFoundError: If it is none.
+    """
+    from hf_afro.cards.facts import vocabulary_figures
+    from hf_afro.vocabulary import VocabularyMap
+    from hf_afro.vocabulary.mapping import MAP_FILE
+
+    if not (folder / MAP_FILE).is_file():
+        raise FileNotFoundError(
+            f"{folder / MAP_FILE} does not exist; --pruned takes the folder that `hf-afro prune` wrote"
+        )
+    return vocabulary_figures(VocabularyMap.load(folder / MAP_FILE).provenance)
 
 
 def exported_figures(folder: Path) -> dict[str, dict[str, Any]]:

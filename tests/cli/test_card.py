@@ -8,10 +8,12 @@ import re
 import pytest
 from huggingface_hub import ModelCard
 
+from hf_afro import count_tokens, select_tokens
 from hf_afro.cards import CardFacts, render_card
 from hf_afro.cli.main import main
 from tests.cards.test_facts import FACTS
 from tests.reports.examples import report, three
+from tests.texts import AFRICAN
 
 
 @pytest.fixture
@@ -64,6 +66,67 @@ def test_mistakes(refused, reports, tmp_path):
     ):
         assert message in refused("card", *words, "--output_dir", out)
         assert not out.exists()
+
+
+@pytest.fixture
+def bases(tmp_path):
+    """Folders of models whose cards state these licences."""
+
+    def make(*licences: str | None) -> list[str]:
+        names = []
+        for number, licence in enumerate(licences):
+            folder = tmp_path / f"base{number}"
+            folder.mkdir()
+            front = "" if licence is None else f"---\nlicense: {licence}\n---\n"
+            (folder / "README.md").write_text(f"{front}# A model\n", "utf-8")
+            names.append(str(folder))
+        return names
+
+    return make
+
+
+def test_the_licence_is_that_of_the_base_models(reports, tmp_path, bases):
+    out = tmp_path / "card"
+    assert main(["card", reports[2], "--base_model", *bases("mit", "mit"), "--output_dir", str(out)]) == 0
+    assert CardFacts.load(out).licence == ModelCard.load(out / "README.md").data.license == "mit"
+
+
+@pytest.mark.parametrize(
+    ("licences", "message"),
+    [
+        (("mit", "cc-by-nc-4.0"), "the base models have several licences: "),
+        ((None,), "states no licence that is known (None); say by --licence"),
+        (("other",), "states no licence that is known (other); say by --licence"),
+    ],
+)
+def test_a_licence_that_is_unclear_is_refused(refused, reports, tmp_path, bases, licences, message):
+    names = bases(*licences)
+    assert message in refused("card", reports[2], "--base_model", *names, "--output_dir", tmp_path / "card")
+    assert (
+        main(["card", reports[2], "--base_model", *names, "--licence", "mit", "--output_dir", str(tmp_path / "card")])
+        == 0
+    )
+
+
+def test_a_card_that_cannot_be_read_is_refused(refused, reports, tmp_path):
+    message = refused("card", reports[2], "--base_model", "nobody/nothing", "--output_dir", tmp_path / "card")
+    assert "the licence of nobody/nothing is not known, since its card could not be read" in message
+
+
+def test_what_each_language_kept_goes_on_the_card(refused, reports, tmp_path, tokenizer):
+    keep = select_tokens(count_tokens(AFRICAN, tokenizer), 300)
+    keep.save(tmp_path / "vocabulary_map.json")
+    out = tmp_path / "card"
+    assert main(["card", reports[2], "--pruned", str(tmp_path), "--output_dir", str(out)]) == 0
+    kept = CardFacts.load(out).vocabulary
+    assert set(kept) == set(AFRICAN)
+    figures = keep.provenance["coverage"]["swa"]
+    assert 0 <= figures["coverage"] - kept["swa"]["share of them kept"] < 1e-4
+    card = (out / "README.md").read_text("utf-8")
+    assert "| language | running tokens counted | share of them kept | tokens kept for it alone |" in card
+    assert f"| Swahili | {figures['running_tokens']:,} | {kept['swa']['share of them kept']:.4g} |" in card
+    message = refused("card", reports[2], "--pruned", tmp_path / "none", "--output_dir", tmp_path / "other")
+    assert "vocabulary_map.json does not exist; --pruned takes the folder that `hf-afro prune` wrote" in message
 
 
 def test_what_was_exported_goes_on_the_card(refused, reports, tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -120,7 +121,8 @@ def card_facts(context: StageContext) -> CardFacts:
         base_model=tuple(bases),
         from_scratch="teacher" in kinds,
         languages=_languages(context, way),
-        licence=settings.license,
+        licence=_licence(settings.license, bases),
+        vocabulary=_vocabulary(context, way),
         text=tuple(
             TextSource("the sample text of hf_afro", licence="cc0-1.0")
             if stage.settings.text == SAMPLE
@@ -134,6 +136,27 @@ def card_facts(context: StageContext) -> CardFacts:
         notice=settings.notice,
         provenance={"recipe": context.recipe.name},
     )
+
+
+def _licence(given: str | None, bases: Sequence[str]) -> str | None:
+    """Return the licence that the recipe gives, else that of the base model; refuse one that is not known."""
+    from hf_afro.cards.licences import inherited_licence
+
+    if given is not None:
+        return given
+    try:
+        return inherited_licence(bases)
+    except ValueError as error:
+        raise ValueError(f"{error}; give the card's stage a `license`") from error
+
+
+def _vocabulary(context: StageContext, way: list[Stage]) -> dict[str, dict[str, Any]]:
+    """Return what the last pruning kept of each language."""
+    from hf_afro.cards.facts import vocabulary_figures
+    from hf_afro.vocabulary.mapping import MAP_FILE
+
+    maps = [context.root / stage.name / MAP_FILE for stage in way if stage.kind == "prune"]
+    return vocabulary_figures(json.loads(maps[-1].read_text("utf-8"))["provenance"]) if maps else {}
 
 
 def _method(stage: Stage) -> str | None:

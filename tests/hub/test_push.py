@@ -232,6 +232,7 @@ def test_a_date_to_wait_for_is_understood(hub, send, model, zone):
 def test_nothing_that_is_told_or_logged_holds_a_secret(hub, send, tmp_path, model, caplog):
     """Even where the Hub itself repeats the token, and where signed addresses fail."""
     caplog.set_level(logging.DEBUG)
+    caplog.set_level(logging.DEBUG, logger="huggingface_hub.utils._http")  # the commands of hf-afro quieten it
     hub.faults.on(
         Fault("500", "put", count=2, says=f"not for Bearer {hub.token}"),
         Fault("403", "commit", says=f"{hub.token} may not; https://x.org/a?X-Amz-Signature=abc"),

@@ -273,6 +273,13 @@ class RelationDistillTrainer(Trainer):
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
 
+    def figure_names(self) -> list[str]:
+        """Return the names, without prefix, of what `evaluate` gives of the trainer's own `eval_dataset`."""
+        if self.eval_dataset is None:
+            return []
+        terms = list(self.terms.weights) if len(self.terms.weights) > 1 else []
+        return [*(f"{name}_loss" for name in (*self.eval_dataset, *terms)), "loss"]
+
     def init_hf_repo(self, token: str | None = None, private: bool | None = None) -> None:
         """Note where the model is published; the repository is made when that is done, and nobody is asked before.
 

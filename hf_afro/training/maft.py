@@ -242,6 +242,19 @@ class MAFTTrainer(Trainer):
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
 
+    def figure_names(self) -> list[str]:
+        """Return the names, without prefix, of what `evaluate` gives of the trainer's own `eval_dataset`."""
+        languages = list(self.eval_dataset or ())
+        if not languages:
+            return []
+        each = ("loss", "perplexity", "bits_per_byte", "unknown_share", "cut_share")
+        names = [f"{language}_{name}" for language in languages for name in each]
+        means = means_of_sets(dict.fromkeys(languages, 0.0), self._language_sets(languages))
+        names += ["loss", *(f"{name}bits_per_byte" for name in means)]
+        if self.restrict_to is not None:
+            names += ["restricted_bits_per_byte", *(f"{code}_restricted_bits_per_byte" for code in languages)]
+        return names
+
     def init_hf_repo(self, token: str | None = None, private: bool | None = None) -> None:
         """Note where the model is published; the repository is made when that is done, and nobody is asked before.
 

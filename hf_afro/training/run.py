@@ -12,8 +12,10 @@ from transformers import TrainerCallback
 
 from hf_afro.corpora.batching import PLACE
 from hf_afro.corpora.streaming import StreamedSamples
+from hf_afro.training.best_metric import check_best_metric
 from hf_afro.training.finite import StayFinite
 from hf_afro.training.keeping import TERMINATED, KeepCheckpoints, KeepPlaces, LeaveOnSigterm, find_checkpoint
+from hf_afro.training.resuming import tied_keys_not_missing
 from hf_afro.training.tokens_seen import TokensSeen
 from hf_afro.training.window import Batch, count_over_window, tokens_by_language
 
@@ -55,14 +57,17 @@ class TrainingRun:
         """Train from the checkpoint asked for, and add the tokens seen to the metrics.
 
         Raises:
+            ValueError: If the metric for the best model is none that evaluation gives.
             SystemExit: With code 143 where SIGTERM was received: once a checkpoint is saved, or, after the last step,
                 when what the Trainer does at its end is done.
         """
+        check_best_metric(trainer.args, trainer.figure_names())
         checkpoint = find_checkpoint(trainer.args, resume_from_checkpoint)
         if isinstance(trainer.train_dataset, StreamedSamples):
             trainer.train_dataset.go_on_from(self.keep_places.load(checkpoint))
         try:
-            result = stock_train(resume_from_checkpoint=checkpoint, **settings)
+            with tied_keys_not_missing(trainer.model):
+                result = stock_train(resume_from_checkpoint=checkpoint, **settings)
         finally:
             self.leave_on_sigterm.release()
         if self.leave_on_sigterm.stopped:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import ast
 import logging
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -29,7 +29,7 @@ def tied_keys_not_missing(model: nn.Module) -> Iterator[None]:
         text = record.getMessage()
         if not text.startswith(_MISSING):
             return True
-        missing = set(ast.literal_eval(text.removeprefix(_MISSING).removesuffix(".")))
+        missing = set(re.findall(r"'([^']+)'", text))
         own = dict(model.named_parameters(remove_duplicate=False))
         present = {id(weights) for name, weights in own.items() if name not in missing}
         return any(name not in own or id(own[name]) not in present for name in missing)

@@ -79,7 +79,7 @@ def extend_vocabulary(
         seed: Of the small differences between rows that nothing is known of.
 
     Raises:
-        TypeError: If the tokenizer is not a fast one.
+        TypeError: If the tokenizer is not a fast one, or `scripts` is a string.
         ValueError: If it is not of kind Unigram, Unicode has no such script, the text none of it, or its letters
             alone are more than `num_tokens`.
 
@@ -87,6 +87,8 @@ def extend_vocabulary(
         >>> extended = extend_vocabulary(model, tokenizer, nko_lines, 2000, scripts=["Nko"])
         >>> extended.save_pretrained("with-nko")
     """
+    if isinstance(scripts, str):
+        raise TypeError(f"scripts is {scripts!r}, one string; expected a list of names: [{scripts!r}]")
     state = backend_state(tokenizer)
     table = table_of(state, tokenizer.unk_token)
     if table.kind != UNIGRAM.name:

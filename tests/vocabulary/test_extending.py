@@ -141,6 +141,11 @@ def test_refusals(model, tokenizer, lines, size, scripts, message):
         extend_vocabulary(model, tokenizer, lines, size, scripts=scripts)
 
 
+def test_one_string_is_no_list_of_scripts(model, tokenizer):
+    with pytest.raises(TypeError, match=r"scripts is 'Nko', one string; expected a list of names: \['Nko'\]"):
+        extend_vocabulary(model, tokenizer, ["x"], 5, scripts="Nko")
+
+
 def test_other_kinds_are_refused_by_name(model):
     with pytest.raises(ValueError, match="of kind WordPiece; pieces can be added to kind Unigram only"):
         extend_vocabulary(model, FAMILIES["WordPiece"](OLD_LINES, 500), lines_of(NKO), 50, scripts=["Nko"])

@@ -22,7 +22,7 @@ from hf_afro.export.onnx_graph import (
     write_graph,
 )
 from hf_afro.export.plain import plain_config
-from hf_afro.families import FAMILIES
+from hf_afro.families import position_offset_of
 from hf_afro.files import write_whole
 from hf_afro.version import __version__
 
@@ -98,7 +98,7 @@ def export_onnx(
     if len(sentences) < 2 or len({len(sentence) for sentence in sentences}) < 2:
         raise ValueError(f"received {len(sentences)} sentences to compare on; expected two or more of unlike length")
     model = in_single_precision(model)
-    folder, limit = Path(folder), _longest(model.config, tokenizer)
+    folder, limit = Path(folder), _longest(model, tokenizer)
     (folder / GRAPH).parent.mkdir(parents=True, exist_ok=True)
     _write_tokenizer(tokenizer, folder, limit)
     _config_for_graph(model).save_pretrained(folder)
@@ -132,11 +132,10 @@ def export_onnx(
     return done
 
 
-def _longest(config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase) -> int:
+def _longest(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> int:
     """Return the tokens of a sequence at most, by the model's positions and the tokenizer's own limit."""
-    positions = getattr(config, "max_position_embeddings", None) or tokenizer.model_max_length
-    family = FAMILIES.get(config.model_type)
-    return min(tokenizer.model_max_length, positions - (family.position_offset if family else 0))
+    positions = getattr(model.config, "max_position_embeddings", None) or tokenizer.model_max_length
+    return min(tokenizer.model_max_length, positions - position_offset_of(model))
 
 
 def _write_tokenizer(tokenizer: PreTrainedTokenizerBase, folder: Path, limit: int) -> None:

@@ -157,8 +157,11 @@ class VectorCache:
         logger.info("%s, where %s GB are free", told, f"{free / 1e9:,.2f}")
         for name, length in ((VECTORS_FILE, size), (FILLED_FILE, rows)):
             with (self.folder / name).open("wb") as file:
-                # Memory over a file with holes ends in a signal where the disk turns out to be full.
-                os.posix_fallocate(file.fileno(), 0, length)
+                if hasattr(os, "posix_fallocate"):
+                    # Memory over a file with holes ends in a signal where the disk turns out to be full.
+                    os.posix_fallocate(file.fileno(), 0, length)
+                else:
+                    file.truncate(length)  # on a Mac
         write_whole(path, json.dumps(facts, indent=1) + "\n")
 
 

@@ -87,7 +87,7 @@ def export_onnx(
     Raises:
         ModuleNotFoundError: If a package of the extra `onnx` is missing.
         ValueError: If the model cannot be exported, its tokenizer has no `tokenizer.json`, there are too few
-            sentences, or the graph in fp32 is further than 1e-4 from torch.
+            sentences, the graph in fp32 is further than 1e-4 from torch, or one gives numbers that are not finite.
 
     Example:
         >>> export_onnx(student, tokenizer, "exported", lines).fp32_difference < 1e-4  # doctest: +SKIP
@@ -116,6 +116,8 @@ def export_onnx(
     if int8:
         quantise(folder / GRAPH, folder / QUANTISED)
         apart, agreement = _compared(folder / QUANTISED, batches, wanted, output)
+        if not np.isfinite(apart):
+            raise ValueError(f"the graph of {type(model).__name__} in int8 gives numbers that are not finite")
         graphs.append(QUANTISED)
     done = OnnxExport(
         output,
@@ -183,7 +185,7 @@ def _compared(
         if expected.ndim == 3:  # [batch, length, width]: what stands at padding is nobody's
             held = batch["attention_mask"].numpy() != 0
             found, expected = found[held], expected[held]
-        largest = max(largest, float(np.abs(found - expected).max()))
+        largest = float(np.maximum(largest, np.abs(found - expected).max()))  # max() would lose a NaN
         alike += int((found.argmax(-1) == expected.argmax(-1)).sum())
         decisions += len(found)
     return largest, alike / decisions if output == LOGITS else None

@@ -50,8 +50,8 @@ class VectorCache:
         vocabulary_map: From the rows' ids to the teacher's, where they differ.
 
     Raises:
-        ValueError: If the folder holds the vectors of another teacher, text or layer, or the disk has no room for
-            them all; how much that is, is logged before anything is written.
+        ValueError: If the folder holds the vectors of another teacher, text or layer, has lost a part, or the disk
+            has no room for them all; how much that is, is logged before anything is written.
     """
 
     def __init__(
@@ -120,12 +120,18 @@ class VectorCache:
         self, rows: Sequence[int], attention_mask: torch.Tensor, vectors: Vectors, places: Sequence[int]
     ) -> None:
         planes = [vectors[layer][relation] for layer in self.layers for relation in RELATIONS]
+        whole = torch.ones(len(rows), dtype=torch.uint8)
         for plane, given in zip(self._vectors, planes, strict=True):
             if given.dtype != plane.dtype:
                 raise RuntimeError(f"the teacher gave vectors in {given.dtype}; the cache holds {plane.dtype}")
-            for row, mask, place in zip(rows, attention_mask.bool(), places, strict=True):
-                plane[slice(*self._span(row))] = given[place][mask].cpu()
-        self._filled[list(rows)] = 1
+            for index, (row, mask, place) in enumerate(zip(rows, attention_mask.bool(), places, strict=True)):
+                own, (begin, end) = given[place][mask].cpu(), self._span(row)
+                if len(own) != end - begin:
+                    raise RuntimeError(f"row {row} has {end - begin} tokens, and {len(own)} in the batch")
+                plane[begin:end] = own
+                # What is not finite is the teacher's or the machine's fault, to be found again in the next pass.
+                whole[index] &= int(own.isfinite().all())
+        self._filled[list(rows)] = whole
 
     def _span(self, row: int) -> tuple[int, int]:
         end = int(self._ends[row])
@@ -133,18 +139,15 @@ class VectorCache:
 
     def _prepare(self, facts: dict[str, Any], size: int, rows: int, tokens: int) -> None:
         """Take up a folder of the same facts, or make the files, whole from the start."""
-        path = self.folder / FACTS_FILE
-        if path.is_file():
-            former = json.loads(path.read_text("utf-8"))
-            differing = [name for name, value in facts.items() if former.get(name) != value]
-            if differing:
-                raise ValueError(
-                    f"{self.folder} holds vectors of another {' and '.join(differing)}; name another folder as "
-                    "teacher_cache_dir, or remove it"
-                )
-            logger.info("%s holds the teacher's vectors of an earlier run, and is gone on with", self.folder)
+        sizes = {VECTORS_FILE: size, FILLED_FILE: rows}
+        if (self.folder / FACTS_FILE).is_file():
+            self._take_up(facts, sizes)
             return
+        if self.folder.exists() and not self.folder.is_dir():
+            raise ValueError(f"teacher_cache_dir={str(self.folder)!r} is a file; name a new folder")
         self.folder.mkdir(parents=True, exist_ok=True)
+        for name in sizes:  # of a run that ended before all was there
+            (self.folder / name).unlink(missing_ok=True)
         if any(self.folder.iterdir()):
             raise ValueError(f"{self.folder} is not empty and holds no teacher's vectors; name a new folder")
         free = shutil.disk_usage(self.folder).free
@@ -155,14 +158,36 @@ class VectorCache:
                 "teacher_cache_dir out"
             )
         logger.info("%s, where %s GB are free", told, f"{free / 1e9:,.2f}")
-        for name, length in ((VECTORS_FILE, size), (FILLED_FILE, rows)):
+        for name, length in sizes.items():
             with (self.folder / name).open("wb") as file:
                 if hasattr(os, "posix_fallocate"):
                     # Memory over a file with holes ends in a signal where the disk turns out to be full.
                     os.posix_fallocate(file.fileno(), 0, length)
                 else:
                     file.truncate(length)  # on a Mac
-        write_whole(path, json.dumps(facts, indent=1) + "\n")
+        write_whole(self.folder / FACTS_FILE, json.dumps(facts, indent=1) + "\n")
+
+    def _take_up(self, facts: dict[str, Any], sizes: dict[str, int]) -> None:
+        """Refuse a folder of other facts, or one that has lost a part."""
+        try:
+            former = json.loads((self.folder / FACTS_FILE).read_text("utf-8"))
+            differing = [name for name, value in facts.items() if former.get(name) != value]
+        except (ValueError, AttributeError) as error:
+            raise ValueError(
+                f"{self.folder / FACTS_FILE} cannot be read ({error}); remove the folder, it is made again"
+            ) from error
+        if differing:
+            raise ValueError(
+                f"{self.folder} holds vectors of another {' and '.join(differing)}; name another folder as "
+                "teacher_cache_dir, or remove it"
+            )
+        for name, size in sizes.items():
+            path = self.folder / name
+            found = path.stat().st_size if path.is_file() else None
+            if found != size:
+                what = "is missing" if found is None else f"has {found} bytes, and had {size} when it was made"
+                raise ValueError(f"{path} {what}; remove the folder, it is made again")
+        logger.info("%s holds the teacher's vectors of an earlier run, and is gone on with", self.folder)
 
 
 def _digest_of(model: PreTrainedModel) -> str:

@@ -154,6 +154,13 @@ def test_a_graph_that_is_not_what_torch_computes_is_refused(tmp_path, tokenizer,
     assert not (tmp_path / "out").exists()
 
 
+def test_numbers_that_are_not_finite_are_refused(tmp_path, tokenizer, model):
+    with torch.no_grad():
+        model.base_model.encoder.layer[0].output.dense.bias[0] = torch.nan
+    with pytest.raises(ValueError, match="is nan from torch"):
+        export_onnx(model, tokenizer, tmp_path / "out", SENTENCES["swa"][:4])
+
+
 def test_what_is_not_exported_is_said_before_work_begins(tmp_path, tokenizer, model, monkeypatch):
     with pytest.raises(ValueError, match="AfroStudentForQuestionAnswering is not exported to ONNX"):
         export_onnx(make("ForQuestionAnswering", student_config(len(tokenizer))), tokenizer, tmp_path / "a", LINES)

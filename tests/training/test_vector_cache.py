@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 import shutil
 from collections import namedtuple
+from functools import partial
 
 import numpy as np
 import pytest
@@ -124,12 +126,57 @@ class TestRefusals:
         with pytest.raises(ValueError, match="is not empty and holds no teacher's vectors"):
             distill_trainer(teacher_of(tokenizer), tokenizer, tmp_path, teacher_cache_dir=str(tmp_path / "cache"))
 
+    def test_a_folder_that_has_lost_a_part(self, tokenizer, tmp_path):
+        cache = tmp_path / "cache"
+        make = partial(distill_trainer, tokenizer=tokenizer, output_dir=tmp_path, teacher_cache_dir=str(cache))
+        for name in ("vectors.bin", "filled.bin"):
+            make(teacher_of(tokenizer))
+            size = (cache / name).stat().st_size
+            os.truncate(cache / name, size - 1)
+            with pytest.raises(ValueError, match=rf"{name} has {size - 1} bytes, and had {size}.* remove the folder"):
+                make(teacher_of(tokenizer))
+            (cache / name).unlink()
+            with pytest.raises(ValueError, match=f"{name} is missing; remove the folder"):
+                make(teacher_of(tokenizer))
+            shutil.rmtree(cache)
+        make(teacher_of(tokenizer))
+        (cache / FACTS_FILE).write_text("[]")
+        with pytest.raises(ValueError, match="cannot be read"):
+            make(teacher_of(tokenizer))
+        shutil.rmtree(cache)
+        cache.write_text("mine")
+        with pytest.raises(ValueError, match="is a file; name a new folder"):
+            make(teacher_of(tokenizer))
+
     def test_a_disk_without_room(self, tokenizer, tmp_path, monkeypatch):
         usage = namedtuple("usage", "total used free")
         monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(10**6, 10**6 - 1000, 1000))
         with pytest.raises(ValueError, match=r"tokens take \d+\.\d\d GB in .*, and 0\.00 GB are free; name a folder"):
             distill_trainer(teacher_of(tokenizer), tokenizer, tmp_path, teacher_cache_dir=str(tmp_path / "cache"))
         assert list((tmp_path / "cache").iterdir()) == []
+
+
+def test_what_was_being_made_when_a_run_ended_is_made_again(tokenizer, tmp_path):
+    cache = tmp_path / "cache"
+    cache.mkdir()
+    (cache / "vectors.bin").write_bytes(bytes(7))
+    trainer = distill_trainer(teacher_of(tokenizer), tokenizer, tmp_path, teacher_cache_dir=str(cache))
+    tokens = sum(int(rows.lengths.sum()) for rows in trainer.train_dataset.chunks.values())
+    assert (cache / "vectors.bin").stat().st_size == tokens * 3 * 32 * 4
+
+
+def test_what_is_not_finite_is_asked_for_again(tokenizer, tmp_path):
+    teacher = teacher_of(tokenizer)
+    samples = distill_trainer(teacher_of(tokenizer), tokenizer, tmp_path, packing=False).train_dataset
+    cache = VectorCache(tmp_path / "cache", samples, teacher, [2], torch.float32)
+    ids, mask = padded([samples[0, 0]["input_ids"], samples[0, 1]["input_ids"]], "right")
+    given = TeacherCapture(teacher, [2])(ids, mask)
+    broken = {2: {name: vectors.clone() for name, vectors in given[2].items()}}
+    broken[2]["key"][1, 0, 0] = torch.nan
+    asked = []
+    for vectors in (broken, given, given):
+        cache(torch.tensor([0, 1]), mask, lambda vectors=vectors: asked.append(1) or vectors)
+    assert len(asked) == 2
 
 
 def test_the_size_is_told_and_taken_at_once(tokenizer, tmp_path, caplog):

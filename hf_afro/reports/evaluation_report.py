@@ -162,11 +162,7 @@ class EvalReport:
 def _score(facts: Mapping[str, Any]) -> Score:
     lists = {name: tuple(facts[name]) for name in ("values", "seeds")}
     interval = facts.get("interval")
-    return Score(
-        **{
-            **facts,
-            **lists,
-            "collapsed": tuple(facts.get("collapsed", ())),
-            "interval": None if interval is None else (float(interval[0]), float(interval[1])),
-        }
-    )
+    if interval is not None:
+        low, high = interval
+        interval = float(low), float(high)
+    return Score(**{**facts, **lists, "collapsed": tuple(facts.get("collapsed", ())), "interval": interval})

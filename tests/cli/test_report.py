@@ -36,7 +36,10 @@ def trained(tmp_path) -> str:
 def test_it_writes_the_page_and_the_tables_and_shows_them(reports, tmp_path, capsys):
     out = tmp_path / "report"
     assert main(["report", *reports, "--title", "My models", "--output_dir", str(out)]) == 0
-    assert sorted(path.name for path in out.iterdir()) == ["hf_afro_run.json", "index.html", "tables.txt"]
+    tables = [f"tables.{ending}" for ending in ("csv", "md", "tex", "txt")]
+    assert sorted(path.name for path in out.iterdir()) == ["hf_afro_run.json", "index.html", *tables]
+    assert "| Hausa (hau) |" in (out / "tables.md").read_text("utf-8")
+    assert r"\toprule" in (out / "tables.tex").read_text("utf-8")
     entities = str(comparison_table(three(), "ner"))
     assert entities in (out / "tables.txt").read_text("utf-8")
     shown = capsys.readouterr().out
@@ -66,7 +69,7 @@ def test_mistakes(refused, reports, tmp_path):
     for words, message in (
         ([nowhere], "nowhere does not exist; expected what `hf-afro evaluate` wrote"),
         ([str(empty)], "empty/evaluation_report.json does not exist"),
-        ([str(tmp_path / "other.json")], "other.json is not an evaluation report of format 1"),
+        ([str(tmp_path / "other.json")], "other.json is not an evaluation report of format 2"),
         ([reports[0], reports[0]], "several reports are called teacher"),
         ([reports[0], "--pruned", nowhere], "vocabulary_map.json does not exist; --pruned takes"),
         ([reports[0], "--trained", str(empty)], "cleaning.json does not exist; --trained takes"),

@@ -9,6 +9,7 @@ from transformers import pipeline
 
 from hf_afro.reports import EvalReport, Score
 from hf_afro.tasks import run_table
+from hf_afro.tasks.comparison import interval_of, read_predictions
 from hf_afro.tasks.data import make_task_data
 from hf_afro.tasks.evaluation import evaluate_model
 from hf_afro.tasks.finetuning import finetune, score
@@ -171,9 +172,22 @@ def test_a_collapsed_run_is_noted(ner, topic):
     scores = scores_of(ner, {1: right, 2: all_o})
     assert scores[0].values == (1.0, 0.0)
     assert {score.note for score in scores} == {"seed 2 collapsed: every word is 'O'"}
+    assert (scores[0].collapsed, scores[0].mean, scores[0].sound_mean) == ((2,), 0.5, 1.0)
     assert scores_of(ner, {1: right})[0].note == ""
     assert collapse_of(topic, [2] * len(topic.gold())) == "every text is 'rain'"
     assert collapse_of(topic, [2, *[1] * (len(topic.gold()) - 1)]) == ""
+
+
+def test_a_score_has_the_interval_that_its_predictions_give(report, tmp_path):
+    for one in report.scores:
+        if one.metric in ("entity_precision", "entity_recall"):
+            assert one.interval is None
+            continue
+        read = read_predictions(tmp_path / "out" / report.predictions[f"{one.task}/{one.language}"])
+        if not one.metric.endswith("_deduplicated"):
+            again = interval_of(read, one.task, one.metric)
+            assert one.interval == pytest.approx((again.low, again.high))
+            assert again.low <= one.mean <= again.high
 
 
 def test_a_folder_and_objects_give_the_same(model, tokenizer, quick, tmp_path):

@@ -57,9 +57,9 @@ def _show_task(report: EvalReport, task: str) -> None:
         means = (scale * by_metric[metric].mean for metric in metrics)
         rows.append([score.language, score.n, *means, spread, _interval(score), _note(score)])
     if len(first) > 1:
-        means = (report.mean(task, metric) for metric in metrics)
+        every = (report.mean(task, metric) for metric in metrics)
         note = "collapsed runs are in it" if any(score.collapsed for score in first) else ""
-        rows.append(["mean", None, *(None if mean is None else scale * mean for mean in means), None, "", note])
+        rows.append(["mean", None, *(None if mean is None else scale * mean for mean in every), None, "", note])
     header = ["language", "words" if task == BITS_PER_BYTE else "examples", *metrics, "spread", "95 %", ""]
     say(format_table(header, rows))
 

@@ -16,7 +16,8 @@ from hf_afro.families import encoder_of
 from hf_afro.tasks.data import TaskData
 from hf_afro.tasks.encoding import Row, TaskCollator, encode, longest
 from hf_afro.tasks.heads import load_encoder
-from hf_afro.tasks.workers import end_with_parent, saved_for_processes
+from hf_afro.tasks.worker_start import end_with_parent
+from hf_afro.tasks.workers import be_quiet, saved_for_processes
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -60,6 +61,7 @@ def measure_efficiency(
 
 def _measured(saved: str, rows: list[Row], threads: int, rounds: int) -> dict[str, Any]:
     torch.set_num_threads(threads)
+    be_quiet()
     before = _peak()
     model, tokenizer = load_encoder(saved, None)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -183,9 +183,11 @@ def _checked(
         )
     if data:
         check_seeds(seeds)
-    there = sorted({task.language for task in data})
-    if transfer is not None and (missing := [code for code in transfer if code not in there] or not transfer):
-        raise ValueError(f"transfer={list(transfer)} names {missing or 'nothing'}; the data is in {', '.join(there)}")
+    if transfer is not None:
+        there = sorted({task.language for task in data})
+        missing = [code for code in transfer if code not in there]
+        if missing or not transfer:
+            raise ValueError(f"transfer names {missing or 'nothing'}; the data is in {', '.join(there)}")
     if not data and not extra_scores:
         raise ValueError("there is nothing to evaluate on; give tasks, or scores of another measure")
     return tuple(seeds)

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 import multiprocessing
-import os
 import tempfile
-import threading
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -19,6 +16,7 @@ import torch
 from hf_afro.tasks.facts import model_fingerprint
 from hf_afro.tasks.heads import load_encoder
 from hf_afro.tasks.predictions import Run
+from hf_afro.tasks.worker_start import begin
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -59,7 +57,7 @@ def in_processes(
     threads = max(1, torch.get_num_threads() // processes)
     with saved_for_processes(model, tokenizer) as saved:
         facts = (places, threads, torch.cuda.device_count(), saved, model_fingerprint(model), folder)
-        pool = ProcessPoolExecutor(processes, context, _begin, facts)
+        pool = ProcessPoolExecutor(processes, context, begin, facts)
         try:
             futures = {pool.submit(_make, job): index for index, job in jobs.items()}
             for future in as_completed(futures):
@@ -82,18 +80,14 @@ def saved_for_processes(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBa
         yield saved
 
 
-def _begin(places: Any, threads: int, gpus: int, saved: str, fingerprint: str, folder: Path) -> None:
-    """Prepare a process, before its first run."""
-    end_with_parent()
-    place = places.get()
-    if gpus:
-        # Read when the first tensor goes to a GPU, which none has done here.
-        visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-        names = visible.split(",") if visible else [str(gpu) for gpu in range(gpus)]
-        os.environ["CUDA_VISIBLE_DEVICES"] = names[place % gpus]
+def prepare(threads: int, saved: str, fingerprint: str, folder: Path) -> None:
+    """Load the model in a process that makes runs; see `hf_afro.tasks.worker_start`.
+
+    Raises:
+        RuntimeError: If the model is not the one that was saved.
+    """
     torch.set_num_threads(threads)
-    # Of each run the parent tells; a bar and a warning a process would only mix with that.
-    logging.getLogger("transformers").setLevel(logging.ERROR)
+    be_quiet()
     model, tokenizer = load_encoder(saved, None)
     if model_fingerprint(model) != fingerprint:
         raise RuntimeError(
@@ -102,18 +96,13 @@ def _begin(places: Any, threads: int, gpus: int, saved: str, fingerprint: str, f
     _here.update(model=model, tokenizer=tokenizer, folder=folder)
 
 
+def be_quiet() -> None:
+    """Leave bars and warnings of transformers out: the process that started this one tells what is done."""
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+
+
 def _make(job: Job) -> Run:
     return job.make(_here["model"], _here["tokenizer"], _here["folder"])
-
-
-def end_with_parent() -> None:
-    """Let this process end when its parent does, however that is: a killed one takes nobody with it by itself."""
-    parent = multiprocessing.parent_process()
-    if parent is None:
-        return
-
-    def wait() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=wait, daemon=True).start()

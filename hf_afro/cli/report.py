@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from hf_afro.cli.inputs import check_inputs
 from hf_afro.cli.output import finished_folder, say
+from hf_afro.cli.report_differences import difference_tables
 
 if TYPE_CHECKING:
     from hf_afro.reports import EvalReport
@@ -61,8 +62,10 @@ def run(args: Namespace) -> None:
 
     with finished_folder(args) as folder:
         reports = load_reports(args.reports)
-        write_page(reports, folder / PAGE_FILE, title=args.title, work=read_work(args.pruned, args.trained))
-        main = (size_table(reports), *comparison_tables(reports), *transfer_tables(reports))
+        differences = difference_tables(reports, args.reports)
+        work = read_work(args.pruned, args.trained)
+        write_page(reports, folder / PAGE_FILE, title=args.title, work=work, more=differences)
+        main = (size_table(reports), *comparison_tables(reports), *differences, *transfer_tables(reports))
         tables = "\n\n".join(map(str, main))
         (folder / TABLES_FILE).write_text(tables + "\n", "utf-8")
         write_forms((*main, *interval_tables(reports), *other_tables(reports)), folder)

@@ -68,13 +68,16 @@ class Work:
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
 
-def render_page(reports: Sequence[EvalReport], *, title: str = TITLE, work: Work | None = None) -> str:
+def render_page(
+    reports: Sequence[EvalReport], *, title: str = TITLE, work: Work | None = None, more: Sequence[Table] = ()
+) -> str:
     """Return the page as HTML.
 
     Args:
         reports: The models, in the order of columns and legends.
         title: Of the page.
         work: What lies before the evaluation.
+        more: Tables of one's own, behind those of scores.
 
     Returns:
         One document: no script, no font, no picture and no style from elsewhere; all text escaped. The same reports
@@ -103,7 +106,7 @@ def render_page(reports: Sequence[EvalReport], *, title: str = TITLE, work: Work
         sizes=size_table(reports),
         comparisons=comparison_tables(reports),
         others=other_tables(reports),
-        intervals=interval_tables(reports),
+        intervals=(*more, *interval_tables(reports)),
         transfers=transfer_tables(reports),
         figures=[(figure, Markup(figure.svg)) for figure in figures(reports, work)],
         languages=language_table(reports, work.languages),
@@ -117,6 +120,7 @@ def write_page(
     *,
     title: str = TITLE,
     work: Work | None = None,
+    more: Sequence[Table] = (),
 ) -> Path:
     """Write the page into a file, or into a folder as `index.html`; see `render_page`.
 
@@ -125,7 +129,7 @@ def write_page(
     """
     path = Path(path)
     file = path if path.suffix.lower() in (".html", ".htm") else path / "index.html"
-    write_whole(file, render_page(reports, title=title, work=work))
+    write_whole(file, render_page(reports, title=title, work=work, more=more))
     return file
 
 

@@ -8,10 +8,11 @@ import pytest
 
 from hf_afro.cli.main import main
 from hf_afro.corpora.cleaning_report import CleaningReport
+from hf_afro.reports import EvalReport
 from hf_afro.reports.tables import comparison_table
 from hf_afro.vocabulary import count_tokens, select_tokens
 from hf_afro.vocabulary.mapping import MAP_FILE
-from tests.reports.examples import three
+from tests.reports.examples import score, three
 from tests.texts import SENTENCES
 
 
@@ -59,6 +60,40 @@ def test_what_other_commands_left_goes_into_the_page(reports, trained, tokenizer
     # The last checkpoint is the one of ten steps, not the one whose name sorts last.
     assert "training, step 10: 3" in page
     assert "321" in page
+
+
+def test_models_with_predictions_are_compared(tmp_path, capsys):
+    """A model that is right in all beside two that are wrong in every second: one of them is itself."""
+    gold = ["x", "y"] * 30
+    answers = {"first": gold[:-30] + ["x"] * 30, "same": gold[:-30] + ["x"] * 30, "better": gold, "elsewhere": gold}
+    paths = []
+    for name, own in answers.items():
+        folder = tmp_path / name
+        (folder / "predictions").mkdir(parents=True)
+        right = gold if name != "elsewhere" else gold[::-1]
+        lines = [json.dumps({"gold": one, "predicted": {"1": answer}}) for one, answer in zip(right, own, strict=True)]
+        (folder / "predictions" / "topic-swa.jsonl").write_text("\n".join(lines) + "\n", "utf-8")
+        scores = (score("swa", (0.5,), task="topic", metric="weighted_f1"),)
+        EvalReport(name, {}, scores, predictions={"topic/swa": "predictions/topic-swa.jsonl"}).save(folder)
+        paths.append(str(folder))
+    assert main(["report", *paths, "--output_dir", str(tmp_path / "report")]) == 0
+    shown = capsys.readouterr().out
+    assert "News topics, weighted F1: difference from first" in shown
+    line = next(line for line in shown.split("difference from first")[1].splitlines() if line.startswith("Swahili"))
+    assert line.split("  ")[1].strip() == "+0.0 (p 1.000)"
+    assert "+26.7 (p < 0.001)" in line
+    assert line.endswith("–")
+    assert "difference from first" in (tmp_path / "report" / "index.html").read_text("utf-8")
+
+
+def test_predictions_outside_a_report_are_not_read(tmp_path, refused):
+    (tmp_path / "secret").write_text('{"gold": "x", "predicted": {"1": "x"}}\n', "utf-8")
+    paths = []
+    for name in ("first", "second"):
+        scores = (score("swa", (0.5,), task="topic", metric="weighted_f1"),)
+        own = EvalReport(name, {}, scores, predictions={"topic/swa": "../secret"})
+        paths.append(str(own.save(tmp_path / name).parent))
+    assert "outside its folder: '../secret'" in refused("report", *paths, "--output_dir", tmp_path / "report")
 
 
 def test_mistakes(refused, reports, tmp_path):

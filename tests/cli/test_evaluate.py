@@ -84,7 +84,7 @@ def test_several_tasks_at_once(model_folder, data_folder, tmp_path, capsys):
     (data_folder / "ner").rename(data_folder / "sets" / "ner")
     out = tmp_path / "scores"
     more = ("--tasks", "ner,topic", "--data", data_folder / "sets", "--languages", "swa,yor", "--seeds", 2)
-    options = ("--efficiency", "--processes", 2, "--adaptation", "lora")
+    options = ("--efficiency", "--adaptation", "lora")
     assert main(words_of(model_folder, out, *more, *options, *QUICK)) == 0
     report = EvalReport.load(out)
     found = {(score.task, score.language) for score in report.scores}

@@ -44,7 +44,10 @@ TAKES_SETTINGS = True
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Add the options of this command."""
-    parser.add_argument("--model", required=True, help="folder of a model with its tokenizer, or its name on the Hub")
+    parser.add_argument(
+        "--model",
+        help="folder of a model with its tokenizer, or its name on the Hub; it may stand first, without --model",
+    )
     parser.add_argument(
         "--tasks",
         "--task",
@@ -106,6 +109,7 @@ def run(args: Namespace) -> None:
     Raises:
         ValueError: If an option or a setting is missing, unknown or impossible, or model and data do not fit.
     """
+    take_model(args)
     check_inputs(args)
     check_options(args)
 
@@ -135,6 +139,21 @@ def run(args: Namespace) -> None:
         )
     show(report)
     say(f"report written to {args.output_dir}")
+
+
+def take_model(args: Namespace) -> None:
+    """Take the model from where it stands by itself, before any setting.
+
+    It is no positional argument of the parser: which word one of those takes among options that the parser does not
+    know, as the settings of fine-tuning are, differs between versions of Python.
+
+    Raises:
+        ValueError: If there is no model.
+    """
+    if args.model is None and args.settings and not args.settings[0].startswith("-"):
+        args.model, *args.settings = args.settings
+    if args.model is None:
+        raise ValueError("no model is named; expected `hf-afro evaluate MODEL ...` or --model MODEL")
 
 
 def check_options(args: Namespace) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from hf_afro.cli import evaluate
@@ -74,6 +76,14 @@ def test_an_interrupted_evaluation_goes_on(model_folder, data_folder, tmp_path, 
     assert EvalReport.load(out).scores[0].seeds == (1, 2)
     assert sorted(path.name for path in out.iterdir()) == ["evaluation_report.json", RUN_FILE, "predictions"]
     assert not (tmp_path / "scores.unfinished").exists()
+
+
+def test_the_model_may_stand_by_itself(model_folder, data_folder, tmp_path, refused):
+    out = tmp_path / "scores"
+    more = ("--tasks", "topic", "--languages", "swa", "--seeds", 1, "--data", data_folder / "topic", *QUICK)
+    assert main(["evaluate", str(model_folder), *map(str, more), "--output_dir", str(out)]) == 0
+    assert EvalReport.load(out).name == Path(model_folder).name
+    assert "no model is named" in refused("evaluate", *more, "--output_dir", tmp_path / "none")
 
 
 def test_several_tasks_at_once(model_folder, data_folder, tmp_path, capsys):

@@ -53,6 +53,18 @@ def test_the_inference_of_a_student_prints_every_side_in_every_order(tmp_path, t
     assert sum(line.startswith("states differ by ") for line in printed) == 3
 
 
+def test_fine_tuning_prints_both_stock_sides_and_ours(tmp_path, tokenizer):
+    tokenizer.save_pretrained(tmp_path / "tokenizer")
+    write_tasks(tmp_path / "tasks", sizes={"train": 16, "dev": 4, "test": 6}, languages=["swa"])
+    data = ("--tokenizer", str(tmp_path / "tokenizer"), "--data", str(tmp_path / "tasks" / "ner"))
+    printed = run("finetuning_step", "--small", *data).splitlines()
+    for side in ("stock, fixed", "stock, by batch", "hf_afro"):
+        assert sum(line.startswith(f"  {side} ") and line.endswith("x") for line in printed) == 1, side
+        assert sum(line.startswith(f"  {side} ") and line.endswith("sentences a second") for line in printed) == 1, (
+            side
+        )
+
+
 @pytest.mark.slow
 def test_whole_trainings_print_both_sides(shared_data):
     options = ("--small", "--steps", "2", "--lines", "40", "--rounds", "1", "--languages", "swa", "amh")

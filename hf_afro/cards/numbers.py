@@ -60,6 +60,8 @@ def _said(reports: Sequence[EvalReport], facts: CardFacts) -> Iterator[str]:
             yield from (format_score(score), str(len(score.seeds)), str(round(score.mean, DIGITS)))
             if score.spread is not None:
                 yield str(round(score.spread, DIGITS))
+            if score.sound_mean is not None:
+                yield format_value(score.metric, score.sound_mean)
     for task in tasks_in(reports):
         for metric in metrics_in(reports, task):
             count, means = common_mean(reports, task, metric)

@@ -18,9 +18,17 @@ def fingerprints(args: Namespace) -> dict[str, str]:
         args: The options of any command; those it does not have are passed over.
     """
     given = {name: getattr(args, name, None) for name in (*_MODELS, *_OTHERS)}
-    paths = {name: Path(value) for name, value in given.items() if value is not None and Path(value).exists()}
-    return {
+    found = {}
+    for name, value in given.items():
+        places = map(place_of, value if isinstance(value, list) else [] if value is None else [value])
         # What lies below a model are its checkpoints, many times as large.
-        name: fingerprint(path, below=name not in _MODELS)
-        for name, path in paths.items()
-    }
+        digests = [fingerprint(path, below=name not in _MODELS) for path in map(Path, places) if path.exists()]
+        if digests:
+            found[name] = " ".join(digests)
+    return found
+
+
+def place_of(word: str) -> str:
+    """Return the place of what may be given as `task=place`, as of `--data`."""
+    name, equals, place = word.partition("=")
+    return place if equals and name.isidentifier() else word

@@ -2,59 +2,98 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hf_afro.cli.count import add_errors_argument, codes
+from hf_afro.cli.evaluate_data import load_sets, tasks_of
+from hf_afro.cli.evaluate_shown import BITS_PER_BYTE, SHOWN, show
 from hf_afro.cli.inputs import check_inputs
 from hf_afro.cli.output import finished_folder, say
-from hf_afro.cli.table import format_table
 
 if TYPE_CHECKING:
-    from hf_afro.reports import EvalReport
     from hf_afro.tasks import FineTuningSettings, TaskData
 
 DESCRIPTION = """\
-Fine-tune a model on a task and score it, or measure its bits a byte of text.
+Fine-tune a model on tasks and score it, or measure its bits a byte of text.
 
-A copy of the model's encoder gets a new head and is fine-tuned for each language and seed; the best epoch on dev is
-scored on test. The model itself stays as it is.
+A copy of the model's encoder gets a new head and is fine-tuned for each task, language and seed; the best epoch on dev
+is scored on test. The model itself stays as it is.
 
-  hf-afro evaluate --model adapted --task ner --data masakhaner1 --languages swa,yor --seeds 1 2 3 --output_dir scores
-  hf-afro evaluate --model adapted --task bits_per_byte --text held_out --output_dir bits
+  hf-afro evaluate --model adapted --tasks ner --data masakhaner1 --languages swa,yor --seeds 3 --output_dir scores
+  hf-afro evaluate --model adapted --tasks ner,topic --data ner=masakhaner1 topic=masakhanews --output_dir scores
+  hf-afro evaluate --model adapted --tasks ner --data masakhaner1 --transfer swa,yor --output_dir transfer
+  hf-afro evaluate --model adapted --tasks bits_per_byte --text held_out --output_dir bits
 
 --data is a folder with a folder a language, as the sets are published: swa/train.txt, dev.txt and test.txt with a
-token and its tag a line for ner (MasakhaNER); swa/train.tsv, dev.tsv and test.tsv for topic (MasakhaNEWS, ANTC) and
-sentiment (AfriSenti). Settings of fine-tuning, which change the preset's: --epochs 5 --learning_rate 1e-4.
-A run that was interrupted goes on after the last language and seed that ended, when the same command is given again.
+token and its tag a line for ner (MasakhaNER) and pos (MasakhaPOS); swa/train.tsv, dev.tsv and test.tsv for topic
+(MasakhaNEWS, ANTC), sentiment (AfriSenti) and nli (AfriXNLI). It may be a set's description in YAML, or the folder of
+such sets, as in data/ner/masakhaner1; TASK=FOLDER names one a task. Settings of fine-tuning, which change the
+preset's: --epochs 5 --learning_rate 1e-4.
+A run that was interrupted or killed goes on with those languages and seeds that are missing, when the same command is
+given again; --processes may be another.
 
 What comes out: evaluation_report.json, which `EvalReport.load` reads, and predictions/ with the right and predicted
-labels of every test example. Not measured here, so not in the report: speed and memory.
+labels of every test example.
 """
 TAKES_SETTINGS = True
-BITS_PER_BYTE = "bits_per_byte"
-# What the table shows of a task; the report has more.
-_SHOWN = {
-    "ner": ("entity_f1", "entity_precision", "entity_recall"),
-    "topic": ("weighted_f1", "macro_f1", "accuracy"),
-    "sentiment": ("weighted_f1", "macro_f1", "accuracy"),
-    BITS_PER_BYTE: (BITS_PER_BYTE,),
-}
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Add the options of this command."""
-    parser.add_argument("--model", required=True, help="folder of a model with its tokenizer, or its name on the Hub")
-    parser.add_argument("--task", required=True, choices=list(_SHOWN), help="what is measured")
-    parser.add_argument("--data", metavar="FOLDER", help="of a task: one folder a language, named by its code")
+    parser.add_argument(
+        "--model",
+        help="folder of a model with its tokenizer, or its name on the Hub; it may stand first, without --model",
+    )
+    parser.add_argument(
+        "--tasks",
+        "--task",
+        required=True,
+        type=codes,
+        metavar="ner,topic",
+        help=f"what is measured: {', '.join(SHOWN)}",
+    )
+    parser.add_argument(
+        "--data", nargs="+", metavar="[TASK=]FOLDER", help="of the tasks: a folder a language, named by its code"
+    )
     parser.add_argument("--text", metavar="FOLDER", help="for bits_per_byte: one file a language, named by its code")
     parser.add_argument("--languages", type=codes, metavar="swa,yor", help="only these; all of the folder by default")
     add_errors_argument(parser)
     parser.add_argument("--preset", default="paper", metavar="NAME", help="paper (the default) or small, for CPUs")
     parser.add_argument(
-        "--seeds", type=int, nargs="+", default=[1, 2, 3, 4, 5], metavar="N", help="a run each (default: 1 2 3 4 5)"
+        "--seeds",
+        type=int,
+        nargs="+",
+        default=[5],
+        metavar="N",
+        help="a run each, as in 1 2 3; one number says how many, from 1 on (default: 5)",
+    )
+    parser.add_argument(
+        "--adaptation",
+        default="full",
+        metavar="KIND",
+        help="what of the encoder is trained: full (the default), lora or frozen, the last two at ten times the rate",
+    )
+    parser.add_argument(
+        "--transfer",
+        nargs="?",
+        const=[],
+        type=codes,
+        metavar="swa,yor",
+        help="train on these languages only, or on each of all, and measure every one on all languages",
+    )
+    parser.add_argument(
+        "--efficiency", action="store_true", help="measure latency, throughput and memory on the test's own sentences"
+    )
+    parser.add_argument(
+        "--processes",
+        type=int,
+        default=1,
+        metavar="N",
+        help="runs at a time; each gets its share of threads, or a GPU",
     )
     parser.add_argument(
         "--save_models",
@@ -70,6 +109,7 @@ def run(args: Namespace) -> None:
     Raises:
         ValueError: If an option or a setting is missing, unknown or impossible, or model and data do not fit.
     """
+    take_model(args)
     check_inputs(args)
     check_options(args)
 
@@ -77,8 +117,8 @@ def run(args: Namespace) -> None:
 
     settings = read_settings(args.settings)
     with finished_folder(args, resumable=True) as folder:
-        data = [] if args.task == BITS_PER_BYTE else load_data(args)
-        own = {args.task: own_settings(args, data, settings)} if data else {}
+        bits = BITS_PER_BYTE in args.tasks
+        data = load_sets(tasks_of(args.tasks), args.data or [], args.languages)
         model, tokenizer = load(args.model)
         report = evaluate_model(
             model,
@@ -86,16 +126,34 @@ def run(args: Namespace) -> None:
             data,
             name=args.name or Path(args.model).name,
             output_dir=folder,
-            settings=own,
-            seeds=args.seeds,
-            extra_scores=bits_per_byte(model, tokenizer, args) if args.task == BITS_PER_BYTE else (),
+            settings=own_settings(args, data, settings),
+            seeds=seeds_of(args.seeds),
+            extra_scores=bits_per_byte(model, tokenizer, args) if bits else (),
             provenance={"model": args.model, "command": "hf-afro evaluate", "arguments": settings_of(args)},
             model_folder=args.model if Path(args.model).is_dir() else None,
             save_models=args.save_models,
+            transfer=sources_of(args, data),
+            efficiency=args.efficiency,
+            processes=args.processes,
             on_run=lambda what, done, total: say(f"{done} of {total}: {what}"),
         )
-    show(report, args.task)
+    show(report)
     say(f"report written to {args.output_dir}")
+
+
+def take_model(args: Namespace) -> None:
+    """Take the model from where it stands by itself, before any setting.
+
+    It is no positional argument of the parser: which word one of those takes among options that the parser does not
+    know, as the settings of fine-tuning are, differs between versions of Python.
+
+    Raises:
+        ValueError: If there is no model.
+    """
+    if args.model is None and args.settings and not args.settings[0].startswith("-"):
+        args.model, *args.settings = args.settings
+    if args.model is None:
+        raise ValueError("no model is named; expected `hf-afro evaluate MODEL ...` or --model MODEL")
 
 
 def check_options(args: Namespace) -> None:
@@ -104,23 +162,60 @@ def check_options(args: Namespace) -> None:
     Raises:
         ValueError: If so; the message says what is wanted.
     """
-    from hf_afro.tasks.presets import check_seeds
+    from hf_afro.tasks.presets import ADAPTATIONS, check_seeds
 
-    wanted, other = ("text", "data") if args.task == BITS_PER_BYTE else ("data", "text")
-    if getattr(args, wanted) is None:
-        raise ValueError(f"--task {args.task} needs --{wanted} FOLDER")
-    if getattr(args, other) is not None:
-        raise ValueError(f"--task {args.task} reads --{wanted}; leave --{other} out")
-    if args.task != BITS_PER_BYTE and args.errors != "fail":
+    check_places(args)
+    bits, trained = BITS_PER_BYTE in args.tasks, tasks_of(args.tasks)
+    if not bits and args.errors != "fail":
         raise ValueError(f"--errors {args.errors} is for the text of {BITS_PER_BYTE}; leave it out, and repair --data")
-    of_training = [*(["--save_models"] if args.save_models else []), *args.settings]
-    if args.task == BITS_PER_BYTE and of_training:
+    flags = {"save_models": args.save_models, "transfer": args.transfer is not None, "efficiency": args.efficiency}
+    of_training = [*(f"--{name}" for name, given in flags.items() if given), *args.settings]
+    if not trained and of_training:
         raise ValueError(f"--task {BITS_PER_BYTE} trains nothing; leave {' '.join(of_training)} out")
+    if args.adaptation not in ADAPTATIONS:
+        raise ValueError(f"--adaptation {args.adaptation}; expected one of {', '.join(ADAPTATIONS)}")
+    if args.processes < 1:
+        raise ValueError(f"--processes {args.processes}; expected at least 1")
     if len(set(args.seeds)) < len(args.seeds):
         raise ValueError(f"--seeds {' '.join(map(str, args.seeds))}: each seed once")
-    check_seeds(args.seeds)
+    check_seeds(seeds_of(args.seeds))
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise ValueError("evaluate runs in one process; start it without accelerate launch or torchrun")
+
+
+def check_places(args: Namespace) -> None:
+    """Refuse tasks that do not exist, and data or text that is missing or for none of them.
+
+    Raises:
+        ValueError: If so.
+    """
+    for task in args.tasks:
+        if task not in SHOWN:
+            nearest = difflib.get_close_matches(task, SHOWN, n=1)
+            hint = f"; did you mean {nearest[0]}?" if nearest else ""
+            raise ValueError(f"--tasks has {task!r}; expected some of {', '.join(SHOWN)}{hint}")
+    kinds = {"data": tasks_of(args.tasks), "text": [task for task in args.tasks if task == BITS_PER_BYTE]}
+    for option, wanted in kinds.items():
+        if wanted and getattr(args, option) is None:
+            raise ValueError(f"--task {','.join(wanted)} needs --{option} FOLDER")
+    for option, wanted in kinds.items():
+        if not wanted and getattr(args, option) is not None:
+            other = "text" if option == "data" else "data"
+            raise ValueError(f"--task {','.join(args.tasks)} reads --{other}; leave --{option} out")
+
+
+def seeds_of(given: list[int]) -> list[int]:
+    """Return the seeds of what was given: several as they are, or so many from 1 on."""
+    return given if len(given) > 1 else list(range(1, given[0] + 1))
+
+
+def sources_of(args: Namespace, data: list[TaskData]) -> list[str] | None:
+    """Return the languages to train on, None where each is trained and measured alone."""
+    from hf_afro.languages import find_language
+
+    if args.transfer is None:
+        return None
+    return [find_language(code).iso639_3 for code in args.transfer] or sorted({one.language for one in data})
 
 
 def read_settings(words: list[str]) -> dict[str, Any]:
@@ -159,26 +254,15 @@ def number(name: str, text: str) -> int | float | None:
     raise ValueError(f"{name} {text!r} is not a number; none stands for no limit")
 
 
-def load_data(args: Namespace) -> list[TaskData]:
-    """Return the task in every language asked for, saying what was repaired."""
-    from hf_afro.tasks import load_task
-    from hf_afro.tasks.loading import languages_of
-
-    languages = args.languages or list(languages_of(args.data))
-    if not languages:
-        raise ValueError(f"--data {args.data} holds no folder named by a language; expected such as swa")
-    data = [load_task(args.task, args.data, language) for language in languages]
-    for task in data:
-        for what, count in task.repairs.items():
-            say(f"{task.dataset}: {what}: {count}")
-    return data
-
-
-def own_settings(args: Namespace, data: list[TaskData], changes: dict[str, Any]) -> FineTuningSettings:
-    """Return the preset's settings with those of the command line in place of its own."""
+def own_settings(args: Namespace, data: list[TaskData], changes: dict[str, Any]) -> dict[str, FineTuningSettings]:
+    """Return the preset's settings of each task, with those of the command line in place of its own."""
     from hf_afro.tasks import preset
+    from hf_afro.tasks.presets import adapted
 
-    return preset(args.preset, args.task, data[0].dataset).replace(**changes)
+    return {
+        one.task: adapted(preset(args.preset, one.task, one.dataset), args.adaptation).replace(**changes)
+        for one in data
+    }
 
 
 def load(name: str) -> tuple[Any, Any]:
@@ -204,24 +288,7 @@ def bits_per_byte(model: Any, tokenizer: Any, args: Namespace) -> tuple[Any, ...
 
 def settings_of(args: Namespace) -> dict[str, Any]:
     """Return what was asked for, as provenance."""
-    names = ("task", "data", "text", "languages", "errors", "preset", "seeds", "settings")
+    names = (
+        *("tasks", "data", "text", "languages", "errors", "preset", "seeds", "adaptation", "transfer", "settings"),
+    )
     return {name: getattr(args, name) for name in names if getattr(args, name) is not None}
-
-
-def show(report: EvalReport, task: str) -> None:
-    """Print the table: a row a language, and their mean where there are several; F1 and accuracy in hundredths."""
-    metrics = _SHOWN[task]
-    scale = 1 if task == BITS_PER_BYTE else 100
-    first = report.select(task=task, metric=metrics[0])
-    rows: list[list[object]] = []
-    for score in first:
-        by_metric = {other.metric: other for other in report.select(task=task, language=score.language)}
-        spread = None if score.spread is None else scale * score.spread
-        rows.append(
-            [score.language, score.n, *(scale * by_metric[metric].mean for metric in metrics), spread, score.note]
-        )
-    if len(first) > 1:
-        means = [report.mean(task, metric) for metric in metrics]
-        rows.append(["mean", None, *(None if mean is None else scale * mean for mean in means), None, ""])
-    header = ["language", "words" if task == BITS_PER_BYTE else "examples", *metrics, "spread", ""]
-    say(format_table(header, rows))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from argparse import Namespace
 from pathlib import Path
 
+from hf_afro.cli.content import place_of
 from hf_afro.cli.output import check_free, unfinished
 
 _MODELS = ("model", "teacher", "student_model", "tokenizer", "adapter")
@@ -65,7 +66,7 @@ def check_apart(args: Namespace) -> None:
 def _given(args: Namespace, names: tuple[str, ...]) -> list[tuple[str, str]]:
     given = ((name, getattr(args, name, None)) for name in names)
     return [
-        (name, str(value))
+        (name, place_of(str(value)) if name == "data" else str(value))
         for name, values in given
         if values is not None
         for value in (values if isinstance(values, list) else [values])

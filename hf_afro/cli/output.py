@@ -194,7 +194,8 @@ def describe_run(args: Namespace, inputs: dict[str, str] | None = None) -> dict[
         args: Of the command.
         inputs: The fingerprints of what it reads, by option, where an interrupted run is to be known by them.
     """
-    arguments = {name: value for name, value in vars(args).items() if name not in {"command", "debug", "overwrite"}}
+    apart = {"command", "debug", "overwrite", "processes"}  # they change nothing of what comes out
+    arguments = {name: value for name, value in vars(args).items() if name not in apart}
     run = {"command": args.command, "arguments": arguments, "hf_afro_version": __version__}
     return run if inputs is None else {**run, "inputs": inputs}
 

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING
 
 from hf_afro.cli.inputs import check_inputs
 from hf_afro.cli.output import finished_folder, say
+from hf_afro.cli.report_differences import difference_tables
 
 if TYPE_CHECKING:
     from hf_afro.reports import EvalReport
     from hf_afro.reports.page import Work
+    from hf_afro.reports.tables import Table
 
 DESCRIPTION = """\
 Show several models side by side: tables, plots, and one page that opens anywhere.
@@ -23,7 +25,8 @@ models that were not measured on the same examples are not ranked.
 
   hf-afro report scores/teacher scores/pruned scores/student --output_dir report
 
-What comes out: <output_dir>/index.html, one file that loads nothing from elsewhere; tables.txt; and the tables here.
+What comes out: <output_dir>/index.html, one file that loads nothing from elsewhere; the tables as tables.txt, .md,
+.tex (for booktabs) and .csv (a line a cell); and the tables here.
 """
 TAKES_SETTINGS = False
 PAGE_FILE, TABLES_FILE, CLEANING_FILE = "index.html", "tables.txt", "cleaning.json"
@@ -54,16 +57,30 @@ def run(args: Namespace) -> None:
     """
     check_inputs(args)
 
-    from hf_afro.reports.page import write_page
-    from hf_afro.reports.tables import comparison_tables, size_table
+    from hf_afro.reports.page import transfer_tables, write_page
+    from hf_afro.reports.tables import comparison_tables, interval_tables, other_tables, size_table
 
     with finished_folder(args) as folder:
         reports = load_reports(args.reports)
-        write_page(reports, folder / PAGE_FILE, title=args.title, work=read_work(args.pruned, args.trained))
-        tables = "\n\n".join(str(table) for table in (size_table(reports), *comparison_tables(reports)))
+        differences = difference_tables(reports, args.reports)
+        work = read_work(args.pruned, args.trained)
+        write_page(reports, folder / PAGE_FILE, title=args.title, work=work, more=differences)
+        main = (size_table(reports), *comparison_tables(reports), *differences, *transfer_tables(reports))
+        tables = "\n\n".join(map(str, main))
         (folder / TABLES_FILE).write_text(tables + "\n", "utf-8")
+        write_forms((*main, *interval_tables(reports), *other_tables(reports)), folder)
     say(tables)
     say(f"\npage written to {args.output_dir}/{PAGE_FILE}")
+
+
+def write_forms(tables: Sequence[Table], folder: Path) -> None:
+    """Write every table for papers and spreadsheets, beside the page."""
+    from hf_afro.reports.table_forms import as_csv, as_latex, as_markdown
+
+    name = Path(TABLES_FILE).stem
+    (folder / f"{name}.md").write_text("\n\n".join(map(as_markdown, tables)) + "\n", "utf-8")
+    (folder / f"{name}.tex").write_text("\n\n".join(map(as_latex, tables)) + "\n", "utf-8")
+    (folder / f"{name}.csv").write_text(as_csv(tables), "utf-8")
 
 
 def load_reports(paths: Sequence[str]) -> list[EvalReport]:

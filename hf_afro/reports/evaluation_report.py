@@ -14,7 +14,8 @@ from typing import Any
 from hf_afro.files import read_limited, write_whole
 from hf_afro.version import __version__
 
-FORMAT = 1
+FORMAT = 2
+_READ = (1, FORMAT)  # the first had no intervals, no collapsed runs and no transfer
 _LONGEST = 64 << 20  # bytes
 REPORT_FILE = "evaluation_report.json"
 
@@ -35,6 +36,9 @@ class Score:
         dataset: What the data is called, such as `masakhaner1/swa`.
         fingerprint: Of the examples evaluated on.
         note: What a reader must know, such as a collapsed seed; empty where there is nothing.
+        interval: The 95 % bootstrap interval over the examples, of the mean over the seeds; None where none was drawn.
+        collapsed: Those seeds whose run answers the same to everything; they are among `seeds`.
+        source: The language trained on where it is another than `language`; empty where it is the same.
     """
 
     task: str
@@ -47,6 +51,9 @@ class Score:
     dataset: str
     fingerprint: str
     note: str = ""
+    interval: tuple[float, float] | None = None
+    collapsed: tuple[int, ...] = ()
+    source: str = ""
 
     def __post_init__(self) -> None:
         if not self.values:
@@ -55,11 +62,21 @@ class Score:
             raise ValueError(f"{self.task} of {self.language} has the values {self.values}; expected finite numbers")
         if self.seeds and len(self.seeds) != len(self.values):
             raise ValueError(f"{self.task} of {self.language} has {len(self.values)} values and seeds {self.seeds}")
+        if not set(self.collapsed) <= set(self.seeds):
+            raise ValueError(
+                f"{self.task} of {self.language} collapsed in {self.collapsed}; expected some of {self.seeds}"
+            )
 
     @property
     def mean(self) -> float:
         """The mean over the seeds."""
         return statistics.fmean(self.values)
+
+    @property
+    def sound_mean(self) -> float | None:
+        """The mean over the seeds that did not collapse; None where none did, or all."""
+        sound = [value for value, seed in zip(self.values, self.seeds, strict=False) if seed not in self.collapsed]
+        return statistics.fmean(sound) if sound and self.collapsed else None
 
     @property
     def spread(self) -> float | None:
@@ -75,12 +92,13 @@ class EvalReport:
         name: What the model is called in tables, such as `student`.
         model: Facts about it: `model_type`, `parameters`, `bytes_on_disk`, `vocab_size`, `hidden_size`, `layers`,
             and whatever else describes it.
-        scores: The figures.
+        scores: The figures, of models trained on the language they are measured on, or not trained at all.
         settings: How it was fine-tuned and evaluated, by task.
         provenance: Where it comes from: commands, data with fingerprints, languages, earlier stages.
         versions: Of the libraries.
         predictions: By `task/language`, the file beside the report that holds each example's gold and predicted
             labels for each seed, relative to the report.
+        transfer: The figures of models measured on another language than they were trained on, each with its `source`.
     """
 
     name: str
@@ -90,6 +108,11 @@ class EvalReport:
     provenance: Mapping[str, Any] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=lambda: {"hf_afro": __version__})
     predictions: Mapping[str, str] = field(default_factory=dict)
+    transfer: tuple[Score, ...] = ()
+
+    def __post_init__(self) -> None:
+        if any(score.source for score in self.scores) or not all(score.source for score in self.transfer):
+            raise ValueError("scores with a source language belong into `transfer`, and no others")
 
     def select(
         self, *, task: str | None = None, language: str | None = None, metric: str | None = None
@@ -125,15 +148,21 @@ class EvalReport:
             facts = json.loads(read_limited(file, _LONGEST))
         except ValueError as error:
             raise ValueError(f"{file} is not an evaluation report: {error}; expected its JSON, in UTF-8") from error
-        if not isinstance(facts, dict) or facts.pop("format", None) != FORMAT:
+        if not isinstance(facts, dict) or facts.pop("format", None) not in _READ:
             raise ValueError(f"{file} is not an evaluation report of format {FORMAT}; make it anew with this version")
         try:
-            scores = tuple(
-                Score(**{**score, "values": tuple(score["values"]), "seeds": tuple(score["seeds"])})
-                for score in facts.pop("scores")
-            )
-            return cls(scores=scores, **facts)
+            scores = tuple(map(_score, facts.pop("scores")))
+            return cls(scores=scores, transfer=tuple(map(_score, facts.pop("transfer", ()))), **facts)
         except KeyError as error:
             raise ValueError(f"{file} is not a whole evaluation report: {error} is missing; make it anew") from error
         except (ValueError, TypeError, AttributeError) as error:
             raise ValueError(f"{file} is not a whole evaluation report: {error}; make it anew") from error
+
+
+def _score(facts: Mapping[str, Any]) -> Score:
+    lists = {name: tuple(facts[name]) for name in ("values", "seeds")}
+    interval = facts.get("interval")
+    if interval is not None:
+        low, high = interval
+        interval = float(low), float(high)
+    return Score(**{**facts, **lists, "collapsed": tuple(facts.get("collapsed", ())), "interval": interval})

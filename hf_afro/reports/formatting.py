@@ -17,6 +17,16 @@ TASKS: dict[str, str] = {
 }
 """Name of each task, in the order of tables and cards."""
 
+_OTHER_TASKS = {
+    "pos": "Parts of speech",
+    "nli": "Inference",
+    "spans": "Spans",
+    "tags": "Tags of words",
+    "texts": "Classes of texts",
+    "pairs": "Classes of pairs",
+}
+_BY_ACCURACY = ("pos", "nli", "tags", "pairs")
+
 
 @dataclass(frozen=True)
 class Metric:
@@ -63,13 +73,20 @@ def tasks_in(reports: Iterable[EvalReport]) -> tuple[str, ...]:
 
 def metrics_in(reports: Iterable[EvalReport], task: str) -> tuple[str, ...]:
     """Return the metrics of a task that were measured, the one that stands for the task first."""
-    found = dict.fromkeys(score.metric for report in reports for score in report.select(task=task))
+    return order_metrics(task, (score.metric for report in reports for score in report.select(task=task)))
+
+
+def order_metrics(task: str, metrics: Iterable[str]) -> tuple[str, ...]:
+    """Return metrics of a task each once, the one that stands for the task first."""
+    found = dict.fromkeys(metrics)
+    if task in _BY_ACCURACY and "accuracy" in found:
+        return ("accuracy", *(metric for metric in order_metrics("", found) if metric != "accuracy"))
     return (*(metric for metric in METRICS if metric in found), *(one for one in found if one not in METRICS))
 
 
 def task_name(task: str) -> str:
     """Return the name of a task for a heading."""
-    return TASKS.get(task) or task.replace("_", " ").capitalize()
+    return TASKS.get(task) or _OTHER_TASKS.get(task) or task.replace("_", " ").capitalize()
 
 
 def language_name(code: str) -> str:

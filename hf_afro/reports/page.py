@@ -15,8 +15,17 @@ from hf_afro.files import write_whole
 from hf_afro.languages import LANGUAGES
 from hf_afro.reports.evaluation_report import EvalReport
 from hf_afro.reports.formatting import format_fact, metrics_in, task_name, tasks_in
-from hf_afro.reports.plots import Figure, coverage_plot, language_plot, loss_plot, size_plot
-from hf_afro.reports.tables import Cell, Table, comparison_tables, other_tables, removed_table, size_table
+from hf_afro.reports.plots import COSTS, Figure, coverage_plot, language_plot, loss_plot, size_plot
+from hf_afro.reports.tables import (
+    Cell,
+    Table,
+    comparison_tables,
+    interval_tables,
+    other_tables,
+    removed_table,
+    size_table,
+)
+from hf_afro.reports.transfer import transfer_plot, transfer_table, transfer_tasks
 
 TITLE = "Evaluation report"
 
@@ -59,13 +68,16 @@ class Work:
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
 
-def render_page(reports: Sequence[EvalReport], *, title: str = TITLE, work: Work | None = None) -> str:
+def render_page(
+    reports: Sequence[EvalReport], *, title: str = TITLE, work: Work | None = None, more: Sequence[Table] = ()
+) -> str:
     """Return the page as HTML.
 
     Args:
         reports: The models, in the order of columns and legends.
         title: Of the page.
         work: What lies before the evaluation.
+        more: Tables of one's own, behind those of scores.
 
     Returns:
         One document: no script, no font, no picture and no style from elsewhere; all text escaped. The same reports
@@ -94,6 +106,8 @@ def render_page(reports: Sequence[EvalReport], *, title: str = TITLE, work: Work
         sizes=size_table(reports),
         comparisons=comparison_tables(reports),
         others=other_tables(reports),
+        intervals=(*more, *interval_tables(reports)),
+        transfers=transfer_tables(reports),
         figures=[(figure, Markup(figure.svg)) for figure in figures(reports, work)],
         languages=language_table(reports, work.languages),
         removed=removed_table(work.removed) if work.removed else None,
@@ -106,6 +120,7 @@ def write_page(
     *,
     title: str = TITLE,
     work: Work | None = None,
+    more: Sequence[Table] = (),
 ) -> Path:
     """Write the page into a file, or into a folder as `index.html`; see `render_page`.
 
@@ -114,19 +129,25 @@ def write_page(
     """
     path = Path(path)
     file = path if path.suffix.lower() in (".html", ".htm") else path / "index.html"
-    write_whole(file, render_page(reports, title=title, work=work))
+    write_whole(file, render_page(reports, title=title, work=work, more=more))
     return file
 
 
 def figures(reports: Sequence[EvalReport], work: Work) -> list[Figure]:
     """Return every figure there is something to draw for, those that grow with the languages last."""
     pairs = [(task, metrics_in(reports, task)[0]) for task in tasks_in(reports)]
-    drawn = [size_plot(reports, task, metric) for task, metric in pairs]
+    drawn = [size_plot(reports, task, metric, cost) for task, metric in pairs for cost in COSTS]
+    drawn += [transfer_plot(report, task, metric) for report in reports for task, metric in transfer_tasks(report)]
     if work.curve:
         drawn.append(coverage_plot(work.curve))
     drawn += [loss_plot(history, stage) for stage, history in work.losses.items()]
     drawn += [language_plot(reports, task, metric) for task, metric in pairs]
     return [figure for figure in drawn if figure is not None]
+
+
+def transfer_tables(reports: Sequence[EvalReport]) -> tuple[Table, ...]:
+    """Return the tables of transfer of every model that has some."""
+    return tuple(transfer_table(report, *pair) for report in reports for pair in transfer_tasks(report))
 
 
 def language_table(reports: Sequence[EvalReport], more: Iterable[str] = ()) -> Table:

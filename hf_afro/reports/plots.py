@@ -48,51 +48,74 @@ class Figure:
     svg: str
 
 
-def size_plot(reports: Sequence[EvalReport], task: str, metric: str) -> Figure | None:
-    """Plot a score against the parameters of the models, with the front of those that no other model beats.
+@dataclass(frozen=True)
+class Cost:
+    """Something that a score is plotted against, less being better.
+
+    Attributes:
+        fact: Its name among the facts of a model.
+        title: Such as `size`, behind `against`.
+        axis: What its axis is called.
+        shown: Writes a value with its unit.
+    """
+
+    fact: str
+    title: str
+    axis: str
+    shown: Any
+
+
+COSTS = (
+    Cost("parameters", "size", "parameters", lambda value: f"{format_parameters(int(value))} parameters"),
+    Cost("latency_ms", "latency", "milliseconds a sentence alone", lambda value: f"{value:.1f} ms"),
+)
+
+
+def size_plot(reports: Sequence[EvalReport], task: str, metric: str, cost: Cost = COSTS[0]) -> Figure | None:
+    """Plot a score against what the models cost, with the front of those that no other model beats.
 
     Args:
         reports: The models.
         task: Such as `ner`.
         metric: Such as `entity_f1`.
+        cost: What is plotted against; by default the number of parameters.
 
     Returns:
         The figure, of means over what all models were measured on; None where fewer than two models have both a score
-        and a number of parameters.
+        and that cost.
     """
     count, means = common_mean(reports, task, metric)
     points = [
-        (int(report.model["parameters"]), mean, series, report.name)
+        (float(report.model[cost.fact]), mean, series, report.name)
         for series, (report, mean) in enumerate(zip(reports, means, strict=True))
-        if mean is not None and report.model.get("parameters")
+        if mean is not None and report.model.get(cost.fact)
     ]
     if len(points) < 2:
         return None
-    described = describe_metric(metric)
     sheet = Sheet(WIDTH, 320)
-    sizes = [parameters for parameters, *_ in points]
+    sizes = [size for size, *_ in points]
     x = Scale(min(sizes) / 1.5, max(sizes) * 1.5, 52, WIDTH - 14, math.log10)
     y = Scale(*padded([mean for _, mean, *_ in points], 0.15), 320 - 46, 34)
     sheet.up(y, linear_ticks(y.low, y.high), _axis(metric), x, _axis_name(metric))
-    sheet.across(x, log_ticks(x.low, x.high), _short_count, y, "parameters")
-    better = -1 if described.higher_is_better is False else 1
-    front = _front([(parameters, better * mean) for parameters, mean, *_ in points])
+    sheet.across(x, log_ticks(x.low, x.high), _short_count, y, cost.axis)
+    better = -1 if describe_metric(metric).higher_is_better is False else 1
+    front = _front([(size, better * mean) for size, mean, *_ in points])
     corners = []
     for (size, value), (following, _) in zip(front, [*front[1:], (x.high, 0.0)], strict=True):
         corners += [(size, better * value), (following, better * value)]
     sheet.line([(x(size), y(mean)) for size, mean in corners], stroke=SOFT, width=1.5, dash="4 3")
     places = []
-    for parameters, mean, series, name in points:
-        shown = f"{name}: {format_value(metric, mean)} with {format_parameters(parameters)} parameters"
-        sheet.mark(x(parameters), y(mean), series, shown, size=6)
+    for size, mean, series, name in points:
+        sheet.mark(x(size), y(mean), series, f"{name}: {format_value(metric, mean)} with {cost.shown(size)}", size=6)
         half = CHARACTER * len(name) / 2
-        places.append((min(max(x(parameters), x.start + half), WIDTH - 4 - half), y(mean), half))
+        places.append((min(max(x(size), x.start + half), WIDTH - 4 - half), y(mean), half))
     for (*_, name), (middle, height) in zip(points, _apart(places), strict=True):
         sheet.text(middle, height, name, anchor="middle")
-    title = f"{_heading(task, metric)} against size"
+    title = f"{_heading(task, metric)} against {cost.title}"
     sets = f"Mean over {count} language{'s' * (count != 1)}"
-    caption = f"{sets}. The dashed steps are the best that can be had at a size or below."
-    return Figure(title, caption, sheet.render(title))
+    caption = f"{sets}. The dashed steps are the best that can be had at that {cost.title} or below."
+    told = ", ".join(f"{name} {format_value(metric, mean)} with {cost.shown(size)}" for size, mean, _, name in points)
+    return Figure(title, caption, sheet.render(f"{title}: {told}"))
 
 
 def language_plot(reports: Sequence[EvalReport], task: str, metric: str) -> Figure | None:
@@ -209,9 +232,9 @@ def loss_plot(history: Sequence[Mapping[str, Any]], stage: str) -> Figure | None
     return Figure(title, "", sheet.render(title))
 
 
-def _front(points: Sequence[tuple[int, float]]) -> list[tuple[int, float]]:
+def _front(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
     """The points that no smaller or equal one beats, by size."""
-    front: list[tuple[int, float]] = []
+    front: list[tuple[float, float]] = []
     for size, value in sorted(points, key=lambda point: (point[0], -point[1])):
         if not front or value > front[-1][1]:
             front.append((size, value))

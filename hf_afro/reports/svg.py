@@ -120,6 +120,13 @@ class Sheet:
         places = " ".join(f"{x + size * dx:.1f},{y + size * dy:.1f}" for dx, dy in _CORNERS[shape])
         self._parts.append(f'<polygon points="{places}" {style}>{inner}</polygon>')
 
+    def field(self, x: float, y: float, width: float, height: float, strength: float, title: str) -> None:
+        """Fill a rectangle with the first colour, from 0 for not at all to 1; `title` shows when it is pointed at."""
+        self._parts.append(
+            f'<rect x="{x:.1f}" y="{y:.1f}" width="{width - 2:.1f}" height="{height - 2:.1f}" rx="3" '
+            f'fill-opacity="{strength:.2f}" style="fill:{colour(0)}"><title>{escape(title)}</title></rect>'
+        )
+
     def across(
         self, scale: Scale, ticks: Sequence[float], label: Callable[[float], str], span: Scale, name: str
     ) -> None:

@@ -152,6 +152,30 @@ def other_tables(reports: Sequence[EvalReport]) -> tuple[Table, ...]:
     )
 
 
+def interval_tables(reports: Sequence[EvalReport]) -> tuple[Table, ...]:
+    """Return the bootstrap intervals of the metric that stands for each task, where there are any."""
+    tables = []
+    for task in tasks_in(reports):
+        metric = metrics_in(reports, task)[0]
+        found = [{_example(score): score for score in report.select(task=task, metric=metric)} for report in reports]
+        examples = sorted({example for scores in found for example, score in scores.items() if score.interval})
+        rows = tuple(
+            (Cell(", ".join((language_name(one[0]), one[1]))), *(Cell(_interval(scores.get(one))) for scores in found))
+            for one in examples
+        )
+        if rows:
+            title = f"{task_name(task)}, {describe_metric(metric).name}: 95 % intervals"
+            note = "By bootstrap over the examples, of the mean over the seeds."
+            tables.append(Table(title, ("language", *(report.name for report in reports)), rows, (note,)))
+    return tuple(tables)
+
+
+def _interval(score: Score | None) -> str:
+    if score is None or score.interval is None:
+        return DASH
+    return " to ".join(format_value(score.metric, end) for end in score.interval)
+
+
 def common_mean(reports: Sequence[EvalReport], task: str, metric: str) -> tuple[int, list[float | None]]:
     """Return the mean of each model over the examples that all models with a score of the task share.
 
@@ -235,7 +259,9 @@ def _cells(
             continue
         text = format_score(score) + marks
         if score.note:
-            footnotes.append(f"{report.name}, {language}: {score.note}")
+            sound = score.sound_mean
+            without = "" if sound is None else f"; {format_value(metric, sound)} without"
+            footnotes.append(f"{report.name}, {language}: {score.note}{without}")
             text += f" [{len(footnotes)}]"
         cells.append(Cell(text, best is not None and format_value(metric, score.mean) == best))
     return cells

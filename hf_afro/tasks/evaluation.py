@@ -3,37 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
-import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hf_afro.files import folder_written_whole
 from hf_afro.reports import EvalReport, Score
 from hf_afro.tasks.data import TaskData
-from hf_afro.tasks.duplicates import DEDUPLICATED, deduplicated_scores
 from hf_afro.tasks.facts import model_facts, model_fingerprint
-from hf_afro.tasks.finetuning import finetune, score
-from hf_afro.tasks.heads import save_finetuned, with_own_pooler
-from hf_afro.tasks.predictions import (
-    Run,
-    forget_runs,
-    holds_run,
-    load_run,
-    mark_run,
-    run_key,
-    save_run,
-    write_predictions,
-)
+from hf_afro.tasks.heads import load_encoder
+from hf_afro.tasks.predictions import Run, forget_runs, run_key, write_predictions, write_transfer
 from hf_afro.tasks.presets import SEEDS, FineTuningSettings, check_seeds, preset
+from hf_afro.tasks.run_table import Job, run_table
+from hf_afro.tasks.scoring import scores_of, transfer_scores
 from hf_afro.version import __version__
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
-logger = logging.getLogger(__name__)
 
 Settings = str | FineTuningSettings | Mapping[str, FineTuningSettings]
 MODELS = "models"
@@ -55,6 +42,9 @@ def evaluate_model(
     provenance: Mapping[str, Any] | None = None,
     model_folder: str | os.PathLike[str] | None = None,
     save_models: bool = False,
+    transfer: Sequence[str] | None = None,
+    efficiency: bool = False,
+    processes: int = 1,
     on_run: Callable[[str, int, int], None] | None = None,
 ) -> EvalReport:
     """Fine-tune a copy of a model per task, language and seed, evaluate each on test, and write the report.
@@ -74,41 +64,46 @@ def evaluate_model(
         provenance: Put into the report.
         model_folder: Where a model that is given as an object is saved, to tell its bytes on disk.
         save_models: Whether to keep every fine-tuned model, in `models/<task>-<language>-<seed>` with its tokenizer.
-        on_run: Called after each run with what it was, how many are done and how many there are.
+        transfer: ISO 639-3 codes of the languages to train on, each then measured on all languages of the task, with
+            no example of theirs seen; None to train on every language and measure it there alone.
+        efficiency: Whether to measure latency, throughput and memory on the test's own sentences; see
+            `hf_afro.tasks.efficiency`.
+        processes: Runs at a time; see `hf_afro.tasks.run_table`.
+        on_run: Called after each run with what it was and about how long the rest takes, how many are done and how
+            many there are.
 
     Returns:
         The report, as it was saved.
 
     Raises:
         ValueError: If there is nothing to do, a task and language or a seed is there twice, the settings do not
-            cover a task, or tokenizer and model do not belong together.
+            cover a task, a language to train on is not there, or tokenizer and model do not belong together.
     """
-    seeds = _checked(data, seeds, extra_scores)
+    seeds = _checked(data, seeds, extra_scores, transfer)
+    if processes < 1:
+        raise ValueError(f"processes={processes}; expected at least 1")
     chosen = {_key(task): _settings_of(settings, task) for task in data}
     folder = Path(output_dir)
-    encoder, own_tokenizer = _load(model, tokenizer)
+    encoder, own_tokenizer = load_encoder(model, tokenizer)
     if isinstance(model, str | os.PathLike) and Path(model).is_dir():
         model_folder = model
     identity = model_fingerprint(encoder)
-    scores: list[Score] = []
-    predictions: dict[str, str] = {}
-    done, total = 0, len(data) * len(seeds)
-    for task in data:
-        own = chosen[_key(task)]
-        limited = task.limited(train=own.max_train, dev=own.max_dev, test=own.max_test)
-        runs: dict[int, Run] = {}
-        for seed in seeds:
-            key = run_key(identity, own_tokenizer, limited, own, seed)
-            kept = folder / MODELS / f"{task.task}-{task.language}-{seed}" if save_models else None
-            runs[seed] = _run(encoder, own_tokenizer, limited, own, seed, folder, key, kept)
-            done += 1
-            if on_run is not None:
-                on_run(f"{task.task} {task.language}, seed {seed}", done, total)
-        scores.extend(scores_of(limited, runs))
-        predictions[_key(task)] = write_predictions(folder, limited, runs)
+    limited = [_limited(task, chosen[_key(task)]) for task in data]
+    jobs = _jobs(limited, chosen, seeds, transfer, folder if save_models else None)
+    jobs = [
+        dataclasses.replace(job, key=run_key(identity, own_tokenizer, job.data, job.settings, job.seed, job.elsewhere))
+        for job in jobs
+    ]
+    facts = model_facts(encoder, model_folder)
+    runs = run_table(encoder, own_tokenizer, jobs, folder, processes=processes, on_run=on_run)
+    if efficiency:
+        from hf_afro.tasks.efficiency import measure_efficiency
+
+        facts |= measure_efficiency(encoder, own_tokenizer, limited)
+    scores, elsewhere, predictions = _gathered(jobs, runs, folder)
     report = EvalReport(
         name=name,
-        model=model_facts(encoder, model_folder),
+        model=facts,
         scores=(*scores, *extra_scores),
         settings={key: dataclasses.asdict(own) for key, own in chosen.items()},
         provenance={
@@ -118,13 +113,67 @@ def evaluate_model(
         },
         versions={"hf_afro": __version__, **{library: version(library) for library in _LIBRARIES}},
         predictions=predictions,
+        transfer=tuple(elsewhere),
     )
     report.save(folder)
     forget_runs(folder)
     return report
 
 
-def _checked(data: Sequence[TaskData], seeds: Sequence[int], extra_scores: Sequence[Score]) -> tuple[int, ...]:
+def _limited(task: TaskData, own: FineTuningSettings) -> TaskData:
+    return task.limited(train=own.max_train, dev=own.max_dev, test=own.max_test)
+
+
+def _jobs(
+    data: Sequence[TaskData],
+    settings: Mapping[str, FineTuningSettings],
+    seeds: Sequence[int],
+    transfer: Sequence[str] | None,
+    models: Path | None,
+) -> list[Job]:
+    """A run a set and seed, their keys still to be made."""
+    trained = [task for task in data if transfer is None or task.language in transfer]
+    return [
+        Job(
+            data=task,
+            settings=settings[_key(task)],
+            seed=seed,
+            key="",
+            kept=None if models is None else models / MODELS / f"{task.task}-{task.language}-{seed}",
+            elsewhere=()
+            if transfer is None
+            else tuple(other for other in data if other.task == task.task and other.language != task.language),
+        )
+        for task in trained
+        for seed in seeds
+    ]
+
+
+def _gathered(
+    jobs: Sequence[Job], runs: Sequence[Run], folder: Path
+) -> tuple[list[Score], list[Score], dict[str, str]]:
+    """The scores of each set, those on other languages, and where the predictions are that both can be made from."""
+    by_set: dict[str, dict[int, Run]] = {}
+    first: dict[str, Job] = {}
+    for job, run in zip(jobs, runs, strict=True):
+        by_set.setdefault(_key(job.data), {})[job.seed] = run
+        first.setdefault(_key(job.data), job)
+    scores, elsewhere, predictions = [], [], {}
+    for key, own in by_set.items():
+        data = first[key].data
+        scores.extend(scores_of(data, own))
+        predictions[key] = write_predictions(folder, data, own)
+        for other in first[key].elsewhere:
+            predicted = {seed: run.elsewhere[other.language] for seed, run in own.items()}
+            elsewhere.extend(transfer_scores(other, data.language, data.labels, predicted))
+            place = f"{_key(other)} from {data.language}"
+            predictions[place] = write_transfer(folder, other, data.language, data.labels, predicted)
+    return scores, elsewhere, predictions
+
+
+def _checked(
+    data: Sequence[TaskData], seeds: Sequence[int], extra_scores: Sequence[Score], transfer: Sequence[str] | None
+) -> tuple[int, ...]:
     """Return the seeds, having refused what no report can hold."""
     keys = [_key(task) for task in data]
     if len(set(keys)) < len(keys):
@@ -134,6 +183,11 @@ def _checked(data: Sequence[TaskData], seeds: Sequence[int], extra_scores: Seque
         )
     if data:
         check_seeds(seeds)
+    if transfer is not None:
+        there = sorted({task.language for task in data})
+        missing = [code for code in transfer if code not in there]
+        if missing or not transfer:
+            raise ValueError(f"transfer names {missing or 'nothing'}; the data is in {', '.join(there)}")
     if not data and not extra_scores:
         raise ValueError("there is nothing to evaluate on; give tasks, or scores of another measure")
     return tuple(seeds)
@@ -151,97 +205,6 @@ def _settings_of(settings: Settings, task: TaskData) -> FineTuningSettings:
     if task.task not in settings:
         raise ValueError(f"no settings for {task.task}; there are some for {', '.join(settings) or 'nothing'}")
     return settings[task.task]
-
-
-def _load(
-    model: PreTrainedModel | str | os.PathLike[str], tokenizer: PreTrainedTokenizerBase | None
-) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """Return model and tokenizer, loading what was given by name."""
-    if not isinstance(model, str | os.PathLike):
-        if tokenizer is None:
-            raise ValueError("a model without its tokenizer was given; pass the tokenizer too")
-        return model, tokenizer
-    import torch
-    from transformers import AutoConfig, AutoModel, AutoModelForMaskedLM, AutoTokenizer
-
-    heads = AutoConfig.from_pretrained(model, trust_remote_code=False).architectures or [""]
-    # With the head it was saved with, where that is the usual one: then no weight is reported as left over.
-    kind: Any = AutoModelForMaskedLM if heads[0].endswith("ForMaskedLM") else AutoModel
-    loaded = with_own_pooler(kind.from_pretrained(model, dtype=torch.float32, trust_remote_code=False), model)
-    if tokenizer is None:
-        tokenizer = AutoTokenizer.from_pretrained(model, trust_remote_code=False)
-    return loaded, tokenizer
-
-
-def _run(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    data: TaskData,
-    settings: FineTuningSettings,
-    seed: int,
-    folder: Path,
-    key: str,
-    kept: Path | None,
-) -> Run:
-    """Return what one run predicts for test: from an earlier call that was cut short, or by fine-tuning."""
-    earlier = load_run(folder, data, seed, key)
-    if earlier is not None and (kept is None or holds_run(kept, key)):
-        logger.info("%s %s, seed %d: taken from the run before", data.task, data.language, seed)
-        return earlier
-    tuned = finetune(model, tokenizer, data, settings, seed)
-    run = Run(tuned.predict(data), tuned.dev_scores, tuned.best_epoch, tuned.seconds)
-    if kept is not None:
-        with folder_written_whole(kept, "config.json") as beside:
-            save_finetuned(tuned.model, tokenizer, beside)
-            mark_run(beside, key)
-    save_run(folder, data, seed, key, run)
-    return run
-
-
-def scores_of(data: TaskData, runs: Mapping[int, Run]) -> list[Score]:
-    """Return a score a metric, its values those of the seeds, and a note of those seeds that collapsed.
-
-    Where test shares examples with train, the main metric without them follows, named with `_deduplicated` behind.
-    """
-    gold = data.gold()
-    by_seed = {seed: score(data, gold, run.predicted) for seed, run in runs.items()}
-    collapsed = {seed: reason for seed, run in runs.items() if (reason := collapse_of(data, run.predicted))}
-    sizes = dict.fromkeys(next(iter(by_seed.values())), len(gold))
-    for seed, run in runs.items():
-        # Beside the standard score, that of the examples which train has not; where it has none, they are the same.
-        fresh, count = deduplicated_scores(data, run.predicted)
-        if 0 < count < len(gold):
-            metric = data.kind.main_metric + DEDUPLICATED
-            by_seed[seed][metric], sizes[metric] = fresh[data.kind.main_metric], count
-    return [
-        Score(
-            task=data.task,
-            language=data.language,
-            metric=metric,
-            values=tuple(values[metric] for values in by_seed.values()),
-            seeds=tuple(by_seed),
-            n=size,
-            split="test",
-            dataset=data.dataset,
-            fingerprint=data.fingerprint,
-            note="; ".join(f"seed {seed} collapsed: {reason}" for seed, reason in collapsed.items()),
-        )
-        for metric, size in sizes.items()
-    ]
-
-
-def collapse_of(data: TaskData, predicted: Sequence[Any]) -> str:
-    """Tell a run that learned nothing: what it answers to everything, or an empty string where answers differ.
-
-    Where the right answers are all the same too, answering so is right, and nothing has collapsed.
-    """
-    gold = data.gold()
-    if data.kind.tagged:
-        gold, predicted = ([tag for tags in sentences for tag in tags] for sentences in (gold, predicted))
-    answers = set(predicted)
-    if len(answers) > 1 or set(gold) == answers:
-        return ""
-    return f"every {'word' if data.kind.tagged else 'text'} is {data.labels[answers.pop()]!r}"
 
 
 def _provenance_of(task: TaskData) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 import time
 from collections.abc import Sequence
@@ -14,8 +15,10 @@ import torch
 from torch.nn import functional
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
+from hf_afro.tasks.adaptation import adapt, merged
 from hf_afro.tasks.data import TaskData
-from hf_afro.tasks.encoding import Row, TaskCollator, encode, longest, words_of
+from hf_afro.tasks.encoding import Row, TaskCollator, longest, words_of
+from hf_afro.tasks.encoding_cache import encode_with_cache
 from hf_afro.tasks.heads import add_head
 from hf_afro.tasks.kinds import KINDS
 from hf_afro.tasks.metrics import task_scores
@@ -57,8 +60,15 @@ class FineTuned:
     best_epoch: int
     seconds: float
 
-    def predict(self, data: TaskData, split: str = "test") -> list[Any]:
+    def predict(
+        self, data: TaskData, split: str = "test", *, cache_dir: str | os.PathLike[str] | None = None
+    ) -> list[Any]:
         """Return the labels predicted for a split, by id: a list a sentence for `ner`, one a text else.
+
+        Args:
+            data: The task, in any language; its labels are the model's.
+            split: Of the task.
+            cache_dir: See `encode_with_cache`.
 
         Raises:
             ValueError: If the data has other labels than the model was trained on.
@@ -68,7 +78,7 @@ class FineTuned:
             raise ValueError(
                 f"{data.dataset} has the labels {data.labels} and the model {self.labels}; expected the same"
             )
-        rows = encode(data.task, data.splits[split], self.tokenizer, self.max_length)
+        rows = encode_with_cache(data, split, self.tokenizer, self.max_length, cache_dir)
         return predict(self.model, rows, TaskCollator(self.tokenizer.pad_token_id), self.eval_batch_size)
 
 
@@ -80,6 +90,7 @@ def finetune(
     seed: int,
     *,
     callbacks: Sequence[TrainerCallback] = (),
+    cache_dir: str | os.PathLike[str] | None = None,
 ) -> FineTuned:
     """Fine-tune a copy of an encoder on one task and keep its best epoch on dev.
 
@@ -93,6 +104,7 @@ def finetune(
         settings: How to train; `max_train`, `max_dev` and `max_test` are applied by the caller, with `data.limited`.
         seed: Of the head, the order and dropout.
         callbacks: Added to the Trainer's, for a bar of one's own.
+        cache_dir: Where tokenised splits are kept; see `encode_with_cache`.
 
     Raises:
         ValueError: If tokenizer and model do not belong together, or the model is not fit for a head.
@@ -101,15 +113,16 @@ def finetune(
     check_tokenizer(model, tokenizer)
     max_length = longest(model, settings.max_length)
     classifier = add_head(model, data.task, data.labels, seed)
-    train, dev = (encode(data.task, data.splits[split], tokenizer, max_length) for split in ("train", "dev"))
+    train, dev = (encode_with_cache(data, split, tokenizer, max_length, cache_dir) for split in ("train", "dev"))
     best = KeepBest(MAIN_METRIC[data.task], settings.patience)
     started = time.perf_counter()
     # Weight decay would shrink the rows that no text uses as well, so then they have to be there.
-    sparse = settings.weight_decay == 0
+    sparse = settings.weight_decay == 0 and settings.adaptation == "full"
     light = only_used_rows(classifier, [*train, *dev], tokenizer.pad_token_id) if sparse else nullcontext()
+    trained = adapt(classifier, settings)
     with tempfile.TemporaryDirectory() as folder, light:
         trainer = TaskTrainer(
-            model=classifier,
+            model=trained,
             args=training_arguments(settings, seed, folder),
             data=data,
             train_dataset=train,
@@ -121,7 +134,7 @@ def finetune(
         # It prints every log of a trainer without a bar to the standard output.
         trainer.remove_callback(PrinterCallback)
         trainer.train()
-    classifier.eval()
+    classifier = merged(trained, settings).eval()
     return FineTuned(
         model=classifier,
         tokenizer=tokenizer,
@@ -241,15 +254,21 @@ class KeepBest(TrainerCallback):
         self.scores.append(metrics[f"eval_{self.metric}"])
         if self.epoch == 0 or self.scores[-1] > self.scores[self.epoch - 1]:
             self.epoch = len(self.scores)
-            weights = others["model"].state_dict()
-            self._weights = {name: tensor.detach().cpu().clone() for name, tensor in weights.items()}
+            model = others["model"]
+            # What is frozen is the same in every epoch.
+            frozen = {name for name, tensor in model.named_parameters() if not tensor.requires_grad}
+            self._weights = {
+                name: tensor.detach().cpu().clone()
+                for name, tensor in model.state_dict().items()
+                if name not in frozen
+            }
         elif self.patience is not None and len(self.scores) - self.epoch >= self.patience:
             control.should_training_stop = True
 
     def on_train_end(self, args: Any, state: Any, control: Any, **others: Any) -> None:
         """Put the best weights back."""
         if self.epoch:
-            others["model"].load_state_dict(self._weights)
+            others["model"].load_state_dict(self._weights, strict=False)
             self._weights = {}
 
 

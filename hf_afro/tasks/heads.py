@@ -101,6 +101,29 @@ def uses_pooler(config: PretrainedConfig) -> bool:
     return getattr(encoder_of(classifier), "pooler", None) is not None
 
 
+def load_encoder(
+    model: PreTrainedModel | str | os.PathLike[str], tokenizer: PreTrainedTokenizerBase | None
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Return a model in fp32 and its tokenizer, loading what was given by name.
+
+    Raises:
+        ValueError: If a model was given as an object without its tokenizer.
+    """
+    if not isinstance(model, str | os.PathLike):
+        if tokenizer is None:
+            raise ValueError("a model without its tokenizer was given; pass the tokenizer too")
+        return model, tokenizer
+    from transformers import AutoConfig, AutoModel, AutoModelForMaskedLM, AutoTokenizer
+
+    heads = AutoConfig.from_pretrained(model, trust_remote_code=False).architectures or [""]
+    # With the head it was saved with, where that is the usual one: then no weight is reported as left over.
+    kind: Any = AutoModelForMaskedLM if heads[0].endswith("ForMaskedLM") else AutoModel
+    loaded = with_own_pooler(kind.from_pretrained(model, dtype=torch.float32, trust_remote_code=False), model)
+    if tokenizer is None:
+        tokenizer = AutoTokenizer.from_pretrained(model, trust_remote_code=False)
+    return loaded, tokenizer
+
+
 def save_finetuned(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: str | os.PathLike[str]) -> Path:
     """Save a fine-tuned model so that ``pipeline("token-classification", folder)`` answers with the labels' names.
 

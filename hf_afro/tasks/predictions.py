@@ -10,8 +10,8 @@ import dataclasses
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,12 +39,14 @@ class Run:
         dev_scores: The main metric on dev after each epoch.
         best_epoch: The epoch, from 1, that was kept.
         seconds: What training took.
+        elsewhere: By language, what the same model predicts for the test of other languages, by its own label ids.
     """
 
     predicted: list[Any]
     dev_scores: tuple[float, ...]
     best_epoch: int
     seconds: float
+    elsewhere: Mapping[str, list[Any]] = field(default_factory=dict)
 
 
 def run_key(
@@ -53,8 +55,18 @@ def run_key(
     data: TaskData,
     settings: FineTuningSettings,
     seed: int,
+    elsewhere: Sequence[TaskData] = (),
 ) -> str:
-    """Return the SHA-256 of everything a run's predictions depend on."""
+    """Return the SHA-256 of everything a run's predictions depend on.
+
+    Args:
+        model_fingerprint: Of the encoder.
+        tokenizer: The model's.
+        data: What it is fine-tuned and measured on.
+        settings: Of fine-tuning.
+        seed: Of the run.
+        elsewhere: Other languages that it is measured on too.
+    """
     backend = getattr(tokenizer, "backend_tokenizer", None)
     facts = [
         __version__,
@@ -63,6 +75,7 @@ def run_key(
         {split: data.fingerprint_of(split) for split in sorted(data.splits)},
         dataclasses.asdict(settings),
         seed,
+        [data.fingerprint_of("test") for data in elsewhere],
     ]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
@@ -93,6 +106,11 @@ def holds_run(folder: Path, key: str) -> bool:
     """Tell whether a folder holds the fine-tuned model of the run with a key."""
     path = folder / KEY_FILE
     return path.is_file() and json.loads(path.read_text("utf-8")) == {"key": key}
+
+
+def encodings_of(folder: Path) -> Path:
+    """Return where tokenised splits are kept while runs are made."""
+    return folder / _RUNS / "encoded"
 
 
 def has_runs(folder: Path) -> bool:
@@ -128,9 +146,37 @@ def write_predictions(folder: Path, data: TaskData, runs: Mapping[int, Run]) -> 
     return relative
 
 
+def write_transfer(
+    folder: Path, data: TaskData, source: str, labels: Sequence[str], predicted: Mapping[int, list[Any]]
+) -> str:
+    """Write the right labels of every test example, and those that models trained on another language predicted.
+
+    Args:
+        folder: Of the report.
+        data: What was predicted.
+        source: The language trained on.
+        labels: The names of the labels that the models know, by id.
+        predicted: The ids of `labels`, by seed.
+
+    Returns:
+        The file's path, relative to the folder; lines are those of `write_predictions` without `in_train`.
+    """
+    relative = f"{PREDICTIONS}/{data.task}-{data.language}-from-{source}.jsonl"
+    with written_whole(folder / relative) as beside, beside.open("w", encoding="utf-8", newline="\n") as file:
+        for index, gold in enumerate(data.gold()):
+            own = {str(seed): _names(labels, answers[index]) for seed, answers in predicted.items()}
+            facts = {"index": index, "gold": named(data, gold), "predicted": own}
+            file.write(json.dumps(facts, ensure_ascii=False) + "\n")
+    return relative
+
+
 def named(data: TaskData, labels: int | list[int]) -> str | list[str]:
     """Return the names of one example's labels."""
-    return data.labels[labels] if isinstance(labels, int) else [data.labels[label] for label in labels]
+    return _names(data.labels, labels)
+
+
+def _names(names: Sequence[str], labels: int | list[int]) -> str | list[str]:
+    return names[labels] if isinstance(labels, int) else [names[label] for label in labels]
 
 
 def _run_file(folder: Path, data: TaskData, seed: int) -> Path:

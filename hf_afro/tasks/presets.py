@@ -14,6 +14,13 @@ from hf_afro.tasks.kinds import TASKS, kind_of
 SEEDS = (1, 2, 3, 4, 5)
 """Five, as in the papers; which five they were is not published."""
 
+ADAPTATIONS = ("full", "lora", "frozen")
+"""What of the encoder is trained: all of it, low-rank additions to its queries and values, or nothing."""
+
+RATE_OF_PARTS = 10
+"""How many times the learning rate of full fine-tuning LoRA and a head alone get: about what Schulman et al. 2025,
+*LoRA without regret*, find best for LoRA, whatever the model; of heads alone it is a guess."""
+
 LARGEST_SEED = 2**32 - 1
 """The largest that numpy takes, and so transformers' `set_seed`."""
 
@@ -36,6 +43,8 @@ class FineTuningSettings:
         max_dev: The same of dev.
         max_test: The same of test.
         eval_batch_size: Examples at a time when predicting.
+        adaptation: A name of `ADAPTATIONS`. Whatever it is, what is kept is a plain classifier: LoRA is merged.
+        lora_rank: Of the low-rank additions, if there are any; they are scaled by 2, as with alpha at twice the rank.
     """
 
     max_length: int = 164
@@ -50,9 +59,11 @@ class FineTuningSettings:
     max_dev: int | None = None
     max_test: int | None = None
     eval_batch_size: int = 64
+    adaptation: str = "full"
+    lora_rank: int = 8
 
     def __post_init__(self) -> None:
-        for name in ("batch_size", "accumulation", "epochs", "eval_batch_size"):
+        for name in ("batch_size", "accumulation", "epochs", "eval_batch_size", "lora_rank"):
             _check(name, getattr(self, name), 1)
         for name in ("patience", "max_train", "max_dev", "max_test"):
             if getattr(self, name) is not None:
@@ -60,6 +71,11 @@ class FineTuningSettings:
         _check("max_length", self.max_length, 3)
         if self.batch_size % self.accumulation:
             raise ValueError(f"accumulation={self.accumulation} does not divide batch_size={self.batch_size}")
+        if self.adaptation not in ADAPTATIONS:
+            raise ValueError(f"adaptation={self.adaptation!r}; expected one of {', '.join(ADAPTATIONS)}")
+        self._check_rates()
+
+    def _check_rates(self) -> None:
         for name in ("learning_rate", "warmup", "weight_decay"):
             if not isinstance(getattr(self, name), int | float) or not math.isfinite(getattr(self, name)):
                 raise ValueError(f"{name}={getattr(self, name)!r}; expected a number, such as 5e-5")
@@ -82,6 +98,16 @@ class FineTuningSettings:
                 nearest = difflib.get_close_matches(name, names, n=1, cutoff=0.0)
                 raise ValueError(f"no setting {name!r} of fine-tuning; the nearest is {nearest[0]!r}")
         return dataclasses.replace(self, **changes)
+
+
+def adapted(settings: FineTuningSettings, adaptation: str) -> FineTuningSettings:
+    """Return settings of full fine-tuning for another adaptation: the rate of learning is raised by `RATE_OF_PARTS`.
+
+    Raises:
+        ValueError: If there is no such adaptation.
+    """
+    factor = 1 if adaptation == "full" else RATE_OF_PARTS
+    return settings.replace(adaptation=adaptation, learning_rate=factor * settings.learning_rate)
 
 
 def check_seeds(seeds: Sequence[int]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 
 import pytest
@@ -29,6 +30,15 @@ def test_an_honest_card_has_no_unexplained_number(facts):
     card = render_card(three(), facts)
     assert len(numbers_in(card)) > 50
     assert unexplained_numbers(card, three(), facts) == []
+
+
+def test_the_mean_without_a_collapsed_run_is_explained():
+    student = report("student")
+    scores = [dataclasses.replace(score, collapsed=(1,)) if score.note else score for score in student.scores]
+    reports = [dataclasses.replace(student, scores=tuple(scores)), report("teacher")]
+    card = render_card(reports, FACTS)
+    assert "seed 1 collapsed; 85.5 without" in card
+    assert unexplained_numbers(card, reports, FACTS) == []
 
 
 def test_every_number_that_is_changed_is_found():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from hf_afro.cli import evaluate
@@ -9,7 +11,7 @@ from hf_afro.cli.evaluate import read_settings
 from hf_afro.cli.main import main
 from hf_afro.cli.output import RUN_FILE
 from hf_afro.reports import EvalReport
-from hf_afro.tasks import evaluation
+from hf_afro.tasks import run_table
 from hf_afro.tasks.finetuning import finetune
 from tests.tasks.conftest import labelled, tagged
 
@@ -68,12 +70,54 @@ def test_an_interrupted_evaluation_goes_on(model_folder, data_folder, tmp_path, 
         assert main(words) == 130
     assert (tmp_path / "scores.unfinished" / "runs" / "topic-swa-1.json").is_file()
     calls = []
-    monkeypatch.setattr(evaluation, "finetune", lambda *args: calls.append(args[-1]) or finetune(*args))
+    monkeypatch.setattr(run_table, "finetune", lambda *args, **more: calls.append(args[-1]) or finetune(*args, **more))
     assert main(words) == 0
     assert calls == [2]
     assert EvalReport.load(out).scores[0].seeds == (1, 2)
     assert sorted(path.name for path in out.iterdir()) == ["evaluation_report.json", RUN_FILE, "predictions"]
     assert not (tmp_path / "scores.unfinished").exists()
+
+
+def test_the_model_may_stand_by_itself(model_folder, data_folder, tmp_path, refused):
+    out = tmp_path / "scores"
+    more = ("--tasks", "topic", "--languages", "swa", "--seeds", 1, "--data", data_folder / "topic", *QUICK)
+    assert main(["evaluate", str(model_folder), *map(str, more), "--output_dir", str(out)]) == 0
+    assert EvalReport.load(out).name == Path(model_folder).name
+    assert "no model is named" in refused("evaluate", *more, "--output_dir", tmp_path / "none")
+
+
+def test_several_tasks_at_once(model_folder, data_folder, tmp_path, capsys):
+    """One is not there in every language; a folder of sets is looked into."""
+    (data_folder / "topic" / "swa").rename(data_folder / "swa")
+    (data_folder / "sets" / "topic").mkdir(parents=True)
+    (data_folder / "topic").rename(data_folder / "sets" / "topic" / "news")
+    (data_folder / "ner").rename(data_folder / "sets" / "ner")
+    out = tmp_path / "scores"
+    more = ("--tasks", "ner,topic", "--data", data_folder / "sets", "--languages", "swa,yor", "--seeds", 2)
+    options = ("--efficiency", "--adaptation", "lora")
+    assert main(words_of(model_folder, out, *more, *options, *QUICK)) == 0
+    report = EvalReport.load(out)
+    found = {(score.task, score.language) for score in report.scores}
+    assert found == {("ner", "swa"), ("ner", "yor"), ("topic", "yor")}
+    assert report.select(task="ner", metric="entity_f1")[0].seeds == (1, 2)
+    assert report.settings["ner/swa"]["adaptation"] == "lora"
+    # Named on the command line, the rate is what it says.
+    assert report.settings["ner/swa"]["learning_rate"] == 5e-3
+    assert report.model["latency_ms"] > 0
+    printed = capsys.readouterr().out
+    assert "topic is not there in swa" in printed
+    assert "ms a sentence alone" in printed
+    (low, high) = report.select(task="topic", metric="weighted_f1")[0].interval
+    assert f"{100 * low:.1f} to {100 * high:.1f}" in printed
+
+
+def test_a_matrix_of_transfer(model_folder, data_folder, tmp_path, capsys):
+    out = tmp_path / "scores"
+    more = ("--tasks", "topic", "--data", f"topic={data_folder / 'topic'}", "--seeds", 1, "--transfer", "yor")
+    assert main(words_of(model_folder, out, *more, *QUICK)) == 0
+    report = EvalReport.load(out)
+    assert {(score.source, score.language) for score in report.transfer} == {("yor", "swa")}
+    assert "trained on the language of the row" in capsys.readouterr().out
 
 
 def test_bits_a_byte_of_text(model_folder, text_folder, tmp_path, capsys):
@@ -115,7 +159,14 @@ def test_settings_are_those_of_fine_tuning():
         (("--task", "topic", "--data", "topic", "--languages", "zul"), "has no folder for zul"),
         (("--task", "topic", "--data", "nowhere"), "is no folder"),
         (("--task", "topic", "--data", "topic", "--preset", "tiny"), "no preset 'tiny'"),
-        (("--task", "pos", "--data", "topic"), "invalid choice: 'pos'"),
+        (("--task", "topics", "--data", "topic"), "--tasks has 'topics'; expected some of"),
+        (("--task", "pos", "--data", "topic"), "has no train.txt"),
+        (("--task", "topic", "--data", "topic", "--adaptation", "half"), "expected one of full, lora, frozen"),
+        (("--task", "topic", "--data", "topic", "--processes", "0"), "--processes 0; expected at least 1"),
+        (("--task", "topic", "--data", "topic", "--transfer", "zul"), "names ['zul']; the data is in swa, yor"),
+        (("--tasks", "topic,ner", "--data", "topic", "ner"), "name them by task, as in topic=topic"),
+        (("--tasks", "topic,ner", "--data", "topic=topic"), "--data names no set for ner"),
+        (("--tasks", "topic,ner", "--data", "topic"), "has no folder topic; expected one a task"),
     ],
 )
 def test_mistakes_leave_nothing(refused, model_folder, data_folder, tmp_path, monkeypatch, more, message):

@@ -8,10 +8,11 @@ import pytest
 
 from hf_afro.cli.main import main
 from hf_afro.corpora.cleaning_report import CleaningReport
+from hf_afro.reports import EvalReport
 from hf_afro.reports.tables import comparison_table
 from hf_afro.vocabulary import count_tokens, select_tokens
 from hf_afro.vocabulary.mapping import MAP_FILE
-from tests.reports.examples import three
+from tests.reports.examples import score, three
 from tests.texts import SENTENCES
 
 
@@ -36,7 +37,10 @@ def trained(tmp_path) -> str:
 def test_it_writes_the_page_and_the_tables_and_shows_them(reports, tmp_path, capsys):
     out = tmp_path / "report"
     assert main(["report", *reports, "--title", "My models", "--output_dir", str(out)]) == 0
-    assert sorted(path.name for path in out.iterdir()) == ["hf_afro_run.json", "index.html", "tables.txt"]
+    tables = [f"tables.{ending}" for ending in ("csv", "md", "tex", "txt")]
+    assert sorted(path.name for path in out.iterdir()) == ["hf_afro_run.json", "index.html", *tables]
+    assert "| Hausa (hau) |" in (out / "tables.md").read_text("utf-8")
+    assert r"\toprule" in (out / "tables.tex").read_text("utf-8")
     entities = str(comparison_table(three(), "ner"))
     assert entities in (out / "tables.txt").read_text("utf-8")
     shown = capsys.readouterr().out
@@ -58,6 +62,40 @@ def test_what_other_commands_left_goes_into_the_page(reports, trained, tokenizer
     assert "321" in page
 
 
+def test_models_with_predictions_are_compared(tmp_path, capsys):
+    """A model that is right in all beside two that are wrong in every second: one of them is itself."""
+    gold = ["x", "y"] * 30
+    answers = {"first": gold[:-30] + ["x"] * 30, "same": gold[:-30] + ["x"] * 30, "better": gold, "elsewhere": gold}
+    paths = []
+    for name, own in answers.items():
+        folder = tmp_path / name
+        (folder / "predictions").mkdir(parents=True)
+        right = gold if name != "elsewhere" else gold[::-1]
+        lines = [json.dumps({"gold": one, "predicted": {"1": answer}}) for one, answer in zip(right, own, strict=True)]
+        (folder / "predictions" / "topic-swa.jsonl").write_text("\n".join(lines) + "\n", "utf-8")
+        scores = (score("swa", (0.5,), task="topic", metric="weighted_f1"),)
+        EvalReport(name, {}, scores, predictions={"topic/swa": "predictions/topic-swa.jsonl"}).save(folder)
+        paths.append(str(folder))
+    assert main(["report", *paths, "--output_dir", str(tmp_path / "report")]) == 0
+    shown = capsys.readouterr().out
+    assert "News topics, weighted F1: difference from first" in shown
+    line = next(line for line in shown.split("difference from first")[1].splitlines() if line.startswith("Swahili"))
+    assert line.split("  ")[1].strip() == "+0.0 (p 1.000)"
+    assert "+26.7 (p < 0.001)" in line
+    assert line.endswith("–")
+    assert "difference from first" in (tmp_path / "report" / "index.html").read_text("utf-8")
+
+
+def test_predictions_outside_a_report_are_not_read(tmp_path, refused):
+    (tmp_path / "secret").write_text('{"gold": "x", "predicted": {"1": "x"}}\n', "utf-8")
+    paths = []
+    for name in ("first", "second"):
+        scores = (score("swa", (0.5,), task="topic", metric="weighted_f1"),)
+        own = EvalReport(name, {}, scores, predictions={"topic/swa": "../secret"})
+        paths.append(str(own.save(tmp_path / name).parent))
+    assert "outside its folder: '../secret'" in refused("report", *paths, "--output_dir", tmp_path / "report")
+
+
 def test_mistakes(refused, reports, tmp_path):
     out = tmp_path / "report"
     nowhere, empty = str(tmp_path / "nowhere"), tmp_path / "empty"
@@ -66,7 +104,7 @@ def test_mistakes(refused, reports, tmp_path):
     for words, message in (
         ([nowhere], "nowhere does not exist; expected what `hf-afro evaluate` wrote"),
         ([str(empty)], "empty/evaluation_report.json does not exist"),
-        ([str(tmp_path / "other.json")], "other.json is not an evaluation report of format 1"),
+        ([str(tmp_path / "other.json")], "other.json is not an evaluation report of format 2"),
         ([reports[0], reports[0]], "several reports are called teacher"),
         ([reports[0], "--pruned", nowhere], "vocabulary_map.json does not exist; --pruned takes"),
         ([reports[0], "--trained", str(empty)], "cleaning.json does not exist; --trained takes"),

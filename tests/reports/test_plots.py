@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import xml.etree.ElementTree as ET
 
 import pytest
 
 from hf_afro.reports import EvalReport
-from hf_afro.reports.plots import _apart, _front, coverage_plot, language_plot, loss_plot, size_plot
+from hf_afro.reports.plots import COSTS, _apart, _front, coverage_plot, language_plot, loss_plot, size_plot
 from tests.reports.examples import report, score, three
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -43,6 +44,18 @@ def test_size_plot_has_a_mark_for_each_model_in_the_order_of_size_and_score():
     assert places["student"][0] < places["pruned"][0] < places["teacher"][0]
     assert places["student"][1] > places["pruned"][1] > places["teacher"][1]
     assert "Mean over 3 languages" in figure.caption
+
+
+def test_a_score_against_latency_where_that_was_measured():
+    slow, _, fast = (
+        dataclasses.replace(one, model={**one.model, "latency_ms": latency})
+        for one, latency in zip(three(), (80.0, 70.0, 9.5), strict=True)
+    )
+    figure = size_plot([slow, fast], "ner", "entity_f1", COSTS[1])
+    assert figure.title.endswith("against latency")
+    assert "with 9.5 ms" in figure.svg
+    assert "milliseconds a sentence alone" in figure.svg
+    assert size_plot(three(), "ner", "entity_f1", COSTS[1]) is None
 
 
 def test_size_plot_needs_two_models_with_a_size_and_a_score():

@@ -8,12 +8,14 @@ import pytest
 from transformers import pipeline
 
 from hf_afro.reports import EvalReport, Score
-from hf_afro.tasks import evaluation
+from hf_afro.tasks import run_table
+from hf_afro.tasks.comparison import interval_of, read_predictions
 from hf_afro.tasks.data import make_task_data
-from hf_afro.tasks.evaluation import collapse_of, evaluate_model, scores_of
+from hf_afro.tasks.evaluation import evaluate_model
 from hf_afro.tasks.finetuning import finetune, score
 from hf_afro.tasks.predictions import Run, write_predictions
 from hf_afro.tasks.presets import FineTuningSettings
+from hf_afro.tasks.scoring import collapse_of, scores_of
 from tests.tasks.conftest import make
 
 
@@ -82,8 +84,8 @@ def test_an_evaluation_that_was_cut_short_goes_on(model, tokenizer, quick, tmp_p
             raise KeyboardInterrupt
 
     stops, calls = [True], []
-    tune = evaluation.finetune
-    monkeypatch.setattr(evaluation, "finetune", lambda *args: calls.append(args[-1]) or tune(*args))
+    tune = run_table.finetune
+    monkeypatch.setattr(run_table, "finetune", lambda *args, **more: calls.append(args[-1]) or tune(*args, **more))
     with pytest.raises(KeyboardInterrupt):
         call()
     stops.clear()
@@ -127,8 +129,8 @@ def test_a_run_whose_model_is_missing_is_made_again(model, tokenizer, topic, qui
     with pytest.raises(KeyboardInterrupt):
         evaluate_model(model, tokenizer, [topic], on_run=stop, **common)
     calls = []
-    tune = evaluation.finetune
-    monkeypatch.setattr(evaluation, "finetune", lambda *args: calls.append(args[-1]) or tune(*args))
+    tune = run_table.finetune
+    monkeypatch.setattr(run_table, "finetune", lambda *args, **more: calls.append(args[-1]) or tune(*args, **more))
     with pytest.raises(KeyboardInterrupt):
         evaluate_model(model, tokenizer, [topic], save_models=True, on_run=stop, **common)
     evaluate_model(model, tokenizer, [topic], save_models=True, **common)
@@ -156,7 +158,7 @@ def test_a_kept_model_of_another_run_is_made_again(model, tokenizer, topic, quic
     call(2, save_models=True)
     assert kept.read_bytes() != former
     calls = []
-    monkeypatch.setattr(evaluation, "finetune", lambda *args: calls.append(args[-1]) or finetune(*args))
+    monkeypatch.setattr(run_table, "finetune", lambda *args, **more: calls.append(args[-1]) or finetune(*args, **more))
     with pytest.raises(KeyboardInterrupt):
         call(1, save_models=True, on_run=stop)
     call(1, save_models=True)
@@ -170,9 +172,22 @@ def test_a_collapsed_run_is_noted(ner, topic):
     scores = scores_of(ner, {1: right, 2: all_o})
     assert scores[0].values == (1.0, 0.0)
     assert {score.note for score in scores} == {"seed 2 collapsed: every word is 'O'"}
+    assert (scores[0].collapsed, scores[0].mean, scores[0].sound_mean) == ((2,), 0.5, 1.0)
     assert scores_of(ner, {1: right})[0].note == ""
     assert collapse_of(topic, [2] * len(topic.gold())) == "every text is 'rain'"
     assert collapse_of(topic, [2, *[1] * (len(topic.gold()) - 1)]) == ""
+
+
+def test_a_score_has_the_interval_that_its_predictions_give(report, tmp_path):
+    for one in report.scores:
+        if one.metric in ("entity_precision", "entity_recall"):
+            assert one.interval is None
+            continue
+        read = read_predictions(tmp_path / "out" / report.predictions[f"{one.task}/{one.language}"])
+        if not one.metric.endswith("_deduplicated"):
+            again = interval_of(read, one.task, one.metric)
+            assert one.interval == pytest.approx((again.low, again.high))
+            assert again.low <= one.mean <= again.high
 
 
 def test_a_folder_and_objects_give_the_same(model, tokenizer, quick, tmp_path):

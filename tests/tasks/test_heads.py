@@ -15,11 +15,10 @@ from hf_afro.recipes.stages.context import StageContext
 from hf_afro.recipes.stages.evaluation import open_encoder
 from hf_afro.recipes.stages.models import BASE_FILE
 from hf_afro.students import AfroStudentForMaskedLM
-from hf_afro.tasks import evaluation
 from hf_afro.tasks.encoding import encode_words
 from hf_afro.tasks.facts import model_fingerprint
 from hf_afro.tasks.finetuning import finetune
-from hf_afro.tasks.heads import add_head, save_finetuned
+from hf_afro.tasks.heads import add_head, load_encoder, save_finetuned
 from tests.conftest import tiny_config
 from tests.students.conftest import student_config
 
@@ -66,7 +65,7 @@ def named(folder, architecture: str) -> None:
 
 
 def by_name(folder):
-    return evaluation._load(folder, None)[0]
+    return load_encoder(folder, None)[0]
 
 
 def by_command(folder):

@@ -1,0 +1,116 @@
+"""Transfer: what models trained on one language do on others, as a table and as a heat map."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping
+
+from hf_afro.reports.evaluation_report import EvalReport, Score
+from hf_afro.reports.formatting import (
+    DASH,
+    describe_metric,
+    format_score,
+    format_value,
+    language_name,
+    order_metrics,
+    task_name,
+)
+from hf_afro.reports.plots import WIDTH, Figure
+from hf_afro.reports.svg import CHARACTER, INK, SOFT, Sheet
+from hf_afro.reports.tables import Cell, Table
+
+Matrix = Mapping[tuple[str, str], Score]
+"""By language trained on and language measured on."""
+_ROW, _LEGEND = 34, 46
+
+
+def transfer_tasks(report: EvalReport) -> tuple[tuple[str, str], ...]:
+    """Return the tasks with transfer, each with the metric that stands for it."""
+    tasks = dict.fromkeys(score.task for score in report.transfer)
+    metrics = {task: [score.metric for score in report.transfer if score.task == task] for task in tasks}
+    return tuple((task, order_metrics(task, own)[0]) for task, own in metrics.items())
+
+
+def transfer_matrix(report: EvalReport, task: str, metric: str) -> Matrix:
+    """Return the scores on other languages with those on the language trained on."""
+    own = {(score.language, score.language): score for score in report.select(task=task, metric=metric)}
+    other = {
+        (score.source, score.language): score
+        for score in report.transfer
+        if (score.task, score.metric) == (task, metric)
+    }
+    sources = {source for source, _ in other}
+    return {**{pair: score for pair, score in own.items() if pair[0] in sources}, **other}
+
+
+def transfer_table(report: EvalReport, task: str, metric: str) -> Table:
+    """Return a row for each language trained on, a column for each measured on, and the mean over the others."""
+    matrix = transfer_matrix(report, task, metric)
+    sources, targets = _sides(matrix)
+    rows, notes = [], []
+    for source in sources:
+        others = [score.mean for (one, target), score in matrix.items() if one == source != target]
+        cells = []
+        for target in targets:
+            score = matrix.get((source, target))
+            text = DASH if score is None else format_score(score)
+            if score is not None and score.note:
+                notes.append(f"{language_name(source)} to {language_name(target)}: {score.note}")
+                text += f" [{len(notes)}]"
+            cells.append(Cell(text))
+        rows.append((Cell(language_name(source)), *cells, Cell(format_value(metric, statistics.fmean(others)))))
+    unit = "In percent. " if describe_metric(metric).percent else ""
+    return Table(
+        f"{report.name}: transfer, {task_name(task).lower()}, {describe_metric(metric).name}",
+        ("trained on", *targets, "mean of the others"),
+        tuple(rows),
+        (
+            f"{unit}A row is trained on one language; of the others it has seen no example of the task.",
+            *(f"[{number}] {note}" for number, note in enumerate(notes, 1)),
+        ),
+    )
+
+
+def transfer_plot(report: EvalReport, task: str, metric: str) -> Figure:
+    """Draw the matrix: the darker, the higher, with the value in every field.
+
+    The table of the same figures is its alternative, and the description names the best and the worst field.
+    """
+    matrix = transfer_matrix(report, task, metric)
+    sources, targets = _sides(matrix)
+    left = 14 + CHARACTER * max(len(language_name(source)) for source in sources)
+    sheet = Sheet(WIDTH, _LEGEND + _ROW * len(sources) + 14)
+    wide = (WIDTH - left - 8) / len(targets)
+    values = [score.mean for score in matrix.values()]
+    low, high = min(values), max(values)
+    sheet.text(2, 12, "trained on (down), measured on (across)", fill=SOFT)
+    for column, target in enumerate(targets):
+        sheet.text(left + wide * (column + 0.5), _LEGEND - 12, target, anchor="middle", fill=SOFT)
+    for row, source in enumerate(sources):
+        top = _LEGEND + _ROW * row
+        sheet.text(left - 8, top + _ROW / 2, language_name(source), anchor="end")
+        for column, target in enumerate(targets):
+            score = matrix.get((source, target))
+            if score is None:
+                continue
+            share = 0.5 if high == low else (score.mean - low) / (high - low)
+            title = f"{language_name(source)} to {language_name(target)}: {format_score(score)}"
+            sheet.field(left + wide * column, top, wide, _ROW, 0.06 + 0.5 * share, title)
+            shown = format_value(metric, score.mean)
+            sheet.text(left + wide * (column + 0.5), top + _ROW / 2, shown, anchor="middle", fill=INK)
+    title = f"{report.name}: transfer, {task_name(task).lower()}"
+    crossed = {pair: score.mean for pair, score in matrix.items() if pair[0] != pair[1]}
+    best, worst = max(crossed, key=crossed.__getitem__), min(crossed, key=crossed.__getitem__)
+    ends = "; ".join(
+        f"{word} {language_name(pair[0])} to {language_name(pair[1])}, {format_value(metric, crossed[pair])}"
+        for word, pair in (("best", best), ("worst", worst))
+    )
+    return Figure(
+        title, f"{describe_metric(metric).name}. Between two languages: {ends}.", sheet.render(f"{title}; {ends}")
+    )
+
+
+def _sides(matrix: Matrix) -> tuple[list[str], list[str]]:
+    sources = sorted({source for source, _ in matrix}, key=language_name)
+    targets = {target for _, target in matrix}
+    return sources, [*(code for code in sources if code in targets), *sorted(targets - set(sources))]

@@ -1,0 +1,44 @@
+"""How a process for fine-tuning begins: with its GPU chosen before anything is imported that would look for one."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import threading
+from pathlib import Path
+from typing import Any
+
+
+def begin(places: Any, threads: int, gpus: int, saved: str, fingerprint: str, folder: Path) -> None:
+    """Prepare a process, before its first run.
+
+    Args:
+        places: A queue with a number a process.
+        threads: Of torch.
+        gpus: How many there are; each process sees one, by its number.
+        saved: The folder of the model.
+        fingerprint: Of the encoder in it.
+        folder: Where runs are kept.
+    """
+    end_with_parent()
+    place = places.get()
+    if gpus:
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+        names = visible.split(",") if visible else [str(gpu) for gpu in range(gpus)]
+        os.environ["CUDA_VISIBLE_DEVICES"] = names[place % gpus]
+    from hf_afro.tasks import workers  # which imports torch
+
+    workers.prepare(threads, saved, fingerprint, folder)
+
+
+def end_with_parent() -> None:
+    """Let this process end when its parent does, however that is: a killed one takes nobody with it by itself."""
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+
+    def wait() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()

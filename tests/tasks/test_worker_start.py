@@ -1,0 +1,41 @@
+"""How a process begins: which GPU it sees, and that it ends with the one that started it."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import queue
+import subprocess
+import sys
+
+import pytest
+
+from hf_afro.tasks import worker_start, workers
+
+
+@pytest.mark.parametrize(("visible", "seen"), [(None, ["0", "1", "0"]), ("3,5", ["3", "5", "3"])])
+def test_each_process_sees_one_gpu(visible, seen, monkeypatch, tmp_path):
+    told = []
+    monkeypatch.setattr(workers, "prepare", lambda *facts: told.append(facts))
+    places = queue.Queue()
+    for place in range(3):
+        places.put(place)
+    for expected in seen:
+        with monkeypatch.context() as patch:
+            if visible is None:
+                patch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+            else:
+                patch.setenv("CUDA_VISIBLE_DEVICES", visible)
+            worker_start.begin(places, 2, 2, "saved", "print", tmp_path)
+            assert os.environ["CUDA_VISIBLE_DEVICES"] == expected
+    assert told == [(2, "saved", "print", tmp_path)] * 3
+
+
+def test_nothing_that_looks_for_gpus_is_imported_before_that():
+    code = "import sys, hf_afro.tasks.worker_start; print('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False\n"
+
+
+def test_the_first_process_waits_for_nobody():
+    assert multiprocessing.parent_process() is None
+    worker_start.end_with_parent()

@@ -90,6 +90,7 @@ def own(model: Any, tokenizer: Any, data: TaskData, args: argparse.Namespace) ->
 
 def stock(model: Any, tokenizer: Any, data: TaskData, args: argparse.Namespace, *, fixed: bool) -> float:
     """Return the seconds of a pass as `run_ner.py` makes it."""
+    import torch
     from transformers import (
         AutoModelForTokenClassification,
         DataCollatorForTokenClassification,
@@ -98,7 +99,13 @@ def stock(model: Any, tokenizer: Any, data: TaskData, args: argparse.Namespace, 
         TrainingArguments,
     )
 
-    config = type(model.config)(**{**model.config.to_dict(), "num_labels": len(data.labels)})
+    config = type(model.config)(
+        **{
+            **model.config.to_dict(),
+            "id2label": dict(enumerate(data.labels)),
+            "label2id": {label: index for index, label in enumerate(data.labels)},
+        }
+    )
     classifier = AutoModelForTokenClassification.from_config(config)
     with tempfile.TemporaryDirectory() as folder:
         trainer = Trainer(
@@ -111,6 +118,7 @@ def stock(model: Any, tokenizer: Any, data: TaskData, args: argparse.Namespace, 
                 report_to="none",
                 disable_tqdm=True,
                 logging_strategy="no",
+                dataloader_pin_memory=torch.cuda.is_available(),
             ),
             train_dataset=tokenised(tokenizer, data, args.max_length, fixed=fixed),
             data_collator=DataCollatorForTokenClassification(tokenizer),

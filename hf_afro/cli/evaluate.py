@@ -40,6 +40,7 @@ What comes out: evaluation_report.json, which `EvalReport.load` reads, and predi
 labels of every test example.
 """
 TAKES_SETTINGS = True
+MOST_SEEDS = 100
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -205,8 +206,18 @@ def check_places(args: Namespace) -> None:
 
 
 def seeds_of(given: list[int]) -> list[int]:
-    """Return the seeds of what was given: several as they are, or so many from 1 on."""
-    return given if len(given) > 1 else list(range(1, given[0] + 1))
+    """Return the seeds of what was given: several as they are, or so many from 1 on.
+
+    Raises:
+        ValueError: If that is more than anybody would run, so that a seed was meant.
+    """
+    if len(given) > 1 or given[0] < 1:
+        return given
+    if given[0] > MOST_SEEDS:
+        raise ValueError(
+            f"--seeds {given[0]} asks for as many runs of each set; expected at most {MOST_SEEDS}, or several seeds"
+        )
+    return list(range(1, given[0] + 1))
 
 
 def sources_of(args: Namespace, data: list[TaskData]) -> list[str] | None:

@@ -91,13 +91,23 @@ def _made(
                 split="test",
                 dataset=data.dataset,
                 fingerprint=data.fingerprint,
-                note="; ".join(f"seed {seed} collapsed: {reason}" for seed, reason in collapsed.items()),
+                note=_told(collapsed),
                 interval=interval,
                 collapsed=tuple(collapsed),
                 source=source,
             )
         )
     return scores
+
+
+def _told(collapsed: Mapping[int, str]) -> str:
+    """Say which seeds collapsed and how, those that did so alike together."""
+    alike: dict[str, list[str]] = {}
+    for seed, reason in collapsed.items():
+        alike.setdefault(reason, []).append(str(seed))
+    return "; ".join(
+        f"seed{'s' * (len(seeds) > 1)} {', '.join(seeds)} collapsed: {reason}" for reason, seeds in alike.items()
+    )
 
 
 def collapsed_of(data: TaskData, labels: Sequence[str], predicted: Mapping[int, list[Any]]) -> dict[int, str]:

@@ -162,6 +162,7 @@ def test_settings_are_those_of_fine_tuning():
         (("--task", "topics", "--data", "topic"), "--tasks has 'topics'; expected some of"),
         (("--task", "pos", "--data", "topic"), "has no train.txt"),
         (("--task", "topic", "--data", "topic", "--adaptation", "half"), "expected one of full, lora, frozen"),
+        (("--task", "topic", "--data", "topic", "--seeds", "4294967295"), "expected at most 100, or several seeds"),
         (("--task", "topic", "--data", "topic", "--processes", "0"), "--processes 0; expected at least 1"),
         (("--task", "topic", "--data", "topic", "--transfer", "zul"), "names ['zul']; the data is in swa, yor"),
         (("--tasks", "topic,ner", "--data", "topic", "ner"), "name them by task, as in topic=topic"),

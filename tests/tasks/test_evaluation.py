@@ -174,6 +174,7 @@ def test_a_collapsed_run_is_noted(ner, topic):
     assert {score.note for score in scores} == {"seed 2 collapsed: every word is 'O'"}
     assert (scores[0].collapsed, scores[0].mean, scores[0].sound_mean) == ((2,), 0.5, 1.0)
     assert scores_of(ner, {1: right})[0].note == ""
+    assert scores_of(ner, {1: all_o, 2: right, 3: all_o})[0].note == "seeds 1, 3 collapsed: every word is 'O'"
     assert collapse_of(topic, [2] * len(topic.gold())) == "every text is 'rain'"
     assert collapse_of(topic, [2, *[1] * (len(topic.gold()) - 1)]) == ""
 

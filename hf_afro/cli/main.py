@@ -129,8 +129,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         args, rest = parser.parse_known_args(argv)
         command = COMMANDS[args.command]
         if rest and not command.TAKES_SETTINGS:
-            hints = [f"; {hint}" for hint in command_parser(parser, args.command).misspelt(rest)]
-            parser.error(f"{args.command} does not know {' '.join(rest)}{''.join(hints)}")
+            own = command_parser(parser, args.command)
+            own.error(
+                f"{args.command} does not know {' '.join(rest)}{''.join(f'; {hint}' for hint in own.misspelt(rest))}"
+            )
     except SystemExit as leave:  # argparse leaves so after --help and --version, and after its errors
         return _code_of(leave)
     args.settings = rest

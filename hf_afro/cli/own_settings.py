@@ -10,7 +10,7 @@ _BOTH: dict[str, tuple[object, str]] = {
     "packing": (True, "pack lines end to end into full sequences; --no_packing: a line is a row"),
     "language_alpha": (1.0, "languages are sampled with p proportional to n^alpha, 0 to 1"),
     "streaming": (False, "read text while training; needs max_steps, and language_sizes or language_alpha 0"),
-    "language_sizes": (None, 'with streaming, how much text each has: {"swa": 120, "yor": 30}'),
+    "language_sizes": (None, 'with streaming, text of each in any unit: \'{"swa": 120, "yor": 30}\''),
 }
 MAFT_SETTINGS: dict[str, tuple[object, str]] = {
     **_BOTH,

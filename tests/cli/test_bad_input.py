@@ -203,7 +203,7 @@ CASES = [Case(*case) for case in (
 
     # the command line
     ("a misspelt option", nothing, f"{COUNT} --eror skip", 2,
-        "count does not know --eror skip; --eror is unknown, the nearest is --errors; see hf-afro --help"),
+        "count does not know --eror skip; --eror is unknown, the nearest is --errors; see hf-afro count --help"),
     ("a misspelt setting", nothing, f"{MAFT} --lerning_rate 1e-3", 2,
         "--lerning_rate is neither an option of this command nor a field of MAFTTrainingArguments; the nearest is "
         "--learning_rate"),

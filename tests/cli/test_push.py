@@ -81,6 +81,8 @@ def test_what_cannot_be_published_is_the_users_mistake(hub, folder, refused):
 
 
 def test_no_option_takes_a_token(hub, folder, refused):
+    both = refused("push", "model", "--repo_id", "ama/model", "--yes", "--dry-run")
+    assert "--dry-run: not allowed with argument --yes" in both
     assert "does not know --token hf_x" in refused("push", "model", "--repo_id", "ama/model", "--token", "hf_x")
 
 

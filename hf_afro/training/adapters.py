@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import warnings
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -45,7 +46,10 @@ def with_adapter(model: PreTrainedModel, config: peft.PeftConfig) -> PeftModel:
             "be found again; use an adapter of the layers, such as peft.LoraConfig"
         )
     check_adapter(model, config)
-    return get_peft_model(model, _with_targets(model, config))
+    with warnings.catch_warnings():
+        # PEFT reads a property by the name that transformers will take away; nobody who trains can do anything of it.
+        warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
+        return get_peft_model(model, _with_targets(model, config))
 
 
 def check_adapter(model: PreTrainedModel | PeftModel, config: peft.PeftConfig) -> None:

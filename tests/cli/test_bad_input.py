@@ -303,13 +303,19 @@ NO_MORE = "the disk takes no more: free some, or name an --output_dir elsewhere;
 
 @contextlib.contextmanager
 def files_of_at_most(size: int) -> Iterator[None]:
-    """Let no file grow beyond a size, as the system does it."""
+    """Let no file grow beyond a size, as the system does it.
+
+    No bytecode is written meanwhile: Python takes a short write of it for a whole one, and every other test that
+    imports the module then fails.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before, sys.dont_write_bytecode = sys.dont_write_bytecode, True
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
     try:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        sys.dont_write_bytecode = before
 
 
 FULL = {
@@ -340,7 +346,10 @@ def test_a_full_disk_leaves_what_was_there(place, capsys, command, size):
 
 def test_a_full_disk_in_a_process_of_its_own(place):
     before = contents(place)
-    done = run_process(PRUNE, "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))")
+    limit = (
+        "sys.dont_write_bytecode = True\nimport resource; resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))"
+    )
+    done = run_process(PRUNE, limit)
     assert done.returncode == 1, done.stderr
     assert NO_MORE in only_line(done.stderr)
     assert contents(place) == before

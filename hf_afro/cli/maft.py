@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from hf_afro.checkpoints import checkpoints_in, fault_of
 from hf_afro.cli.inputs import check_inputs
-from hf_afro.cli.output import finished_folder, last_checkpoint, say
+from hf_afro.cli.output import finished_folder, say
 from hf_afro.cli.own_settings import MAFT_SETTINGS, describe_own_settings
 from hf_afro.cli.settings import check_names, parse_settings
 from hf_afro.cli.table import format_table
@@ -133,14 +133,16 @@ def train(trainer: Trainer, folder: Path) -> dict[str, dict[str, Any]]:
     metrics: dict[str, dict[str, Any]] = {}
     if trainer.eval_dataset is not None:
         metrics["before"] = trainer.evaluate()
-    checkpoint = last_checkpoint(folder)
-    for path in checkpoints_in(folder):
+    checkpoint: Path | None = None
+    for path in checkpoints_in(folder):  # by steps: the last whole one is gone on with
         fault = fault_of(path)
-        if fault is not None:
+        if fault is None:
+            checkpoint = path
+        else:
             say(f"{path.name} of {folder} is not whole and is passed over: {fault}")
     if checkpoint is not None:
-        say(f"going on from {Path(checkpoint).name} of {folder}")
-    metrics["train"] = trainer.train(resume_from_checkpoint=checkpoint).metrics
+        say(f"going on from {checkpoint.name} of {folder}")
+    metrics["train"] = trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint)).metrics
     if trainer.eval_dataset is not None:
         metrics["after"] = trainer.evaluate()
     return metrics

@@ -404,25 +404,28 @@ def test_a_full_disk_in_a_later_stage_keeps_the_earlier_ones(place, capsys):
     assert "corpora   up to date" in capsys.readouterr().out
 
 
-# torch raises the loss of a worker from a signal, wherever the main thread is; caught in the midst of
-# this lazy import of its profiler it is only logged, so the import is done beforehand.
-KILL_THE_FIRST_CHILD = """
-import multiprocessing, os, signal, threading, time, torch
-import torch.utils.data._utils as loading
+# The worker is killed while it makes its third batch, as one that asks for too much memory is. Killed at any moment,
+# it may hold the lock of the event by which torch ends its workers, and then torch itself waits for ever: seen twice
+# in 680 kills, the main thread in `_mark_worker_as_unavailable` of torch 2.13. And torch raises the loss of a worker
+# from a signal, wherever the main thread is; caught in the midst of this lazy import it is only logged, so it is done
+# first.
+KILLED_AT_THE_THIRD_BATCH = """
+import itertools, os, signal, torch
+from hf_afro.corpora.batching import MaskingCollator
 with torch.autograd.profiler.record_function("the lazy import"):
     pass
-loading.MP_STATUS_CHECK_INTERVAL = 0.5  # seconds until a worker is missed; 5 by default
-def kill():
-    while not (children := multiprocessing.active_children()):
-        time.sleep(0.005)
-    os.kill(children[0].pid, signal.SIGKILL)
-threading.Thread(target=kill, daemon=True).start()
+collate, made = MaskingCollator.__call__, itertools.count(1)
+def collate_or_die(self, examples):
+    if torch.utils.data.get_worker_info() is not None and next(made) == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return collate(self, examples)
+MaskingCollator.__call__ = collate_or_die
 """
 
 
 def test_a_killed_worker_ends_the_run_and_leaves_nothing(place):
     before = contents(place)
-    done = run_process(f"{MAFT} --max_steps 10000 --dataloader_num_workers 1", KILL_THE_FIRST_CHILD)
+    done = run_process(f"{MAFT} --max_steps 10000 --dataloader_num_workers 1", KILLED_AT_THE_THIRD_BATCH)
     assert done.returncode == 1, done.stderr
     line = only_line(done.stderr)
     assert "DataLoader worker" in line

@@ -74,6 +74,8 @@ def _about_scores(report: EvalReport) -> list[str]:
     if single:
         names = _join([task_name(task).lower() for task in single])
         limits.append(f"Fine-tuned with one seed only, so without a spread: {names}.")
+    together = dict.fromkeys((score.task, score.together) for score in report.scores if score.together)
+    limits += [f"{task_name(task)}: trained at once on {_names(codes)}." for task, codes in together]
     # The metrics of one task share what befell it.
     noted = dict.fromkeys((score.task, score.language, score.note) for score in report.scores if score.note)
     limits += [f"{task_name(task)}, {language_name(language)}: {note}." for task, language, note in noted]

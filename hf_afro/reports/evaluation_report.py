@@ -14,8 +14,9 @@ from typing import Any
 from hf_afro.files import read_limited, write_whole
 from hf_afro.version import __version__
 
-FORMAT = 2
-_READ = (1, FORMAT)  # the first had no intervals, no collapsed runs and no transfer
+FORMAT = 3
+# The first had no intervals, no collapsed runs and no transfer, the second no joint training.
+_READ = (1, 2, FORMAT)
 _LONGEST = 64 << 20  # bytes
 REPORT_FILE = "evaluation_report.json"
 
@@ -38,7 +39,9 @@ class Score:
         note: What a reader must know, such as a collapsed seed; empty where there is nothing.
         interval: The 95 % bootstrap interval over the examples, of the mean over the seeds; None where none was drawn.
         collapsed: Those seeds whose run answers the same to everything; they are among `seeds`.
-        source: The language trained on where it is another than `language`; empty where it is the same.
+        source: The language trained on where it is another than `language`, or several with a + between them; empty
+            where `language` is among them.
+        together: The languages trained on at once, `language` among them; empty where it was trained on alone.
     """
 
     task: str
@@ -54,6 +57,7 @@ class Score:
     interval: tuple[float, float] | None = None
     collapsed: tuple[int, ...] = ()
     source: str = ""
+    together: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.values:
@@ -66,6 +70,16 @@ class Score:
             raise ValueError(
                 f"{self.task} of {self.language} collapsed in {self.collapsed}; expected some of {self.seeds}"
             )
+        if self.together and (self.source or self.language not in self.together):
+            raise ValueError(
+                f"{self.task} of {self.language} was trained on {', '.join(self.together)} together; expected "
+                f"{self.language} among them, and no source"
+            )
+
+    @property
+    def trained_on(self) -> str:
+        """The language trained on, or several with a + between them."""
+        return self.source or "+".join(self.together) or self.language
 
     @property
     def mean(self) -> float:
@@ -161,6 +175,7 @@ class EvalReport:
 
 def _score(facts: Mapping[str, Any]) -> Score:
     lists = {name: tuple(facts[name]) for name in ("values", "seeds")}
+    lists["together"] = tuple(facts.get("together", ()))
     interval = facts.get("interval")
     if interval is not None:
         low, high = interval

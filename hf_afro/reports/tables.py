@@ -134,7 +134,11 @@ def comparison_table(reports: Sequence[EvalReport], task: str, metric: str | Non
         title,
         ("language", "n", *(report.name for report in reports)),
         tuple(rows),
-        (*_general_notes(every, metric), *(f"[{number}] {note}" for number, note in enumerate(footnotes, 1))),
+        (
+            *_general_notes(every, metric),
+            *_joint_notes(reports, found),
+            *(f"[{number}] {note}" for number, note in enumerate(footnotes, 1)),
+        ),
     )
 
 
@@ -295,6 +299,16 @@ def _mean_row(
         Cell(""),
         *(Cell(text, best is not None and text == best) for text in texts),
     )
+
+
+def _joint_notes(reports: Sequence[EvalReport], found: Sequence[Mapping[Example, Score]]) -> list[str]:
+    """Which models were trained on several languages at once, hence not as those of one language each."""
+    together = [{score.together for score in scores.values()} - {()} for scores in found]
+    return [
+        f"{report.name}: trained at once on {', '.join(codes)}."
+        for report, own in zip(reports, together, strict=True)
+        for codes in sorted(own)
+    ]
 
 
 def _general_notes(scores: Sequence[Score], metric: str) -> list[str]:

@@ -20,8 +20,9 @@ from hf_afro.reports.svg import CHARACTER, INK, SOFT, Sheet
 from hf_afro.reports.tables import Cell, Table
 
 Matrix = Mapping[tuple[str, str], Score]
-"""By language trained on and language measured on."""
+"""By language trained on, or several with a + between them, and language measured on."""
 _ROW, _LEGEND = 34, 46
+_NAMED = 3  # languages in the name of a row, at most
 
 
 def transfer_tasks(report: EvalReport) -> tuple[tuple[str, str], ...]:
@@ -33,7 +34,7 @@ def transfer_tasks(report: EvalReport) -> tuple[tuple[str, str], ...]:
 
 def transfer_matrix(report: EvalReport, task: str, metric: str) -> Matrix:
     """Return the scores on other languages with those on the language trained on."""
-    own = {(score.language, score.language): score for score in report.select(task=task, metric=metric)}
+    own = {(score.trained_on, score.language): score for score in report.select(task=task, metric=metric)}
     other = {
         (score.source, score.language): score
         for score in report.transfer
@@ -43,29 +44,38 @@ def transfer_matrix(report: EvalReport, task: str, metric: str) -> Matrix:
     return {**{pair: score for pair, score in own.items() if pair[0] in sources}, **other}
 
 
+def source_name(source: str) -> str:
+    """Return what a row is called: the language's name with its code, or the codes of several."""
+    codes = source.split("+")
+    if len(codes) == 1:
+        return language_name(source)
+    return f"{', '.join(codes)} together" if len(codes) <= _NAMED else f"{len(codes)} languages together"
+
+
 def transfer_table(report: EvalReport, task: str, metric: str) -> Table:
     """Return a row for each language trained on, a column for each measured on, and the mean over the others."""
     matrix = transfer_matrix(report, task, metric)
     sources, targets = _sides(matrix)
     rows, notes = [], []
     for source in sources:
-        others = [score.mean for (one, target), score in matrix.items() if one == source != target]
+        others = [score.mean for (one, _), score in matrix.items() if one == source == score.source]
         cells = []
         for target in targets:
             score = matrix.get((source, target))
             text = DASH if score is None else format_score(score)
             if score is not None and score.note:
-                notes.append(f"{language_name(source)} to {language_name(target)}: {score.note}")
+                notes.append(f"{source_name(source)} to {language_name(target)}: {score.note}")
                 text += f" [{len(notes)}]"
             cells.append(Cell(text))
-        rows.append((Cell(language_name(source)), *cells, Cell(format_value(metric, statistics.fmean(others)))))
+        rows.append((Cell(source_name(source)), *cells, Cell(format_value(metric, statistics.fmean(others)))))
     unit = "In percent. " if describe_metric(metric).percent else ""
     return Table(
         f"{report.name}: transfer, {task_name(task).lower()}, {describe_metric(metric).name}",
         ("trained on", *targets, "mean of the others"),
         tuple(rows),
         (
-            f"{unit}A row is trained on one language; of the others it has seen no example of the task.",
+            f"{unit}A row is trained on the language that it is named by; of the others it has seen no example.",
+            *(f"{source_name(source)}: {source.replace('+', ', ')}." for source in sources if "+" in source),
             *(f"[{number}] {note}" for number, note in enumerate(notes, 1)),
         ),
     )
@@ -78,7 +88,7 @@ def transfer_plot(report: EvalReport, task: str, metric: str) -> Figure:
     """
     matrix = transfer_matrix(report, task, metric)
     sources, targets = _sides(matrix)
-    left = 14 + CHARACTER * max(len(language_name(source)) for source in sources)
+    left = 14 + CHARACTER * max(len(source_name(source)) for source in sources)
     sheet = Sheet(WIDTH, _LEGEND + _ROW * len(sources) + 14)
     wide = (WIDTH - left - 8) / len(targets)
     values = [score.mean for score in matrix.values()]
@@ -88,21 +98,21 @@ def transfer_plot(report: EvalReport, task: str, metric: str) -> Figure:
         sheet.text(left + wide * (column + 0.5), _LEGEND - 12, target, anchor="middle", fill=SOFT)
     for row, source in enumerate(sources):
         top = _LEGEND + _ROW * row
-        sheet.text(left - 8, top + _ROW / 2, language_name(source), anchor="end")
+        sheet.text(left - 8, top + _ROW / 2, source_name(source), anchor="end")
         for column, target in enumerate(targets):
             score = matrix.get((source, target))
             if score is None:
                 continue
             share = 0.5 if high == low else (score.mean - low) / (high - low)
-            title = f"{language_name(source)} to {language_name(target)}: {format_score(score)}"
+            title = f"{source_name(source)} to {language_name(target)}: {format_score(score)}"
             sheet.field(left + wide * column, top, wide, _ROW, 0.06 + 0.5 * share, title)
             shown = format_value(metric, score.mean)
             sheet.text(left + wide * (column + 0.5), top + _ROW / 2, shown, anchor="middle", fill=INK)
     title = f"{report.name}: transfer, {task_name(task).lower()}"
-    crossed = {pair: score.mean for pair, score in matrix.items() if pair[0] != pair[1]}
+    crossed = {pair: score.mean for pair, score in matrix.items() if score.source}
     best, worst = max(crossed, key=crossed.__getitem__), min(crossed, key=crossed.__getitem__)
     ends = "; ".join(
-        f"{word} {language_name(pair[0])} to {language_name(pair[1])}, {format_value(metric, crossed[pair])}"
+        f"{word} {source_name(pair[0])} to {language_name(pair[1])}, {format_value(metric, crossed[pair])}"
         for word, pair in (("best", best), ("worst", worst))
     )
     return Figure(
@@ -111,6 +121,7 @@ def transfer_plot(report: EvalReport, task: str, metric: str) -> Figure:
 
 
 def _sides(matrix: Matrix) -> tuple[list[str], list[str]]:
-    sources = sorted({source for source, _ in matrix}, key=language_name)
+    sources = sorted({source for source, _ in matrix}, key=lambda source: ("+" in source, source_name(source)))
     targets = {target for _, target in matrix}
-    return sources, [*(code for code in sources if code in targets), *sorted(targets - set(sources))]
+    known = dict.fromkeys(code for source in sources for code in source.split("+") if code in targets)
+    return sources, [*known, *sorted(targets - set(known))]

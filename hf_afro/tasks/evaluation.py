@@ -13,7 +13,10 @@ from hf_afro.reports import EvalReport, Score
 from hf_afro.tasks.data import TaskData
 from hf_afro.tasks.facts import model_facts, model_fingerprint
 from hf_afro.tasks.heads import load_encoder
-from hf_afro.tasks.predictions import Run, forget_runs, run_key, write_predictions, write_transfer
+from hf_afro.tasks.joining import part_of
+from hf_afro.tasks.language_adapters import Folders, check_language_adapter
+from hf_afro.tasks.planning import check_adapters, key_of, plan_runs, with_keys
+from hf_afro.tasks.predictions import Run, forget_runs, write_predictions, write_transfer
 from hf_afro.tasks.presets import SEEDS, FineTuningSettings, check_seeds, preset
 from hf_afro.tasks.run_table import Job, run_table
 from hf_afro.tasks.scoring import scores_of, transfer_scores
@@ -23,9 +26,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 Settings = str | FineTuningSettings | Mapping[str, FineTuningSettings]
-MODELS = "models"
-"""Where fine-tuned models are kept, beside the report."""
-
 _LIBRARIES = ("torch", "transformers", "datasets", "seqeval", "scikit-learn")
 
 
@@ -43,6 +43,8 @@ def evaluate_model(
     model_folder: str | os.PathLike[str] | None = None,
     save_models: bool = False,
     transfer: Sequence[str] | None = None,
+    joint: bool = False,
+    language_adapters: Folders | None = None,
     efficiency: bool = False,
     processes: int = 1,
     on_run: Callable[[str, int, int], None] | None = None,
@@ -66,6 +68,10 @@ def evaluate_model(
         save_models: Whether to keep every fine-tuned model, in `models/<task>-<language>-<seed>` with its tokenizer.
         transfer: ISO 639-3 codes of the languages to train on, each then measured on all languages of the task, with
             no example of theirs seen; None to train on every language and measure it there alone.
+        joint: Whether a task is trained on in all its languages at once, or in those of `transfer`; each is measured
+            alone all the same.
+        language_adapters: Folders of LoRA adapters by ISO 639-3 code, one for every language; that of the language
+            lies frozen under the task's, and is exchanged in another one. See `hf_afro.tasks.language_adapters`.
         efficiency: Whether to measure latency, throughput and memory on the test's own sentences; see
             `hf_afro.tasks.efficiency`.
         processes: Runs at a time; see `hf_afro.tasks.run_table`.
@@ -80,20 +86,17 @@ def evaluate_model(
             cover a task, a language to train on is not there, or tokenizer and model do not belong together.
     """
     seeds = _checked(data, seeds, extra_scores, transfer)
-    if processes < 1:
-        raise ValueError(f"processes={processes}; expected at least 1")
-    chosen = {_key(task): _settings_of(settings, task) for task in data}
+    chosen = {key_of(task): _settings_of(settings, task) for task in data}
+    _check_runs(data, chosen, processes=processes, joint=joint, adapters=language_adapters)
     folder = Path(output_dir)
     encoder, own_tokenizer = load_encoder(model, tokenizer)
     if isinstance(model, str | os.PathLike) and Path(model).is_dir():
         model_folder = model
     identity = model_fingerprint(encoder)
-    limited = [_limited(task, chosen[_key(task)]) for task in data]
-    jobs = _jobs(limited, chosen, seeds, transfer, folder if save_models else None)
-    jobs = [
-        dataclasses.replace(job, key=run_key(identity, own_tokenizer, job.data, job.settings, job.seed, job.elsewhere))
-        for job in jobs
-    ]
+    limited = [_limited(task, chosen[key_of(task)]) for task in data]
+    models = folder if save_models else None
+    jobs = plan_runs(limited, chosen, seeds, transfer=transfer, joint=joint, adapters=language_adapters, models=models)
+    jobs = with_keys(jobs, identity, own_tokenizer)
     facts = model_facts(encoder, model_folder)
     runs = run_table(encoder, own_tokenizer, jobs, folder, processes=processes, on_run=on_run)
     if efficiency:
@@ -109,7 +112,8 @@ def evaluate_model(
         provenance={
             **(provenance or {}),
             "encoder_fingerprint": identity,
-            "data": {_key(task): _provenance_of(task) for task in data},
+            "data": {key_of(task): _provenance_of(task) for task in data},
+            **({"language_adapters": _marks(language_adapters)} if language_adapters is not None else {}),
         },
         versions={"hf_afro": __version__, **{library: version(library) for library in _LIBRARIES}},
         predictions=predictions,
@@ -120,33 +124,26 @@ def evaluate_model(
     return report
 
 
-def _limited(task: TaskData, own: FineTuningSettings) -> TaskData:
-    return task.limited(train=own.max_train, dev=own.max_dev, test=own.max_test)
-
-
-def _jobs(
+def _check_runs(
     data: Sequence[TaskData],
     settings: Mapping[str, FineTuningSettings],
-    seeds: Sequence[int],
-    transfer: Sequence[str] | None,
-    models: Path | None,
-) -> list[Job]:
-    """A run a set and seed, their keys still to be made."""
-    trained = [task for task in data if transfer is None or task.language in transfer]
-    return [
-        Job(
-            data=task,
-            settings=settings[_key(task)],
-            seed=seed,
-            key="",
-            kept=None if models is None else models / MODELS / f"{task.task}-{task.language}-{seed}",
-            elsewhere=()
-            if transfer is None
-            else tuple(other for other in data if other.task == task.task and other.language != task.language),
-        )
-        for task in trained
-        for seed in seeds
-    ]
+    *,
+    processes: int,
+    joint: bool,
+    adapters: Folders | None,
+) -> None:
+    """Refuse runs that cannot be made so."""
+    if processes < 1:
+        raise ValueError(f"processes={processes}; expected at least 1")
+    if adapters is None:
+        return
+    if joint:
+        raise ValueError("joint and language_adapters: a run on several languages has no one adapter; leave one out")
+    check_adapters(adapters, data, settings)
+
+
+def _limited(task: TaskData, own: FineTuningSettings) -> TaskData:
+    return task.limited(train=own.max_train, dev=own.max_dev, test=own.max_test)
 
 
 def _gathered(
@@ -156,17 +153,19 @@ def _gathered(
     by_set: dict[str, dict[int, Run]] = {}
     first: dict[str, Job] = {}
     for job, run in zip(jobs, runs, strict=True):
-        by_set.setdefault(_key(job.data), {})[job.seed] = run
-        first.setdefault(_key(job.data), job)
+        by_set.setdefault(key_of(job.data), {})[job.seed] = run
+        first.setdefault(key_of(job.data), job)
     scores, elsewhere, predictions = [], [], {}
     for key, own in by_set.items():
-        data = first[key].data
-        scores.extend(scores_of(data, own))
-        predictions[key] = write_predictions(folder, data, own)
+        data, parts = first[key].data, first[key].parts
+        for index, part in enumerate(parts or (data,)):
+            alone = {seed: part_of(run, parts, index) for seed, run in own.items()} if parts else own
+            scores.extend(scores_of(part, alone, data if parts else None))
+            predictions[key_of(part)] = write_predictions(folder, part, alone, data)
         for other in first[key].elsewhere:
             predicted = {seed: run.elsewhere[other.language] for seed, run in own.items()}
             elsewhere.extend(transfer_scores(other, data.language, data.labels, predicted))
-            place = f"{_key(other)} from {data.language}"
+            place = f"{key_of(other)} from {data.language}"
             predictions[place] = write_transfer(folder, other, data.language, data.labels, predicted)
     return scores, elsewhere, predictions
 
@@ -175,7 +174,7 @@ def _checked(
     data: Sequence[TaskData], seeds: Sequence[int], extra_scores: Sequence[Score], transfer: Sequence[str] | None
 ) -> tuple[int, ...]:
     """Return the seeds, having refused what no report can hold."""
-    keys = [_key(task) for task in data]
+    keys = [key_of(task) for task in data]
     if len(set(keys)) < len(keys):
         twice = sorted({key for key in keys if keys.count(key) > 1})
         raise ValueError(
@@ -193,10 +192,6 @@ def _checked(
     return tuple(seeds)
 
 
-def _key(task: TaskData) -> str:
-    return f"{task.task}/{task.language}"
-
-
 def _settings_of(settings: Settings, task: TaskData) -> FineTuningSettings:
     if isinstance(settings, FineTuningSettings):
         return settings
@@ -205,6 +200,10 @@ def _settings_of(settings: Settings, task: TaskData) -> FineTuningSettings:
     if task.task not in settings:
         raise ValueError(f"no settings for {task.task}; there are some for {', '.join(settings) or 'nothing'}")
     return settings[task.task]
+
+
+def _marks(adapters: Folders) -> dict[str, str]:
+    return {code: check_language_adapter(folder) for code, folder in sorted(adapters.items())}
 
 
 def _provenance_of(task: TaskData) -> dict[str, Any]:

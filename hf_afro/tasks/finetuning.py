@@ -21,6 +21,7 @@ from hf_afro.tasks.encoding import Row, TaskCollator, longest, words_of
 from hf_afro.tasks.encoding_cache import encode_with_cache
 from hf_afro.tasks.heads import add_head
 from hf_afro.tasks.kinds import KINDS
+from hf_afro.tasks.language_adapters import Folders, LanguageStack
 from hf_afro.tasks.metrics import task_scores
 from hf_afro.tasks.used_rows import only_used_rows
 from hf_afro.training.checks import check_rows
@@ -48,6 +49,7 @@ class FineTuned:
         dev_scores: The main metric on dev after each epoch.
         best_epoch: The epoch, from 1, that was kept.
         seconds: What training took.
+        stack: The same with adapters apart, where languages have their own; `model` speaks the language trained in.
     """
 
     model: PreTrainedModel
@@ -59,11 +61,14 @@ class FineTuned:
     dev_scores: tuple[float, ...]
     best_epoch: int
     seconds: float
+    stack: LanguageStack | None = None
 
     def predict(
         self, data: TaskData, split: str = "test", *, cache_dir: str | os.PathLike[str] | None = None
     ) -> list[Any]:
         """Return the labels predicted for a split, by id: a list a sentence for `ner`, one a text else.
+
+        Where languages have adapters of their own, that of the data's language is used.
 
         Args:
             data: The task, in any language; its labels are the model's.
@@ -79,7 +84,8 @@ class FineTuned:
                 f"{data.dataset} has the labels {data.labels} and the model {self.labels}; expected the same"
             )
         rows = encode_with_cache(data, split, self.tokenizer, self.max_length, cache_dir)
-        return predict(self.model, rows, TaskCollator(self.tokenizer.pad_token_id), self.eval_batch_size)
+        model = self.model if self.stack is None else self.stack.speak(data.language)
+        return predict(model, rows, TaskCollator(self.tokenizer.pad_token_id), self.eval_batch_size)
 
 
 def finetune(
@@ -91,6 +97,7 @@ def finetune(
     *,
     callbacks: Sequence[TrainerCallback] = (),
     cache_dir: str | os.PathLike[str] | None = None,
+    language_adapters: Folders | None = None,
 ) -> FineTuned:
     """Fine-tune a copy of an encoder on one task and keep its best epoch on dev.
 
@@ -105,6 +112,8 @@ def finetune(
         seed: Of the head, the order and dropout.
         callbacks: Added to the Trainer's, for a bar of one's own.
         cache_dir: Where tokenised splits are kept; see `encode_with_cache`.
+        language_adapters: Folders of LoRA adapters by language; that of the data's lies frozen under the task's own,
+            which `adaptation="lora"` of the settings asks for. See `hf_afro.tasks.language_adapters`.
 
     Raises:
         ValueError: If tokenizer and model do not belong together, or the model is not fit for a head.
@@ -120,6 +129,7 @@ def finetune(
     sparse = settings.weight_decay == 0 and settings.adaptation == "full"
     light = only_used_rows(classifier, [*train, *dev], tokenizer.pad_token_id) if sparse else nullcontext()
     trained = adapt(classifier, settings)
+    stack = stack_of(trained, settings, language_adapters, data.language)
     with tempfile.TemporaryDirectory() as folder, light:
         trainer = TaskTrainer(
             model=trained,
@@ -134,7 +144,7 @@ def finetune(
         # It prints every log of a trainer without a bar to the standard output.
         trainer.remove_callback(PrinterCallback)
         trainer.train()
-    classifier = merged(trained, settings).eval()
+    classifier = (merged(trained, settings) if stack is None else stack.plain()).eval()
     return FineTuned(
         model=classifier,
         tokenizer=tokenizer,
@@ -145,7 +155,21 @@ def finetune(
         dev_scores=tuple(best.scores),
         best_epoch=best.epoch,
         seconds=time.perf_counter() - started,
+        stack=stack,
     )
+
+
+def stack_of(
+    trained: Any, settings: FineTuningSettings, language_adapters: Folders | None, language: str
+) -> LanguageStack | None:
+    """Return what `adapt` returned with a language's adapter under it; None where languages have none."""
+    if language_adapters is None:
+        return None
+    if settings.adaptation != "lora":
+        raise ValueError(
+            f"adaptation={settings.adaptation!r}; adapters of languages lie under one of the task: 'lora'"
+        )
+    return LanguageStack(trained, language_adapters, language)
 
 
 def check_tokenizer(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:

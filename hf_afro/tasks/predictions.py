@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hf_afro.files import write_whole, written_whole
+from hf_afro.tasks.duplicates import seen_in
 from hf_afro.version import __version__
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ def run_key(
     settings: FineTuningSettings,
     seed: int,
     elsewhere: Sequence[TaskData] = (),
+    adapters: Mapping[str, str] | None = None,
 ) -> str:
     """Return the SHA-256 of everything a run's predictions depend on.
 
@@ -66,6 +68,7 @@ def run_key(
         settings: Of fine-tuning.
         seed: Of the run.
         elsewhere: Other languages that it is measured on too.
+        adapters: The fingerprints of the adapters of languages that it uses, by code.
     """
     backend = getattr(tokenizer, "backend_tokenizer", None)
     facts = [
@@ -76,6 +79,7 @@ def run_key(
         dataclasses.asdict(settings),
         seed,
         [data.fingerprint_of("test") for data in elsewhere],
+        dict(adapters or {}),
     ]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
@@ -124,22 +128,30 @@ def forget_runs(folder: Path) -> None:
         shutil.rmtree(folder / _RUNS)
 
 
-def write_predictions(folder: Path, data: TaskData, runs: Mapping[int, Run]) -> str:
+def write_predictions(folder: Path, data: TaskData, runs: Mapping[int, Run], trained: TaskData | None = None) -> str:
     """Write the right and the predicted labels of every test example, a line each.
 
     A line holds `index`, the example's place in the test split; `gold`; `predicted`, by seed; labels by name; and
     `in_train`, whether train has the example's text, case, spaces and punctuation apart.
 
+    Args:
+        folder: Of the report.
+        data: What was predicted.
+        runs: By seed.
+        trained: What was trained on and gives the names of what is predicted, where it is more than `data`.
+
     Returns:
         The file's path, relative to the folder.
     """
+    known = trained or data
     relative = f"{PREDICTIONS}/{data.task}-{data.language}.jsonl"
     with written_whole(folder / relative) as beside, beside.open("w", encoding="utf-8", newline="\n") as file:
-        for index, (gold, seen) in enumerate(zip(data.gold(), data.seen_in_train().tolist(), strict=True)):
+        seen_there = seen_in(known.texts("train"), data.texts("test")).tolist()
+        for index, (gold, seen) in enumerate(zip(data.gold(), seen_there, strict=True)):
             facts = {
                 "index": index,
                 "gold": named(data, gold),
-                "predicted": {str(seed): named(data, run.predicted[index]) for seed, run in runs.items()},
+                "predicted": {str(seed): named(known, run.predicted[index]) for seed, run in runs.items()},
                 "in_train": seen,
             }
             file.write(json.dumps(facts, ensure_ascii=False) + "\n")

@@ -16,6 +16,7 @@ from hf_afro.tasks.data import TaskData
 from hf_afro.tasks.encoding import longest
 from hf_afro.tasks.finetuning import finetune
 from hf_afro.tasks.heads import save_finetuned
+from hf_afro.tasks.language_adapters import Folders
 from hf_afro.tasks.predictions import Run, encodings_of, holds_run, load_run, mark_run, save_run
 from hf_afro.tasks.presets import FineTuningSettings
 
@@ -26,6 +27,7 @@ logger = logging.getLogger(__name__)
 
 OnRun = Callable[[str, int, int], None]
 _CHARACTERS = 4  # of a token, about: a longer text costs no more than one that is cut
+_NAMED = 3  # languages in the name of a run, at most
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +41,8 @@ class Job:
         key: Of `run_key`.
         kept: Where the fine-tuned model is saved; None if it is not.
         elsewhere: Other languages it is measured on too.
+        parts: The languages that `data` joins, if it does.
+        adapters: Of languages, to lie under that of the task; see `hf_afro.tasks.language_adapters`.
     """
 
     data: TaskData
@@ -47,11 +51,14 @@ class Job:
     key: str
     kept: Path | None = None
     elsewhere: tuple[TaskData, ...] = ()
+    parts: tuple[TaskData, ...] = ()
+    adapters: Folders | None = None
 
     @property
     def name(self) -> str:
         """What is run, as in `ner swa, seed 1`."""
-        return f"{self.data.task} {self.data.language}, seed {self.seed}"
+        language = self.data.language if len(self.parts) <= _NAMED else f"{len(self.parts)} languages"
+        return f"{self.data.task} {language}, seed {self.seed}"
 
     def finished(self, folder: Path) -> Run | None:
         """Return what an earlier call left of the run, None where it has to be made."""
@@ -61,7 +68,9 @@ class Job:
     def make(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> Run:
         """Fine-tune, predict, and leave both in the folder."""
         cache = encodings_of(folder)
-        tuned = finetune(model, tokenizer, self.data, self.settings, self.seed, cache_dir=cache)
+        tuned = finetune(
+            model, tokenizer, self.data, self.settings, self.seed, cache_dir=cache, language_adapters=self.adapters
+        )
         elsewhere = {
             # With the labels of the language trained on, by which the model answers.
             other.language: tuned.predict(_asked_of(self.data, other), cache_dir=cache)

@@ -8,31 +8,36 @@ from typing import Any
 
 from hf_afro.reports import Score
 from hf_afro.tasks.data import TaskData
-from hf_afro.tasks.duplicates import DEDUPLICATED, deduplicated_scores
+from hf_afro.tasks.duplicates import DEDUPLICATED, seen_in
+from hf_afro.tasks.joining import AND
 from hf_afro.tasks.metrics import task_scores
 from hf_afro.tasks.predictions import Run
 from hf_afro.tasks.resampling import MEASURES, bootstrap_interval, task_counts
 
 
-def scores_of(data: TaskData, runs: Mapping[int, Run]) -> list[Score]:
+def scores_of(data: TaskData, runs: Mapping[int, Run], trained: TaskData | None = None) -> list[Score]:
     """Return a score a metric, its values those of the seeds, with its interval and the seeds that collapsed.
 
     Where test shares examples with train, the main metric without them follows, named with `_deduplicated` behind.
+
+    Args:
+        data: What was predicted.
+        runs: By seed.
+        trained: What was trained on and gives the labels that are predicted, where it is several languages at once.
     """
-    predicted = {seed: run.predicted for seed, run in runs.items()}
-    scores = _scores(data, data.labels, predicted)
+    labels, predicted = _common_labels(data, trained or data, {seed: run.predicted for seed, run in runs.items()})
+    together = () if trained is None else tuple(trained.language.split(AND))
+    collapsed = collapsed_of(data, labels, predicted)
+    scores = _scores(data, labels, predicted, collapsed)
     # Beside the standard score, that of the examples which train has not; where it has none, they are the same.
-    fresh = {seed: deduplicated_scores(data, own) for seed, own in predicted.items()}
-    count = next(iter(fresh.values()))[1]
-    if 0 < count < len(data.gold()):
+    seen = seen_in((trained or data).texts("train"), data.texts("test"))
+    kept = [index for index, known in enumerate(seen) if not known]
+    if 0 < len(kept) < len(seen):
         main = data.kind.main_metric
-        kept = [index for index, seen in enumerate(data.seen_in_train()) if not seen]
-        gold = [data.gold()[index] for index in kept]
         chosen = {seed: [own[index] for index in kept] for seed, own in predicted.items()}
-        values = {seed: {main: own[main]} for seed, (own, _) in fresh.items()}
-        (score,) = _made(data, data.labels, gold, chosen, values, collapsed_of(data, data.labels, predicted))
-        scores.append(dataclasses.replace(score, metric=main + DEDUPLICATED))
-    return scores
+        fresh = _scores(data, labels, chosen, collapsed, [data.gold()[index] for index in kept], main)
+        scores += [dataclasses.replace(score, metric=main + DEDUPLICATED) for score in fresh]
+    return [dataclasses.replace(score, together=together) for score in scores]
 
 
 def transfer_scores(
@@ -42,40 +47,44 @@ def transfer_scores(
 
     Args:
         data: What they were measured on.
-        source: The language they were trained on.
+        source: The language they were trained on, or several.
         labels: The names of the labels they were trained with; what `data` has not is never right.
         predicted: The ids of `labels`, by seed.
     """
-    every = (*data.labels, *(name for name in labels if name not in data.labels))
-    ids = [every.index(name) for name in labels]
+    every, known = _common_labels(data, dataclasses.replace(data, labels=tuple(labels)), predicted)
+    return [
+        dataclasses.replace(score, source=source)
+        for score in _scores(data, every, known, collapsed_of(data, every, known))
+    ]
+
+
+def _common_labels(
+    data: TaskData, trained: TaskData, predicted: Mapping[int, list[Any]]
+) -> tuple[tuple[str, ...], dict[int, list[Any]]]:
+    """The labels of what was predicted, then others that the model knows, and the predictions by their ids."""
+    every = (*data.labels, *(name for name in trained.labels if name not in data.labels))
+    ids = [every.index(name) for name in trained.labels]
 
     def known(own: list[Any]) -> list[Any]:
         return [[ids[tag] for tag in tags] for tags in own] if data.kind.tagged else [ids[label] for label in own]
 
-    return _scores(data, every, {seed: known(own) for seed, own in predicted.items()}, source)
+    return every, {seed: known(own) for seed, own in predicted.items()}
 
 
 def _scores(
-    data: TaskData, labels: Sequence[str], predicted: Mapping[int, list[Any]], source: str = ""
-) -> list[Score]:
-    gold = data.gold()
-    values = {seed: task_scores(data.task, labels, gold, own) for seed, own in predicted.items()}
-    return _made(data, labels, gold, predicted, values, collapsed_of(data, labels, predicted), source)
-
-
-def _made(
     data: TaskData,
     labels: Sequence[str],
-    gold: list[Any],
     predicted: Mapping[int, list[Any]],
-    values: Mapping[int, Mapping[str, float]],
     collapsed: Mapping[int, str],
-    source: str = "",
+    gold: list[Any] | None = None,
+    only: str | None = None,
 ) -> list[Score]:
-    """Scores of some examples: a metric each, with an interval where there is a measure of that name."""
+    """Scores of the test examples, or of some with their `gold`: a metric each, or one of them."""
+    gold = data.gold() if gold is None else gold
+    values = {seed: task_scores(data.task, labels, gold, own) for seed, own in predicted.items()}
     counts = [task_counts(data.task, labels, gold, own) for own in predicted.values()]
     scores = []
-    for metric in next(iter(values.values())):
+    for metric in next(iter(values.values())) if only is None else (only,):
         interval = None
         if metric in MEASURES:
             drawn = bootstrap_interval(counts, MEASURES[metric])
@@ -94,7 +103,6 @@ def _made(
                 note=_told(collapsed),
                 interval=interval,
                 collapsed=tuple(collapsed),
-                source=source,
             )
         )
     return scores

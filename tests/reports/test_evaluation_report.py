@@ -88,8 +88,8 @@ def test_a_report_survives_its_file(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("[]", "not an evaluation report of format 2"),
-        ('{"format": 3, "name": "a"}', "not an evaluation report of format 2"),
+        ("[]", "not an evaluation report of format 3"),
+        ('{"format": 4, "name": "a"}', "not an evaluation report of format 3"),
         ("{", "is not an evaluation report: "),
         ('{"format": 1, "name": "a"}', "not a whole evaluation report: 'scores'"),
         ('{"format": 1, "name": "a", "model": {}, "scores": [], "speed": 9}', "unexpected keyword argument 'speed'"),
@@ -107,4 +107,4 @@ def test_a_file_that_is_no_report_is_refused_by_name(tmp_path, text, message):
 def test_names_in_any_script_stay_readable_in_the_file(tmp_path):
     file = EvalReport("ጥናት", {}, (score(),)).save(tmp_path)
     assert "ጥናት" in file.read_text("utf-8")
-    assert json.loads(file.read_text("utf-8"))["format"] == 2
+    assert json.loads(file.read_text("utf-8"))["format"] == 3

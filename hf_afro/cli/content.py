@@ -8,7 +8,7 @@ from pathlib import Path
 from hf_afro.recipes.folders import fingerprint
 
 _MODELS = ("model", "teacher", "student_model")
-_OTHERS = ("text", "eval_text", "exclude", "vocabulary_map", "data")
+_OTHERS = ("text", "eval_text", "exclude", "vocabulary_map", "data", "language_adapters")
 
 
 def fingerprints(args: Namespace) -> dict[str, str]:

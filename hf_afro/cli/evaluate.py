@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hf_afro.cli.count import add_errors_argument, codes
-from hf_afro.cli.evaluate_data import load_sets, tasks_of
-from hf_afro.cli.evaluate_shown import BITS_PER_BYTE, SHOWN, show
+from hf_afro.cli.evaluate_data import adapters_of, load_sets, tasks_of
+from hf_afro.cli.evaluate_shown import BITS_PER_BYTE, SHOWN, show, told_runs
 from hf_afro.cli.inputs import check_inputs
 from hf_afro.cli.output import finished_folder, say
 
@@ -26,6 +26,7 @@ is scored on test. The model itself stays as it is.
   hf-afro evaluate --model adapted --tasks ner --data masakhaner1 --languages swa,yor --seeds 3 --output_dir scores
   hf-afro evaluate --model adapted --tasks ner,topic --data ner=masakhaner1 topic=masakhanews --output_dir scores
   hf-afro evaluate --model adapted --tasks ner --data masakhaner1 --transfer swa,yor --output_dir transfer
+  hf-afro evaluate --model adapted --tasks ner --data masakhaner1 --joint --output_dir joint
   hf-afro evaluate --model adapted --tasks bits_per_byte --text held_out --output_dir bits
 
 --data is a folder with a folder a language, as the sets are published: swa/train.txt, dev.txt and test.txt with a
@@ -72,20 +73,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         metavar="N",
         help="a run each, as in 1 2 3; one number says how many, from 1 on (default: 5)",
     )
-    parser.add_argument(
-        "--adaptation",
-        default="full",
-        metavar="KIND",
-        help="what of the encoder is trained: full (the default), lora or frozen, the last two at ten times the rate",
-    )
-    parser.add_argument(
-        "--transfer",
-        nargs="?",
-        const=[],
-        type=codes,
-        metavar="swa,yor",
-        help="train on these languages only, or on each of all, and measure every one on all languages",
-    )
+    add_training_arguments(parser)
     parser.add_argument(
         "--efficiency", action="store_true", help="measure latency, throughput and memory on the test's own sentences"
     )
@@ -104,6 +92,35 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--name", help="what the model is called in the report; by default the name of its folder")
 
 
+def add_training_arguments(parser: ArgumentParser) -> None:
+    """Add the options of what is trained and in which languages."""
+    parser.add_argument(
+        "--adaptation",
+        default="full",
+        metavar="KIND",
+        help="what of the encoder is trained: full (the default), lora or frozen, the last two at ten times the rate",
+    )
+    parser.add_argument(
+        "--transfer",
+        nargs="?",
+        const=[],
+        type=codes,
+        metavar="swa,yor",
+        help="train on these languages only, or on each of all, and measure every one on all languages",
+    )
+    parser.add_argument(
+        "--joint",
+        action="store_true",
+        help="train on all languages of a task at once, or those of --transfer; each is measured by itself",
+    )
+    parser.add_argument(
+        "--language_adapters",
+        metavar="FOLDER",
+        help="a LoRA adapter a language, made by maft --language_adapter_rank, to lie frozen under that of the task; "
+        "in another language its own takes the place (with --adaptation lora)",
+    )
+
+
 def run(args: Namespace) -> None:
     """Load, fine-tune, score, write and show.
 
@@ -117,7 +134,7 @@ def run(args: Namespace) -> None:
     from hf_afro.tasks import evaluate_model
 
     settings = read_settings(args.settings)
-    with finished_folder(args, resumable=True) as folder:
+    with finished_folder(args, resumable=True) as folder, told_runs() as tell:
         bits = BITS_PER_BYTE in args.tasks
         data = load_sets(tasks_of(args.tasks), args.data or [], args.languages)
         model, tokenizer = load(args.model)
@@ -134,9 +151,11 @@ def run(args: Namespace) -> None:
             model_folder=args.model if Path(args.model).is_dir() else None,
             save_models=args.save_models,
             transfer=sources_of(args, data),
+            joint=args.joint,
+            language_adapters=None if args.language_adapters is None else adapters_of(args.language_adapters),
             efficiency=args.efficiency,
             processes=args.processes,
-            on_run=lambda what, done, total: say(f"{done} of {total}: {what}"),
+            on_run=tell,
         )
     show(report)
     say(f"report written to {args.output_dir}")
@@ -169,7 +188,14 @@ def check_options(args: Namespace) -> None:
     bits, trained = BITS_PER_BYTE in args.tasks, tasks_of(args.tasks)
     if not bits and args.errors != "fail":
         raise ValueError(f"--errors {args.errors} is for the text of {BITS_PER_BYTE}; leave it out, and repair --data")
-    flags = {"save_models": args.save_models, "transfer": args.transfer is not None, "efficiency": args.efficiency}
+    check_stack(args)
+    flags = {
+        "save_models": args.save_models,
+        "transfer": args.transfer is not None,
+        "joint": args.joint,
+        "language_adapters": args.language_adapters is not None,
+        "efficiency": args.efficiency,
+    }
     of_training = [*(f"--{name}" for name, given in flags.items() if given), *args.settings]
     if not trained and of_training:
         raise ValueError(f"--task {BITS_PER_BYTE} trains nothing; leave {' '.join(of_training)} out")
@@ -182,6 +208,27 @@ def check_options(args: Namespace) -> None:
     check_seeds(seeds_of(args.seeds))
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise ValueError("evaluate runs in one process; start it without accelerate launch or torchrun")
+
+
+def check_stack(args: Namespace) -> None:
+    """Refuse adapters of languages without one of the task, or with training on several languages at once.
+
+    Raises:
+        ValueError: If so.
+        NotADirectoryError: If their folder does not exist.
+    """
+    if args.language_adapters is None:
+        return
+    if args.joint:
+        raise ValueError(
+            "--joint and --language_adapters: a run on several languages has no one adapter; leave one out"
+        )
+    if args.adaptation != "lora":
+        raise ValueError("--language_adapters lie under one of the task; add --adaptation lora")
+    if not Path(args.language_adapters).is_dir():
+        raise NotADirectoryError(
+            f"--language_adapters {args.language_adapters} is no folder; expected one a language in it"
+        )
 
 
 def check_places(args: Namespace) -> None:
@@ -300,6 +347,7 @@ def bits_per_byte(model: Any, tokenizer: Any, args: Namespace) -> tuple[Any, ...
 def settings_of(args: Namespace) -> dict[str, Any]:
     """Return what was asked for, as provenance."""
     names = (
-        *("tasks", "data", "text", "languages", "errors", "preset", "seeds", "adaptation", "transfer", "settings"),
+        *("tasks", "data", "text", "languages", "errors", "preset", "seeds", "adaptation", "transfer", "joint"),
+        *("language_adapters", "settings"),
     )
     return {name: getattr(args, name) for name in names if getattr(args, name) is not None}

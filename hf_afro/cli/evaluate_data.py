@@ -61,6 +61,24 @@ def _found(task: str, root: str, *, alone: bool) -> str:
     raise ValueError(f"{home} has the sets: {names}; say which, as in --data {root} {task}={home}/SET")
 
 
+def adapters_of(root: str) -> dict[str, Path]:
+    """Return the folders of adapters in a folder, by the language that each is named by.
+
+    Raises:
+        ValueError: If there is none.
+    """
+    from hf_afro.tasks.loading import language_folders
+
+    found = {
+        code: path for code, path in language_folders(Path(root)).items() if (path / "adapter_config.json").is_file()
+    }
+    if not found:
+        raise ValueError(
+            f"--language_adapters {root} holds no adapter in a folder named by a language, as in {root}/swa"
+        )
+    return found
+
+
 def load_sets(tasks: Sequence[str], given: Sequence[str], languages: Sequence[str] | None) -> list[TaskData]:
     """Return every task in every language asked for, saying what was repaired.
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from hf_afro.cli.output import say
@@ -29,12 +32,31 @@ SHOWN = {
 }
 
 
+@contextmanager
+def told_runs() -> Iterator[Callable[[str, int, int], None]]:
+    """Give what tells how far the runs are: one bar for all of them on a terminal, a line a run elsewhere."""
+    if not sys.stdout.isatty():
+        yield lambda what, done, total: say(f"{done} of {total}: {what}")
+        return
+    from tqdm import tqdm
+
+    with tqdm(file=sys.stdout, bar_format="{bar:30} {n_fmt} of {total_fmt}: {desc}") as bar:
+
+        def tell(what: str, done: int, total: int) -> None:
+            bar.total, bar.n = total, done
+            bar.set_description_str(what)
+
+        yield tell
+
+
 def show(report: EvalReport) -> None:
     """Print the tables; F1 and accuracy in hundredths."""
     tasks = list(dict.fromkeys(score.task for score in report.scores))
     for task in tasks:
         if len(tasks) > 1:
             say(f"\n{task}")
+        for codes in dict.fromkeys(score.together for score in report.select(task=task) if score.together):
+            say(f"trained at once on {', '.join(codes)}")
         _show_task(report, task)
     for task in dict.fromkeys(score.task for score in report.transfer):
         _show_transfer(report, task)
@@ -77,7 +99,7 @@ def _show_transfer(report: EvalReport, task: str) -> None:
     """A row a language trained on, a column one measured on, by the main metric."""
     metric = SHOWN[task][0]
     scores = [score for score in report.transfer if (score.task, score.metric) == (task, metric)]
-    own = {(score.language, score.language): score for score in report.select(task=task, metric=metric)}
+    own = {(score.trained_on, score.language): score for score in report.select(task=task, metric=metric)}
     cells = {**own, **{(score.source, score.language): score for score in scores}}
     sources = sorted({score.source for score in scores})
     targets = sorted({language for _, language in cells})
@@ -85,7 +107,7 @@ def _show_transfer(report: EvalReport, task: str) -> None:
         [source, *(100 * cells[source, target].mean if (source, target) in cells else None for target in targets)]
         for source in sources
     ]
-    say(f"\n{task}, {metric}: trained on the language of the row, measured on that of the column")
+    say(f"\n{task}, {metric}: trained on the languages of the row, measured on that of the column")
     say(format_table(["trained on", *targets], rows))
     for score in scores:
         if score.note:

@@ -17,7 +17,7 @@ _FILES = {
     "vocabulary_map": "the vocabulary_map.json that prune wrote",
 }
 # A card's `facts` are not among these: they are written anew with all they held.
-_OTHERS = ("counts", *_FILES, "data", "reports", "pruned", "trained", "folder", "card", "export")
+_OTHERS = ("counts", "language_adapters", *_FILES, "data", "reports", "pruned", "trained", "folder", "card", "export")
 
 
 def check_inputs(args: Namespace) -> None:

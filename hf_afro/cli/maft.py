@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from hf_afro.checkpoints import checkpoints_in, fault_of
 from hf_afro.cli.inputs import check_inputs
-from hf_afro.cli.output import finished_folder, say
+from hf_afro.cli.maft_adapters import check_adapter_rank, train_adapters
+from hf_afro.cli.output import finished_folder, is_main_process, say
 from hf_afro.cli.own_settings import MAFT_SETTINGS, describe_own_settings
 from hf_afro.cli.settings import check_names, parse_settings
 from hf_afro.cli.table import format_table
@@ -37,6 +38,9 @@ Every field of MAFTTrainingArguments, hence of transformers.TrainingArguments, i
 On several GPUs: accelerate launch --module hf_afro.cli.main maft ...
 A run that was interrupted goes on where it was when the same command is given again.
 
+With --language_adapter_rank 8 the model stays as it is, and a LoRA adapter is trained for each language by itself,
+which wants about ten times the learning rate; `hf-afro evaluate --language_adapters` takes the folder.
+
 What comes out: the model and its tokenizer, metrics.json (bits a byte of held-out text before and after, by language),
 cleaning.json and cleaning.md (what was read and dropped, and why), and the trainer's checkpoints.
 """
@@ -53,6 +57,12 @@ def add_arguments(parser: ArgumentParser) -> None:
         metavar="hidden_size=384,...",
         help="with --from_scratch: what to change of the model's configuration",
     )
+    parser.add_argument(
+        "--language_adapter_rank",
+        type=int,
+        metavar="N",
+        help="train a LoRA adapter of this rank a language, in <output_dir>/<language>, in place of the model",
+    )
 
 
 def run(args: Namespace) -> None:
@@ -63,7 +73,8 @@ def run(args: Namespace) -> None:
     """
     check_inputs(args)
     check_scratch(args)
-    own = ("model", "from_scratch", "config_overrides", *OPTIONS)
+    check_adapter_rank(args)
+    own = ("model", "from_scratch", "config_overrides", "language_adapter_rank", *OPTIONS)
     check_names(args.settings, MAFT_SETTINGS, own, "MAFTTrainingArguments")
 
     from hf_afro.cli.loading import load_tokenizer
@@ -73,17 +84,31 @@ def run(args: Namespace) -> None:
         settings = parse_settings(MAFTTrainingArguments, args.settings, folder, own)
         tokenizer = load_tokenizer(args.model)
         text = prepare_text(args, settings.seed)
-        trainer = MAFTTrainer(
-            model=load_masked_lm(args, settings.seed),
-            args=settings,
-            train_dataset=datasets_of(text.train),
-            eval_dataset=datasets_of(text.evaluation) or None,
-            processing_class=tokenizer,
-        )
-        metrics = train(trainer, folder)
-        save(trainer, text, metrics, folder)
+        model = load_masked_lm(args, settings.seed)
+        if args.language_adapter_rank is not None:
+            metrics = train_adapters(
+                model,
+                tokenizer,
+                text,
+                args.language_adapter_rank,
+                lambda place: parse_settings(MAFTTrainingArguments, args.settings, place, own),
+                train,
+                folder,
+            )
+            if is_main_process():
+                save_facts(text, metrics, folder)
+        else:
+            trainer = MAFTTrainer(
+                model=model,
+                args=settings,
+                train_dataset=datasets_of(text.train),
+                eval_dataset=datasets_of(text.evaluation) or None,
+                processing_class=tokenizer,
+            )
+            metrics = train(trainer, folder)
+            save(trainer, text, metrics, folder)
     report(metrics, text)
-    say(f"model written to {args.output_dir}")
+    say(f"{'model' if args.language_adapter_rank is None else 'adapters'} written to {args.output_dir}")
 
 
 def check_scratch(args: Namespace) -> None:
@@ -150,14 +175,19 @@ def train(trainer: Trainer, folder: Path) -> dict[str, dict[str, Any]]:
 
 def save(trainer: Trainer, text: PreparedCorpora, metrics: dict[str, dict[str, Any]], folder: Path) -> None:
     """Save model and tokenizer, and from the main process the metrics and the cleaning report."""
-    from hf_afro.corpora.cleaning_page import save_report
-
     trainer.save_model(str(folder))
     if trainer.is_world_process_zero():
-        save_report(text.report, folder)
-        (folder / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n", "utf-8")
+        save_facts(text, metrics, folder)
     # The main process moves the folder next, so every other one has to be done with it.
     trainer.accelerator.wait_for_everyone()
+
+
+def save_facts(text: PreparedCorpora, metrics: dict[str, dict[str, Any]], folder: Path) -> None:
+    """Save the metrics and the cleaning report."""
+    from hf_afro.corpora.cleaning_page import save_report
+
+    save_report(text.report, folder)
+    (folder / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n", "utf-8")
 
 
 def report(metrics: dict[str, dict[str, Any]], text: PreparedCorpora) -> None:

@@ -27,7 +27,10 @@ from hf_afro.recipes.folders import RUN_FILE, check_place, held
 from hf_afro.tasks.predictions import has_runs
 from hf_afro.version import __version__
 
-__all__ = ["RUN_FILE", "finished_folder", "is_main_process", "last_checkpoint", "say"]
+__all__ = ["ADAPTER_MARK", "RUN_FILE", "finished_folder", "is_main_process", "last_checkpoint", "say"]
+
+ADAPTER_MARK = "metrics.json"
+"""Written last into the folder of a language's adapter."""
 
 
 def is_main_process() -> bool:
@@ -125,8 +128,14 @@ def unfinished(target: Path) -> Path:
 
 
 def can_go_on(work: Path) -> bool:
-    """Tell whether a run has left something to go on from: a trainer's whole checkpoint, or fine-tuning that ended."""
-    return last_checkpoint(work) is not None or has_runs(work)
+    """Tell whether a run has left something to go on from.
+
+    That is a trainer's whole checkpoint, a language's adapter or a checkpoint of one, or fine-tuning that ended.
+    """
+    if last_checkpoint(work) is not None or has_runs(work):
+        return True
+    below = [path for path in work.iterdir() if path.is_dir()] if work.is_dir() else []
+    return any((path / ADAPTER_MARK).is_file() or last_checkpoint(path) is not None for path in below)
 
 
 def check_unfinished(work: Path, run: dict[str, Any], *, overwrite: bool) -> None:

@@ -84,13 +84,17 @@ class TaskData:
             return [part for pair in texts for part in pair]
         return [" ".join(words) for words in texts] if self.kind.tagged else texts
 
-    def seen_in_train(self, split: str = "test") -> np.ndarray:
+    def seen_in_train(self, split: str = "test", trained: TaskData | None = None) -> np.ndarray:
         """Tell for each example of a split whether train holds its text, case, spaces and punctuation apart.
+
+        Args:
+            split: Of this task.
+            trained: Whose training split is meant, if not this one's.
 
         Returns:
             Booleans, one an example, in order; `hf_afro.tasks.duplicates` makes scores without them.
         """
-        return seen_in(self.texts("train"), self.texts(split))
+        return seen_in((trained or self).texts("train"), self.texts(split))
 
     def limited(self, seed: int = 0, **sizes: int | None) -> TaskData:
         """Return the same task with at most so many examples of a split, chosen by the seed and kept in order.

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hf_afro.files import write_whole, written_whole
-from hf_afro.tasks.duplicates import seen_in
 from hf_afro.version import __version__
 
 if TYPE_CHECKING:
@@ -146,7 +145,7 @@ def write_predictions(folder: Path, data: TaskData, runs: Mapping[int, Run], tra
     known = trained or data
     relative = f"{PREDICTIONS}/{data.task}-{data.language}.jsonl"
     with written_whole(folder / relative) as beside, beside.open("w", encoding="utf-8", newline="\n") as file:
-        seen_there = seen_in(known.texts("train"), data.texts("test")).tolist()
+        seen_there = data.seen_in_train(trained=known).tolist()
         for index, (gold, seen) in enumerate(zip(data.gold(), seen_there, strict=True)):
             facts = {
                 "index": index,

@@ -8,7 +8,7 @@ from typing import Any
 
 from hf_afro.reports import Score
 from hf_afro.tasks.data import TaskData
-from hf_afro.tasks.duplicates import DEDUPLICATED, seen_in
+from hf_afro.tasks.duplicates import DEDUPLICATED
 from hf_afro.tasks.joining import AND
 from hf_afro.tasks.metrics import task_scores
 from hf_afro.tasks.predictions import Run
@@ -30,7 +30,7 @@ def scores_of(data: TaskData, runs: Mapping[int, Run], trained: TaskData | None 
     collapsed = collapsed_of(data, labels, predicted)
     scores = _scores(data, labels, predicted, collapsed)
     # Beside the standard score, that of the examples which train has not; where it has none, they are the same.
-    seen = seen_in((trained or data).texts("train"), data.texts("test"))
+    seen = data.seen_in_train(trained=trained)
     kept = [index for index, known in enumerate(seen) if not known]
     if 0 < len(kept) < len(seen):
         main = data.kind.main_metric

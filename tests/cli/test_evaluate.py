@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import pytest
 
-from hf_afro.cli import evaluate
+from hf_afro.cli import evaluate_shown
 from hf_afro.cli.evaluate import read_settings
+from hf_afro.cli.evaluate_shown import told_runs
 from hf_afro.cli.main import main
 from hf_afro.cli.output import RUN_FILE
 from hf_afro.reports import EvalReport
@@ -16,6 +18,10 @@ from hf_afro.tasks.finetuning import finetune
 from tests.tasks.conftest import labelled, tagged
 
 QUICK = ("--preset", "small", "--epochs", 2, "--learning_rate=5e-3", "--max-length", 32)
+
+
+MAFT = ("maft", "--language_adapter_rank", 4, "--max_length", 32, "--max_steps", 2, "--use_cpu", "--eval_lines", 0)
+STACK = ("--task", "topic", "--data", "topic", "--language_adapters")
 
 
 @pytest.fixture
@@ -66,7 +72,7 @@ def test_an_interrupted_evaluation_goes_on(model_folder, data_folder, tmp_path, 
     more = ("--task", "topic", "--data", data_folder / "topic", "--languages", "swa", "--seeds", 1, 2)
     words = words_of(model_folder, out, *more, *QUICK)
     with monkeypatch.context() as patch:
-        patch.setattr(evaluate, "say", interrupt)
+        patch.setattr(evaluate_shown, "say", interrupt)
         assert main(words) == 130
     assert (tmp_path / "scores.unfinished" / "runs" / "topic-swa-1.json").is_file()
     calls = []
@@ -117,7 +123,49 @@ def test_a_matrix_of_transfer(model_folder, data_folder, tmp_path, capsys):
     assert main(words_of(model_folder, out, *more, *QUICK)) == 0
     report = EvalReport.load(out)
     assert {(score.source, score.language) for score in report.transfer} == {("yor", "swa")}
-    assert "trained on the language of the row" in capsys.readouterr().out
+    assert "trained on the languages of the row" in capsys.readouterr().out
+
+
+def test_languages_at_once(model_folder, data_folder, tmp_path, capsys):
+    out = tmp_path / "scores"
+    more = ("--tasks", "ner,topic", "--data", data_folder, "--seeds", 1, "--joint")
+    assert main(words_of(model_folder, out, *more, *QUICK)) == 0
+    report = EvalReport.load(out)
+    assert {(score.task, score.language, score.together) for score in report.scores} == {
+        (task, code, ("swa", "yor")) for task in ("ner", "topic") for code in ("swa", "yor")
+    }
+    printed = capsys.readouterr().out
+    assert "1 of 2: ner swa+yor, seed 1" in printed
+    assert printed.count("trained at once on swa, yor") == 2
+    assert main(["report", str(out), "--output_dir", str(tmp_path / "page")]) == 0
+    assert "trained at once on swa, yor" in (tmp_path / "page" / "index.html").read_text("utf-8")
+
+
+def test_adapters_of_languages_under_that_of_the_task(model_folder, text_folder, data_folder, tmp_path, capsys):
+    adapters, out = tmp_path / "adapters", tmp_path / "scores"
+    words = [*MAFT, "--model", model_folder, "--text", text_folder, "--output_dir", adapters]
+    assert main([*map(str, words)]) == 0
+    more = ("--tasks", "topic", "--data", data_folder / "topic", "--seeds", 1, "--transfer", "yor")
+    stack = ("--language_adapters", adapters, "--adaptation", "lora")
+    assert main(words_of(model_folder, out, *more, *stack, *QUICK)) == 0
+    report = EvalReport.load(out)
+    assert {(score.source, score.language) for score in report.transfer} == {("yor", "swa")}
+    assert set(report.provenance["language_adapters"]) == {"swa", "yor"}
+    assert report.settings["topic/yor"]["adaptation"] == "lora"
+
+
+def test_on_a_terminal_there_is_one_bar(monkeypatch):
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    terminal = Terminal()
+    monkeypatch.setattr("sys.stdout", terminal)
+    with told_runs() as tell:
+        for done in (1, 2, 3):
+            tell(f"ner swa, seed {done}; about {9 - done} s left", done, 3)
+    assert "\n" not in terminal.getvalue().rstrip("\n")
+    assert "3 of 3: ner swa, seed 3; about 6 s left" in terminal.getvalue().rpartition("\r")[2]
 
 
 def test_bits_a_byte_of_text(model_folder, text_folder, tmp_path, capsys):
@@ -163,6 +211,12 @@ def test_settings_are_those_of_fine_tuning():
         (("--task", "pos", "--data", "topic"), "has no train.txt"),
         (("--task", "topic", "--data", "topic", "--adaptation", "half"), "expected one of full, lora, frozen"),
         (("--task", "topic", "--data", "topic", "--seeds", "4294967295"), "expected at most 100, or several seeds"),
+        (("--task", "bits_per_byte", "--text", "topic", "--joint"), "trains nothing; leave --joint out"),
+        ((*STACK, "."), "add --adaptation lora"),
+        ((*STACK, ".", "--adaptation", "lora", "--joint"), "has no one adapter; leave one out"),
+        ((*STACK, "no", "--adaptation", "lora"), "--language_adapters no is no folder"),
+        ((*STACK, "topic", "--adaptation", "lora"), "holds no adapter in a folder named by a language"),
+        (("--task", "topic", "--data", "topic", "--languages", "swa", "--joint"), "takes one task in two languages"),
         (("--task", "topic", "--data", "topic", "--processes", "0"), "--processes 0; expected at least 1"),
         (("--task", "topic", "--data", "topic", "--transfer", "zul"), "names ['zul']; the data is in swa, yor"),
         (("--tasks", "topic,ner", "--data", "topic", "ner"), "name them by task, as in topic=topic"),

@@ -1,0 +1,95 @@
+"""`hf-afro maft --language_adapter_rank`: the model stays, and each language gets a LoRA adapter of its own."""
+
+from __future__ import annotations
+
+import json
+from argparse import Namespace
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hf_afro.cli.output import ADAPTER_MARK, say
+from hf_afro.cli.text import datasets_of
+from hf_afro.files import write_whole
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer
+
+    from hf_afro.corpora import PreparedCorpora
+    from hf_afro.training import MAFTTrainingArguments
+
+SCALE = 2
+"""Alpha over rank."""
+
+Metrics = dict[str, dict[str, Any]]
+
+
+def check_adapter_rank(args: Namespace) -> None:
+    """Refuse a rank that is none, and adapters of a model that is trained from scratch.
+
+    Raises:
+        ValueError: If so.
+    """
+    rank = args.language_adapter_rank
+    if rank is not None and rank < 1:
+        raise ValueError(f"--language_adapter_rank {rank}; expected at least 1, such as 8")
+    if rank is not None and args.from_scratch:
+        raise ValueError("--language_adapter_rank trains beside a model that stays; leave --from_scratch out")
+
+
+def train_adapters(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    text: PreparedCorpora,
+    rank: int,
+    settings_of: Callable[[Path], MAFTTrainingArguments],
+    train: Callable[[Trainer, Path], Metrics],
+    folder: Path,
+) -> Metrics:
+    """Train an adapter a language, one after the other; those that an earlier call finished are left as they are.
+
+    Args:
+        model: The masked language model; the same afterwards.
+        tokenizer: Its tokenizer.
+        text: What is trained and evaluated on; each language on its own.
+        rank: Of LoRA; it is scaled by `SCALE`, and goes where PEFT puts it for the family: to queries and values.
+        settings_of: Gives the trainer's arguments for the folder it writes to.
+        train: Trains in a folder, from its last whole checkpoint if there is one, and returns what was measured.
+        folder: Gets a folder a language, with the adapter, the tokenizer and the metrics.
+
+    Returns:
+        The metrics of all languages under the names they have where a model is trained on all of them.
+    """
+    from peft import LoraConfig
+    from transformers import set_seed
+
+    from hf_afro.training import MAFTTrainer
+
+    every: Metrics = {"before": {}, "after": {}}
+    for language, lines in text.train.items():
+        own = folder / language
+        if (own / ADAPTER_MARK).is_file():
+            say(f"{language}: made before")
+        else:
+            settings = settings_of(own)
+            set_seed(settings.seed)  # of the adapter's first matrix, whatever was trained before
+            evaluated = {language: text.evaluation[language]} if language in text.evaluation else {}
+            trainer = MAFTTrainer(
+                model=model,
+                args=settings,
+                train_dataset=datasets_of({language: lines}),
+                eval_dataset=datasets_of(evaluated) or None,
+                processing_class=tokenizer,
+                peft_config=LoraConfig(r=rank, lora_alpha=SCALE * rank, lora_dropout=0.0),
+            )
+            metrics = train(trainer, own)
+            trainer.save_model(str(own))
+            if trainer.is_world_process_zero():
+                write_whole(own / ADAPTER_MARK, json.dumps(metrics, indent=2) + "\n")
+            trainer.accelerator.wait_for_everyone()
+            assert trainer.model is not None
+            model = trainer.model.unload()
+            say(f"{language}: adapter trained")
+        for moment, figures in json.loads((own / ADAPTER_MARK).read_text("utf-8")).items():
+            every.setdefault(moment, {}).update(figures)
+    return every

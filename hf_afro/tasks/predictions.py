@@ -116,6 +116,11 @@ def encodings_of(folder: Path) -> Path:
     return folder / _RUNS / "encoded"
 
 
+def copies_of(folder: Path) -> Path:
+    """Return where copies of the model for other processes lie while runs are made; a killed call leaves its own."""
+    return folder / _RUNS / "model"
+
+
 def has_runs(folder: Path) -> bool:
     """Tell whether a folder holds runs that have ended, of a report that is not written yet."""
     return any((folder / _RUNS).glob("*.json"))

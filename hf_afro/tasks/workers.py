@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -15,7 +16,7 @@ import torch
 
 from hf_afro.tasks.facts import model_fingerprint
 from hf_afro.tasks.heads import load_encoder
-from hf_afro.tasks.predictions import Run
+from hf_afro.tasks.predictions import Run, copies_of
 from hf_afro.tasks.worker_start import begin
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def in_processes(
     for place in range(processes):
         places.put(place)
     threads = max(1, torch.get_num_threads() // processes)
-    with saved_for_processes(model, tokenizer) as saved:
+    with saved_for_processes(model, tokenizer, copies_of(folder)) as saved:
         facts = (places, threads, torch.cuda.device_count(), saved, model_fingerprint(model), folder)
         pool = ProcessPoolExecutor(processes, context, begin, facts)
         try:
@@ -72,9 +73,21 @@ def in_processes(
 
 
 @contextmanager
-def saved_for_processes(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Iterator[str]:
-    """Give a folder that other processes load a model from, while the block runs."""
-    with tempfile.TemporaryDirectory(prefix="hf_afro_") as saved:
+def saved_for_processes(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, home: Path | None = None
+) -> Iterator[str]:
+    """Give a folder that other processes load a model from, while the block runs.
+
+    Args:
+        model: The model.
+        tokenizer: Its tokenizer.
+        home: The folder that holds it, emptied of what a killed call left there; None for that of the system.
+    """
+    if home is not None:
+        if home.is_dir():
+            shutil.rmtree(home)
+        home.mkdir(parents=True)
+    with tempfile.TemporaryDirectory(prefix="hf_afro_", dir=home) as saved:
         model.save_pretrained(saved)
         tokenizer.save_pretrained(saved)
         yield saved

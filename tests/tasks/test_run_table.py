@@ -81,6 +81,7 @@ def test_a_killed_table_goes_on_with_what_is_missing_and_gives_the_same(folder, 
     lines = told.splitlines()
     assert sum(line.endswith("made before") for line in lines) == len(kept)
     assert len(lines) == 12
+    assert not (tmp_path / "broken" / "runs").exists()
     assert scores_in(tmp_path / "broken") == scores_in(tmp_path / "whole")
     for file in (tmp_path / "whole" / "predictions").iterdir():
         assert file.read_bytes() == (tmp_path / "broken" / "predictions" / file.name).read_bytes()

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -17,6 +18,7 @@ from hf_afro.tasks.evaluation import evaluate_model
 from hf_afro.tasks.run_table import Progress, duration
 from tests.tasks.conftest import make
 
+ROOT = Path(__file__).resolve().parents[2]
 LANGUAGES = ("swa", "yor", "hau")
 TABLE = """
 import sys
@@ -49,7 +51,8 @@ def folder(model, tokenizer, tmp_path):
 def start(folder, out, processes=1) -> subprocess.Popen[str]:
     (folder.parent / "table.py").write_text(TABLE, "utf-8")
     command = [sys.executable, str(folder.parent / "table.py"), str(folder), str(out), str(processes)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}  # the script imports tests
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env)
 
 
 def scores_in(out):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from argparse import ArgumentParser, Namespace
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +12,7 @@ from hf_afro.cli.own_settings import DISTILL_SETTINGS, describe_own_settings
 from hf_afro.cli.settings import check_names, parse_settings
 from hf_afro.cli.table import format_table
 from hf_afro.cli.text import OPTIONS, add_text_arguments, datasets_of, prepare_text
+from hf_afro.nearest import nearest
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -136,10 +136,7 @@ def parse_sizes(text: str) -> dict[str, int]:
         name, _, value = (piece.strip() for piece in part.partition("="))
         argument = name if name in SIZES.values() else SIZES.get(name)
         if argument is None:
-            nearest = difflib.get_close_matches(name, SIZES, n=1, cutoff=0.0)[0]
-            raise ValueError(
-                f"--student {text}: {name!r} is no size; the nearest is {nearest!r} of {', '.join(SIZES)}"
-            )
+            raise ValueError(f"--student {text}: {name!r} is no size; {nearest(name, SIZES, every=True)}")
         if not value.isdecimal() or int(value) < 1:
             raise ValueError(f"--student {text}: {name} is {value!r}; expected a whole number, 1 or more")
         sizes[argument] = int(value)

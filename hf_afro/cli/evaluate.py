@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
@@ -13,6 +12,7 @@ from hf_afro.cli.evaluate_data import adapters_of, load_sets, tasks_of
 from hf_afro.cli.evaluate_shown import BITS_PER_BYTE, SHOWN, show, told_runs
 from hf_afro.cli.inputs import check_inputs
 from hf_afro.cli.output import finished_folder, say
+from hf_afro.nearest import nearest
 
 if TYPE_CHECKING:
     from hf_afro.tasks import FineTuningSettings, TaskData
@@ -239,9 +239,7 @@ def check_places(args: Namespace) -> None:
     """
     for task in args.tasks:
         if task not in SHOWN:
-            nearest = difflib.get_close_matches(task, SHOWN, n=1)
-            hint = f"; did you mean {nearest[0]}?" if nearest else ""
-            raise ValueError(f"--tasks has {task!r}; expected some of {', '.join(SHOWN)}{hint}")
+            raise ValueError(f"--tasks has {task!r}; {nearest(task, SHOWN, every=True)}")
     kinds = {"data": tasks_of(args.tasks), "text": [task for task in args.tasks if task == BITS_PER_BYTE]}
     for option, wanted in kinds.items():
         if wanted and getattr(args, option) is None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
@@ -16,6 +15,7 @@ from hf_afro.cli.own_settings import MAFT_SETTINGS, describe_own_settings
 from hf_afro.cli.settings import check_names, parse_settings
 from hf_afro.cli.table import format_table
 from hf_afro.cli.text import OPTIONS, add_text_arguments, datasets_of, prepare_text
+from hf_afro.nearest import nearest
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, Trainer
@@ -139,9 +139,8 @@ def load_masked_lm(args: Namespace, seed: int) -> PreTrainedModel:
     overrides = args.config_overrides or ""
     for name, sign, _ in (part.partition("=") for part in overrides.split(",") if part):
         if not hasattr(config, name):
-            nearest = difflib.get_close_matches(name, config.to_dict(), n=1)
-            hint = f"; the nearest is {nearest[0]!r}" if nearest else ""
-            raise ValueError(f"--config_overrides {overrides}: the configuration has no {name!r}{hint}")
+            hint = nearest(name, config.to_dict())
+            raise ValueError(f"--config_overrides {overrides}: the configuration has no {name!r}; {hint}")
         if not sign:
             raise ValueError(f"--config_overrides {overrides}: {name} has no value; expected {name}=...")
     set_seed(seed)

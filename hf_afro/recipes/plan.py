@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hf_afro.nearest import nearest
 from hf_afro.recipes.architecture import Architecture
 from hf_afro.recipes.pretrained import check_folder
 from hf_afro.recipes.recipe import DATA, Recipe, Stage
-from hf_afro.recipes.schema import RecipeError, nearest
+from hf_afro.recipes.schema import RecipeError
 from hf_afro.recipes.settings import SAMPLE, TOKENIZER_SIZE, TrainingSettings, codes_of
 from hf_afro.recipes.stages.text import sources_of
 
@@ -211,9 +212,16 @@ def _evaluate(recipe: Recipe, stage: Stage, plans: dict[str, StagePlan]) -> Stag
     notes = [f"{len(settings.models)} models"]
     if settings.tasks is not None:
         sources = sources_of(recipe.stage(settings.tasks).settings)
-        sets = sum(len(codes_of(source.languages)) for _, source in sources)
-        seeds = len(settings.seeds)
-        runs = len(settings.models) * sets * seeds
+        languages = [codes_of(source.languages) for _, source in sources]
+        there = {code for own in languages for code in own}
+        if missing := sorted(set(codes_of(settings.transfer or ())) - there):
+            raise ValueError(
+                f"transfer has {', '.join(missing)}; {settings.tasks} has tasks in {', '.join(sorted(there))}"
+            )
+        if settings.joint and any(len(settings.trained(own)) == 1 for own in languages):
+            raise ValueError("joint trains on several languages at once, and a task has only one; leave it out")
+        sets, seeds = sum(map(len, languages)), len(settings.seeds)
+        runs = len(settings.models) * settings.runs(languages)
         notes.append(f"{sets} sets, {seeds} {'seed' if seeds == 1 else 'seeds'}: {runs} runs")
     return StagePlan(note=", ".join([*notes, *(["bits a byte"] if settings.text is not None else [])]))
 

@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from hf_afro.files import check_size
+from hf_afro.nearest import nearest
 from hf_afro.recipes import settings as kinds
 from hf_afro.recipes.folders import shipped_recipes
 from hf_afro.recipes.schema import (
@@ -22,7 +23,6 @@ from hf_afro.recipes.schema import (
     entries,
     is_folder_name,
     is_null,
-    nearest,
     parse_value,
     read_settings,
     where,
@@ -161,7 +161,7 @@ def _path_of(name_or_path: str) -> Path:
     if not path.is_file():
         if path.suffix in (".yaml", ".yml") or "/" in name_or_path:
             raise FileNotFoundError(f"{path} does not exist; expected a recipe file, or one of {', '.join(shipped)}")
-        raise RecipeError(f"{name_or_path!r} is no recipe; {nearest(name_or_path, shipped)} of {', '.join(shipped)}")
+        raise RecipeError(f"{name_or_path!r} is no recipe; {nearest(name_or_path, shipped, every=True)}")
     return path
 
 
@@ -235,8 +235,8 @@ def _recipe_of(root: yaml.MappingNode, source: str) -> Recipe:
         kind = key.value.split("-")[0]
         if kind not in KINDS:
             raise RecipeError(
-                f"{where(key)}: {key.value!r} is no stage; {nearest(kind, [*KINDS, *GENERAL])} of "
-                f"{', '.join([*KINDS, *GENERAL])}; several of a kind are told apart as in distill-6x384"
+                f"{where(key)}: {key.value!r} is no stage; {nearest(kind, [*KINDS, *GENERAL], every=True)}; "
+                "several of a kind are told apart as in distill-6x384"
             )
         if not is_folder_name(key.value):
             raise RecipeError(f"{where(key)}: {key.value!r} becomes a folder; expected letters, digits, - and _")
@@ -269,7 +269,7 @@ def _connected(key: yaml.ScalarNode, kind: str, settings: Any, earlier: Iterable
             if name not in able:
                 raise RecipeError(
                     f"{own}.{field.name} is {name!r}; expected a stage before it that gives {what}, "
-                    + (f"{nearest(name, able)} of {', '.join(able)}" if able else f"a {_givers(what)}")
+                    + (nearest(name, able, every=True) if able else f"a {_givers(what)}")
                 )
         if names:
             inputs[field.name] = names

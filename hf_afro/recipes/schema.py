@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import math
 import re
 import types
@@ -12,6 +11,8 @@ from collections.abc import Iterable
 from typing import Any, TypeVar
 
 import yaml
+
+from hf_afro.nearest import nearest
 
 Settings = TypeVar("Settings")
 
@@ -199,9 +200,7 @@ def _items(node: yaml.Node, name: str) -> list[yaml.Node]:
 def _check(node: yaml.Node, value: Any, name: str, limits: typing.Mapping[str, Any], unit: str = "") -> None:
     if limits.get("choices") and value not in limits["choices"]:
         choices = limits["choices"]
-        raise RecipeError(
-            f"{where(node)}: {name} is {value!r}; {nearest(value, choices)} (all of them: {', '.join(choices)})"
-        )
+        raise RecipeError(f"{where(node)}: {name} is {value!r}; {nearest(value, choices, every=True)}")
     tests = (
         ("low", lambda limit: value >= limit, "at least"),
         ("high", lambda limit: value <= limit, "at most"),
@@ -310,9 +309,3 @@ def described(node: yaml.Node) -> str:
     if isinstance(node, yaml.SequenceNode):
         return "a list"
     return "empty" if is_null(node) else repr(node.value)
-
-
-def nearest(word: object, known: Iterable[str]) -> str:
-    """Return "the nearest is ..." of the names known."""
-    found = difflib.get_close_matches(str(word), list(known), n=1, cutoff=0.0)
-    return f"the nearest is {found[0]!r}" if found else "there is none to choose from"

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from typing import Any
 
 from hf_afro.languages import find_language, languages_in
 from hf_afro.recipes.architecture import Architecture
 from hf_afro.recipes.schema import is_folder_name, setting
-from hf_afro.tasks.presets import LARGEST_SEED, check_seeds, preset
+from hf_afro.tasks.presets import ADAPTATIONS, LARGEST_SEED, check_seeds, preset
 
 SAMPLE = "sample"
 """In place of a folder: what the package brings along."""
@@ -263,6 +264,12 @@ class EvaluateSettings:
     preset: str = setting("paper", help="how models are fine-tuned", choices=("paper", "small"))
     seeds: tuple[int, ...] = setting((1, 2, 3, 4, 5), help="each model is fine-tuned once a seed", low=1)
     save_models: bool = setting(False, help="keep every fine-tuned model, in <model>/models/<task>-<language>-<seed>")
+    adaptation: str = setting(
+        "full", help="what of the encoder is trained; parts at ten times the rate", choices=ADAPTATIONS
+    )
+    transfer: tuple[str, ...] | None = setting(None, help="languages to train on, each run measured on all", low=1)
+    joint: bool = setting(False, help="train on all languages of a task at once, or on those of transfer")
+    efficiency: bool = setting(False, help="measure latency, throughput and memory too")
     ner: FinetuneSettings = setting(FinetuneSettings(), help="what differs from the preset for named entities")
     topic: FinetuneSettings = setting(FinetuneSettings(), help="the same for topics")
     sentiment: FinetuneSettings = setting(FinetuneSettings(), help="the same for sentiment")
@@ -270,6 +277,7 @@ class EvaluateSettings:
     def __post_init__(self) -> None:
         """Check what concerns several settings, and what the preset would refuse."""
         codes_of(self.languages or ())
+        codes_of(self.transfer or ())
         if self.tasks is self.text is None:
             raise ValueError("there is nothing to measure; name a stage for tasks, or one for text, or both")
         for name in self.models:
@@ -278,6 +286,20 @@ class EvaluateSettings:
         check_seeds(self.seeds)
         for task in ("ner", "topic", "sentiment"):
             preset(self.preset, task).replace(**getattr(self, task).given)
+
+    def runs(self, languages: Iterable[Iterable[str]]) -> int:
+        """Return how often a model is fine-tuned.
+
+        Args:
+            languages: Of each task, by ISO 639-3 code.
+        """
+        counts = [len(self.trained(own)) for own in languages]
+        return len(self.seeds) * sum(min(1, count) if self.joint else count for count in counts)
+
+    def trained(self, languages: Iterable[str]) -> list[str]:
+        """Return those languages of a task that are trained on, by ISO 639-3 code."""
+        chosen = None if self.transfer is None else codes_of(self.transfer)
+        return [code for code in languages if chosen is None or code in chosen]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,7 +17,6 @@ labels: {PERSON: PER, PLACE: LOC, MISC: O}
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -28,6 +27,7 @@ import yaml
 
 from hf_afro.files import read_limited
 from hf_afro.languages import find_language
+from hf_afro.nearest import nearest
 from hf_afro.tasks.examples import Columns, Labels
 from hf_afro.tasks.formats import SCHEMES, ConllForm
 from hf_afro.tasks.kinds import kind_of
@@ -231,8 +231,7 @@ def _texts(value: Any, name: str, source: str) -> dict[str, str]:
 def _known(what: str, names: list[Any], known: Any, source: str) -> None:
     for name in names:
         if name not in known:
-            nearest = difflib.get_close_matches(str(name), known, n=1, cutoff=0.0)[0]
-            raise ValueError(f"{source}: no {what} {name!r}; the nearest is {nearest!r}")
+            raise ValueError(f"{source}: no {what} {name!r}; {nearest(name, known)}")
 
 
 def _either(names: Any) -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass
+
+from hf_afro.nearest import nearest
 
 OUTSIDE = "O"
 
@@ -53,6 +54,4 @@ def kind_of(task: str) -> TaskKind:
     """
     if task in KINDS:
         return KINDS[task]
-    nearest = difflib.get_close_matches(str(task), TASKS, n=1)
-    hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
-    raise ValueError(f"unknown task {task!r}; expected one of {', '.join(TASKS)}{hint}")
+    raise ValueError(f"unknown task {task!r}; {nearest(task, TASKS, every=True)}")

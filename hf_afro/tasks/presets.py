@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from hf_afro.nearest import nearest
 from hf_afro.tasks.kinds import TASKS, kind_of
 
 SEEDS = (1, 2, 3, 4, 5)
@@ -95,8 +95,7 @@ class FineTuningSettings:
         names = [field.name for field in dataclasses.fields(self)]
         for name in changes:
             if name not in names:
-                nearest = difflib.get_close_matches(name, names, n=1, cutoff=0.0)
-                raise ValueError(f"no setting {name!r} of fine-tuning; the nearest is {nearest[0]!r}")
+                raise ValueError(f"no setting {name!r} of fine-tuning; {nearest(name, names)}")
         return dataclasses.replace(self, **changes)
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
+
+from hf_afro.nearest import nearest
 
 if TYPE_CHECKING:
     from transformers import TrainingArguments
@@ -25,6 +26,5 @@ def check_best_metric(args: TrainingArguments, figures: Sequence[str]) -> None:
         return
     name = wanted.removeprefix("eval_")
     if name not in figures:
-        nearest = difflib.get_close_matches(name, figures, n=1)
-        hint = f"the nearest is {nearest[0]!r} of" if nearest else "expected one of"
-        raise ValueError(f"metric_for_best_model={wanted!r} is no figure of evaluation; {hint} {', '.join(figures)}")
+        hint = nearest(name, figures, every=True)
+        raise ValueError(f"metric_for_best_model={wanted!r} is no figure of evaluation; {hint}")

@@ -207,7 +207,7 @@ def test_settings_are_those_of_fine_tuning():
         (("--task", "topic", "--data", "topic", "--languages", "zul"), "has no folder for zul"),
         (("--task", "topic", "--data", "nowhere"), "is no folder"),
         (("--task", "topic", "--data", "topic", "--preset", "tiny"), "no preset 'tiny'"),
-        (("--task", "topics", "--data", "topic"), "--tasks has 'topics'; expected some of"),
+        (("--task", "topics", "--data", "topic"), "--tasks has 'topics'; the nearest is 'topic' of"),
         (("--task", "pos", "--data", "topic"), "has no train.txt"),
         (("--task", "topic", "--data", "topic", "--adaptation", "half"), "expected one of full, lora, frozen"),
         (("--task", "topic", "--data", "topic", "--seeds", "4294967295"), "expected at most 100, or several seeds"),

@@ -25,7 +25,10 @@ NAMES_FILE = "models.json"
 def run_evaluate(context: StageContext) -> dict[str, Any]:
     """Fine-tune and measure one model after the other; those that an earlier run finished are not measured again."""
     data = _tasks_of(context)
-    runs = len(data) * len(context.settings.seeds)
+    languages: dict[str, list[str]] = {}
+    for one in data:
+        languages.setdefault(one.task, []).append(one.language)
+    runs = context.settings.runs(languages.values())
     context.progress.length(len(context.settings.models) * max(1, runs))
     for name, stage in context.settings.models.items():
         if (context.folder / name / REPORT_FILE).is_file():
@@ -51,6 +54,9 @@ def _measure(context: StageContext, name: str, stage: str, data: list[TaskData])
         settings=_settings_of(context, data),
         seeds=settings.seeds,
         save_models=settings.save_models,
+        transfer=None if settings.transfer is None else codes_of(settings.transfer),
+        joint=settings.joint,
+        efficiency=settings.efficiency and bool(data),
         extra_scores=_bits_per_byte(context, stage, tokenizer) if context.has("text") else (),
         provenance={"recipe": context.recipe.name, "stage": stage},
         on_run=lambda what, done, total: context.progress.advance(1, f"{name}: {what}"),
@@ -88,10 +94,12 @@ def _tasks_of(context: StageContext) -> list[TaskData]:
 
 def _settings_of(context: StageContext, data: list[TaskData]) -> dict[str, FineTuningSettings]:
     from hf_afro.tasks import preset
+    from hf_afro.tasks.presets import adapted
 
+    settings = context.settings
     return {
-        one.task: preset(context.settings.preset, one.task, one.dataset).replace(
-            **getattr(context.settings, one.task).given
+        one.task: adapted(preset(settings.preset, one.task, one.dataset), settings.adaptation).replace(
+            **getattr(settings, one.task).given
         )
         for one in data
     }

@@ -30,7 +30,7 @@ class TaskData:
 
     Attributes:
         task: A name of `hf_afro.tasks.kinds.KINDS`, such as `ner`, `pos`, `topic`, `sentiment` or `nli`.
-        language: ISO 639-3 code.
+        language: ISO 639-3 code; of what `hf_afro.tasks.joining.joined` made, several with a + between them.
         dataset: What the data is called, such as `masakhaner1/swa`.
         labels: The names of the labels, by id; of spans the tags of IOB2 with `O` first, of other tags the commonest
             first, since label 0 is what a word gets that no piece stands for.

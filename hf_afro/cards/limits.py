@@ -76,6 +76,8 @@ def _about_scores(report: EvalReport) -> list[str]:
         limits.append(f"Fine-tuned with one seed only, so without a spread: {names}.")
     together = dict.fromkeys((score.task, score.together) for score in report.scores if score.together)
     limits += [f"{task_name(task)}: trained at once on {_names(codes)}." for task, codes in together]
+    if report.over_adapters:
+        limits.append("Fine-tuned by LoRA over adapters of languages, which are not in the model itself.")
     # The metrics of one task share what befell it.
     noted = dict.fromkeys((score.task, score.language, score.note) for score in report.scores if score.note)
     limits += [f"{task_name(task)}, {language_name(language)}: {note}." for task, language, note in noted]

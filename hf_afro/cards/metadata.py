@@ -51,6 +51,8 @@ def evaluation_result(score: Score) -> EvalResult:
     facts: dict[str, object] = {"n": score.n}
     if score.seeds:
         facts["seeds"] = list(score.seeds)
+    if score.together:
+        facts["trained_at_once_on"] = list(score.together)
     if score.spread is not None:
         facts["standard_deviation"] = round(score.spread, DIGITS)
     return EvalResult(

@@ -97,6 +97,8 @@ def run(args: Namespace) -> None:
             )
             if is_main_process():
                 save_facts(text, metrics, folder)
+            # The main process moves the folder next, so every other one has to be done with it.
+            settings.distributed_state.wait_for_everyone()
         else:
             trainer = MAFTTrainer(
                 model=model,

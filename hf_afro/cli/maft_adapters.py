@@ -58,38 +58,59 @@ def train_adapters(
         folder: Gets a folder a language, with the adapter, the tokenizer and the metrics.
 
     Returns:
-        The metrics of all languages under the names they have where a model is trained on all of them.
+        Of each process the same: under `before` and `after` the figures that are named by a language, under `train`
+        those of each language's training by its code.
     """
+    from accelerate import PartialState
+    from accelerate.utils import broadcast_object_list
     from peft import LoraConfig
     from transformers import set_seed
 
+    from hf_afro.tasks.facts import model_fingerprint
+    from hf_afro.tasks.language_adapters import write_base
     from hf_afro.training import MAFTTrainer
 
-    every: Metrics = {"before": {}, "after": {}}
+    main = PartialState().is_main_process
+    # The main process looks, for all: another could look while it moves the folder.
+    made = [[code for code in text.train if (folder / code / ADAPTER_MARK).is_file()] if main else []]
+    broadcast_object_list(made)
+    base = model_fingerprint(model, pooler=False) if main else ""
     for language, lines in text.train.items():
-        own = folder / language
-        if (own / ADAPTER_MARK).is_file():
+        if language in made[0]:
             say(f"{language}: made before")
-        else:
-            settings = settings_of(own)
-            set_seed(settings.seed)  # of the adapter's first matrix, whatever was trained before
-            evaluated = {language: text.evaluation[language]} if language in text.evaluation else {}
-            trainer = MAFTTrainer(
-                model=model,
-                args=settings,
-                train_dataset=datasets_of({language: lines}),
-                eval_dataset=datasets_of(evaluated) or None,
-                processing_class=tokenizer,
-                peft_config=LoraConfig(r=rank, lora_alpha=SCALE * rank, lora_dropout=0.0),
-            )
-            metrics = train(trainer, own)
-            trainer.save_model(str(own))
-            if trainer.is_world_process_zero():
-                write_whole(own / ADAPTER_MARK, json.dumps(metrics, indent=2) + "\n")
-            trainer.accelerator.wait_for_everyone()
-            assert trainer.model is not None
-            model = trainer.model.unload()
-            say(f"{language}: adapter trained")
-        for moment, figures in json.loads((own / ADAPTER_MARK).read_text("utf-8")).items():
-            every.setdefault(moment, {}).update(figures)
+            continue
+        own = folder / language
+        settings = settings_of(own)
+        set_seed(settings.seed)  # of the adapter's first matrix, whatever was trained before
+        evaluated = {language: text.evaluation[language]} if language in text.evaluation else {}
+        trainer = MAFTTrainer(
+            model=model,
+            args=settings,
+            train_dataset=datasets_of({language: lines}),
+            eval_dataset=datasets_of(evaluated) or None,
+            processing_class=tokenizer,
+            peft_config=LoraConfig(r=rank, lora_alpha=SCALE * rank, lora_dropout=0.0),
+        )
+        metrics = train(trainer, own)
+        trainer.save_model(str(own))
+        if main:
+            write_base(own, base)
+            write_whole(own / ADAPTER_MARK, json.dumps(metrics, indent=2) + "\n")
+        assert trainer.model is not None
+        model = trainer.model.unload()
+        say(f"{language}: adapter trained")
+    found = [read_metrics(folder, list(text.train)) if main else {}]
+    broadcast_object_list(found)
+    return found[0]
+
+
+def read_metrics(folder: Path, languages: list[str]) -> Metrics:
+    """Return what was measured of the adapters in a folder; see `train_adapters`."""
+    every: Metrics = {"before": {}, "train": {}, "after": {}}
+    for language in languages:
+        own = json.loads((folder / language / ADAPTER_MARK).read_text("utf-8"))
+        every["train"][language] = own["train"]
+        for moment in ("before", "after"):
+            figures = own.get(moment, {})
+            every[moment] |= {name: value for name, value in figures.items() if f"_{language}_" in name}
     return every

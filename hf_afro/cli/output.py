@@ -83,7 +83,8 @@ def finished_folder(args: Namespace, *, resumable: bool = False) -> Iterator[Pat
             write_run_file(work, run)
             put_into_place(work, target, overwrite=args.overwrite)
         except BaseException as error:
-            if work.exists() and not (resumable and (can_go_on(work) or (work / BROKEN_FOLDER).is_dir())):
+            broken = (work / BROKEN_FOLDER).is_dir() or any(work.glob(f"*/{BROKEN_FOLDER}/"))
+            if work.exists() and not (resumable and (can_go_on(work) or broken)):
                 shutil.rmtree(work)
             elif isinstance(error, KeyboardInterrupt) and can_go_on(work):
                 checkpoint = last_checkpoint(work)

@@ -128,6 +128,11 @@ class EvalReport:
         if any(score.source for score in self.scores) or not all(score.source for score in self.transfer):
             raise ValueError("scores with a source language belong into `transfer`, and no others")
 
+    @property
+    def over_adapters(self) -> bool:
+        """Whether what was fine-tuned lies on adapters of languages, by the provenance."""
+        return bool(self.provenance.get("language_adapters"))
+
     def select(
         self, *, task: str | None = None, language: str | None = None, metric: str | None = None
     ) -> tuple[Score, ...]:

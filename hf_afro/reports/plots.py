@@ -28,7 +28,7 @@ from hf_afro.reports.svg import (
     log_ticks,
     padded,
 )
-from hf_afro.reports.tables import common_mean
+from hf_afro.reports.tables import common_mean, training_notes
 
 WIDTH = 480
 """Of every sheet: a phone shows it at three quarters of its size, its text still legible."""
@@ -114,6 +114,7 @@ def size_plot(reports: Sequence[EvalReport], task: str, metric: str, cost: Cost 
     title = f"{_heading(task, metric)} against {cost.title}"
     sets = f"Mean over {count} language{'s' * (count != 1)}"
     caption = f"{sets}. The dashed steps are the best that can be had at that {cost.title} or below."
+    caption += _how_trained(reports, task, metric)
     told = ", ".join(f"{name} {format_value(metric, mean)} with {cost.shown(size)}" for size, mean, _, name in points)
     return Figure(title, caption, sheet.render(f"{title}: {told}"))
 
@@ -156,7 +157,8 @@ def language_plot(reports: Sequence[EvalReport], task: str, metric: str) -> Figu
     direction = {True: "Further right is better.", False: "Further left is better.", None: ""}
     bars = any(score.spread for scores in scored for score in scores)
     bar_note = " The bars are one standard deviation over the seeds to either side." if bars else ""
-    return Figure(title, (direction[described.higher_is_better] + bar_note).strip(), sheet.render(title))
+    told = direction[described.higher_is_better] + bar_note + _how_trained(reports, task, metric)
+    return Figure(title, told.strip(), sheet.render(title))
 
 
 def coverage_plot(curve: Mapping[str, Any]) -> Figure | None:
@@ -292,3 +294,9 @@ def _short_count(value: float) -> str:
 
 def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _how_trained(reports: Sequence[EvalReport], task: str, metric: str) -> str:
+    """What sets some models apart from the others, as sentences behind a caption."""
+    found = [dict(enumerate(report.select(task=task, metric=metric))) for report in reports]
+    return "".join(f" {note}" for note in training_notes(reports, found))

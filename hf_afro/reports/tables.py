@@ -6,6 +6,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
+from typing import Any
 
 from hf_afro.reports.evaluation_report import EvalReport, Score
 from hf_afro.reports.formatting import (
@@ -136,7 +137,7 @@ def comparison_table(reports: Sequence[EvalReport], task: str, metric: str | Non
         tuple(rows),
         (
             *_general_notes(every, metric),
-            *_joint_notes(reports, found),
+            *training_notes(reports, found),
             *(f"[{number}] {note}" for number, note in enumerate(footnotes, 1)),
         ),
     )
@@ -170,7 +171,14 @@ def interval_tables(reports: Sequence[EvalReport]) -> tuple[Table, ...]:
         if rows:
             title = f"{task_name(task)}, {describe_metric(metric).name}: 95 % intervals"
             note = "By bootstrap over the examples, of the mean over the seeds."
-            tables.append(Table(title, ("language", *(report.name for report in reports)), rows, (note,)))
+            tables.append(
+                Table(
+                    title,
+                    ("language", *(report.name for report in reports)),
+                    rows,
+                    (note, *training_notes(reports, found)),
+                )
+            )
     return tuple(tables)
 
 
@@ -301,14 +309,15 @@ def _mean_row(
     )
 
 
-def _joint_notes(reports: Sequence[EvalReport], found: Sequence[Mapping[Example, Score]]) -> list[str]:
-    """Which models were trained on several languages at once, hence not as those of one language each."""
-    together = [{score.together for score in scores.values()} - {()} for scores in found]
-    return [
-        f"{report.name}: trained at once on {', '.join(codes)}."
-        for report, own in zip(reports, together, strict=True)
-        for codes in sorted(own)
-    ]
+def training_notes(reports: Sequence[EvalReport], found: Sequence[Mapping[Any, Score]]) -> list[str]:
+    """Which models were trained on several languages at once, or over adapters of languages: not as the others are."""
+    notes = []
+    for report, scores in zip(reports, found, strict=True):
+        together = {score.together for score in scores.values()} - {()}
+        notes += [f"{report.name}: trained at once on {', '.join(codes)}." for codes in sorted(together)]
+        if report.over_adapters and any(score.seeds for score in scores.values()):
+            notes.append(f"{report.name}: over adapters of languages, the task's on top of them.")
+    return notes
 
 
 def _general_notes(scores: Sequence[Score], metric: str) -> list[str]:

@@ -17,7 +17,7 @@ from hf_afro.reports.formatting import (
 )
 from hf_afro.reports.plots import WIDTH, Figure
 from hf_afro.reports.svg import CHARACTER, INK, SOFT, Sheet
-from hf_afro.reports.tables import Cell, Table
+from hf_afro.reports.tables import Cell, Table, training_notes
 
 Matrix = Mapping[tuple[str, str], Score]
 """By language trained on, or several with a + between them, and language measured on."""
@@ -75,6 +75,7 @@ def transfer_table(report: EvalReport, task: str, metric: str) -> Table:
         tuple(rows),
         (
             f"{unit}A row is trained on the language that it is named by; of the others it has seen no example.",
+            *training_notes([report], [matrix]),
             *(f"{source_name(source)}: {source.replace('+', ', ')}." for source in sources if "+" in source),
             *(f"[{number}] {note}" for number, note in enumerate(notes, 1)),
         ),

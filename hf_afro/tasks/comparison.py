@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 from collections.abc import Sequence
@@ -138,7 +139,7 @@ def compare(
         task: A name of `hf_afro.tasks.kinds.KINDS`.
         metric: A name of `MEASURES`; by default the task's main one.
         method: `randomisation`, which needs as many seeds of both, or `bootstrap`.
-        deduplicated: Whether to leave out what train has.
+        deduplicated: Whether to leave out what the training split of either has.
         resamples: How many are drawn.
         seed: Of the draws.
 
@@ -152,6 +153,10 @@ def compare(
         raise ValueError(f"no method {method!r}; expected {' or '.join(methods)}")
     # Of classes, both must have the same ones in the same order.
     labels = tuple(sorted({*first.labels(task), *second.labels(task)}))
+    if deduplicated:
+        # Trained on other sets, each may know others of the examples: what is left is new to both.
+        known = tuple(any(pair) for pair in zip(first.in_train, second.in_train, strict=False))
+        first, second = (dataclasses.replace(own, in_train=known if own.in_train else ()) for own in (first, second))
     one, other = (own.counts(task, labels, deduplicated=deduplicated) for own in (first, second))
     return methods[method](one, other, _measure(task, metric), resamples=resamples, seed=seed)
 

@@ -96,7 +96,7 @@ def evaluate_model(
     limited = [_limited(task, chosen[key_of(task)]) for task in data]
     models = folder if save_models else None
     jobs = plan_runs(limited, chosen, seeds, transfer=transfer, joint=joint, adapters=language_adapters, models=models)
-    jobs = with_keys(jobs, identity, own_tokenizer)
+    jobs = with_keys(jobs, identity, own_tokenizer, encoder)
     facts = model_facts(encoder, model_folder)
     runs = run_table(encoder, own_tokenizer, jobs, folder, processes=processes, on_run=on_run)
     if efficiency:

@@ -65,14 +65,18 @@ def _weight_bytes(folder: Path) -> int:
     return 0
 
 
-def model_fingerprint(model: PreTrainedModel) -> str:
+def model_fingerprint(model: PreTrainedModel, *, pooler: bool = True) -> str:
     """Return the SHA-256 of the encoder's configuration and weights: equal for equal encoders, whatever their head.
 
     A pooler is of the encoder where a head that is fine-tuned would stand on it.
+
+    Args:
+        model: With any head.
+        pooler: Whether it counts then; a masked language model is loaded without.
     """
     config = {name: value for name, value in model.config.to_diff_dict().items() if name not in _NOT_OF_ENCODER}
     digest = hashlib.sha256(json.dumps(config, sort_keys=True, default=str).encode())
-    with_pooler = uses_pooler(model.config)
+    with_pooler = pooler and uses_pooler(model.config)
     for name, tensor in sorted(encoder_of(model).state_dict().items()):
         if with_pooler or not name.startswith("pooler."):
             digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())

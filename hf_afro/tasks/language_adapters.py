@@ -10,13 +10,18 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import json
 import os
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
+from peft.tuners.lora import LoraLayer
+
 from hf_afro.families import encoder_of
+from hf_afro.files import read_limited, write_whole
 
 if TYPE_CHECKING:
     import peft
@@ -25,6 +30,10 @@ if TYPE_CHECKING:
 Folders = Mapping[str, str | os.PathLike[str]]
 """By ISO 639-3 code, the folder of a LoRA adapter that `MAFTTrainer` or PEFT saved."""
 
+BASE_FILE = "trained_beside.json"
+"""In the folder of an adapter that `hf-afro maft` made: the fingerprint of the encoder it was trained beside."""
+
+_LONGEST = 1 << 20  # bytes
 _FILES = ("adapter_config.json", "adapter_model.safetensors")
 _TASK = "default"  # what PEFT calls the first adapter of a model
 
@@ -52,6 +61,9 @@ class LanguageStack:
         Returns:
             The `PeftModel`, in the mode it was in.
         """
+        was_training = self.trained.training
+        # Versions of PEFT differ in what reading an adapter and choosing one leaves learning of the head.
+        learning = [one for name, one in self.trained.named_parameters() if one.requires_grad and "lora_" not in name]
         if language not in self._read:
             self._load(language)
         # The model itself takes one name only; the tuner inside takes several, and lets all of them learn.
@@ -59,7 +71,9 @@ class LanguageStack:
         for name, parameter in self.trained.named_parameters():
             if f".{language}." in f"{name}.":
                 parameter.requires_grad_(False)
-        return self.trained
+        for parameter in learning:
+            parameter.requires_grad_(True)
+        return self.trained.train(was_training)
 
     def plain(self) -> PreTrainedModel:
         """Return a copy as a plain classifier of the language trained in, both adapters merged into it."""
@@ -81,6 +95,9 @@ class LanguageStack:
         except (RuntimeError, ValueError) as error:
             raise ValueError(f"the adapter in {folder} does not fit the model: {error}") from error
         self._read.add(language)
+        for module in self.trained.modules():
+            if isinstance(module, LoraLayer) and language in module.lora_dropout:
+                module.lora_dropout[language] = torch.nn.Identity()  # what is frozen gives the same every time
         encoder = encoder_of(self.trained.get_base_model())
         modules = dict(self.trained.get_base_model().named_modules())
         prefix = next(name for name, module in modules.items() if module is encoder)
@@ -97,14 +114,25 @@ class LanguageStack:
             )
 
 
-def check_language_adapter(folder: str | os.PathLike[str]) -> str:
+def write_base(folder: str | os.PathLike[str], fingerprint: str) -> None:
+    """Write beside an adapter what model it was trained beside: `model_fingerprint` of it without the pooler."""
+    write_whole(Path(folder) / BASE_FILE, json.dumps({"encoder": fingerprint}) + "\n")
+
+
+def check_language_adapter(folder: str | os.PathLike[str], encoder: str | None = None) -> str:
     """Check that a folder holds a LoRA adapter that another one can lie on, and that is all of what was trained.
+
+    Args:
+        folder: Of the adapter.
+        encoder: `model_fingerprint`, without the pooler, of what it is to lie on; compared where the folder says what
+            it was trained beside.
 
     Returns:
         The SHA-256 of its configuration and its weights.
 
     Raises:
-        ValueError: If there is none, it is of another kind, or it comes with changed embeddings, heads or biases.
+        ValueError: If there is none, it is of another kind or of another model, or it comes with changed embeddings,
+            heads, biases or base weights.
     """
     from peft import LoraConfig, PeftConfig
 
@@ -113,6 +141,12 @@ def check_language_adapter(folder: str | os.PathLike[str]) -> str:
     if missing:
         raise ValueError(f"{folder} is no adapter: {missing[0]} is not there; expected what `save_model` writes")
     config = PeftConfig.from_pretrained(str(folder))
+    # Others than these take what they put into the adapter out of the model.
+    if getattr(config, "init_lora_weights", True) not in (True, False, "gaussian"):
+        raise ValueError(
+            f"the adapter in {folder} begins with init_lora_weights={config.init_lora_weights!r}, which changes the "
+            "model under it, so that it cannot be exchanged; save it converted to plain LoRA"
+        )
     if not isinstance(config, LoraConfig) or config.use_dora:
         kind = "DoRA" if getattr(config, "use_dora", False) else type(config).__name__
         raise ValueError(f"the adapter in {folder} is {kind}; expected LoRA, of which two can work at once")
@@ -123,6 +157,10 @@ def check_language_adapter(folder: str | os.PathLike[str]) -> str:
             f"the adapter in {folder} has {', '.join(more)}, which cannot be exchanged from language to language; "
             "train one of the layers alone"
         )
+    if encoder is not None and (folder / BASE_FILE).is_file():
+        trained_beside = json.loads(read_limited(folder / BASE_FILE, _LONGEST)).get("encoder")
+        if trained_beside != encoder:
+            raise ValueError(f"the adapter in {folder} was trained beside another model; train one beside this model")
     digest = hashlib.sha256()
     for name in _FILES:
         digest.update((folder / name).read_bytes())

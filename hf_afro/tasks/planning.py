@@ -8,14 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hf_afro.tasks.data import TaskData
+from hf_afro.tasks.facts import model_fingerprint
 from hf_afro.tasks.joining import joined
 from hf_afro.tasks.language_adapters import Folders, check_language_adapter
-from hf_afro.tasks.predictions import run_key
+from hf_afro.tasks.predictions import file_stem, run_key
 from hf_afro.tasks.presets import FineTuningSettings
 from hf_afro.tasks.run_table import Job
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 MODELS = "models"
 """Where fine-tuned models are kept, beside the report."""
@@ -56,6 +57,8 @@ def plan_runs(
         by_task: dict[str, list[TaskData]] = {}
         for task in chosen:
             by_task.setdefault(task.task, []).append(task)
+        for parts in by_task.values():
+            _check_alike(parts, settings)
         trained = [(joined(parts), tuple(parts)) for parts in by_task.values()]
     return [
         Job(
@@ -63,7 +66,7 @@ def plan_runs(
             settings=settings[key_of(parts[0] if parts else task)],
             seed=seed,
             key="",
-            kept=None if models is None else models / MODELS / f"{task.task}-{task.language}-{seed}",
+            kept=None if models is None else models / MODELS / f"{task.task}-{file_stem(task.language)}-{seed}",
             elsewhere=_elsewhere(data, parts or (task,)) if transfer is not None else (),
             parts=parts,
             adapters=adapters,
@@ -73,16 +76,23 @@ def plan_runs(
     ]
 
 
-def with_keys(jobs: Sequence[Job], identity: str, tokenizer: PreTrainedTokenizerBase) -> list[Job]:
+def with_keys(
+    jobs: Sequence[Job], identity: str, tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel
+) -> list[Job]:
     """Return the runs with their keys: made of all that their predictions depend on.
 
     Args:
         jobs: The runs.
         identity: The fingerprint of the encoder.
         tokenizer: Its tokenizer.
+        model: The encoder itself, which adapters must belong to.
+
+    Raises:
+        ValueError: If an adapter is none that fits; see `check_language_adapter`.
     """
     folders = {code: folder for job in jobs for code, folder in (job.adapters or {}).items()}
-    marks = {code: check_language_adapter(folder) for code, folder in folders.items()}
+    beside = model_fingerprint(model, pooler=False) if folders else None
+    marks = {code: check_language_adapter(folder, beside) for code, folder in folders.items()}
 
     def key(job: Job) -> str:
         own = (
@@ -110,6 +120,17 @@ def check_adapters(adapters: Folders, data: Sequence[TaskData], settings: Mappin
     other = sorted({own.adaptation for own in settings.values()} - {"lora"})
     if other:
         raise ValueError(f"adapters of languages lie under one of the task; adaptation is {other[0]}, expected lora")
+
+
+def _check_alike(parts: Sequence[TaskData], settings: Mapping[str, FineTuningSettings]) -> None:
+    """Refuse sets that a preset trains differently: a run on both has one way only."""
+    first, *others = parts
+    for other in others:
+        if settings[key_of(other)] != settings[key_of(first)]:
+            raise ValueError(
+                f"{first.dataset} and {other.dataset} have other settings of fine-tuning, and are to be trained on at "
+                "once; give one FineTuningSettings for the task"
+            )
 
 
 def _elsewhere(data: Sequence[TaskData], parts: Sequence[TaskData]) -> tuple[TaskData, ...]:

@@ -28,6 +28,7 @@ PREDICTIONS = "predictions"
 KEY_FILE = "finetuning_run.json"
 """In the folder of a fine-tuned model: the key of the run that made it."""
 _RUNS = "runs"
+_LONGEST_STEM = 80  # characters; names of files end at 255 bytes, at 143 on encrypted file systems
 
 
 @dataclass(frozen=True)
@@ -177,13 +178,20 @@ def write_transfer(
     Returns:
         The file's path, relative to the folder; lines are those of `write_predictions` without `in_train`.
     """
-    relative = f"{PREDICTIONS}/{data.task}-{data.language}-from-{source}.jsonl"
+    relative = f"{PREDICTIONS}/{data.task}-{data.language}-from-{file_stem(source)}.jsonl"
     with written_whole(folder / relative) as beside, beside.open("w", encoding="utf-8", newline="\n") as file:
         for index, gold in enumerate(data.gold()):
             own = {str(seed): _names(labels, answers[index]) for seed, answers in predicted.items()}
             facts = {"index": index, "gold": named(data, gold), "predicted": own}
             file.write(json.dumps(facts, ensure_ascii=False) + "\n")
     return relative
+
+
+def file_stem(language: str) -> str:
+    """Return what stands for one language or several in the name of a file: a hash where their codes are too many."""
+    if len(language) <= _LONGEST_STEM:
+        return language
+    return f"{language.count('+') + 1}-languages-{hashlib.sha256(language.encode()).hexdigest()[:12]}"
 
 
 def named(data: TaskData, labels: int | list[int]) -> str | list[str]:
@@ -196,4 +204,4 @@ def _names(names: Sequence[str], labels: int | list[int]) -> str | list[str]:
 
 
 def _run_file(folder: Path, data: TaskData, seed: int) -> Path:
-    return folder / _RUNS / f"{data.task}-{data.language}-{seed}.json"
+    return folder / _RUNS / f"{data.task}-{file_stem(data.language)}-{seed}.json"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -36,7 +37,9 @@ def scores_of(data: TaskData, runs: Mapping[int, Run], trained: TaskData | None 
         main = data.kind.main_metric
         chosen = {seed: [own[index] for index in kept] for seed, own in predicted.items()}
         fresh = _scores(data, labels, chosen, collapsed, [data.gold()[index] for index in kept], main)
-        scores += [dataclasses.replace(score, metric=main + DEDUPLICATED) for score in fresh]
+        # Of the examples that are left, which are others where more was trained on.
+        mark = hashlib.sha256(f"{data.fingerprint} {kept}".encode()).hexdigest()
+        scores += [dataclasses.replace(score, metric=main + DEDUPLICATED, fingerprint=mark) for score in fresh]
     return [dataclasses.replace(score, together=together) for score in scores]
 
 

@@ -33,6 +33,8 @@ def test_each_language_has_its_own(model_folder, text_folder, tmp_path, capsys):
         assert check_language_adapter(out / language)
         name = f"eval_{language}_bits_per_byte"
         assert metrics["after"][name] != metrics["before"][name]
+    assert not [name for name in metrics["after"] if "_swa_" not in name and "_yor_" not in name]
+    assert set(metrics["train"]) == {"swa", "yor"}
     assert "adapters written to" in capsys.readouterr().out
     # One language alone gives the very same adapter: none sees what the others were trained on.
     assert main(words_of(model_folder, text_folder, alone, *more, "--languages", "yor")) == 0
@@ -60,6 +62,15 @@ def test_the_same_command_goes_on_with_the_languages_that_are_missing(model_fold
     for code, weights in unbroken.items():
         resumed = load_file(out / code / WEIGHTS)
         assert all(torch.equal(tensor, resumed[name]) for name, tensor in weights.items())
+
+
+def test_the_batch_of_a_loss_that_is_not_finite_stays(model_folder, text_folder, tmp_path, capsys):
+    out = tmp_path / "adapters"
+    more = ("--language_adapter_rank", 2, "--eval_lines", 0, "--max_steps", 6, "--save_strategy", "no")
+    wild = ("--learning_rate", "1e38", "--max_grad_norm", 0, "--lr_scheduler_type", "constant")
+    assert main(words_of(model_folder, text_folder, out, *more, *wild)) == 1
+    assert "not_finite" in capsys.readouterr().err
+    assert list((tmp_path / "adapters.unfinished" / "swa" / "not_finite").iterdir())
 
 
 @pytest.mark.parametrize(

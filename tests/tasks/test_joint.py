@@ -6,10 +6,12 @@ import dataclasses
 
 import pytest
 
+from hf_afro.cards.metadata import evaluation_result
+from hf_afro.languages import LANGUAGES
 from hf_afro.reports import EvalReport
-from hf_afro.reports.tables import comparison_table
+from hf_afro.reports.tables import comparison_table, interval_tables
 from hf_afro.reports.transfer import transfer_matrix, transfer_plot, transfer_table
-from hf_afro.tasks.comparison import read_predictions
+from hf_afro.tasks.comparison import Predictions, compare, read_predictions
 from hf_afro.tasks.data import make_task_data
 from hf_afro.tasks.evaluation import evaluate_model
 from hf_afro.tasks.finetuning import finetune
@@ -61,6 +63,7 @@ def test_a_language_is_scored_by_its_own_labels_and_without_what_any_train_has()
     assert scores["accuracy"].values == (0.5,)
     assert scores["accuracy"].fingerprint == alone.fingerprint
     assert scores["accuracy"].together == ("hau", "swa")
+    assert scores["weighted_f1_deduplicated"].fingerprint != alone.fingerprint
     assert (scores["weighted_f1_deduplicated"].n, scores["weighted_f1_deduplicated"].values) == (1, (1.0,))
 
 
@@ -96,6 +99,40 @@ def test_one_run_a_seed_serves_all_languages(model, tokenizer, quick, tmp_path):
     assert table.header == ("trained on", "swa", "yor", "hau", "mean of the others")
     assert "best swa, yor together to Hausa (hau)" in transfer_plot(report, "ner", "entity_f1").svg
     assert "tiny: trained at once on swa, yor." in comparison_table([report], "ner").notes
+    assert "tiny: trained at once on swa, yor." in interval_tables([report])[0].notes
+    assert evaluation_result(report.scores[0]).metric_args["trained_at_once_on"] == ["swa", "yor"]
+
+
+def test_many_languages_have_a_short_name(model, tokenizer, quick, tmp_path):
+    codes = sorted(LANGUAGES)[:30]
+    data = [make("ner", code, train=2, other=2) for code in codes]
+    settings = quick.replace(epochs=1)
+    report = evaluate_model(
+        model, tokenizer, data, name="many", output_dir=tmp_path, settings=settings, seeds=(1,), joint=True,
+        transfer=codes[:-1], save_models=True,
+    )  # fmt: skip
+    assert [path.name.split("-")[:3] for path in (tmp_path / "models").iterdir()] == [["ner", "29", "languages"]]
+    assert report.transfer[0].source == "+".join(codes[:-1])
+    assert EvalReport.load(tmp_path) == report
+
+
+def test_sets_that_are_trained_differently_are_not_joined(model, tokenizer, quick, tmp_path):
+    first, second = (make("ner", code) for code in ("swa", "yor"))
+    data = [
+        dataclasses.replace(first, dataset="masakhaner1/swa"),
+        dataclasses.replace(second, dataset="masakhaner2/yor"),
+    ]
+    with pytest.raises(ValueError, match="masakhaner1/swa and masakhaner2/yor have other settings"):
+        evaluate_model(model, tokenizer, data, name="a", output_dir=tmp_path, settings="paper", joint=True)
+
+
+def test_two_trainings_are_compared_on_what_neither_knows():
+    gold = ["a", "b", "a", "b"]
+    one = Predictions(gold, {"1": ["a", "b", "b", "b"]}, (True, False, False, False))
+    other = Predictions(gold, {"1": ["a", "b", "a", "b"]}, (False, True, False, False))
+    short = Predictions(gold[2:], {"1": ["b", "b"]}, (False, False))
+    both = Predictions(gold[2:], {"1": ["a", "b"]}, (False, False))
+    assert compare(one, other, "topic", deduplicated=True) == compare(short, both, "topic")
 
 
 def test_joint_training_needs_two_languages(model, tokenizer, quick, tmp_path):

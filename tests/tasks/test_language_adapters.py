@@ -7,14 +7,17 @@ import shutil
 
 import pytest
 import torch
-from peft import LoraConfig
+from peft import LoraConfig, PeftModel
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForTokenClassification, XLMRobertaForMaskedLM
 
+from hf_afro.reports.tables import comparison_table
+from hf_afro.reports.transfer import transfer_table
 from hf_afro.tasks.evaluation import evaluate_model
+from hf_afro.tasks.facts import model_fingerprint
 from hf_afro.tasks.finetuning import finetune
 from hf_afro.tasks.heads import add_head
-from hf_afro.tasks.language_adapters import LanguageStack, check_language_adapter
+from hf_afro.tasks.language_adapters import LanguageStack, check_language_adapter, write_base
 from hf_afro.tasks.presets import adapted
 from hf_afro.training.adapters import with_adapter
 from tests.conftest import tiny_config
@@ -67,6 +70,8 @@ def test_the_language_stays_and_the_task_learns(model, tokenizer, ner, lora, ada
     }
     assert len(learned) == 2 * model.config.num_hidden_layers
     assert not [name for name, tensor in stack.named_parameters() if ".swa." in name and tensor.requires_grad]
+    fresh = add_head(model, "ner", ner.labels, 1)
+    assert (tuned.model.classifier.weight - fresh.classifier.weight).abs().max() > 1e-3  # the head has learned
     # The plain classifier is the old weights with both additions.
     name = "roberta.encoder.layer.0.attention.self.query.weight"
     task = dict(stack.named_parameters())
@@ -100,6 +105,8 @@ def test_a_matrix_under_adapters(model, tokenizer, lora, adapters, tmp_path):
     common = {"name": "tiny", "settings": lora, "seeds": (1,), "transfer": ["swa"], "language_adapters": adapters}
     report = evaluate_model(model, tokenizer, data, output_dir=tmp_path / "one", save_models=True, **common)
     assert {(score.source, score.language) for score in report.transfer} == {("swa", "yor")}
+    assert "tiny: over adapters of languages, the task's on top of them." in comparison_table([report], "ner").notes
+    assert "tiny: over adapters" in " ".join(transfer_table(report, "ner", "entity_f1").notes)
     assert report.provenance["language_adapters"]["swa"] == check_language_adapter(adapters["swa"])
     loaded = AutoModelForTokenClassification.from_pretrained(tmp_path / "one" / "models" / "ner-swa-1")
     assert not [name for name, _ in loaded.named_parameters() if "lora" in name]
@@ -141,12 +148,49 @@ def test_the_part_of_a_masked_lm_head_is_left_out(model, tokenizer, ner, lora, t
         ({"use_dora": True}, "is DoRA; expected LoRA"),
         ({"trainable_token_indices": {"word_embeddings": [5, 6]}}, "has trainable_token_indices"),
         ({"bias": "lora_only"}, "has bias"),
+        ({"init_lora_weights": "pissa"}, "init_lora_weights='pissa', which changes the model"),
     ],
 )
 def test_what_cannot_lie_under_another_is_refused(model, tmp_path, settings, says):
     folder = save_adapter(model, tmp_path / "swa", 0, **settings)
     with pytest.raises(ValueError, match=says):
         check_language_adapter(folder)
+
+
+def test_what_is_read_or_chosen_takes_nothing_from_the_head(model, tokenizer, ner, lora, adapters, monkeypatch):
+    """PEFT before 0.21 freezes all but the adapter when one is read."""
+    read = PeftModel.load_adapter
+
+    def read_and_freeze(self, *args, **more):
+        result = read(self, *args, **more)
+        for name, parameter in self.named_parameters():
+            parameter.requires_grad_("lora_" in name)
+        return result
+
+    monkeypatch.setattr(PeftModel, "load_adapter", read_and_freeze)
+    tuned = finetune(model, tokenizer, ner, lora, 1, language_adapters=adapters)
+    fresh = add_head(model, "ner", ner.labels, 1)
+    assert (tuned.model.classifier.weight - fresh.classifier.weight).abs().max() > 1e-3
+
+
+def test_the_language_drops_nothing_and_the_mode_stays(model, tokenizer, ner, lora, tmp_path):
+    folder = save_adapter(model, tmp_path / "swa", 0, lora_dropout=0.5)
+    stack = finetune(model, tokenizer, ner, lora.replace(epochs=1), 1, language_adapters={"swa": folder}).stack
+    ids = torch.arange(5, 25).unsqueeze(0)
+    stack.trained.train()
+    with torch.inference_mode():
+        first, second = (stack.speak("swa")(ids).logits for _ in range(2))
+    assert stack.trained.training
+    assert torch.equal(first, second)
+
+
+def test_an_adapter_of_another_model_is_refused(model, tokenizer, lora, adapters, tmp_path):
+    write_base(adapters["swa"], model_fingerprint(model, pooler=False))
+    common = {"name": "a", "settings": lora.replace(epochs=1), "seeds": (1,), "language_adapters": adapters}
+    evaluate_model(model, tokenizer, [make("ner")], output_dir=tmp_path / "own", **common)
+    other = XLMRobertaForMaskedLM(model.config)
+    with pytest.raises(ValueError, match="was trained beside another model"):
+        evaluate_model(other, tokenizer, [make("ner")], output_dir=tmp_path / "other", **common)
 
 
 def test_folders_that_are_no_adapter_or_of_another_model(model, tokenizer, ner, lora, adapters, tmp_path):

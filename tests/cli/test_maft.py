@@ -84,17 +84,21 @@ def test_mistakes_leave_nothing(refused, model_folder, text_folder, tmp_path, mo
     assert [path.name for path in tmp_path.iterdir()] == ["text"]
 
 
-def test_two_processes_leave_one_folder(model_folder, text_folder, tmp_path):
-    out = tmp_path / "adapted"
+def launched(words) -> subprocess.CompletedProcess[str]:
+    """A command in two processes, as `accelerate launch` starts them."""
     launch = "--multi_gpu --num_processes 2 --num_machines 1 --mixed_precision no --dynamo_backend no".split()
-    words = words_of(model_folder, text_folder, out, "--eval_lines", 4, "--max_steps", 2)
-    done = subprocess.run(
+    return subprocess.run(
         [sys.executable, "-m", "accelerate.commands.launch", *launch, "--module", "hf_afro.cli.main", *words],
         capture_output=True,
         text=True,
         check=False,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
+
+
+def test_two_processes_leave_one_folder(model_folder, text_folder, tmp_path):
+    out = tmp_path / "adapted"
+    done = launched(words_of(model_folder, text_folder, out, "--eval_lines", 4, "--max_steps", 2))
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.count("model written to") == 1
     assert sorted(path.name for path in tmp_path.iterdir()) == ["adapted", "text"]

@@ -13,7 +13,7 @@ from transformers import AutoModelForMaskedLM
 
 from hf_afro.cli.main import main
 from hf_afro.tasks.language_adapters import check_language_adapter
-from tests.cli.test_maft import words_of
+from tests.cli.test_maft import launched, words_of
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:`is_gradient_checkpointing` is deprecated:FutureWarning"
@@ -71,6 +71,19 @@ def test_the_batch_of_a_loss_that_is_not_finite_stays(model_folder, text_folder,
     assert main(words_of(model_folder, text_folder, out, *more, *wild)) == 1
     assert "not_finite" in capsys.readouterr().err
     assert list((tmp_path / "adapters.unfinished" / "swa" / "not_finite").iterdir())
+
+
+def test_two_processes_train_the_adapters_of_one(model_folder, text_folder, tmp_path):
+    one, two = tmp_path / "one", tmp_path / "two"
+    more = (*RANK, "--eval_lines", 4, "--max_steps", 3, "--save_strategy", "no")
+    assert main(words_of(model_folder, text_folder, one, *more, "--gradient_accumulation_steps", 2)) == 0
+    done = launched(words_of(model_folder, text_folder, two, *more))
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.count("adapters written to") == 1
+    for code in ("swa", "yor"):
+        alone, shared = (load_file(folder / code / WEIGHTS) for folder in (one, two))
+        assert all(torch.allclose(tensor, shared[name], atol=1e-6) for name, tensor in alone.items())
+    assert json.loads((two / "metrics.json").read_text("utf-8"))["train"].keys() == {"swa", "yor"}
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
@@ -33,7 +34,8 @@ is scored on test. The model itself stays as it is.
 token and its tag a line for ner (MasakhaNER) and pos (MasakhaPOS); swa/train.tsv, dev.tsv and test.tsv for topic
 (MasakhaNEWS, ANTC), sentiment (AfriSenti) and nli (AfriXNLI). It may be a set's description in YAML, or the folder of
 such sets, as in data/ner/masakhaner1; TASK=FOLDER names one a task. Settings of fine-tuning, which change the
-preset's: --epochs 5 --learning_rate 1e-4.
+preset's: --epochs 5 --learning_rate 1e-4. They are max_length, batch_size, accumulation, epochs, learning_rate,
+warmup, weight_decay, patience, max_train, max_dev, max_test, eval_batch_size, and lora_rank with --adaptation lora.
 A run that was interrupted or killed goes on with those languages and seeds that are missing, when the same command is
 given again; --processes may be another.
 
@@ -282,6 +284,7 @@ def read_settings(words: list[str]) -> dict[str, Any]:
     """
     from hf_afro.tasks import FineTuningSettings
 
+    known = [field.name for field in dataclasses.fields(FineTuningSettings)]
     settings: dict[str, Any] = {}
     rest = [part for word in words for part in (word.split("=", 1) if word.startswith("--") else [word])]
     while rest:
@@ -289,9 +292,22 @@ def read_settings(words: list[str]) -> dict[str, Any]:
         if not name.startswith("--") or not rest or rest[0].startswith("--"):
             raise ValueError(f"{name!r} stands alone; expected --name value, the names being settings of fine-tuning")
         value, *rest = rest
-        settings[name.removeprefix("--").replace("-", "_")] = number(name, value)
+        setting = name.removeprefix("--").replace("-", "_")
+        if setting not in known:
+            raise ValueError(
+                f"{name} is neither an option of this command nor a setting of fine-tuning; "
+                f"{nearest(setting, [*known, *options()])}"
+            )
+        settings[setting] = number(name, value)
     FineTuningSettings().replace(**settings)
     return settings
+
+
+def options() -> list[str]:
+    """Return the names of this command's own options."""
+    parser = ArgumentParser(add_help=False)
+    add_arguments(parser)
+    return [word.removeprefix("--") for action in parser._actions for word in action.option_strings]
 
 
 def number(name: str, text: str) -> int | float | None:

@@ -72,6 +72,8 @@ def adapters_of(root: str) -> dict[str, Path]:
     found = {
         code: path for code, path in language_folders(Path(root)).items() if (path / "adapter_config.json").is_file()
     }
+    if not found and (Path(root) / "adapter_config.json").is_file():
+        raise ValueError(f"--language_adapters {root} is one adapter; give the folder that holds one a language")
     if not found:
         raise ValueError(
             f"--language_adapters {root} holds no adapter in a folder named by a language, as in {root}/swa"

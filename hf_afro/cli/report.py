@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
@@ -88,7 +89,7 @@ def load_reports(paths: Sequence[str]) -> list[EvalReport]:
 
     Raises:
         FileNotFoundError: If one is not there.
-        ValueError: If one is no report, or two are of models of the same name.
+        ValueError: If one is no report, or two are of models of the same name in folders of the same name.
     """
     from hf_afro.reports.evaluation_report import REPORT_FILE, EvalReport
 
@@ -97,6 +98,12 @@ def load_reports(paths: Sequence[str]) -> list[EvalReport]:
         if not file.is_file():
             raise FileNotFoundError(f"{file} does not exist; expected what `hf-afro evaluate` wrote")
     reports = [EvalReport.load(path) for path in paths]
+    reports = [
+        dataclasses.replace(report, name=f"{report.name} ({Path(path).name})")
+        if sum(report.name == other.name for other in reports) > 1
+        else report
+        for path, report in zip(paths, reports, strict=True)
+    ]
     names = [report.name for report in reports]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from hf_afro.reports import EvalReport, Score
 from hf_afro.tasks.data import TaskData
+from hf_afro.tasks.encoding import longest
 from hf_afro.tasks.facts import model_facts, model_fingerprint
 from hf_afro.tasks.heads import load_encoder
 from hf_afro.tasks.joining import part_of
@@ -24,6 +26,8 @@ from hf_afro.version import __version__
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+logger = logging.getLogger(__name__)
 
 Settings = str | FineTuningSettings | Mapping[str, FineTuningSettings]
 _LIBRARIES = ("torch", "transformers", "datasets", "seqeval", "scikit-learn")
@@ -93,6 +97,7 @@ def evaluate_model(
     if isinstance(model, str | os.PathLike) and Path(model).is_dir():
         model_folder = model
     identity = model_fingerprint(encoder)
+    chosen = _fitting(chosen, encoder)
     limited = [_limited(task, chosen[key_of(task)]) for task in data]
     models = folder if save_models else None
     jobs = plan_runs(limited, chosen, seeds, transfer=transfer, joint=joint, adapters=language_adapters, models=models)
@@ -140,6 +145,18 @@ def _check_runs(
     if joint:
         raise ValueError("joint and language_adapters: a run on several languages has no one adapter; leave one out")
     check_adapters(adapters, data, settings)
+
+
+def _fitting(chosen: Mapping[str, FineTuningSettings], encoder: PreTrainedModel) -> dict[str, FineTuningSettings]:
+    """The settings as they are used: no longer than the model has positions for, which is said."""
+    fitting = {key: own.replace(max_length=longest(encoder, own.max_length)) for key, own in chosen.items()}
+    shorter = {fitting[key].max_length for key, own in chosen.items() if fitting[key] != own}
+    if shorter:
+        logger.warning(
+            "the model takes %d tokens, and the settings ask for more: text is cut there, and no word behind is labelled",
+            min(shorter),
+        )
+    return fitting
 
 
 def _limited(task: TaskData, own: FineTuningSettings) -> TaskData:

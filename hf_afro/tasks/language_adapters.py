@@ -93,7 +93,8 @@ class LanguageStack:
                 warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
                 result = self.trained.load_adapter(str(folder), language, is_trainable=False)
         except (RuntimeError, ValueError) as error:
-            raise ValueError(f"the adapter in {folder} does not fit the model: {error}") from error
+            first = next((line.strip() for line in str(error).splitlines() if "size mismatch" in line), str(error))
+            raise ValueError(f"the adapter in {folder} does not fit the model: {first}") from error
         self._read.add(language)
         for module in self.trained.modules():
             if isinstance(module, LoraLayer) and language in module.lora_dropout:

@@ -126,6 +126,24 @@ def test_a_matrix_of_transfer(model_folder, data_folder, tmp_path, capsys):
     assert "trained on the languages of the row" in capsys.readouterr().out
 
 
+def test_what_the_model_is_too_short_for_is_said(model_folder, data_folder, tmp_path, caplog):
+    more = (
+        "--task",
+        "topic",
+        "--data",
+        data_folder / "topic",
+        "--languages",
+        "swa",
+        "--seeds",
+        1,
+        "--preset",
+        "small",
+    )
+    assert main(words_of(model_folder, tmp_path / "scores", *more, "--epochs", 1)) == 0
+    assert "the model takes 64 tokens, and the settings ask for more" in caplog.text
+    assert EvalReport.load(tmp_path / "scores").settings["topic/swa"]["max_length"] == 64
+
+
 def test_languages_at_once(model_folder, data_folder, tmp_path, capsys):
     out = tmp_path / "scores"
     more = ("--tasks", "ner,topic", "--data", data_folder, "--seeds", 1, "--joint")
@@ -151,6 +169,9 @@ def test_adapters_of_languages_under_that_of_the_task(model_folder, text_folder,
     report = EvalReport.load(out)
     assert {(score.source, score.language) for score in report.transfer} == {("yor", "swa")}
     assert set(report.provenance["language_adapters"]) == {"swa", "yor"}
+    again = words_of(model_folder, tmp_path / "no", *more, *stack[2:], "--language_adapters", adapters / "swa", *QUICK)
+    assert main(again) == 2
+    assert "is one adapter; give the folder that holds one a language" in capsys.readouterr().err
     assert report.settings["topic/yor"]["adaptation"] == "lora"
 
 
@@ -200,6 +221,7 @@ def test_settings_are_those_of_fine_tuning():
         (("--task", "topic", "--data", "topic", "--text", "topic"), "leave --text out"),
         (("--task", "bits_per_byte", "--text", "topic", "--epochs", "3"), "trains nothing; leave --epochs 3 out"),
         (("--task", "topic", "--data", "topic", "--epoch", "3"), "the nearest is 'epochs'"),
+        (("--task", "topic", "--data", "topic", "--adaption", "lora"), "the nearest is 'adaptation'"),
         (("--task", "topic", "--data", "topic", "--epochs", "many"), "--epochs 'many' is not a number"),
         (("--task", "topic", "--data", "topic", "--epochs", "0"), "epochs=0; expected a whole number"),
         (("--task", "topic", "--data", "topic", "--epochs"), "'--epochs' stands alone"),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from pathlib import Path
 
 import pytest
 
@@ -96,6 +98,15 @@ def test_predictions_outside_a_report_are_not_read(tmp_path, refused):
     assert "outside its folder: '../secret'" in refused("report", *paths, "--output_dir", tmp_path / "report")
 
 
+def test_two_reports_of_one_model_are_told_apart_by_their_folders(reports, tmp_path, capsys):
+    other = tmp_path / "joint"
+    shutil.copytree(reports[0], other)
+    assert main(["report", reports[0], str(other), "--output_dir", str(tmp_path / "page")]) == 0
+    printed = capsys.readouterr().out
+    assert f"teacher ({Path(reports[0]).name})" in printed
+    assert "teacher (joint)" in printed
+
+
 def test_mistakes(refused, reports, tmp_path):
     out = tmp_path / "report"
     nowhere, empty = str(tmp_path / "nowhere"), tmp_path / "empty"
@@ -105,7 +116,7 @@ def test_mistakes(refused, reports, tmp_path):
         ([nowhere], "nowhere does not exist; expected what `hf-afro evaluate` wrote"),
         ([str(empty)], "empty/evaluation_report.json does not exist"),
         ([str(tmp_path / "other.json")], "other.json is not an evaluation report of format 3"),
-        ([reports[0], reports[0]], "several reports are called teacher"),
+        ([reports[0], reports[0]], "several reports are called teacher (teacher)"),
         ([reports[0], "--pruned", nowhere], "vocabulary_map.json does not exist; --pruned takes"),
         ([reports[0], "--trained", str(empty)], "cleaning.json does not exist; --trained takes"),
         ([], "the following arguments are required: REPORT"),

@@ -153,7 +153,7 @@ def _fitting(chosen: Mapping[str, FineTuningSettings], encoder: PreTrainedModel)
     shorter = {fitting[key].max_length for key, own in chosen.items() if fitting[key] != own}
     if shorter:
         logger.warning(
-            "the model takes %d tokens, and the settings ask for more: text is cut there, and no word behind is labelled",
+            "the model takes %d tokens, and the settings ask for more: text is cut, and no word behind is labelled",
             min(shorter),
         )
     return fitting

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hf_afro.log_filters import filtered_log
 from hf_afro.model_folders import check_tokenizer_files, has_any, readable
 
 if TYPE_CHECKING:
@@ -179,12 +180,8 @@ def _without_report() -> Iterator[None]:
     def is_other(record: logging.LogRecord) -> bool:
         return "LOAD REPORT" not in record.getMessage()
 
-    log = logging.getLogger("transformers.modeling_utils")
-    log.addFilter(is_other)
-    try:
+    with filtered_log("transformers.modeling_utils", is_other):
         yield
-    finally:
-        log.removeFilter(is_other)
 
 
 def _check_weights(name: str, model: PreTrainedModel, info: dict[str, Any]) -> None:

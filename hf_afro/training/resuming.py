@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from hf_afro.log_filters import filtered_log
+
 if TYPE_CHECKING:
     from torch import nn
 
@@ -34,9 +36,5 @@ def tied_keys_not_missing(model: nn.Module) -> Iterator[None]:
         present = {id(weights) for name, weights in own.items() if name not in missing}
         return any(name not in own or id(own[name]) not in present for name in missing)
 
-    logger = logging.getLogger("transformers.trainer")
-    logger.addFilter(is_wanted)
-    try:
+    with filtered_log("transformers.trainer", is_wanted):
         yield
-    finally:
-        logger.removeFilter(is_wanted)

@@ -18,9 +18,6 @@ if TYPE_CHECKING:
     from hf_afro.corpora import PreparedCorpora
     from hf_afro.training import MAFTTrainingArguments
 
-SCALE = 2
-"""Alpha over rank."""
-
 Metrics = dict[str, dict[str, Any]]
 
 
@@ -52,7 +49,7 @@ def train_adapters(
         model: The masked language model; the same afterwards.
         tokenizer: Its tokenizer.
         text: What is trained and evaluated on; each language on its own.
-        rank: Of LoRA; it is scaled by `SCALE`, and goes where PEFT puts it for the family: to queries and values.
+        rank: Of LoRA, scaled as that of a task; it goes where PEFT puts it for the family: to queries and values.
         settings_of: Gives the trainer's arguments for the folder it writes to.
         train: Trains in a folder, from its last whole checkpoint if there is one, and returns what was measured.
         folder: Gets a folder a language, with the adapter, the tokenizer and the metrics.
@@ -66,6 +63,7 @@ def train_adapters(
     from peft import LoraConfig
     from transformers import set_seed
 
+    from hf_afro.tasks.adaptation import LORA_SCALE
     from hf_afro.tasks.facts import model_fingerprint
     from hf_afro.tasks.language_adapters import write_base
     from hf_afro.training import MAFTTrainer
@@ -89,7 +87,7 @@ def train_adapters(
             train_dataset=datasets_of({language: lines}),
             eval_dataset=datasets_of(evaluated) or None,
             processing_class=tokenizer,
-            peft_config=LoraConfig(r=rank, lora_alpha=SCALE * rank, lora_dropout=0.0),
+            peft_config=LoraConfig(r=rank, lora_alpha=LORA_SCALE * rank, lora_dropout=0.0),
         )
         metrics = train(trainer, own)
         trainer.save_model(str(own))

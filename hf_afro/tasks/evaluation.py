@@ -16,8 +16,8 @@ from hf_afro.tasks.encoding import longest
 from hf_afro.tasks.facts import model_facts, model_fingerprint
 from hf_afro.tasks.heads import load_encoder
 from hf_afro.tasks.joining import part_of
-from hf_afro.tasks.language_adapters import Folders, check_language_adapter
-from hf_afro.tasks.planning import check_adapters, key_of, plan_runs, with_keys
+from hf_afro.tasks.language_adapters import Folders
+from hf_afro.tasks.planning import adapter_marks, check_adapters, key_of, plan_runs, with_keys
 from hf_afro.tasks.predictions import Run, forget_runs, write_predictions, write_transfer
 from hf_afro.tasks.presets import SEEDS, FineTuningSettings, check_seeds, preset
 from hf_afro.tasks.run_table import Job, run_table
@@ -101,7 +101,8 @@ def evaluate_model(
     limited = [_limited(task, chosen[key_of(task)]) for task in data]
     models = folder if save_models else None
     jobs = plan_runs(limited, chosen, seeds, transfer=transfer, joint=joint, adapters=language_adapters, models=models)
-    jobs = with_keys(jobs, identity, own_tokenizer, encoder)
+    marks = adapter_marks(language_adapters, encoder)
+    jobs = with_keys(jobs, identity, own_tokenizer, marks)
     facts = model_facts(encoder, model_folder)
     runs = run_table(encoder, own_tokenizer, jobs, folder, processes=processes, on_run=on_run)
     if efficiency:
@@ -118,7 +119,7 @@ def evaluate_model(
             **(provenance or {}),
             "encoder_fingerprint": identity,
             "data": {key_of(task): _provenance_of(task) for task in data},
-            **({"language_adapters": _marks(language_adapters)} if language_adapters is not None else {}),
+            **({"language_adapters": marks} if marks else {}),
         },
         versions={"hf_afro": __version__, **{library: version(library) for library in _LIBRARIES}},
         predictions=predictions,
@@ -217,10 +218,6 @@ def _settings_of(settings: Settings, task: TaskData) -> FineTuningSettings:
     if task.task not in settings:
         raise ValueError(f"no settings for {task.task}; there are some for {', '.join(settings) or 'nothing'}")
     return settings[task.task]
-
-
-def _marks(adapters: Folders) -> dict[str, str]:
-    return {code: check_language_adapter(folder) for code, folder in sorted(adapters.items())}
 
 
 def _provenance_of(task: TaskData) -> dict[str, Any]:

@@ -99,9 +99,9 @@ class LanguageStack:
         for module in self.trained.modules():
             if isinstance(module, LoraLayer) and language in module.lora_dropout:
                 module.lora_dropout[language] = torch.nn.Identity()  # what is frozen gives the same every time
-        encoder = encoder_of(self.trained.get_base_model())
-        modules = dict(self.trained.get_base_model().named_modules())
-        prefix = next(name for name, module in modules.items() if module is encoder)
+        classifier = self.trained.get_base_model()
+        encoder = encoder_of(classifier)
+        prefix = next(name for name, module in classifier.named_modules() if module is encoder)
         odd = [
             name
             for name in (*result.missing_keys, *result.unexpected_keys)

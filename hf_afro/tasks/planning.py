@@ -77,7 +77,7 @@ def plan_runs(
 
 
 def with_keys(
-    jobs: Sequence[Job], identity: str, tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel
+    jobs: Sequence[Job], identity: str, tokenizer: PreTrainedTokenizerBase, marks: Mapping[str, str]
 ) -> list[Job]:
     """Return the runs with their keys: made of all that their predictions depend on.
 
@@ -85,24 +85,31 @@ def with_keys(
         jobs: The runs.
         identity: The fingerprint of the encoder.
         tokenizer: Its tokenizer.
-        model: The encoder itself, which adapters must belong to.
-
-    Raises:
-        ValueError: If an adapter is none that fits; see `check_language_adapter`.
+        marks: Of the adapters of languages, if there are any; see `adapter_marks`.
     """
-    folders = {code: folder for job in jobs for code, folder in (job.adapters or {}).items()}
-    beside = model_fingerprint(model, pooler=False) if folders else None
-    marks = {code: check_language_adapter(folder, beside) for code, folder in folders.items()}
 
     def key(job: Job) -> str:
-        own = (
-            {code: marks[code] for code in (job.data.language, *(one.language for one in job.elsewhere))}
-            if marks
-            else {}
-        )
+        spoken = (one.language for one in (job.data, *job.elsewhere))
+        own = {code: marks[code] for code in spoken if code in marks}
         return run_key(identity, tokenizer, job.data, job.settings, job.seed, job.elsewhere, own)
 
     return [dataclasses.replace(job, key=key(job)) for job in jobs]
+
+
+def adapter_marks(adapters: Folders | None, model: PreTrainedModel) -> dict[str, str]:
+    """Return the fingerprint of each language's adapter, sorted by language; none where there are no adapters.
+
+    Args:
+        adapters: Their folders.
+        model: The encoder, which they must belong to.
+
+    Raises:
+        ValueError: If one is none that fits; see `check_language_adapter`.
+    """
+    if adapters is None:
+        return {}
+    beside = model_fingerprint(model, pooler=False)
+    return {code: check_language_adapter(folder, beside) for code, folder in sorted(adapters.items())}
 
 
 def check_adapters(adapters: Folders, data: Sequence[TaskData], settings: Mapping[str, FineTuningSettings]) -> None:

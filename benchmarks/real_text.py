@@ -198,6 +198,7 @@ def main() -> None:
     figures = {"teacher": adapt(args, "teacher", args.teacher_steps, 1e-3, teacher, pruned, train, held_out)}
     untaught = build_student(
         teacher,
+        tokenizer=pruned.tokenizer,
         num_hidden_layers=TEACHER["num_hidden_layers"] // 2,
         hidden_size=TEACHER["hidden_size"] // 2,
         num_attention_heads=TEACHER["num_attention_heads"],

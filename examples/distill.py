@@ -52,6 +52,7 @@ def main() -> None:
     teacher = AutoModelForMaskedLM.from_pretrained(script.teacher, dtype=torch.float32)
     student = build_student(
         teacher,
+        tokenizer=tokenizer,
         num_hidden_layers=teacher.config.num_hidden_layers // 2,
         hidden_size=teacher.config.hidden_size // 2,
         embedding_size=script.embedding_size,

@@ -34,8 +34,8 @@ class Family:
             names are listed too: which of them share memory is read from the model, not from here. Of heads in
             several forms all are named, and a model has those of its own.
         position_offset: How many rows of the position table come before the first token's where the padding id is
-            the usual 1: RoBERTa counts from `pad_token_id + 1`, so a table of 514 rows holds 512 positions. That of
-            a model, whatever its padding id, is given by `position_offset_of`.
+            the usual 1: RoBERTa counts from `pad_token_id + 1`, so a table of 514 rows holds 512 positions. The
+            offset of a given model, whatever its padding id, is returned by `position_offset_of`.
         fused: From a layer to the one projection that makes queries, keys and values, a third of its output each,
             in this order. None where there are three projections.
         inner_layers: Where the entries of `layers` are groups of layers that several passes share: from a group to
@@ -195,10 +195,39 @@ def encoder_of(model: PreTrainedModel) -> PreTrainedModel:
     return inner.base_model
 
 
+def counted_padding_of(model: PreTrainedModel) -> int | None:
+    """Return the padding id from which a model counts its positions, as RoBERTa's kind does; None where it does not.
+
+    It is read off the modules, which alone decide: a configuration may have been changed since they were built, and
+    MPNet counts from 1 whatever its configuration says.
+    """
+    for name, module in model.named_modules():
+        padding = vars(module).get("padding_idx")
+        if "position" in name and isinstance(padding, int):
+            return padding
+    return None
+
+
 def position_offset_of(model: PreTrainedModel) -> int:
-    """Return the row of a model's position table where its first token's is; 0 for families not in the table."""
+    """Return the row of a model's position table where its first token's is."""
+    padding = counted_padding_of(model)
+    return 0 if padding is None else padding + 1
+
+
+def positions_of(model: PreTrainedModel) -> int | None:
+    """Return how many tokens of a text a model has positions for; None where its configuration sets no limit.
+
+    Its table of positions and its configuration may disagree. The smaller of the two is the limit: the model that is
+    read back from disk is built from the configuration.
+    """
+    limit = getattr(model.config, "max_position_embeddings", None)
+    if not isinstance(limit, int) or limit <= 0:
+        return None
     family = FAMILIES.get(model.config.model_type)
-    return model.config.pad_token_id + 1 if family is not None and family.position_offset else 0
+    embeddings = None if family is None else encoder_of(model).get_submodule(family.embeddings)
+    table = getattr(embeddings, "position_embeddings", None)
+    rows = limit if table is None else min(limit, table.weight.shape[0])
+    return rows - position_offset_of(model)
 
 
 def layers_of(model: PreTrainedModel) -> nn.ModuleList:

@@ -89,10 +89,10 @@ def run(args: Namespace) -> None:
     with finished_folder(args, resumable=True) as folder:
         settings = parse_settings(RelationDistillTrainingArguments, args.settings, folder, own)
         vocabulary_map = load_map(args.vocabulary_map)
-        teacher = load_model(args.teacher, dtype=torch.float32)
+        teacher = load_model(args.teacher, seed=settings.seed, dtype=torch.float32)
         check_map(teacher.get_input_embeddings().weight.shape[0], vocabulary_map, args.teacher)
         if sizes is None:
-            student = load_model(args.student_model, dtype=torch.float32)
+            student = load_model(args.student_model, seed=settings.seed, dtype=torch.float32)
             tokenizer = load_tokenizer(args.student_model)
         else:
             student, tokenizer = build(teacher, load_tokenizer(args.teacher), sizes, vocabulary_map, settings.seed)
@@ -181,4 +181,4 @@ def build(
     if vocabulary_map is not None:
         pruned = prune_vocabulary(teacher, tokenizer, vocabulary_map)
         source, tokenizer = pruned.model, pruned.tokenizer
-    return build_student(source, **sizes, seed=seed), tokenizer
+    return build_student(source, **sizes, tokenizer=tokenizer, seed=seed), tokenizer

@@ -136,7 +136,7 @@ def load_masked_lm(args: Namespace, seed: int) -> PreTrainedModel:
 
     if not args.from_scratch:
         # The default of transformers is the checkpoint's own dtype, and fp16 weights do not train.
-        return load_model(args.model, auto_class="AutoModelForMaskedLM", dtype=torch.float32)
+        return load_model(args.model, auto_class="AutoModelForMaskedLM", seed=seed, dtype=torch.float32)
     config = load_config(args.model)
     overrides = args.config_overrides or ""
     for name, sign, _ in (part.partition("=") for part in overrides.split(",") if part):
@@ -156,9 +156,11 @@ def load_masked_lm(args: Namespace, seed: int) -> PreTrainedModel:
 
 def train(trainer: Trainer, folder: Path) -> dict[str, dict[str, Any]]:
     """Train from where an earlier run ended, if there was one, evaluating before and after where there is text."""
+    from hf_afro.training.resuming import evaluate_before
+
     metrics: dict[str, dict[str, Any]] = {}
     if trainer.eval_dataset is not None:
-        metrics["before"] = trainer.evaluate()
+        metrics["before"] = evaluate_before(trainer, folder)
     checkpoint: Path | None = None
     for path in checkpoints_in(folder):  # by steps: the last whole one is gone on with
         fault = fault_of(path)
@@ -186,9 +188,11 @@ def save(trainer: Trainer, text: PreparedCorpora, metrics: dict[str, dict[str, A
 def save_facts(text: PreparedCorpora, metrics: dict[str, dict[str, Any]], folder: Path) -> None:
     """Save the metrics and the cleaning report."""
     from hf_afro.corpora.cleaning_page import save_report
+    from hf_afro.training.resuming import BEFORE_FILE
 
     save_report(text.report, folder)
     (folder / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n", "utf-8")
+    (folder / BEFORE_FILE).unlink(missing_ok=True)
 
 
 def report(metrics: dict[str, dict[str, Any]], text: PreparedCorpora) -> None:

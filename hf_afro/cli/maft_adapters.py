@@ -61,12 +61,12 @@ def train_adapters(
     from accelerate import PartialState
     from accelerate.utils import broadcast_object_list
     from peft import LoraConfig
-    from transformers import set_seed
 
     from hf_afro.tasks.adaptation import LORA_SCALE
     from hf_afro.tasks.facts import model_fingerprint
     from hf_afro.tasks.language_adapters import write_base
     from hf_afro.training import MAFTTrainer
+    from hf_afro.training.resuming import BEFORE_FILE
 
     main = PartialState().is_main_process
     # The main process looks, for all: another could look while it moves the folder.
@@ -79,7 +79,6 @@ def train_adapters(
             continue
         own = folder / language
         settings = settings_of(own)
-        set_seed(settings.seed)  # of the adapter's first matrix, whatever was trained before
         evaluated = {language: text.evaluation[language]} if language in text.evaluation else {}
         trainer = MAFTTrainer(
             model=model,
@@ -94,6 +93,7 @@ def train_adapters(
         if main:
             write_base(own, base)
             write_whole(own / ADAPTER_MARK, json.dumps(metrics, indent=2) + "\n")
+            (own / BEFORE_FILE).unlink(missing_ok=True)
         assert trainer.model is not None
         model = trainer.model.unload()
         say(f"{language}: adapter trained")

@@ -77,7 +77,7 @@ def load_config(name: str, **settings: Any) -> PretrainedConfig:
 
 
 def load_model(
-    name: str, *, auto_class: str | None = None, all_heads: bool = False, **settings: Any
+    name: str, *, auto_class: str | None = None, all_heads: bool = False, seed: int = 0, **settings: Any
 ) -> PreTrainedModel:
     """Load a model with the head it was saved with.
 
@@ -87,12 +87,14 @@ def load_model(
             alone: for what writes the model again.
         auto_class: Name of the Auto class to use whatever the head, such as ``AutoModelForMaskedLM``. Weights of a
             head that were not saved are then drawn at random, and a warning names them.
+        seed: Seed of those weights; torch's global random state is left as it is.
         **settings: Passed to `from_pretrained`.
 
     Raises:
         ValueError: If there is none, or its weights do not fit its configuration.
         FloatingPointError: If a weight is not finite, from which nothing can be made.
     """
+    import torch
     import transformers
 
     from hf_afro.objectives.finite import first_not_finite
@@ -103,7 +105,9 @@ def load_model(
         auto_class = auto_class_of(architectures)
         if auto_class == "AutoModelForPreTraining" and not all_heads and architectures[0] not in _WITHOUT_MASKED_LM:
             auto_class = "AutoModelForMaskedLM"
-    with readable("model", name), _without_report():
+    # devices=[] and the CPU's own generator: `torch.manual_seed` would reseed the accelerators for good.
+    with readable("model", name), _without_report(), torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
         # Other shapes are asked for so that they are told here, in one line, and not raised with a table before.
         model, info = getattr(transformers, auto_class).from_pretrained(
             name, output_loading_info=True, ignore_mismatched_sizes=True, **{**_NO_CODE, **settings}

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
-from transformers import PreTrainedModel, XLMRobertaConfig, XLMRobertaForMaskedLM
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, XLMRobertaConfig, XLMRobertaForMaskedLM
 
-from hf_afro.families import encoder_of, family_of, layers_of, position_offset_of
+from hf_afro.families import counted_padding_of, encoder_of, family_of, layers_of, position_offset_of
 from hf_afro.students.configuration_afro_student import AfroStudentConfig
 from hf_afro.students.modeling_afro_student import AfroStudentForMaskedLM
 from hf_afro.students.transplant import transplant_embeddings, transplant_head, transplant_layers
@@ -22,13 +22,12 @@ logger = logging.getLogger(__name__)
 LayerRule = Literal["uniform", "last"] | Sequence[int]
 
 # Families whose layers, embeddings and positions are XLM-R's under the same names.
-_LIKE_XLMR = ("xlm-roberta", "roberta", "camembert", "bert", "afro-student")
+LIKE_XLMR = ("xlm-roberta", "roberta", "camembert", "bert", "afro-student")
 
-# What describes the teacher's vocabulary and arithmetic rather than its size.
+_SPECIAL_IDS = ("pad_token_id", "bos_token_id", "eos_token_id")
+
+# What describes the teacher's arithmetic rather than its size.
 _KEPT = (
-    "pad_token_id",
-    "bos_token_id",
-    "eos_token_id",
     "type_vocab_size",
     "hidden_act",
     "hidden_dropout_prob",
@@ -44,6 +43,7 @@ def build_student(
     *,
     num_hidden_layers: int,
     hidden_size: int,
+    tokenizer: PreTrainedTokenizerBase | None = None,
     num_attention_heads: int | None = None,
     intermediate_size: int | None = None,
     embedding_size: int | None = None,
@@ -53,8 +53,8 @@ def build_student(
 ) -> XLMRobertaForMaskedLM | AfroStudentForMaskedLM:
     """Make a masked language model of XLM-R's kind, smaller than its teacher and filled from it.
 
-    Vocabulary, special ids, positions, token types, activation, dropout and norms are the teacher's. With ``W`` the
-    teacher's word embeddings ``[vocab, d]`` and ``W = U S V^T``, the weights are:
+    Vocabulary, positions, token types, activation, dropout and norms are the teacher's, special ids the tokenizer's.
+    With ``W`` the teacher's word embeddings ``[vocab, d]`` and ``W = U S V^T``, the weights are:
 
     - **Same width** (``hidden_size == d``): word, position and type embeddings and their norm, copied bit by bit.
     - **Narrower** (``H = hidden_size < d``): word rows ``sqrt(H/d) W B`` with ``B = V_H Q``, the H leading singular
@@ -76,6 +76,9 @@ def build_student(
         teacher: Of any family in the table of families, with a masked-LM head or without, adapters merged.
         num_hidden_layers: Layers of the student, 1 or more.
         hidden_size: Width of the student, 1 to the teacher's.
+        tokenizer: The teacher's tokenizer, from which the student takes its special ids. The student counts positions
+            from its padding id, so that id has to be the one its text is padded with. A teacher that counts them the
+            same way has proved its own; any other, such as BERT, has not, and needs the tokenizer.
         num_attention_heads: Heads a layer, a divisor of `hidden_size`. Left out: the teacher's number at the
             teacher's width, else one for each 64 columns, else the teacher's number where it divides.
         intermediate_size: Width inside the feed-forward part. Left out: the teacher's at the teacher's width, else
@@ -94,8 +97,9 @@ def build_student(
         was copied, projected and initialised; it is saved and loaded with the configuration.
 
     Raises:
-        ValueError: If the teacher's family is unknown or it carries adapters or has no padding id, if a size is out
-            of range, or if `layers` asks for what cannot be copied.
+        ValueError: If the teacher's family is unknown, it carries adapters or is a decoder, if the padding id is
+            unknown or is not the one the teacher counts positions from, if the tokenizer is another model's, if a
+            size is out of range, or if `layers` asks for what cannot be copied.
 
     References:
         Layer selection from a teacher: Sanh et al. 2019, DistilBERT. Factorised embedding: Lan et al. 2020, ALBERT,
@@ -109,8 +113,10 @@ def build_student(
         torch.Size([100, 32])
     """
     _check_teacher(teacher)
+    special_ids = _special_ids(teacher, tokenizer)
     config = _student_config(
         teacher,
+        special_ids,
         num_hidden_layers=num_hidden_layers,
         hidden_size=hidden_size,
         num_attention_heads=num_attention_heads,
@@ -154,19 +160,67 @@ def _public_name(teacher: PreTrainedModel) -> str:
 
 def _check_teacher(teacher: PreTrainedModel) -> None:
     family_of(teacher)  # names the families there are, of one that is not known at all
-    if teacher.config.model_type not in _LIKE_XLMR:
+    if teacher.config.model_type not in LIKE_XLMR:
         raise ValueError(
             f"a student cannot be built from {teacher.config.model_type}, whose layers and positions are unlike "
             "XLM-R's; give a teacher of XLM-R's, RoBERTa's or BERT's kind"
         )
     if getattr(teacher, "peft_config", None):
         raise ValueError("the teacher carries adapters; merge them first with teacher.merge_and_unload()")
-    if teacher.config.pad_token_id is None:
-        raise ValueError("the teacher's pad_token_id is None; XLM-R counts positions from it, so set it first")
+    if getattr(teacher.config, "is_decoder", False):
+        raise ValueError(
+            "the teacher's configuration has is_decoder=True, which makes its attention causal, and a student's is "
+            "not; load it again with from_pretrained(..., is_decoder=False)"
+        )
+
+
+def _special_ids(teacher: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None) -> dict[str, int | None]:
+    """Return the student's special ids, its padding id the one with which text is really padded."""
+    ids = {name: getattr(teacher.config, name) for name in _SPECIAL_IDS}
+    counted, model_type = counted_padding_of(teacher), teacher.config.model_type
+    if tokenizer is None:
+        if counted is not None:
+            return {**ids, "pad_token_id": counted}
+        if family_of(teacher).position_offset:
+            raise ValueError(
+                "the teacher was built with pad_token_id=None, and it counts positions from its padding id; load it "
+                "again with from_pretrained(..., pad_token_id=...)"
+            )
+        raise ValueError(
+            f"a {model_type} teacher was given without its tokenizer; pass tokenizer=. The student counts positions "
+            f"from its padding id, and the teacher's pad_token_id={ids['pad_token_id']} plays no part in its own "
+            "forward pass, so it may be wrong: multilingual-e5-small says 0 and its tokenizer pads with 1"
+        )
+    rows = teacher.get_input_embeddings().weight.shape[0]
+    if len(tokenizer) > rows:
+        raise ValueError(
+            f"the tokenizer has {len(tokenizer)} tokens and the teacher {rows} rows; they do not belong together: "
+            "take both from one folder"
+        )
+    pad = tokenizer.pad_token_id
+    if pad is None:
+        raise ValueError(f"the tokenizer ({type(tokenizer).__name__}) has no pad_token; set tokenizer.pad_token first")
+    if counted not in (None, pad):
+        token = repr(tokenizer.convert_ids_to_tokens(counted)) if counted < len(tokenizer) else f"token {counted}"
+        raise ValueError(
+            f"the {model_type} teacher counts positions from its padding id {counted}, and the tokenizer pads with "
+            f"{pad}; the teacher was trained that way, so correct the tokenizer: set tokenizer.pad_token = {token}, "
+            "or `pad_token` in tokenizer_config.json"
+        )
+    if pad != ids["pad_token_id"]:
+        logger.warning(
+            "The teacher's configuration has pad_token_id=%s and its tokenizer pads with %d: the student takes %d.",
+            ids["pad_token_id"],
+            pad,
+            pad,
+        )
+    own = {name: getattr(tokenizer, name) for name in _SPECIAL_IDS}
+    return ids | {name: value for name, value in own.items() if value is not None}
 
 
 def _student_config(
     teacher: PreTrainedModel,
+    special_ids: dict[str, int | None],
     *,
     num_hidden_layers: int,
     hidden_size: int,
@@ -204,11 +258,11 @@ def _student_config(
         raise ValueError(f"embedding_size {embedding_size} is wider than hidden_size {hidden_size}; choose a smaller")
 
     encoder, family = encoder_of(teacher), family_of(teacher)
-    settings = {name: getattr(old, name) for name in _KEPT if hasattr(old, name)}
+    settings = {name: getattr(old, name) for name in _KEPT if hasattr(old, name)} | special_ids
     positions = len(encoder.get_submodule(family.embeddings).position_embeddings.weight) - position_offset_of(teacher)
     settings |= {
         "vocab_size": len(encoder.get_submodule(family.word_embeddings).weight),
-        "max_position_embeddings": positions + old.pad_token_id + 1,
+        "max_position_embeddings": positions + settings["pad_token_id"] + 1,
         "num_hidden_layers": num_hidden_layers,
         "hidden_size": hidden_size,
         "num_attention_heads": num_attention_heads,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ import torch
 from hf_afro.corpora import PaddingCollator, boundary_ids, pad_rows
 from hf_afro.corpora.batching import IGNORED
 from hf_afro.corpora.tokenizing import plain_backend
-from hf_afro.families import position_offset_of
+from hf_afro.families import positions_of
 from hf_afro.tasks.kinds import kind_of
 
 if TYPE_CHECKING:
@@ -24,15 +25,19 @@ NO_PIECE = -1
 
 Row = dict[str, Any]
 """`input_ids` and `labels`; of a tagged sentence `positions`: for each word where its first piece is, or -1; of a pair
-`token_type_ids`, where the model takes them."""
+`token_type_ids`, where the tokenizer gives them."""
 
 
 def longest(model: PreTrainedModel, wanted: int) -> int:
     """Return the tokens of a sequence at most: what is wanted, or what the model has positions for if that is less."""
-    positions = getattr(model.config, "max_position_embeddings", None)
-    if positions is None or positions <= 0:
-        return wanted
-    return min(wanted, positions - position_offset_of(model))
+    positions = positions_of(model)
+    return wanted if positions is None else min(wanted, positions)
+
+
+def takes_token_types(model: PreTrainedModel) -> bool:
+    """Tell whether a model tells the two texts of a pair apart by `token_type_ids`, whatever its tokenizer gives."""
+    takes = "token_type_ids" in inspect.signature(model.forward).parameters
+    return takes and getattr(model.config, "type_vocab_size", 2) > 1
 
 
 def encode(task: str, split: Dataset, tokenizer: PreTrainedTokenizerBase, max_length: int) -> list[Row]:
@@ -186,14 +191,16 @@ class TaskCollator:
 
     Attributes:
         pad_id: The id that fills short rows; their labels are filled with -100.
+        token_types: Whether the model takes `token_type_ids`, see `takes_token_types`.
     """
 
     pad_id: int
+    token_types: bool = True
 
     def __call__(self, rows: Sequence[Row]) -> dict[str, torch.Tensor]:
-        """Return `input_ids`, `attention_mask`, `labels`, and `token_type_ids` where rows have them."""
+        """Return `input_ids`, `attention_mask`, `labels`, and `token_type_ids` where the model takes them."""
         batch = PaddingCollator(self.pad_id)([{"input_ids": np.asarray(row["input_ids"])} for row in rows])
-        if "token_type_ids" in rows[0]:
+        if self.token_types and "token_type_ids" in rows[0]:
             batch["token_type_ids"] = torch.from_numpy(pad_rows([row["token_type_ids"] for row in rows], 0))
         if isinstance(rows[0]["labels"], np.ndarray):
             batch["labels"] = torch.from_numpy(pad_rows([row["labels"] for row in rows], IGNORED))

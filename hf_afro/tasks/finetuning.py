@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import tempfile
 import time
@@ -17,14 +18,15 @@ from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArgu
 
 from hf_afro.tasks.adaptation import adapt, merged
 from hf_afro.tasks.data import TaskData
-from hf_afro.tasks.encoding import Row, TaskCollator, longest, words_of
+from hf_afro.tasks.encoding import Row, TaskCollator, longest, takes_token_types, words_of
 from hf_afro.tasks.encoding_cache import encode_with_cache
 from hf_afro.tasks.heads import add_head
 from hf_afro.tasks.kinds import KINDS
 from hf_afro.tasks.language_adapters import Folders, LanguageStack
 from hf_afro.tasks.metrics import task_scores
 from hf_afro.tasks.used_rows import only_used_rows
-from hf_afro.training.checks import check_rows
+from hf_afro.training.checks import check_bidirectional, check_rows
+from hf_afro.training.padding import check_padding, fit_padding
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -85,7 +87,8 @@ class FineTuned:
             )
         rows = encode_with_cache(data, split, self.tokenizer, self.max_length, cache_dir)
         model = self.model if self.stack is None else self.stack.speak(data.language)
-        return predict(model, rows, TaskCollator(self.tokenizer.pad_token_id), self.eval_batch_size)
+        collate = TaskCollator(self.tokenizer.pad_token_id, takes_token_types(self.model))
+        return predict(model, rows, collate, self.eval_batch_size)
 
 
 def finetune(
@@ -122,6 +125,7 @@ def finetune(
     check_tokenizer(model, tokenizer)
     max_length = longest(model, settings.max_length)
     classifier = add_head(model, data.task, data.labels, seed)
+    fit_padding(classifier, tokenizer, logging.INFO)  # the same for every run of an evaluation
     train, dev = (encode_with_cache(data, split, tokenizer, max_length, cache_dir) for split in ("train", "dev"))
     best = KeepBest(MAIN_METRIC[data.task], settings.patience)
     started = time.perf_counter()
@@ -137,7 +141,7 @@ def finetune(
             data=data,
             train_dataset=train,
             eval_dataset=dev,
-            data_collator=TaskCollator(tokenizer.pad_token_id),
+            data_collator=TaskCollator(tokenizer.pad_token_id, takes_token_types(classifier)),
             compute_loss_func=mean_loss,
             callbacks=[best, *callbacks],
         )
@@ -173,10 +177,16 @@ def stack_of(
 
 
 def check_tokenizer(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
-    """Raise a ValueError if the model has no row for one of the tokenizer's tokens, or there is no padding token."""
+    """Raise a ValueError if a model and a tokenizer do not belong together, or the model is no encoder.
+
+    The model must have a row for each token; the tokenizer must have a padding token, and it must be the one that
+    positions are counted from, where the model counts them so.
+    """
+    check_bidirectional(model)
     check_rows(model, tokenizer)
     if tokenizer.pad_token_id is None:
         raise ValueError(f"{type(tokenizer).__name__} has no padding token; set tokenizer.pad_token first")
+    check_padding(model, tokenizer.pad_token_id, tokenizer)
 
 
 def training_arguments(settings: FineTuningSettings, seed: int, folder: str) -> TrainingArguments:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from hf_afro.families import FAMILIES, encoder_of, position_offset_of
+from hf_afro.families import encoder_of, positions_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainingArguments
@@ -96,14 +96,21 @@ def check_evaluated_languages(sets: Mapping[str, Sequence[str]], languages: Coll
 
 
 def check_length(model: PreTrainedModel, max_length: int) -> None:
-    """Raise a ValueError if sequences of `max_length` tokens are longer than the model's table of positions."""
-    if model.config.model_type not in FAMILIES:
-        return
-    positions = model.config.max_position_embeddings - position_offset_of(model)
-    if max_length > positions:
+    """Raise a ValueError if sequences of `max_length` tokens are longer than the model has positions for."""
+    positions = positions_of(model)
+    if positions is not None and max_length > positions:
         raise ValueError(
             f"max_length={max_length}, and the {model.config.model_type} model holds {positions} positions; "
             f"set max_length to {positions} or less"
+        )
+
+
+def check_bidirectional(model: PreTrainedModel, role: str = "model") -> None:
+    """Raise a ValueError if the configuration makes attention causal, which transformers does without a word."""
+    if getattr(model.config.get_text_config(), "is_decoder", False):
+        raise ValueError(
+            f"the configuration of the {model.config.model_type} {role} has is_decoder=True, so each token would "
+            "attend to earlier ones only; load it again with from_pretrained(..., is_decoder=False)"
         )
 
 
@@ -126,10 +133,14 @@ def check_rows(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> No
         )
 
 
-def check_pair(student: PreTrainedModel, teacher: PreTrainedModel) -> None:
-    """Raise a ValueError if teacher and student share a parameter: the loss would be zero, or the teacher move."""
+def check_models(student: PreTrainedModel, teacher: PreTrainedModel, max_length: int) -> None:
+    """Raise a ValueError if teacher and student share a parameter, one is causal, or one is too short."""
+    # The loss would be zero, or the teacher move.
     if {id(parameter) for parameter in teacher.parameters()} & {id(parameter) for parameter in student.parameters()}:
         raise ValueError("teacher and student share parameters; give the student weights of its own (copy.deepcopy)")
+    for role, model in (("student", student), ("teacher", teacher)):
+        check_bidirectional(model, role)
+        check_length(model, max_length)
 
 
 def check_vocabularies(

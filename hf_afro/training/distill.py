@@ -15,13 +15,7 @@ from hf_afro.families import depth_of
 from hf_afro.hub.trainers import name_repository, push_trainer
 from hf_afro.training.arguments import RelationDistillTrainingArguments
 from hf_afro.training.capture import Vectors, parameters_without_part
-from hf_afro.training.checks import (
-    check_length,
-    check_masked_lm,
-    check_pair,
-    check_settings,
-    check_vocabularies,
-)
+from hf_afro.training.checks import check_masked_lm, check_models, check_settings, check_vocabularies
 from hf_afro.training.distill_plan import plan_distillation
 from hf_afro.training.distill_terms import DistillTerms
 from hf_afro.training.finite import check_evaluated
@@ -34,6 +28,8 @@ from hf_afro.training.loading import (
     mixture_dataloader,
     samples_of,
 )
+from hf_afro.training.padding import check_padding, fit_padding
+from hf_afro.training.precision import train_in_float32
 from hf_afro.training.run import TrainingRun
 from hf_afro.training.vector_cache import VectorCache
 from hf_afro.training.window import is_past_the_end, part_of_step
@@ -63,7 +59,8 @@ class RelationDistillTrainer(Trainer):
     masked-LM loss a weight.
 
     Args:
-        model: The student, of a family in `hf_afro.families`, with or without a head.
+        model: The student, of a family in `hf_afro.families`, with or without a head. Half-precision weights are
+            trained, and saved, in float32.
         teacher_model: The teacher, likewise; of any width and number of heads. It is put into eval mode and onto the
             device, in `args.teacher_dtype`; one that was loaded in 8 bit, with ``quantization_config=
             BitsAndBytesConfig(load_in_8bit=True)``, or spread over devices with ``device_map``, stays as it is.
@@ -78,8 +75,9 @@ class RelationDistillTrainer(Trainer):
 
     Raises:
         TypeError: If a part is handed in that the trainer makes itself, or data of another form.
-        ValueError: If teacher and student do not fit: parameters they share, a vocabulary without its map, relation
-            heads that do not divide both widths, a layer that is not there; or a setting has no meaning here.
+        ValueError: If teacher and student do not fit: parameters they share, a vocabulary without its map, another
+            padding id, relation heads that do not divide both widths, a layer that is not there; or a setting has no
+            meaning here.
         FloatingPointError: From `train` and `evaluate`, if a loss or a weight is not finite.
 
     References:
@@ -103,10 +101,12 @@ class RelationDistillTrainer(Trainer):
     ) -> None:
         args = RelationDistillTrainingArguments() if args is None else args
         check_settings(args, trainer_settings)
-        check_pair(model, teacher_model)
+        check_models(model, teacher_model, args.max_length)
         check_vocabularies(model, teacher_model, processing_class, vocabulary_map)
-        for network in (model, teacher_model):
-            check_length(network, args.max_length)
+        pad_id = fit_padding(model, processing_class)
+        teacher_pad = pad_id if vocabulary_map is None else int(vocabulary_map.to_old(torch.tensor(pad_id)))
+        check_padding(teacher_model, teacher_pad, None if vocabulary_map else processing_class, "teacher")
+        train_in_float32(model)
         if args.mlm_weight or args.logit_weight:
             check_masked_lm(model, processing_class)
         if args.logit_weight and teacher_model.get_output_embeddings() is None:
@@ -124,7 +124,7 @@ class RelationDistillTrainer(Trainer):
         super().__init__(
             model=model,
             args=without_limit(args),
-            data_collator=_collator(args, processing_class, model, self.terms.is_masked),
+            data_collator=_collator(args, processing_class, pad_id, self.terms.is_masked),
             train_dataset=None if train_dataset is None else samples_of(train_dataset, processing_class, args),
             eval_dataset=None if eval_dataset is None else evaluation_rows(eval_dataset, processing_class, args),
             processing_class=processing_class,
@@ -355,16 +355,14 @@ class RelationDistillTrainer(Trainer):
 def _collator(
     args: RelationDistillTrainingArguments,
     tokenizer: PreTrainedTokenizerBase | None,
-    student: PreTrainedModel,
+    pad_id: int,
     is_masked: bool,
 ) -> PaddingCollator:
     if is_masked:
         return MaskingCollator.from_tokenizer(
             tokenizer, seed=data_seed(args), probability=args.mlm_probability, keep_place=True
         )
-    if tokenizer is None:
-        return PaddingCollator(student.config.pad_token_id, keep_place=True)
-    return PaddingCollator.from_tokenizer(tokenizer, keep_place=True)
+    return PaddingCollator(pad_id, keep_place=True)
 
 
 def _placed(teacher: PreTrainedModel, device: torch.device, dtype: str | None) -> PreTrainedModel:

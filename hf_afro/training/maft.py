@@ -15,13 +15,21 @@ from hf_afro.hub.trainers import name_repository, push_trainer
 from hf_afro.objectives import MaskedWordTotals
 from hf_afro.training.adapters import with_adapter
 from hf_afro.training.arguments import MAFTTrainingArguments
-from hf_afro.training.checks import check_evaluated_languages, check_length, check_masked_lm, check_settings
+from hf_afro.training.checks import (
+    check_bidirectional,
+    check_evaluated_languages,
+    check_length,
+    check_masked_lm,
+    check_settings,
+)
 from hf_afro.training.embedding_warmup import EmbeddingWarmup
 from hf_afro.training.evaluation import masked_sentences, masked_word_totals, means_of_sets
 from hf_afro.training.finite import check_evaluated
 from hf_afro.training.keeping import begin_saving, without_limit
 from hf_afro.training.loading import LanguageDatasets, by_language, data_seed, mixture_dataloader, samples_of
 from hf_afro.training.masked_only import MaskedOnlyHead
+from hf_afro.training.padding import fit_padding
+from hf_afro.training.precision import train_in_float32
 from hf_afro.training.run import TrainingRun
 from hf_afro.training.whole_words import words_of_pieces
 from hf_afro.training.window import is_past_the_end, masked_tokens, part_of_step
@@ -48,7 +56,8 @@ class MAFTTrainer(Trainer):
     Adapting to a single language is LAFT: give one language.
 
     Args:
-        model: A `...ForMaskedLM` model. Families not in `hf_afro.families` keep their full head.
+        model: A `...ForMaskedLM` model. Families not in `hf_afro.families` keep their full head. Half-precision
+            weights are trained, and saved, in float32.
         args: See `MAFTTrainingArguments`.
         train_dataset: ``{language: dataset}``, or one dataset with a column `language`; with `text`, tokenised here,
             or `input_ids`, rows with their special tokens.
@@ -57,14 +66,15 @@ class MAFTTrainer(Trainer):
         processing_class: The model's tokenizer.
         peft_config: An adapter of PEFT (LoRA and others) to train in place of the model's own weights, which is put
             into `model`; those that would merge wrongly are refused, see `hf_afro.training.adapters`. Checkpoints and
-            `save_model` then hold the adapter alone.
+            `save_model` then hold the adapter alone. Its random weights come from ``args.seed``.
         restrict_to: For a full-vocabulary model that is to be compared with its pruned form: evaluation then also
             gives the figures of the model restricted to the tokens this map keeps.
         **trainer_settings: Whatever else `transformers.Trainer` takes: callbacks, optimizers and so on.
 
     Raises:
         TypeError: If a part is handed in that the trainer makes itself, or data of another form.
-        ValueError: If tokenizer, model, lengths or settings do not fit, or a dataset has not the columns needed.
+        ValueError: If tokenizer, model, padding ids, lengths or settings do not fit, or a dataset has not the columns
+            needed.
         FloatingPointError: From `train` and `evaluate`, if a loss or a weight is not finite.
 
     References:
@@ -89,9 +99,15 @@ class MAFTTrainer(Trainer):
         args = MAFTTrainingArguments() if args is None else args
         check_settings(args, trainer_settings)
         check_masked_lm(model, processing_class)
+        check_bidirectional(model)
         check_length(model, args.max_length)
+        fit_padding(model, processing_class)
         if peft_config is not None:
-            model = with_adapter(model, peft_config)
+            # devices=[] and the CPU's own generator: `torch.manual_seed` would reseed the accelerators for good.
+            with torch.random.fork_rng(devices=[]):
+                torch.default_generator.manual_seed(args.seed)
+                model = with_adapter(model, peft_config)
+        train_in_float32(model)
         self.restrict_to = restrict_to
         self.head = MaskedOnlyHead(model)
         self.run = TrainingRun(args.save_total_limit)

@@ -1,19 +1,42 @@
-"""Weights that a checkpoint leaves out because they are tied to others are not reported as missing."""
+"""Details of a resumed run: the figures before training are the first ones, and tied weights are not missing."""
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hf_afro.files import write_whole
 from hf_afro.log_filters import filtered_log
 
 if TYPE_CHECKING:
     from torch import nn
+    from transformers import Trainer
+
+BEFORE_FILE = "before.json"
+"""The figures before training, in the folder of an unfinished run."""
 
 _MISSING = "There were missing keys in the checkpoint model loaded: "
+
+
+def evaluate_before(trainer: Trainer, folder: Path) -> dict[str, float]:
+    """Evaluate before training, once for a run and all that resume it.
+
+    Args:
+        trainer: With an `eval_dataset`; its model has not been trained.
+        folder: Keeps the figures in `BEFORE_FILE`, which whoever ends the run removes.
+    """
+    path = folder / BEFORE_FILE
+    if not path.is_file():
+        figures = trainer.evaluate()  # by all processes together, so each has looked for the file before it is there
+        if trainer.is_world_process_zero():
+            write_whole(path, json.dumps(figures, indent=1) + "\n")
+        return figures
+    return json.loads(path.read_text("utf-8"))
 
 
 @contextmanager

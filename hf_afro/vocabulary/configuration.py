@@ -8,6 +8,7 @@ from typing import Any
 from torch import nn
 from transformers import GenerationConfig, PretrainedConfig, PreTrainedModel
 
+from hf_afro.families import counted_padding_of
 from hf_afro.vocabulary.mapping import VocabularyMap
 from hf_afro.vocabulary.tensors import models_in
 
@@ -172,12 +173,8 @@ def check_padding(model: PreTrainedModel, keep: VocabularyMap) -> None:
     Raises:
         ValueError: If the map would move or drop it.
     """
-    pad = model.config.pad_token_id
-    counted = any(
-        "position" in name and isinstance(getattr(module, "padding_idx", None), int)
-        for name, module in model.named_modules()
-    )
-    if pad is None or not counted:
+    pad = counted_padding_of(model)
+    if pad is None:
         return
     if pad >= keep.old_size or not keep.keeps([pad])[0] or keep.to_new([pad])[0] != pad:
         raise ValueError(

@@ -143,7 +143,8 @@ def sent(hub, work, _tokenizer):
     hf_afro.push(work / "pruned", "ama/pruned")
     sent["ama/pruned"] = logits_of(pruned.model, pruned.tokenizer)
 
-    student = hf_afro.build_student(pruned.model, num_hidden_layers=1, hidden_size=16, embedding_size=8)
+    sizes = {"num_hidden_layers": 1, "hidden_size": 16, "embedding_size": 8}
+    student = hf_afro.build_student(pruned.model, tokenizer=pruned.tokenizer, **sizes)
     distilled = hf_afro.RelationDistillTrainer(
         model=student,
         teacher_model=pruned.model,

@@ -7,10 +7,13 @@ import logging
 
 import pytest
 import torch
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
 from transformers import (
     BertConfig,
     BertForMaskedLM,
     PreTrainedModel,
+    PreTrainedTokenizerFast,
     RobertaConfig,
     RobertaForMaskedLM,
     XLMRobertaForMaskedLM,
@@ -50,6 +53,19 @@ def make_teacher(family: str) -> PreTrainedModel:
     return randomise(XLMRobertaForMaskedLM(tiny_config(120, num_hidden_layers=4)))
 
 
+def word_tokenizer(*words: str, **special: str) -> PreTrainedTokenizerFast:
+    """A tokenizer of words, their ids in order."""
+    backend = Tokenizer(WordLevel({word: index for index, word in enumerate(words)}, unk_token="[UNK]"))
+    return PreTrainedTokenizerFast(tokenizer_object=backend, unk_token="[UNK]", **special)
+
+
+def build(teacher: PreTrainedModel, **settings) -> PreTrainedModel:
+    """Build a student, with the tokenizer of a BERT teacher, which pads with 0."""
+    if teacher.config.model_type == "bert":
+        settings = {"tokenizer": word_tokenizer("[PAD]", "[UNK]", pad_token="[PAD]"), **settings}
+    return build_student(teacher, **settings)
+
+
 FAMILIES = ("xlm-roberta", "roberta", "bert", "afro-student")
 
 
@@ -74,7 +90,7 @@ def test_a_student_of_the_teachers_shape_is_the_teacher(teacher, batch):
     batch["input_ids"][batch["attention_mask"] == 0] = teacher.config.pad_token_id
     batch["input_ids"][batch["attention_mask"] == 1] = batch["input_ids"][batch["attention_mask"] == 1].clamp(min=4)
     same = {**SAME, "embedding_size": getattr(teacher.config, "embedding_size", None), "unpad": False}
-    student = build_student(teacher, **same)
+    student = build(teacher, **same)
     real = batch["attention_mask"].bool()
     assert torch.equal(logits(student, batch)[real], logits(teacher, batch)[real])
 
@@ -82,8 +98,8 @@ def test_a_student_of_the_teachers_shape_is_the_teacher(teacher, batch):
 def test_the_teacher_is_never_changed(teacher):
     before = copy.deepcopy(teacher.state_dict())
     config = teacher.config.to_dict()
-    build_student(teacher, num_hidden_layers=2, hidden_size=16, embedding_size=8)
-    student = build_student(teacher, **SAME, embedding_size=getattr(teacher.config, "embedding_size", None))
+    build(teacher, num_hidden_layers=2, hidden_size=16, embedding_size=8)
+    student = build(teacher, **SAME, embedding_size=getattr(teacher.config, "embedding_size", None))
     with torch.no_grad():
         for weight in student.parameters():
             weight.add_(1.0)
@@ -92,12 +108,12 @@ def test_the_teacher_is_never_changed(teacher):
 
 
 def test_the_student_is_plain_xlm_roberta_unless_factorised(teacher, batch):
-    plain = build_student(teacher, num_hidden_layers=2, hidden_size=16)
+    plain = build(teacher, num_hidden_layers=2, hidden_size=16)
     assert type(plain) is XLMRobertaForMaskedLM
     assert plain.config.model_type == "xlm-roberta"
-    assert type(build_student(teacher, num_hidden_layers=2, hidden_size=16, embedding_size=16)) is type(plain)
-    assert type(build_student(teacher, num_hidden_layers=2, hidden_size=16, unpad=False)) is type(plain)
-    factorised = build_student(teacher, num_hidden_layers=2, hidden_size=16, embedding_size=4)
+    assert type(build(teacher, num_hidden_layers=2, hidden_size=16, embedding_size=16)) is type(plain)
+    assert type(build(teacher, num_hidden_layers=2, hidden_size=16, unpad=False)) is type(plain)
+    factorised = build(teacher, num_hidden_layers=2, hidden_size=16, embedding_size=4)
     assert type(factorised) is AfroStudentForMaskedLM
     assert not factorised.training
     assert torch.isfinite(logits(factorised, batch)).all()
@@ -105,17 +121,17 @@ def test_the_student_is_plain_xlm_roberta_unless_factorised(teacher, batch):
 
 def test_who_asks_for_it_gets_a_student_that_leaves_padding_out(teacher):
     sizes = {"num_hidden_layers": 2, "hidden_size": 16}
-    plain = build_student(teacher, **sizes)
-    student = build_student(teacher, **sizes, unpad=True)
+    plain = build(teacher, **sizes)
+    student = build(teacher, **sizes, unpad=True)
     assert (type(student), student.config.unpad, student.config.is_factorised) == (AfroStudentForMaskedLM, True, False)
     for name, weight in plain.state_dict().items():
         assert torch.equal(student.state_dict()[name], weight), name
-    assert build_student(teacher, **sizes, embedding_size=4).config.unpad
-    assert not build_student(teacher, **sizes, embedding_size=4, unpad=False).config.unpad
+    assert build(teacher, **sizes, embedding_size=4).config.unpad
+    assert not build(teacher, **sizes, embedding_size=4, unpad=False).config.unpad
 
 
 def test_vocabulary_positions_and_arithmetic_are_the_teachers(teacher):
-    config = build_student(teacher, num_hidden_layers=2, hidden_size=16).config
+    config = build(teacher, num_hidden_layers=2, hidden_size=16).config
     old = teacher.config
     assert config.vocab_size == old.vocab_size
     for name in ("pad_token_id", "bos_token_id", "eos_token_id", "type_vocab_size", "layer_norm_eps", "hidden_act"):
@@ -139,7 +155,7 @@ def truncated(table: torch.Tensor, rank: int) -> torch.Tensor:
 @pytest.mark.parametrize("family", ["xlm-roberta", "bert"])
 def test_products_between_rows_are_those_of_the_best_approximation(family):
     teacher = make_teacher(family)
-    student = build_student(teacher, num_hidden_layers=2, hidden_size=16)
+    student = build(teacher, num_hidden_layers=2, hidden_size=16)
     best = truncated(effective(teacher), 16)
     rows = effective(student)
     torch.testing.assert_close(rows @ rows.T, 0.5 * best @ best.T, rtol=0, atol=1e-6)  # 16 / 32 is the scale squared
@@ -153,8 +169,8 @@ def test_products_between_rows_are_those_of_the_best_approximation(family):
 @pytest.mark.parametrize("family", ["xlm-roberta", "roberta", "bert"])
 def test_the_factorised_product_is_the_best_approximation_of_the_table_it_replaces(family, hidden_size):
     teacher = make_teacher(family)
-    whole = build_student(teacher, num_hidden_layers=2, hidden_size=hidden_size)
-    factorised = build_student(teacher, num_hidden_layers=2, hidden_size=hidden_size, embedding_size=8)
+    whole = build(teacher, num_hidden_layers=2, hidden_size=hidden_size)
+    factorised = build(teacher, num_hidden_layers=2, hidden_size=hidden_size, embedding_size=8)
     torch.testing.assert_close(effective(factorised), truncated(effective(whole), 8), rtol=0, atol=1e-6)
     narrow = factorised.get_input_embeddings().weight.detach().double()
     best = truncated(effective(teacher), 8)
@@ -162,7 +178,7 @@ def test_the_factorised_product_is_the_best_approximation_of_the_table_it_replac
 
 
 def test_positions_and_types_take_the_axes_of_the_words(xlm_roberta):
-    student = build_student(xlm_roberta, num_hidden_layers=2, hidden_size=16)
+    student = build(xlm_roberta, num_hidden_layers=2, hidden_size=16)
     old, new = xlm_roberta.base_model.embeddings, student.base_model.embeddings
     axes = torch.linalg.lstsq(old.word_embeddings.weight.double(), effective(student)).solution  # [32, 16]
     for name in ("position_embeddings", "token_type_embeddings"):
@@ -172,7 +188,7 @@ def test_positions_and_types_take_the_axes_of_the_words(xlm_roberta):
 
 @pytest.mark.parametrize("sizes", [{"hidden_size": 32}, {"hidden_size": 16}, {"hidden_size": 16, "embedding_size": 4}])
 def test_the_padding_row_stays_zero(teacher, sizes):
-    student = build_student(teacher, num_hidden_layers=2, **sizes)
+    student = build(teacher, num_hidden_layers=2, **sizes)
     pad = teacher.config.pad_token_id
     assert not student.get_input_embeddings().weight[pad].any()
     assert not student.base_model.embeddings.position_embeddings.weight[pad].any()
@@ -190,7 +206,7 @@ def test_the_padding_row_stays_zero(teacher, sizes):
     ],
 )
 def test_layers_are_copied_bit_by_bit(teacher, layers, count, sources):
-    student = build_student(teacher, num_hidden_layers=count, hidden_size=32, layers=layers)
+    student = build(teacher, num_hidden_layers=count, hidden_size=32, layers=layers)
     assert student.config.built_from["layers"] == sources
     for layer, source in zip(student.base_model.encoder.layer, sources, strict=True):
         copied = teacher.base_model.encoder.layer[source].state_dict()
@@ -200,7 +216,7 @@ def test_layers_are_copied_bit_by_bit(teacher, layers, count, sources):
 
 def test_the_bias_of_each_token_is_copied_and_the_rest_of_the_head_where_it_fits(teacher):
     bias = teacher.get_output_embeddings().bias
-    student = build_student(teacher, num_hidden_layers=2, hidden_size=16)
+    student = build(teacher, num_hidden_layers=2, hidden_size=16)
     assert torch.equal(student.lm_head.bias, bias)
     assert student.lm_head.decoder.bias is student.lm_head.bias
     assert student.get_output_embeddings().weight is student.get_input_embeddings().weight
@@ -210,7 +226,7 @@ def test_the_bias_of_each_token_is_copied_and_the_rest_of_the_head_where_it_fits
 def test_a_teacher_without_a_head(batch):
     torch.manual_seed(0)
     encoder = randomise(XLMRobertaModel(tiny_config(120, num_hidden_layers=4)))
-    student = build_student(encoder, **SAME)
+    student = build(encoder, **SAME)
     assert student.config.built_from["head_bias"] == "initialised"
     assert not student.lm_head.bias.any()
     with torch.no_grad():
@@ -221,11 +237,11 @@ def test_the_seed_alone_decides(xlm_roberta):
     torch.manual_seed(11)
     state = torch.random.get_rng_state()
     small = {"num_hidden_layers": 2, "hidden_size": 16, "embedding_size": 4}
-    one = build_student(xlm_roberta, **small, seed=5)
+    one = build(xlm_roberta, **small, seed=5)
     assert torch.equal(torch.random.get_rng_state(), state)
     torch.manual_seed(12)
-    two = build_student(xlm_roberta, **small, seed=5)
-    other = build_student(xlm_roberta, **small, seed=6)
+    two = build(xlm_roberta, **small, seed=5)
+    other = build(xlm_roberta, **small, seed=6)
     assert all(torch.equal(weight, two.state_dict()[name]) for name, weight in one.state_dict().items())
     name = "roberta.encoder.layer.1.output.dense.weight"
     assert not torch.equal(one.state_dict()[name], other.state_dict()[name])
@@ -235,9 +251,7 @@ def test_the_seed_alone_decides(xlm_roberta):
 def test_where_it_came_from_is_logged_saved_and_loaded(xlm_roberta, tmp_path, caplog, batch, embedding_size):
     xlm_roberta.config._name_or_path = "/home/someone/checkpoints/large"
     with caplog.at_level(logging.INFO, logger="hf_afro.students.building"):
-        student = build_student(
-            xlm_roberta, num_hidden_layers=2, hidden_size=16, embedding_size=embedding_size, seed=7
-        )
+        student = build(xlm_roberta, num_hidden_layers=2, hidden_size=16, embedding_size=embedding_size, seed=7)
     built_from = student.config.built_from
     assert str(built_from) in caplog.text
     assert built_from["teacher"] == "large"  # no path of somebody's machine in a file made to be published
@@ -249,7 +263,7 @@ def test_where_it_came_from_is_logged_saved_and_loaded(xlm_roberta, tmp_path, ca
 
 
 def test_a_teacher_in_half_precision_gives_a_student_in_single(xlm_roberta):
-    student = build_student(xlm_roberta.bfloat16(), num_hidden_layers=2, hidden_size=16)
+    student = build(xlm_roberta.bfloat16(), num_hidden_layers=2, hidden_size=16)
     assert {weight.dtype for weight in student.parameters()} == {torch.float32}
 
 
@@ -263,13 +277,13 @@ def test_a_teacher_in_half_precision_gives_a_student_in_single(xlm_roberta):
     ],
 )
 def test_sizes_left_out(xlm_roberta, sizes, heads, intermediate):
-    config = build_student(xlm_roberta, num_hidden_layers=1, **sizes).config
+    config = build(xlm_roberta, num_hidden_layers=1, **sizes).config
     assert (config.num_attention_heads, config.intermediate_size) == (heads, intermediate)
 
 
 def test_one_head_for_each_64_columns():
     teacher = XLMRobertaForMaskedLM(tiny_config(50, hidden_size=192, num_attention_heads=4))
-    assert build_student(teacher, num_hidden_layers=1, hidden_size=128).config.num_attention_heads == 2
+    assert build(teacher, num_hidden_layers=1, hidden_size=128).config.num_attention_heads == 2
 
 
 @pytest.mark.parametrize(
@@ -294,20 +308,87 @@ def test_one_head_for_each_64_columns():
 )
 def test_what_cannot_be_built_is_refused(xlm_roberta, wrong, message):
     with pytest.raises(ValueError, match=message):
-        build_student(xlm_roberta, **{"num_hidden_layers": 2, "hidden_size": 32, **wrong})
+        build(xlm_roberta, **{"num_hidden_layers": 2, "hidden_size": 32, **wrong})
 
 
 def test_a_teacher_that_cannot_teach_is_refused(xlm_roberta):
     xlm_roberta.config.model_type = "gpt2"
     with pytest.raises(ValueError, match="'gpt2' is not in the table of families"):
-        build_student(xlm_roberta, **SAME)
+        build(xlm_roberta, **SAME)
     xlm_roberta.config.model_type = "modernbert"
     with pytest.raises(ValueError, match="a student cannot be built from modernbert"):
-        build_student(xlm_roberta, **SAME)
-    xlm_roberta.config.model_type = "xlm-roberta"
-    xlm_roberta.config.pad_token_id = None
-    with pytest.raises(ValueError, match="pad_token_id is None"):
-        build_student(xlm_roberta, **SAME)
+        build(xlm_roberta, **SAME)
+
+
+def test_a_teacher_that_counts_from_no_padding_id_is_refused():
+    teacher = XLMRobertaForMaskedLM(tiny_config(120, pad_token_id=None))
+    with pytest.raises(ValueError, match=r"built with pad_token_id=None.*load it again with .*pad_token_id=\.\.\."):
+        build_student(teacher, num_hidden_layers=2, hidden_size=32)
+
+
+def test_a_causal_teacher_is_refused(teacher):
+    teacher.config.is_decoder = True
+    with pytest.raises(ValueError, match="is_decoder=True, which makes its attention causal"):
+        build(teacher, **SAME)
+
+
+# As XLM-R's: `<s>` is 0 and begins every text, and the padding is 1.
+LIKE_XLMR = word_tokenizer(
+    "<s>", "<pad>", "</s>", "[UNK]", bos_token="<s>", cls_token="<s>", eos_token="</s>", pad_token="<pad>"
+)
+
+
+@pytest.mark.parametrize("sizes", [{}, {"hidden_size": 16}, {"hidden_size": 16, "embedding_size": 4}])
+def test_a_student_of_bert_counts_from_the_padding_id_of_the_tokenizer(sizes, caplog):
+    """multilingual-e5-small says 0, and its tokenizer pads with 1: `<s>` counted as padding moved every position."""
+    teacher = make_teacher("bert")
+    student = build_student(teacher, tokenizer=LIKE_XLMR, **{**SAME, **sizes})
+    config = student.config
+    assert (config.pad_token_id, config.bos_token_id, config.eos_token_id) == (1, 0, 2)
+    assert config.max_position_embeddings == teacher.config.max_position_embeddings + 2
+    assert "pad_token_id=0 and its tokenizer pads with 1: the student takes 1" in caplog.text
+    ids = torch.full((2, 66), 9)  # the teacher's full length
+    ids[:, 0], ids[1, 40:] = 0, 1
+    batch = {"input_ids": ids, "attention_mask": (ids != 1).long()}
+    real = batch["attention_mask"].bool()
+    assert torch.isfinite(logits(student, batch)).all()
+    if not sizes:
+        assert torch.equal(logits(student, batch)[real], logits(teacher, batch)[real])
+        assert torch.equal(student.get_input_embeddings().weight, teacher.get_input_embeddings().weight)
+
+
+def test_bert_without_its_tokenizer_is_refused():
+    with pytest.raises(ValueError, match="pass tokenizer=.*pad_token_id=0 plays no part"):
+        build_student(make_teacher("bert"), **SAME)
+
+
+@pytest.mark.parametrize("family", ["xlm-roberta", "roberta", "afro-student"])
+def test_a_tokenizer_that_pads_with_another_id_than_the_teacher_counts_from_is_refused(family):
+    pads_with_0 = word_tokenizer("<s>", "<pad>", "</s>", "[UNK]", pad_token="<s>")
+    with pytest.raises(
+        ValueError, match="from its padding id 1, .* pads with 0; .* set tokenizer.pad_token = '<pad>'"
+    ):
+        build_student(make_teacher(family), tokenizer=pads_with_0, **SAME)
+
+
+def test_the_teachers_modules_decide_and_not_what_its_configuration_says_since(xlm_roberta, batch):
+    xlm_roberta.config.pad_token_id = 0
+    for tokenizer in (None, LIKE_XLMR):
+        student = build_student(xlm_roberta, tokenizer=tokenizer, **SAME)
+        assert student.config.pad_token_id == 1
+        assert torch.equal(logits(student, batch), logits(xlm_roberta, batch))
+
+
+@pytest.mark.parametrize(
+    ("tokenizer", "message"),
+    [
+        (word_tokenizer(*map(str, range(121)), pad_token="0"), "has 12[12] tokens and the teacher 120 rows"),
+        (word_tokenizer("a", "[UNK]"), "has no pad_token; set tokenizer.pad_token first"),
+    ],
+)
+def test_a_tokenizer_of_another_model_is_refused(teacher, tokenizer, message):
+    with pytest.raises(ValueError, match=message):
+        build_student(teacher, tokenizer=tokenizer, **SAME)
 
 
 @pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")  # peft still reads it
@@ -316,4 +397,4 @@ def test_a_teacher_with_adapters_is_refused(xlm_roberta):
 
     adapted = get_peft_model(xlm_roberta, LoraConfig(target_modules=["query"]))
     with pytest.raises(ValueError, match="merge them first"):
-        build_student(adapted, **SAME)
+        build(adapted, **SAME)

@@ -9,10 +9,11 @@ import pickle
 import pytest
 import torch
 from datasets import ClassLabel, Dataset, DatasetDict
-from transformers import TrainingArguments
+from transformers import TrainingArguments, XLMRobertaForMaskedLM
 
 from hf_afro import count_tokens, prune_vocabulary, select_tokens
 from hf_afro.training import MAFTTrainer, MAFTTrainingArguments
+from tests.conftest import tiny_config
 from tests.texts import SENTENCES
 from tests.training.recipes import StopAt, checksum, maft_trainer, settings, steps_of, text_datasets
 
@@ -214,10 +215,8 @@ class TestDatasets:
 
     def test_ready_ids_and_streams_are_the_same_as_text(self, model, tokenizer, tmp_path):
         parts = text_datasets()
-        for limit in (model.config, tokenizer):
-            for name in ("max_position_embeddings", "model_max_length"):
-                if hasattr(limit, name):
-                    setattr(limit, name, 512)  # only the rows are looked at
+        model = XLMRobertaForMaskedLM(tiny_config(len(tokenizer), max_position_embeddings=130))
+        tokenizer.model_max_length = 128
         ids = {
             code: Dataset.from_dict({"input_ids": tokenizer(list(part["text"]))["input_ids"]})
             for code, part in parts.items()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import shutil
 from typing import TYPE_CHECKING, Any
 
@@ -22,13 +21,14 @@ from hf_afro.training import (
     RelationDistillTrainer,
     RelationDistillTrainingArguments,
 )
+from hf_afro.training.resuming import BEFORE_FILE, evaluate_before
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer, TrainerControl, TrainerState
 
     from hf_afro.recipes.progress import Progress
 
-METRICS_FILE, BEFORE_FILE = "metrics.json", "before.json"
+METRICS_FILE = "metrics.json"
 TOKENIZER_FOLDER = "tokenizer"
 
 # Fields of a stage's settings that the trainers' arguments have under the same name.
@@ -102,7 +102,7 @@ def _teacher_tokenizer(context: StageContext) -> PreTrainedTokenizerBase:
 def run_maft(context: StageContext) -> dict[str, Any]:
     """Go on with masked-language-model training."""
     source = context.settings.model
-    return _adapt(context, open_model(context, source), open_tokenizer(context, source))
+    return _adapt(context, open_model(context, source, seed=context.settings.seed), open_tokenizer(context, source))
 
 
 run_fit = run_maft
@@ -128,9 +128,11 @@ def run_distill(context: StageContext) -> dict[str, Any]:
     from hf_afro.students import build_student
 
     settings = context.settings
-    teacher, tokenizer = open_model(context, settings.teacher), open_tokenizer(context, settings.teacher)
+    teacher = open_model(context, settings.teacher, seed=settings.seed)
+    tokenizer = open_tokenizer(context, settings.teacher)
     student = build_student(
         teacher,
+        tokenizer=tokenizer,
         num_hidden_layers=settings.num_hidden_layers,
         hidden_size=settings.hidden_size,
         num_attention_heads=settings.num_attention_heads,
@@ -184,7 +186,7 @@ def _train(context: StageContext, trainer: Trainer, figure: str) -> dict[str, An
     """Train from the last whole checkpoint, evaluate before and after, and leave a model and what was measured."""
     trainer.remove_callback(PrinterCallback)  # it prints to the terminal; what it would say is in the history
     evaluated = trainer.eval_dataset is not None
-    before = _before(context, trainer) if evaluated else {}
+    before = evaluate_before(trainer, context.folder) if evaluated else {}
     trained = trainer.train(resume_from_checkpoint=last_checkpoint(context.folder))
     after = trainer.evaluate() if evaluated else {}
     trainer.save_model(str(context.folder))
@@ -204,14 +206,6 @@ def _train(context: StageContext, trainer: Trainer, figure: str) -> dict[str, An
         "figure": figure,
     }
     return facts | ({"before": _mean(before, figure), "after": _mean(after, figure)} if evaluated else {})
-
-
-def _before(context: StageContext, trainer: Trainer) -> dict[str, float]:
-    """Evaluate before training, once for all runs that go on from here."""
-    path = context.folder / BEFORE_FILE
-    if not path.is_file():
-        context.write_json(BEFORE_FILE, trainer.evaluate())
-    return json.loads(path.read_text("utf-8"))
 
 
 def _mean(metrics: dict[str, float], figure: str) -> float | None:

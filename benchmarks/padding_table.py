@@ -61,7 +61,10 @@ def word_tokenizer() -> PreTrainedTokenizerFast:
         "mask": "<mask>",
     }
     return PreTrainedTokenizerFast(
-        tokenizer_object=backend, model_max_length=512, **{f"{name}_token": token for name, token in names.items()}
+        tokenizer_object=backend,
+        model_max_length=512,
+        model_input_names=["input_ids", "token_type_ids", "attention_mask"],
+        **{f"{name}_token": token for name, token in names.items()},
     )
 
 

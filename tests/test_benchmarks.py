@@ -87,6 +87,13 @@ def test_the_table_of_distillation():
     assert lines[-1] == "every pair holds"
 
 
+def test_the_table_of_padding_ids():
+    lines = run("padding_table", "--families", "xlm-roberta").splitlines()
+    assert lines[2] == "| xlm-roberta | 1 and 1, equal | 0.0e+00 | 0.0e+00 | yes | 0.0e+00 | yes |"
+    assert lines[3].count("refused: the xlm-roberta ") == 3
+    assert lines[-1] == "0 lines with something wrong"
+
+
 def test_a_distillation_step_against_its_forwards_and_against_maps():
     lines = run("distillation_step", "--small").splitlines()
     for side in ("maps requested", "two forwards alone", "ours"):

@@ -173,11 +173,13 @@ def check_padding(model: PreTrainedModel, keep: VocabularyMap) -> None:
     Raises:
         ValueError: If the map would move or drop it.
     """
-    pad = counted_padding_of(model)
-    if pad is None:
+    counted = counted_padding_of(model)
+    if counted is None:
         return
-    if pad >= keep.old_size or not keep.keeps([pad])[0] or keep.to_new([pad])[0] != pad:
-        raise ValueError(
-            f"{model.config.model_type} counts positions from the padding id {pad}, which the map would move or drop; "
-            "expected all ids up to it to be kept, as select_tokens does where they are special tokens"
-        )
+    # The modules count from the one; read back from disk, most families count from the other.
+    for pad in {counted, counted if model.config.pad_token_id is None else model.config.pad_token_id}:
+        if pad >= keep.old_size or not keep.keeps([pad])[0] or keep.to_new([pad])[0] != pad:
+            raise ValueError(
+                f"{model.config.model_type} counts positions from the padding id {pad}, which the map would move or "
+                "drop; expected all ids up to it to be kept, as select_tokens does where they are special tokens"
+            )

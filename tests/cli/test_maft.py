@@ -11,7 +11,7 @@ import sys
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import AutoModelForMaskedLM, AutoTokenizer
+from transformers import AutoModelForMaskedLM, AutoTokenizer, Trainer
 
 from hf_afro.cli.main import main
 
@@ -57,6 +57,58 @@ def test_the_same_command_goes_on_after_an_interruption(model_folder, text_folde
     assert all(torch.equal(tensor, resumed[name]) for name, tensor in unbroken.items())
     state = json.loads((out / "checkpoint-4" / "trainer_state.json").read_text("utf-8"))
     assert state["global_step"] == 4
+
+
+@pytest.fixture
+def headless_folder(model_folder, _tokenizer, tmp_path) -> str:
+    """An encoder without a masked-LM head, as most of the sentence encoders are saved."""
+    folder = tmp_path / "encoder"
+    AutoModelForMaskedLM.from_pretrained(model_folder).base_model.save_pretrained(folder)
+    _tokenizer.save_pretrained(folder)
+    return str(folder)
+
+
+def test_a_new_head_comes_from_the_seed(headless_folder, text_folder, tmp_path):
+    found = []
+    for index, seed in enumerate((1, 1, 2)):
+        torch.manual_seed(100 + index)  # whatever was drawn before
+        out = tmp_path / f"adapted-{index}"
+        more = ("--eval_lines", 2, "--max_steps", 1, "--save_strategy", "no", "--seed", seed)
+        assert main(words_of(headless_folder, text_folder, out, *more)) == 0
+        before = json.loads((out / "metrics.json").read_text("utf-8"))["before"]["eval_loss"]
+        found.append((load_file(out / "model.safetensors"), before))
+    first, again, other = found
+    assert first[1] == again[1] != other[1]
+    assert all(torch.equal(tensor, again[0][name]) for name, tensor in first[0].items())
+    assert not torch.equal(first[0]["lm_head.dense.weight"], other[0]["lm_head.dense.weight"])
+
+
+def test_a_resumed_run_keeps_the_first_figures_before_training(headless_folder, text_folder, tmp_path, monkeypatch):
+    out = tmp_path / "adapted"
+    words = words_of(headless_folder, text_folder, out, "--eval_lines", 2, "--max_steps", 4, "--save_steps", 2)
+    with monkeypatch.context() as patched:
+        patched.setattr(Trainer, "save_model", killed_at_step(4))
+        assert main(words) == 130
+    kept = tmp_path / "adapted.unfinished" / "before.json"
+    first = json.loads(kept.read_text("utf-8"))
+    kept.write_text(json.dumps({**first, "eval_loss": 7.5}), "utf-8")  # by which it is known
+    assert main(words) == 0
+    metrics = json.loads((out / "metrics.json").read_text("utf-8"))
+    assert metrics["before"] == {**first, "eval_loss": 7.5}
+    assert metrics["after"]["eval_loss"] < 7.5
+    assert not (out / "before.json").exists()
+
+
+def killed_at_step(step):
+    """A `save_model` that is interrupted at a step's checkpoint."""
+    whole = Trainer.save_model
+
+    def save_model(self, *arguments, **settings):
+        if self.state.global_step == step:
+            raise KeyboardInterrupt
+        return whole(self, *arguments, **settings)
+
+    return save_model
 
 
 def test_an_architecture_from_scratch(model_folder, text_folder, tmp_path):

@@ -66,6 +66,19 @@ def test_an_encoder_gets_a_head_and_a_warning(folder, model, tokenizer, caplog):
     assert "\n" not in message
 
 
+def test_a_new_head_comes_from_the_seed_and_the_global_random_state_stays(folder, model):
+    XLMRobertaModel(model.config).save_pretrained(folder)
+    heads = []
+    for index, seed in enumerate((3, 3, 4)):
+        torch.manual_seed(index)
+        state = torch.random.get_rng_state()
+        read = load_model(str(folder), auto_class="AutoModelForMaskedLM", seed=seed)
+        assert torch.equal(torch.random.get_rng_state(), state)
+        heads.append(read.lm_head.dense.weight)
+    assert torch.equal(heads[0], heads[1])
+    assert not torch.equal(heads[0], heads[2])
+
+
 def test_a_head_left_out_is_no_mistake(folder, caplog):
     load_model(str(folder), auto_class="AutoModel")
     assert caplog.records == []

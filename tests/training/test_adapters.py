@@ -61,12 +61,20 @@ def test_an_adapter_a_language_saved_apart_on_one_base(model, tokenizer, tmp_pat
             assert torch.equal(found[name.replace(".default.", f".{language}.")], tensor)
 
 
+def test_the_first_weights_of_an_adapter_come_from_the_seed(model, tokenizer, tmp_path):
+    drawn = []
+    for index, seed in enumerate((3, 3, 4)):
+        torch.manual_seed(index)
+        trainer = maft_trainer(copy.deepcopy(model), tokenizer, tmp_path, peft_config=LORA, seed=seed)
+        drawn.append(checksum(trainer.model))
+    assert drawn[0] == drawn[1] != drawn[2]
+
+
 def test_a_resumed_run_ends_in_the_adapter_of_an_unbroken_one(model, tokenizer, tmp_path):
     run = {"max_steps": 8, "save_strategy": "steps", "save_steps": 3, "lr_scheduler_type": "constant"}
     lora = LoraConfig(r=2, lora_dropout=0.1)
 
     def trainer_in(name):
-        torch.manual_seed(5)  # LoRA's first weights
         return maft_trainer(copy.deepcopy(model), tokenizer, tmp_path / name, peft_config=lora, **run)
 
     unbroken = trainer_in("unbroken")

@@ -10,9 +10,11 @@ import torch
 import transformers as hf
 from torch import nn
 
-from hf_afro.vocabulary import VerificationError, prune_vocabulary, verify
+from hf_afro.vocabulary import VerificationError, VocabularyMap, prune_vocabulary, verify
+from hf_afro.vocabulary.configuration import check_padding
 from hf_afro.vocabulary.outputs import compare_outputs
 from hf_afro.vocabulary.tensors import PADDING_BIAS, find_vocabulary_tensors, named_tensors, row_axis
+from tests.tiny_families import tiny
 from tests.vocabulary.models import CAUSAL, ENCODER_DECODER, MASKED_LM, MODELS, bert, llama, make, mbart
 
 
@@ -272,6 +274,13 @@ def test_a_padding_id_that_positions_count_from_may_not_move(tokenizer, keep):
     model.config.pad_token_id = len(tokenizer) - 1
     with pytest.raises(ValueError, match="m2m_100 counts positions from the padding id 517"):
         prune_vocabulary(model, tokenizer, keep)
+
+
+def test_the_padding_id_that_mpnet_counts_from_is_no_matter_of_its_configuration(tokenizer):
+    model = tiny("mpnet", vocab_size=len(tokenizer), pad_token_id=0)
+    without_1 = VocabularyMap([0, *range(2, len(tokenizer))], len(tokenizer), tokenizer.unk_token_id, "")
+    with pytest.raises(ValueError, match="mpnet counts positions from the padding id 1, which the map would move"):
+        check_padding(model, without_1)
 
 
 def test_two_vocabularies_in_one_model_are_refused(tokenizer, keep):

@@ -107,7 +107,7 @@ def check_length(model: PreTrainedModel, max_length: int) -> None:
 
 def check_bidirectional(model: PreTrainedModel, role: str = "model") -> None:
     """Raise a ValueError if the configuration makes attention causal, which transformers does without a word."""
-    if getattr(model.config.get_text_config(), "is_decoder", False):
+    if getattr(model.config, "is_decoder", False):
         raise ValueError(
             f"the configuration of the {model.config.model_type} {role} has is_decoder=True, so each token would "
             "attend to earlier ones only; load it again with from_pretrained(..., is_decoder=False)"

@@ -106,7 +106,6 @@ class RelationDistillTrainer(Trainer):
         pad_id = fit_padding(model, processing_class)
         teacher_pad = pad_id if vocabulary_map is None else int(vocabulary_map.to_old(torch.tensor(pad_id)))
         check_padding(teacher_model, teacher_pad, None if vocabulary_map else processing_class, "teacher")
-        train_in_float32(model)
         if args.mlm_weight or args.logit_weight:
             check_masked_lm(model, processing_class)
         if args.logit_weight and teacher_model.get_output_embeddings() is None:
@@ -116,6 +115,7 @@ class RelationDistillTrainer(Trainer):
             )
         self.plan = plan_distillation(args, teacher_model, model)
         self.num_relation_heads = self.plan.num_heads
+        train_in_float32(model)
         rows = model.get_input_embeddings().weight.shape[0]
         num_tokens = rows if processing_class is None else len(processing_class)
         self.terms = DistillTerms(self.plan, args, model, teacher_model, vocabulary_map, num_tokens)

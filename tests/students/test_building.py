@@ -357,6 +357,22 @@ def test_a_student_of_bert_counts_from_the_padding_id_of_the_tokenizer(sizes, ca
         assert torch.equal(student.get_input_embeddings().weight, teacher.get_input_embeddings().weight)
 
 
+@pytest.mark.parametrize("pad", [0, 1, 7])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_student_of_the_teachers_shape_is_the_teacher_whatever_the_padding_id(family, pad, batch):
+    sizes = {"embedding_size": 8, "unpad": False} if family == "afro-student" else {}
+    like = make_teacher(family)
+    teacher = randomise(type(like)(type(like.config)(**{**like.config.to_dict(), "pad_token_id": pad})))
+    words = word_tokenizer(*map(str, range(9)), "[UNK]", pad_token=str(pad))
+    student = build_student(teacher, tokenizer=words, **SAME, **sizes)
+    assert student.config.pad_token_id == pad
+    real = batch["attention_mask"].bool()
+    ids = batch["input_ids"].clamp(min=9)
+    ids[~real] = pad
+    batch["input_ids"] = ids
+    assert torch.equal(logits(student, batch)[real], logits(teacher, batch)[real])
+
+
 def test_bert_without_its_tokenizer_is_refused():
     with pytest.raises(ValueError, match="pass tokenizer=.*pad_token_id=0 plays no part"):
         build_student(make_teacher("bert"), **SAME)

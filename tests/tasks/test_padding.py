@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
-from transformers import AutoModelForSequenceClassification, AutoModelForTokenClassification
+from transformers import (
+    AutoModelForSequenceClassification,
+    AutoModelForTokenClassification,
+    GPT2Config,
+    GPT2LMHeadModel,
+)
 
 from benchmarks.padding_table import BOS, PAD, difference, word_tokenizer
 from hf_afro.tasks.bits_per_byte import bits_per_byte_scores
@@ -50,6 +55,19 @@ def test_what_is_fine_tuned_is_what_is_read_back(name, kind, tmp_path):
     # The first token of every text was taken for padding, and never learnt.
     first = (weights.get_input_embeddings().weight[BOS] for weights in (model, tuned.model))
     assert not torch.equal(*first)
+
+
+@pytest.mark.parametrize("pad", [None, 2])
+def test_a_head_that_reads_the_last_token_finds_it(pad):
+    """The head of GPT-2 reads the last token that is not the configuration's padding."""
+    shape = {"vocab_size": 100, "n_embd": 16, "n_layer": 1, "n_head": 2, "n_positions": 64}
+    rates = dict.fromkeys(("resid_pdrop", "embd_pdrop", "attn_pdrop"), 0.0)
+    tuned = []
+    for own in (pad, PAD):
+        torch.manual_seed(0)
+        model = GPT2LMHeadModel(GPT2Config(**shape, **rates, pad_token_id=own))
+        tuned.append(finetune(model, word_tokenizer(), task("topic"), SETTINGS, seed=1).model.state_dict())
+    assert all(torch.equal(tensor, tuned[1][name]) for name, tensor in tuned[0].items())
 
 
 def test_a_model_that_counts_positions_from_another_id_is_refused():

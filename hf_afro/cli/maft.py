@@ -18,7 +18,7 @@ from hf_afro.cli.text import OPTIONS, add_text_arguments, datasets_of, prepare_t
 from hf_afro.nearest import nearest
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, Trainer
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer
 
     from hf_afro.corpora import PreparedCorpora
 
@@ -84,7 +84,7 @@ def run(args: Namespace) -> None:
         settings = parse_settings(MAFTTrainingArguments, args.settings, folder, own)
         tokenizer = load_tokenizer(args.model)
         text = prepare_text(args, settings.seed)
-        model = load_masked_lm(args, settings.seed)
+        model = load_masked_lm(args, tokenizer, settings.seed)
         if args.language_adapter_rank is not None:
             metrics = train_adapters(
                 model,
@@ -123,7 +123,7 @@ def check_scratch(args: Namespace) -> None:
         raise ValueError("--config_overrides changes the architecture, so it needs --from_scratch")
 
 
-def load_masked_lm(args: Namespace, seed: int) -> PreTrainedModel:
+def load_masked_lm(args: Namespace, tokenizer: PreTrainedTokenizerBase, seed: int) -> PreTrainedModel:
     """Return the model of `--model` in fp32, or one of its architecture with random weights.
 
     Raises:
@@ -148,6 +148,8 @@ def load_masked_lm(args: Namespace, seed: int) -> PreTrainedModel:
     set_seed(seed)
     try:
         config.update_from_string(overrides)
+        if tokenizer.pad_token_id is not None:  # a new model counts positions from what its text is padded with
+            config.pad_token_id = tokenizer.pad_token_id
         return AutoModelForMaskedLM.from_config(config)
     except (ValueError, TypeError) as error:
         # What a configuration refuses is the user's, though the library raises it.

@@ -113,10 +113,12 @@ def killed_at_step(step):
 
 def test_an_architecture_from_scratch(model_folder, text_folder, tmp_path):
     out = tmp_path / "small"
-    more = ("--from_scratch", "--config_overrides", "num_hidden_layers=1,hidden_size=16", "--max_steps", 1)
+    # The new model counts positions from the tokenizer's padding id, whatever the configuration says.
+    changes = "num_hidden_layers=1,hidden_size=16,pad_token_id=0"
+    more = ("--from_scratch", "--config_overrides", changes, "--max_steps", 1)
     assert main(words_of(model_folder, text_folder, out, "--eval_lines", 0, *more)) == 0
     config = AutoModelForMaskedLM.from_pretrained(out).config
-    assert (config.num_hidden_layers, config.hidden_size) == (1, 16)
+    assert (config.num_hidden_layers, config.hidden_size, config.pad_token_id) == (1, 16, 1)
 
 
 @pytest.mark.parametrize(

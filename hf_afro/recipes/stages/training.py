@@ -65,6 +65,9 @@ def run_teacher(context: StageContext) -> dict[str, Any]:
     sizes.pop("embedding_size")
     config = XLMRobertaConfig(
         **sizes,
+        pad_token_id=tokenizer.pad_token_id,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
         type_vocab_size=1,
         layer_norm_eps=1e-5,
         hidden_dropout_prob=settings.dropout,

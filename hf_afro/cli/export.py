@@ -91,7 +91,8 @@ def write_onnx(args: Namespace, model: Any, tokenizer: Any, folder: Path) -> Non
     for (path, size), (difference, agreement) in zip(done.bytes.items(), figures, strict=False):
         rows.append([path, size / 1e6, f"{difference:.1e}", agreement and f"{agreement:.2%}"])
     say(format_table(["weights", "MB", f"{done.output}: largest difference", "decisions alike"], rows))
-    say(f"compared on {done.sentences} sentences, {done.tokens:,} tokens")
+    pairs = f" and {done.pairs} pairs of them" if done.pairs else ""
+    say(f"compared on {done.sentences} sentences{pairs}, {done.tokens:,} tokens; inputs {', '.join(done.inputs)}")
 
 
 def write_sentence_transformer(args: Namespace, model: Any, tokenizer: Any, folder: Path) -> None:

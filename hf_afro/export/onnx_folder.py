@@ -13,10 +13,10 @@ import torch
 from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from hf_afro.export.onnx_graph import (
-    INPUTS,
     LOGITS,
     check_onnx_installed,
     in_single_precision,
+    inputs_of,
     output_of,
     quantise,
     write_graph,
@@ -38,6 +38,8 @@ class OnnxExport:
     """What was written, and how far it is from torch.
 
     Attributes:
+        inputs: The names of the graph's inputs: `input_ids`, `attention_mask` and, where the model has more than one
+            token type and its tokenizer says which token is of which, `token_type_ids`.
         output: What the graph gives: `logits` or `last_hidden_state`.
         bytes: Of each graph, by its path in the folder.
         torch_bytes: Of the same weights in fp32.
@@ -46,10 +48,13 @@ class OnnxExport:
         int8_agreement: The share of decisions, the largest logit each, that the quantised graph leaves as they are;
             None where there are no logits, or no such graph.
         sentences: How many sentences were compared.
-        tokens: How many tokens they have.
+        pairs: How many pairs of them were compared too: of a model that has token types or classifies sequences, as
+            many as there are sentences.
+        tokens: How many tokens all of these have.
         versions: Of what made the graphs.
     """
 
+    inputs: tuple[str, ...]
     output: str
     bytes: dict[str, int]
     torch_bytes: int
@@ -57,6 +62,7 @@ class OnnxExport:
     int8_difference: float | None
     int8_agreement: float | None
     sentences: int
+    pairs: int
     tokens: int
     versions: dict[str, str]
 
@@ -81,7 +87,8 @@ def export_onnx(
             left as it is.
         tokenizer: Its tokenizer.
         folder: Where to write; made where it is not there. Where an error ends the export, what it holds is of no use.
-        sentences: What to compare on, two or more of unlike length.
+        sentences: What to compare on, two or more of unlike length; a model that has token types or classifies
+            sequences is compared on pairs of them too, each with the next.
         int8: Whether to write the quantised graph too.
 
     Raises:
@@ -102,7 +109,13 @@ def export_onnx(
     (folder / GRAPH).parent.mkdir(parents=True, exist_ok=True)
     _write_tokenizer(tokenizer, folder, limit)
     _config_for_graph(model).save_pretrained(folder)
-    batches = list(_batches(tokenizer, sentences, limit))
+    inputs = inputs_of(model, tokenizer)
+    pairs = list(zip(sentences, [*sentences[1:], sentences[0]], strict=True)) if _takes_pairs(model, inputs) else []
+    batches = [
+        {name: batch[name] for name in inputs}
+        for texts in ([(sentence,) for sentence in sentences], pairs)
+        for batch in _batches(tokenizer, texts, limit)
+    ]
     write_graph(model, batches[0], folder / GRAPH)
     with torch.inference_mode():
         wanted = [model(**batch)[0].numpy() for batch in batches]
@@ -120,6 +133,7 @@ def export_onnx(
             raise ValueError(f"the graph of {type(model).__name__} in int8 gives numbers that are not finite")
         graphs.append(QUANTISED)
     done = OnnxExport(
+        inputs,
         output,
         {graph: (folder / graph).stat().st_size for graph in graphs},
         sum(weight.numel() * weight.element_size() for weight in model.parameters()),
@@ -127,6 +141,7 @@ def export_onnx(
         apart,
         agreement,
         len(sentences),
+        len(pairs),
         sum(int(batch["attention_mask"].sum()) for batch in batches),
         _versions(),
     )
@@ -162,14 +177,19 @@ def _config_for_graph(model: PreTrainedModel) -> PretrainedConfig:
     return config
 
 
+def _takes_pairs(model: PreTrainedModel, inputs: tuple[str, ...]) -> bool:
+    """Say whether a model may be given two texts at once: it tells them apart by type, or classifies sequences."""
+    return "token_type_ids" in inputs or type(model).__name__.endswith("ForSequenceClassification")
+
+
 def _batches(
-    tokenizer: PreTrainedTokenizerBase, sentences: Sequence[str], limit: int
+    tokenizer: PreTrainedTokenizerBase, texts: Sequence[tuple[str, ...]], limit: int
 ) -> Iterator[dict[str, torch.Tensor]]:
-    """Yield ragged batches, and at the end the first sentence by itself."""
-    groups = [sentences[start : start + _BATCH] for start in range(0, len(sentences), _BATCH)]
-    for group in (*groups, sentences[:1]):
-        batch = tokenizer(list(group), padding=True, truncation=True, max_length=limit, return_tensors="pt")
-        yield {name: batch[name] for name in INPUTS}
+    """Yield ragged batches of texts or pairs of texts, and at the end the first by itself."""
+    groups = [texts[start : start + _BATCH] for start in range(0, len(texts), _BATCH)]
+    for group in filter(None, (*groups, texts[:1])):
+        columns = map(list, zip(*group, strict=True))
+        yield tokenizer(*columns, padding=True, truncation=True, max_length=limit, return_tensors="pt")
 
 
 def _compared(
@@ -181,7 +201,7 @@ def _compared(
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     largest, alike, decisions = 0.0, 0, 0
     for batch, expected in zip(batches, wanted, strict=True):
-        (found,) = session.run(None, {name: batch[name].numpy() for name in INPUTS})
+        (found,) = session.run(None, {name: given.numpy() for name, given in batch.items()})
         if expected.ndim == 3:  # [batch, length, width]: what stands at padding is nobody's
             held = batch["attention_mask"].numpy() != 0
             found, expected = found[held], expected[held]

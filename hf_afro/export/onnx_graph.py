@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import inspect
 import logging
 import warnings
 from collections.abc import Iterator
@@ -13,9 +14,10 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-INPUTS = ("input_ids", "attention_mask")
+_INPUTS = ("input_ids", "attention_mask")
+_TYPES = "token_type_ids"
 STATES, LOGITS = "last_hidden_state", "logits"
 _HEADS = ("ForMaskedLM", "ForSequenceClassification", "ForTokenClassification")
 _NEEDED = ("onnx", "onnxscript", "onnxruntime")
@@ -24,14 +26,32 @@ _LARGEST = (1 << 31) - (16 << 20)
 
 
 class _FirstOutput(nn.Module):
-    """A model as a function of ids and mask, with one tensor coming out."""
+    """A model as a function of ids, mask and, where it has them, token types, with one tensor coming out."""
 
     def __init__(self, model: PreTrainedModel) -> None:
         super().__init__()
         self.model = model
 
-    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
-        return self.model(input_ids=input_ids, attention_mask=attention_mask, return_dict=True)[0]
+    def forward(
+        self, input_ids: torch.Tensor, attention_mask: torch.Tensor, token_type_ids: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        types = {} if token_type_ids is None else {_TYPES: token_type_ids}
+        return self.model(input_ids=input_ids, attention_mask=attention_mask, **types, return_dict=True)[0]
+
+
+def inputs_of(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> tuple[str, ...]:
+    """Return the inputs of a model's graph: ids, mask, and token types where they make a difference.
+
+    They do where the model has more than one type and its tokenizer says which token is of which, as BERT's does for
+    the second text of a pair. Without them in the graph every token would be of the first type.
+
+    Args:
+        model: The model.
+        tokenizer: Its tokenizer.
+    """
+    has_types = getattr(model.config, "type_vocab_size", 2) > 1  # a family without the field, as XLNet, has two
+    takes_types = _TYPES in inspect.signature(model.forward).parameters
+    return (*_INPUTS, _TYPES) if has_types and takes_types and _TYPES in tokenizer("a", "b") else _INPUTS
 
 
 def output_of(model: PreTrainedModel) -> str:
@@ -79,7 +99,8 @@ def write_graph(model: PreTrainedModel, example: dict[str, torch.Tensor], path: 
 
     Args:
         model: In fp32 on the CPU, in evaluation mode; see `in_single_precision`.
-        example: `input_ids` and `attention_mask`, ``[2 or more, 2 or more]``: what the graph is traced with.
+        example: The inputs of the graph by name, in the order of `inputs_of`, each ``[2 or more, 2 or more]``: what
+            the graph is traced with.
         path: The file.
 
     Raises:
@@ -92,14 +113,14 @@ def write_graph(model: PreTrainedModel, example: dict[str, torch.Tensor], path: 
             "vocabulary, or distil it, first"
         )
     batch, length = torch.export.Dim("batch"), torch.export.Dim("length")
-    open_axes = tuple({0: batch, 1: length} for _ in INPUTS)
+    open_axes = tuple({0: batch, 1: length} for _ in example)
     with _quiet(), torch.no_grad():
         try:
             program = torch.onnx.export(
                 _FirstOutput(model).eval(),
-                tuple(example[name] for name in INPUTS),
+                tuple(example.values()),
                 dynamo=True,
-                input_names=list(INPUTS),
+                input_names=list(example),
                 output_names=[output_of(model)],
                 dynamic_shapes=open_axes,
                 verbose=False,

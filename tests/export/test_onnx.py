@@ -13,7 +13,13 @@ import numpy as np
 import pytest
 import torch
 from tokenizers import Tokenizer
-from transformers import XLMRobertaForSequenceClassification, XLMRobertaForTokenClassification
+from transformers import (
+    AutoTokenizer,
+    BertConfig,
+    BertForSequenceClassification,
+    XLMRobertaForSequenceClassification,
+    XLMRobertaForTokenClassification,
+)
 
 import hf_afro
 from hf_afro.cli.main import main
@@ -23,6 +29,7 @@ from tests.conftest import tiny_config
 from tests.students.conftest import student_config
 from tests.students.test_modeling_afro_student import make
 from tests.texts import SENTENCES
+from tests.vocabulary.kinds import bert
 
 onnxruntime = pytest.importorskip("onnxruntime", reason="needs the extra `onnx`")
 pytest.importorskip("onnxscript", reason="needs the extra `onnx`")
@@ -72,6 +79,62 @@ def test_a_student_is_exported_padded_and_gives_the_same(tmp_path, tokenizer, he
         found, held = ran(tmp_path, texts)
         wanted = of_torch(model.float(), tokenizer, texts)
         np.testing.assert_allclose(found[held], wanted[held], rtol=0, atol=1e-4)
+
+
+def pair_classifier(tokenizer):
+    """A BERT for which it matters which text of a pair a token is of."""
+    torch.manual_seed(0)
+    settings = tiny_config(len(tokenizer), max_position_embeddings=64, type_vocab_size=2, num_labels=3).to_dict()
+    special = {"pad_token_id": tokenizer.pad_token_id, "model_type": "bert", "initializer_range": 0.25}
+    return BertForSequenceClassification(BertConfig(**{**settings, **special})).eval()
+
+
+def test_a_graph_knows_which_text_of_a_pair_a_token_is_of(tmp_path):
+    """onnx_pairs: without token_type_ids the logits of a classifier of pairs were 2.85 from torch's."""
+    tokenizer = bert(lower=False)
+    model = pair_classifier(tokenizer)
+    done = export_onnx(model, tokenizer, tmp_path, LINES)
+    assert done.inputs == ("input_ids", "attention_mask", "token_type_ids")
+    assert (done.sentences, done.pairs) == (20, 20)
+    assert json.loads((tmp_path / "export.json").read_text("utf-8"))["inputs"] == list(done.inputs)
+    pairs = (LINES[:12], LINES[5:17])
+    batch = AutoTokenizer.from_pretrained(tmp_path)(*pairs, padding=True, truncation=True, return_tensors="pt")
+    assert batch["token_type_ids"].any()
+    with torch.inference_mode():
+        wanted = model(**batch)[0].numpy()
+        of_one_type = model(**{**batch, "token_type_ids": torch.zeros_like(batch["token_type_ids"])})[0].numpy()
+    assert np.abs(wanted - of_one_type).max() > 0.5
+    given = {name: values.numpy() for name, values in batch.items()}
+    for graph, largest in ((onnx_folder.GRAPH, 1e-4), (onnx_folder.QUANTISED, 2 * done.int8_difference)):
+        session = onnxruntime.InferenceSession(tmp_path / graph)
+        assert [one.name for one in session.get_inputs()] == list(done.inputs)
+        np.testing.assert_allclose(session.run(None, given)[0], wanted, rtol=0, atol=largest)
+
+
+def test_the_comparison_runs_on_pairs(tmp_path, monkeypatch):
+    """A graph that is wrong on second texts alone is refused, not written with the difference of single sentences."""
+    tokenizer = bert(lower=False)
+    model = pair_classifier(tokenizer)
+    table = model.bert.embeddings.token_type_embeddings.weight
+
+    def another(model, example, path):
+        with torch.no_grad():
+            table[1].neg_()
+            onnx_graph.write_graph(model, example, path)
+            table[1].neg_()
+
+    monkeypatch.setattr(onnx_folder, "write_graph", another)
+    with pytest.raises(ValueError, match="from torch on 20 sentences"):
+        export_onnx(model, tokenizer, tmp_path, LINES, int8=False)
+
+
+@pytest.mark.parametrize(
+    ("kind", "types"), [(BertForSequenceClassification, 1), (XLMRobertaForSequenceClassification, 2)]
+)
+def test_no_types_where_the_model_has_one_or_the_tokenizer_gives_none(tokenizer, kind, types):
+    splitter = bert(lower=False) if kind is BertForSequenceClassification else tokenizer
+    model = kind(kind.config_class(**tiny_config(len(splitter), type_vocab_size=types).to_dict()))
+    assert onnx_graph.inputs_of(model, splitter) == ("input_ids", "attention_mask")
 
 
 @pytest.mark.parametrize("head_class", [XLMRobertaForTokenClassification, XLMRobertaForSequenceClassification])

@@ -159,5 +159,7 @@ def exported_figures(folder: Path) -> dict[str, dict[str, Any]]:
                 figures[path]["share of decisions alike"] = agreement
             figures[path] |= {"sentences compared": report["sentences"], "tokens compared": report["tokens"]}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{file} is no report of an export ({error!r}); export the model again") from error
+        raise ValueError(
+            f"{file} is no report of an export to ONNX ({error!r}); export the model again with --to onnx"
+        ) from error
     return figures

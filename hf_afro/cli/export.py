@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
 from pathlib import Path
@@ -11,11 +12,14 @@ from typing import Any
 from hf_afro.cli.inputs import check_inputs
 from hf_afro.cli.output import finished_folder, say
 from hf_afro.cli.table import format_table
+from hf_afro.files import write_whole
+from hf_afro.version import __version__
 
 DESCRIPTION = """\
 Write a model in the form that others take.
 
-  plain                  a student as a plain XLM-R, which loads with transformers alone
+  plain                  a student as a plain XLM-R, which loads with transformers alone; of a factorised student
+                         with a masked-LM head the encoder, since XLM-R has no such head
   remote-code            a student with its code beside it, for trust_remote_code=True where hf_afro is not installed
   onnx                   for ONNX Runtime and Transformers.js, in fp32 and int8, compared with torch before it is there
   sentence-transformers  its encoder with a pooling on it, for vectors of texts
@@ -27,9 +31,11 @@ ONNX needs `pip install 'hf_afro[onnx]'`, sentence-transformers `hf_afro[sentenc
 as ONNX, without a head or with one for masked words, texts or tokens.
 
 What comes out: a folder with the tokenizer. Of ONNX: onnx/model.onnx, onnx/model_quantized.onnx, tokenizer.json,
-config.json, and export.json with sizes and differences, which `hf-afro card --export` puts on the card.
+config.json, and export.json with sizes and differences, which `hf-afro card --export` puts on the card. Of a plain
+XLM-R: export.json names the weights that were left out.
 """
 TAKES_SETTINGS = False
+EXPORT_FILE = "export.json"
 _SENTENCES_A_LANGUAGE = 4
 
 
@@ -65,11 +71,22 @@ def run(args: Namespace) -> None:
 
 
 def write_plain(_args: Namespace, model: Any, tokenizer: Any, folder: Path) -> None:
-    """Write a student as a plain XLM-R."""
+    """Write a student as a plain XLM-R, without the head that XLM-R has no place for, and say so."""
     from hf_afro.export import plain_student
+    from hf_afro.export.plain import weights_without_place
 
-    plain_student(_a_student(model, "plain")).save_pretrained(folder)
+    left_out = weights_without_place(_a_student(model, "plain"))
+    plain = plain_student(model.base_model if left_out else model)
+    plain.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+    record = {"to": "plain", "class": type(plain).__name__, "left_out": left_out, "versions": {"hf_afro": __version__}}
+    write_whole(folder / EXPORT_FILE, json.dumps(record, indent=1) + "\n")
+    if left_out:
+        say(
+            f"left out: the masked-LM head ({', '.join(left_out)}), which works at the width of the factorised "
+            f"embedding, {model.config.embedding_size}, where XLM-R's works at that of the layers, "
+            f"{model.config.hidden_size}; the encoder is written as {type(plain).__name__}, which fills no masks"
+        )
 
 
 def write_with_code(_args: Namespace, model: Any, tokenizer: Any, folder: Path) -> None:

@@ -150,5 +150,7 @@ def test_what_was_exported_goes_on_the_card(refused, reports, tmp_path):
     assert (again / "README.md").read_text("utf-8") == card
     (tmp_path / "export.json").write_text("{}", "utf-8")
     other = tmp_path / "other"
-    assert "is no report of an export" in refused("card", reports[2], "--export", tmp_path, "--output_dir", other)
+    assert "is no report of an export to ONNX" in refused(
+        "card", reports[2], "--export", tmp_path, "--output_dir", other
+    )
     assert "takes the folder that" in refused("card", reports[2], "--export", "nowhere", "--output_dir", other)

@@ -34,6 +34,13 @@ def test_factorised_the_states_are_the_same_to_rounding(head, batch):
     torch.testing.assert_close(first(plain, batch), first(student, batch), rtol=0, atol=1e-6)
 
 
+def test_the_table_is_the_product_rounded_once():
+    student = make("Model", student_config()).bfloat16()
+    table, projection = (student.embeddings.word_embeddings.weight, student.embeddings.projection.weight)
+    product = (table.double() @ projection.double().T).bfloat16()
+    assert torch.equal(plain_student(student).get_input_embeddings().weight, product)
+
+
 def test_a_plain_student_loads_by_transformers_alone(batch, tmp_path):
     student = make("ForMaskedLM", student_config(embedding_size=None, unpad=True)).bfloat16()
     plain_student(student).save_pretrained(tmp_path)

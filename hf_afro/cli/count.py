@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from hf_afro.cli.inputs import check_inputs
 from hf_afro.cli.output import finished_folder, say
 from hf_afro.cli.table import format_table
+from hf_afro.sentence_modules import encoder_of
 
 if TYPE_CHECKING:
     from hf_afro.corpora import TextSource
@@ -96,7 +97,7 @@ def run(args: Namespace) -> None:
 
     with finished_folder(args) as folder:
         texts = read_corpora(args.text, args.languages, errors=args.errors)
-        tokenizer = load_tokenizer(args.tokenizer)
+        tokenizer = load_tokenizer(encoder_of(args.tokenizer))
         bar: dict[str, Any] = {"show_progress": sys.stderr.isatty(), "text_bytes": plain_sizes(texts)}
         if args.cache_dir is None:
             counts = count_tokens(texts, tokenizer, **bar)

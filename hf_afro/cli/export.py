@@ -13,6 +13,7 @@ from hf_afro.cli.inputs import check_inputs
 from hf_afro.cli.output import finished_folder, say
 from hf_afro.cli.table import format_table
 from hf_afro.files import write_whole
+from hf_afro.sentence_modules import encoder_of, sentence_modules_of
 from hf_afro.version import __version__
 
 DESCRIPTION = """\
@@ -22,7 +23,8 @@ Write a model in the form that others take.
                          with a masked-LM head the encoder, since XLM-R has no such head
   remote-code            a student with its code beside it, for trust_remote_code=True where hf_afro is not installed
   onnx                   for ONNX Runtime and Transformers.js, in fp32 and int8, compared with torch before it is there
-  sentence-transformers  its encoder with a pooling on it, for vectors of texts
+  sentence-transformers  its encoder with a pooling on it, for vectors of texts; a model of sentence-transformers keeps
+                         its own modules, in this form and beside the others
 
   hf-afro export student --to onnx --output_dir exported
   hf-afro export student --to plain --output_dir plain
@@ -48,7 +50,9 @@ def add_arguments(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--no_int8", action="store_true", help="of onnx: leave the quantised graph out")
     parser.add_argument(
-        "--pooling", choices=("mean", "cls", "max"), default="mean", help="of sentence-transformers (default: mean)"
+        "--pooling",
+        choices=("mean", "cls", "max"),
+        help="of sentence-transformers, for a model without modules of its own (default: mean)",
     )
 
 
@@ -62,11 +66,19 @@ def run(args: Namespace) -> None:
     if args.text is not None and args.to != "onnx":
         raise ValueError(f"--text is for --to onnx, which is compared on it; leave it out with --to {args.to}")
 
+    modules = sentence_modules_of(args.model)
+    if modules is not None:
+        modules.check(pruned=False)
+
     from hf_afro.cli.loading import load_model, load_tokenizer
 
     with finished_folder(args) as folder:
-        tokenizer, model = load_tokenizer(args.model), load_model(args.model)
+        tokenizer, model = load_tokenizer(encoder_of(args.model)), load_model(encoder_of(args.model))
         _WRITERS[args.to](args, model, tokenizer, folder)
+        if modules is not None and args.to != "sentence-transformers":  # that form needs them to be whole
+            modules.carry(folder)
+    if modules is not None:
+        say(f"modules of sentence-transformers carried: {', '.join(modules.names)}")
     say(f"model written to {args.output_dir}")
 
 
@@ -116,8 +128,11 @@ def write_sentence_transformer(args: Namespace, model: Any, tokenizer: Any, fold
     """Write the encoder as sentence-transformers keeps one."""
     from hf_afro.export import export_sentence_transformer
 
-    width = export_sentence_transformer(model, tokenizer, folder, pooling=args.pooling)
-    say(f"a text becomes {width} numbers, {args.pooling} over its tokens; nothing was trained for it")
+    width = export_sentence_transformer(model, tokenizer, folder, pooling=args.pooling, modules_from=args.model)
+    if sentence_modules_of(args.model) is not None:
+        say(f"a text becomes {width} numbers, by the modules of the model itself")
+    else:
+        say(f"a text becomes {width} numbers, {args.pooling or 'mean'} over its tokens; nothing was trained for it")
 
 
 def sentences(folder: str | None) -> list[str]:

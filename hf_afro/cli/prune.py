@@ -14,6 +14,7 @@ from hf_afro.cli.inputs import check_inputs
 from hf_afro.cli.output import finished_folder, say
 from hf_afro.cli.table import format_table
 from hf_afro.model_folders import check_no_adapter
+from hf_afro.sentence_modules import encoder_of, sentence_modules_of
 
 if TYPE_CHECKING:
     from hf_afro.vocabulary import PrunedCheckpoint, PrunedModel, TextReport, VerificationReport
@@ -30,6 +31,8 @@ The rows kept are the old ones, bit by bit, and the folder just written is loade
 A model larger than the memory is pruned with --low_memory: its safetensors files are rewritten piece by piece and it
 is never built. The tensors are the same, byte for byte, in the shards of the original; all of them are read back and
 compared, and the tokenizer as without it, but no model is run to compare outputs.
+
+Of a model of sentence-transformers its modules go along: pooling, dense layers, prompts and what else modules.json names.
 
 What comes out: the model and its tokenizer, which any script loads with from_pretrained; vocabulary_map.json, which
 leads from old ids to new ones; pruning_report.json; coverage.svg, what smaller budgets would keep; and a table of what
@@ -102,6 +105,9 @@ def run(args: Namespace) -> None:
     _check_in_memory(args)
     check_no_adapter(Path(args.model), but=None if args.adapter is None else Path(args.adapter))
     counted = counts_files(args.counts)
+    modules = sentence_modules_of(args.model)
+    if modules is not None:
+        modules.check(pruned=True)
 
     from hf_afro.cli.loading import load_adapter, load_model, load_tokenizer
     from hf_afro.corpora import read_corpora
@@ -125,16 +131,18 @@ def run(args: Namespace) -> None:
             pruned = prune_checkpoint(args.model, keep, folder, held_out=held_out)
             verification = pruned.verification
         else:
-            model = load_model(args.model, all_heads=True)
+            model = load_model(encoder_of(args.model), all_heads=True)
             if args.adapter is not None:
                 model = load_adapter(model, args.adapter)
-            tokenizer = load_tokenizer(args.model)
+            tokenizer = load_tokenizer(encoder_of(args.model))
             pruned = prune_vocabulary(model, tokenizer, keep, pad_to_multiple_of=args.pad_to_multiple_of)
-            verification = pruned.save_pretrained(folder, held_out=held_out)
+            verification = pruned.save_pretrained(folder, held_out=held_out, modules_from=args.model)
         curve = coverage_plot(keep.provenance["curve"])
         if curve is not None:
             (folder / CURVE_FILE).write_text(curve.svg, encoding="utf-8")
     report(pruned, verification)
+    if modules is not None:
+        say(f"modules of sentence-transformers carried: {', '.join(modules.names)}")
     say(f"model written to {args.output_dir}")
 
 

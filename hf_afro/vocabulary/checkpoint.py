@@ -12,6 +12,7 @@ from pathlib import Path
 from transformers import AutoTokenizer, PreTrainedModel
 
 from hf_afro.files import folder_written_whole
+from hf_afro.sentence_modules import sentence_modules_of
 from hf_afro.vocabulary.checkpoint_files import (
     CheckpointWeights,
     carry_files,
@@ -66,8 +67,9 @@ def prune_checkpoint(
     are stored in another type than ``config.json`` says keep theirs. It appears only once each tensor has been read
     back and compared with the source, and the tokenizer as `verify` does. No outputs are compared: no model is run.
 
-    Licences, code and the modules of sentence-transformers go along. A README does not, since it tells of the model
-    before; nor do weights in other formats, and the files of the old vocabulary.
+    Licences and code go along, and the modules of sentence-transformers that ``modules.json`` names, whose encoder is
+    then in the folder itself. A README does not, since it tells of the model before; nor do weights in other formats,
+    and the files of the old vocabulary.
 
     Args:
         source: A folder with a model in safetensors, sharded or not, and its tokenizer; or a repository of the Hub,
@@ -81,7 +83,7 @@ def prune_checkpoint(
         TypeError: If the tokenizer is not a fast one.
         ValueError: If there is no such checkpoint, it is damaged, quantised, an adapter or not in safetensors; if map,
             tokenizer and model do not belong together, a special token is not kept, or a tensor of the size of the
-            vocabulary cannot be placed.
+            vocabulary cannot be placed; if a module of sentence-transformers depends on the vocabulary.
         VerificationError: If what was written is not what the source says it should be.
         FileExistsError: If `output_dir` holds other things.
 
@@ -91,9 +93,13 @@ def prune_checkpoint(
     folder = checkpoint_folder(source, revision)
     if folder.resolve() == Path(output_dir).resolve():
         raise ValueError(f"{folder} is to be read and to be replaced; name another output_dir")
-    weights = read_weights(folder)
-    model = model_without_weights(folder, weights)
-    original, pruned_tokenizer = read_tokenizer(folder, keep)
+    modules = sentence_modules_of(folder)
+    if modules is not None:
+        modules.check(pruned=True)
+    encoder = folder if modules is None else modules.encoder
+    weights = read_weights(encoder)
+    model = model_without_weights(encoder, weights)
+    original, pruned_tokenizer = read_tokenizer(encoder, keep)
     found = check_together(model, original.table, keep)
     kept = rows_kept(model, found, weights.tensors, keep)
     warn_of_missing(model, weights.tensors)
@@ -110,7 +116,7 @@ def prune_checkpoint(
         report = report_pruning(model, pruned, found, original.table, keep)
         if weights.index is not None:
             write_index(written, beside, report.new_parameters)
-        left = carry_files(folder, beside)
+        left = carry_files(folder, beside, modules)
         _check_weights(weights, read_weights(beside), kept)
         _check_model(model, pruned, found, keep)
         classes, texts_kept, texts_other = verify_tokenizer(

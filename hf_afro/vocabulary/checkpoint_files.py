@@ -13,18 +13,16 @@ from huggingface_hub import snapshot_download
 
 from hf_afro.files import write_whole
 from hf_afro.model_folders import check_no_adapter, check_tokenizer_files
+from hf_afro.sentence_modules import MODULES_FILE, SentenceModules, sentence_modules_of
 from hf_afro.vocabulary.safetensors_files import SafetensorsFile, StoredTensor, read_header
 
 _WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 _OTHER_WEIGHTS = ("pytorch_model*.bin", "*.pt", "*.pth", "tf_model.h5", "flax_model.msgpack", "*.gguf")
-# What belongs to a model and knows nothing of its vocabulary: licences, code, the modules of sentence-transformers.
+# What belongs to a model and knows nothing of its vocabulary: licences and code. The modules of sentence-transformers
+# that its list names go along too.
 # A README does not go along: it is the card of another model, whose figures are not this one's.
-_CARRIED = (
-    *("LICENSE*", "LICENCE*", "NOTICE*", "USE_POLICY*", "*.py"),
-    *("modules.json", "sentence_bert_config.json", "config_sentence_transformers.json"),
-    *("[0-9]_Pooling/*", "[0-9]_Dense/*", "[0-9]_Normalize/*", "[0-9]_LayerNorm/*"),
-)
+_CARRIED = ("LICENSE*", "LICENCE*", "NOTICE*", "USE_POLICY*", "*.py")
 _TEXTS = ("*.json", "*.txt", "*.model", "*.jinja", "*.tiktoken", *_CARRIED)
 
 
@@ -60,8 +58,11 @@ def checkpoint_folder(source: str | os.PathLike[str], revision: str | None = Non
         return Path(source)
     try:
         folder = Path(snapshot_download(str(source), revision=revision, allow_patterns=list(_TEXTS)))
-        names = _weight_names(folder) or [_WEIGHTS]
-        return Path(snapshot_download(str(source), revision=revision, allow_patterns=names))
+        modules = sentence_modules_of(folder)
+        encoder = folder if modules is None else modules.encoder
+        names = [str((encoder / name).relative_to(folder)) for name in _weight_names(encoder) or [_WEIGHTS]]
+        inside = [] if modules is None else [f"{entry['path']}/*" for entry in modules.entries[1:]]
+        return Path(snapshot_download(str(source), revision=revision, allow_patterns=[*names, *inside]))
     except (OSError, ValueError) as error:  # the Hub's errors are OSErrors, a name that cannot be is a ValueError
         reason = str(error).strip().split("\n")[0].rstrip(".")
         raise ValueError(
@@ -141,8 +142,13 @@ def write_index(weights: CheckpointWeights, folder: Path, total_parameters: int)
     write_whole(folder / INDEX, json.dumps({**index, "metadata": metadata}, indent=2, sort_keys=True) + "\n")
 
 
-def carry_files(source: Path, target: Path) -> list[str]:
+def carry_files(source: Path, target: Path, modules: SentenceModules | None = None) -> list[str]:
     """Copy what belongs to a model and knows nothing of its vocabulary.
+
+    Args:
+        source: The folder of the old model.
+        target: The folder of the new one.
+        modules: The modules of sentence-transformers in the source, where it has some.
 
     Returns:
         The files of the source that are not in the target, under any name; a folder counts as one.
@@ -153,4 +159,12 @@ def carry_files(source: Path, target: Path) -> list[str]:
                 copy = target / path.relative_to(source)
                 copy.parent.mkdir(exist_ok=True)
                 shutil.copyfile(path, copy)
+    if modules is None:
+        return _not_in(target, source)
+    modules.carry(target)
+    inside = () if modules.encoder == source else _not_in(target, modules.encoder)
+    return sorted({*_not_in(target, source), *inside} - {modules.encoder.name})
+
+
+def _not_in(target: Path, source: Path) -> list[str]:
     return sorted(path.name for path in source.iterdir() if not (target / path.name).exists())

@@ -17,6 +17,7 @@ from peft import PeftModel
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from hf_afro.files import folder_written_whole
+from hf_afro.sentence_modules import sentence_modules_of
 from hf_afro.vocabulary.adapters import adapters_of, prune_adapter, put_on, save_adapters, without_adapters
 from hf_afro.vocabulary.configuration import check_padding, move_padding, renumber_configuration
 from hf_afro.vocabulary.mapping import MAP_FILE, VocabularyMap
@@ -100,7 +101,11 @@ class PrunedModel:
     _old_tokenizer: PreTrainedTokenizerBase = field(repr=False)
 
     def save_pretrained(
-        self, folder: str | os.PathLike[str], *, held_out: Mapping[str, Iterable[str]] | None = None
+        self,
+        folder: str | os.PathLike[str],
+        *,
+        held_out: Mapping[str, Iterable[str]] | None = None,
+        modules_from: str | os.PathLike[str] | None = None,
     ) -> VerificationReport:
         """Save model, tokenizer, map and report to a folder that appears only once it is verified.
 
@@ -110,21 +115,29 @@ class PrunedModel:
         Args:
             folder: A new or empty folder, or one written by an earlier call, which is replaced whole.
             held_out: Lines by language, best such as were not counted, to report how they are split before and after.
+            modules_from: Folder, or repository of the Hub, that the old model was loaded from. If it is a model of
+                sentence-transformers, its pooling, dense layers, prompts and other modules are carried.
 
         Returns:
             The figures of the verification, which are in the saved report too.
 
         Raises:
+            ValueError: If a module of sentence-transformers depends on the vocabulary.
             VerificationError: If anything read back from disk differs from what it should be; the pruned model must
                 not have been trained before it is saved this way.
             FileExistsError: If the folder holds other things.
         """
+        modules = None if modules_from is None else sentence_modules_of(modules_from)
+        if modules is not None:
+            modules.check(pruned=True)
         with folder_written_whole(folder, MAP_FILE) as beside:
             without_adapters(self.model).save_pretrained(beside)
             if isinstance(self.model, PeftModel):
                 save_adapters(self.model, beside, os.fspath(folder))
             save_tokenizer(self.tokenizer, beside)
             self.vocabulary_map.save(beside / MAP_FILE)
+            if modules is not None:
+                modules.carry(beside)
             verification = verify(beside, self._old_model, self._old_tokenizer)
             on_text = report_on_text(held_out or {}, self._old_tokenizer, self.tokenizer, self.vocabulary_map)
             verification = dataclasses.replace(verification, held_out=on_text)

@@ -16,7 +16,6 @@ from tests.texts import SENTENCES
 
 sentence_transformers = pytest.importorskip("sentence_transformers", reason="needs the extra `sentence`")
 
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 LINES = SENTENCES["swa"][:4]
 
 

@@ -198,8 +198,13 @@ def test_generation_settings_move_with_their_tokens(source, tokenizer, keep, tmp
 
 
 def test_what_belongs_to_the_model_goes_along_and_the_rest_is_named(source, keep, tmp_path, caplog):
-    (source / "1_Pooling").mkdir()
-    for name in ("1_Pooling/config.json", "modules.json", "LICENSE", "chat_template.jinja"):
+    for name in ("1_Pooling", "9_Pooling", "runs"):
+        (source / name).mkdir()
+        (source / name / "config.json").write_text("{}", "utf-8")
+    kinds = {"": "Transformer", "1_Pooling": "Pooling"}
+    modules = [{"path": path, "type": f"sentence_transformers.models.{kind}"} for path, kind in kinds.items()]
+    (source / "modules.json").write_text(json.dumps(modules), "utf-8")
+    for name in ("LICENSE", "chat_template.jinja"):
         (source / name).write_text("[]", "utf-8")
     old = ("sentencepiece.bpe.model", "vocab.txt", "merges.txt", "added_tokens.json", "pytorch_model.bin", "README.md")
     for name in old:
@@ -218,7 +223,7 @@ def test_what_belongs_to_the_model_goes_along_and_the_rest_is_named(source, keep
         "vocabulary_map.json",
     ]
     assert (tmp_path / "out" / "LICENSE").is_file()
-    assert all(name in caplog.text for name in old)
+    assert all(name in caplog.text for name in (*old, "9_Pooling", "runs"))
     assert hf.AutoTokenizer.from_pretrained(tmp_path / "out").chat_template == "[]"
 
 

@@ -1,0 +1,232 @@
+"""Modules of sentence-transformers beside an encoder: read from `modules.json`, checked, and carried to a new folder."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import pickle
+import shutil
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any
+
+logger = logging.getLogger(__name__)
+
+MODULES_FILE = "modules.json"
+_SETTINGS = "config_sentence_transformers.json"
+_ENCODER_SETTINGS = "sentence_*_config.json"
+_PACKAGE = "sentence_transformers."
+_ENCODER = "Transformer"
+# Modules that are the same for any vocabulary. Others have a row, a weight or a list entry per token, or hold encoders
+# of their own.
+_ANY_VOCABULARY = (
+    *("Pooling", "Dense", "Normalize", "LayerNorm", "Dropout", "CNN", "LSTM", "WeightedLayerPooling"),
+)
+_WITHOUT_FILES = ("Normalize",)
+# What the encoder gives to the modules after it: states or scores of labels, not one number per token.
+_TASKS = ("feature-extraction", "sequence-classification")
+_PICKLE, _SAFETENSORS = "pytorch_model.bin", "model.safetensors"
+# The weights of a module once more, for other frameworks.
+_OTHER_WEIGHTS = (".ot", ".h5", ".msgpack", ".onnx")
+
+
+@dataclass(frozen=True)
+class SentenceModules:
+    """The modules that the `modules.json` of a folder names, the encoder first.
+
+    Attributes:
+        folder: The folder of the whole model.
+        entries: The entries of `modules.json`, as they are there.
+    """
+
+    folder: Path
+    entries: tuple[dict[str, Any], ...]
+
+    @property
+    def encoder(self) -> Path:
+        """The folder of the encoder: the folder itself, or in older models one in it, such as `0_Transformer`."""
+        return self.folder / self.entries[0]["path"]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The class of each module, without its package, which differs between versions of sentence-transformers."""
+        return tuple(_class_of(entry) for entry in self.entries)
+
+    @property
+    def model_type(self) -> str:
+        """The class of the whole model: `SentenceTransformer`, `CrossEncoder` or another."""
+        return _read(self.folder / _SETTINGS).get("model_type", "SentenceTransformer")
+
+    def check(self, *, pruned: bool) -> None:
+        """Refuse modules that cannot be carried.
+
+        Args:
+            pruned: Whether the vocabulary is cut, which modules that depend on it do not survive.
+
+        Raises:
+            ValueError: If a module is not one of sentence-transformers, its files are missing or cannot be read
+                safely, or it depends on a vocabulary that is pruned.
+        """
+        for place, (entry, name) in enumerate(zip(self.entries, self.names, strict=True)):
+            if not entry["type"].startswith(_PACKAGE) or (place == 0) != (name == _ENCODER):
+                self._refuse(entry, f"expected a {_ENCODER} and then other modules of sentence-transformers")
+            if place and pruned and name not in _ANY_VOCABULARY:
+                self._refuse(entry, f"it may depend on the vocabulary, which {', '.join(_ANY_VOCABULARY)} do not")
+            if place and name not in _WITHOUT_FILES and not _files_in(self.folder / entry["path"]):
+                self._refuse(entry, "its files are missing; copy the folder again", by_itself=False)
+            for path in _files_in(self.folder / entry["path"]) if place else ():
+                if path.name == _PICKLE and not path.with_name(_SAFETENSORS).is_file():
+                    _unpickled(path)
+        for path in sorted(self.encoder.glob(_ENCODER_SETTINGS)) if pruned else ():
+            task = _read(path).get("transformer_task", _TASKS[0])
+            if task not in _TASKS:
+                self._refuse(self.entries[0], f"its task is {task!r}, which gives one number per token")
+
+    def carry(self, target: Path) -> None:
+        """Copy all but the encoder to the folder of a new one, which has the encoder in the folder itself.
+
+        Weights in pickles become safetensors of the same numbers.
+
+        Args:
+            target: Where the encoder and its tokenizer are saved.
+        """
+        for entry in self.entries[1:]:
+            source = self.folder / entry["path"]
+            (target / entry["path"]).mkdir(parents=True, exist_ok=True)
+            for path in _files_in(source):
+                _copy(path, target / path.relative_to(self.folder))
+        for path in (self.folder / _SETTINGS, *self.encoder.glob(_ENCODER_SETTINGS)):
+            if path.is_file():
+                shutil.copyfile(path, target / path.name)
+        entries = [{**self.entries[0], "path": ""}, *self.entries[1:]]
+        (target / MODULES_FILE).write_text(json.dumps(entries, indent=2) + "\n", encoding="utf-8")
+
+    def _refuse(self, entry: dict[str, Any], reason: str, *, by_itself: bool = True) -> None:
+        advice = f"; to have the encoder by itself, copy the folder without {MODULES_FILE}" if by_itself else ""
+        raise ValueError(
+            f"{self.folder / MODULES_FILE} names the module {entry['type']} in {entry['path'] or 'the folder itself'}: "
+            f"{reason}{advice}"
+        )
+
+
+def sentence_modules_of(name: str | os.PathLike[str], revision: str | None = None) -> SentenceModules | None:
+    """Return the modules of a model of sentence-transformers; None where it is another.
+
+    Args:
+        name: A folder, or a repository of the Hub, whose modules are fetched.
+        revision: Branch, tag or commit of the repository.
+
+    Raises:
+        ValueError: If `modules.json` is damaged, or names a place outside the folder.
+    """
+    folder = Path(name) if Path(name).is_dir() else _fetched_list(str(name), revision)
+    if folder is None or not (folder / MODULES_FILE).is_file():
+        return None
+    modules = SentenceModules(folder, _entries(folder))
+    if not Path(name).is_dir():
+        from huggingface_hub import snapshot_download
+
+        inside = [f"{entry['path']}/*" for entry in modules.entries[1:]]
+        settings = [MODULES_FILE, _SETTINGS, _ENCODER_SETTINGS, f"*/{_ENCODER_SETTINGS}"]
+        snapshot_download(str(name), revision=revision, allow_patterns=[*settings, *inside])
+    return modules
+
+
+def encoder_of(name: str) -> str:
+    """Return where the encoder of a model is loaded from: what was named, or a folder in it that holds the encoder.
+
+    Args:
+        name: A folder, or a repository of the Hub, which stays as it is.
+    """
+    modules = sentence_modules_of(name) if Path(name).is_dir() else None
+    return name if modules is None else str(modules.encoder)
+
+
+def _entries(folder: Path) -> tuple[dict[str, Any], ...]:
+    """Read a list of modules."""
+    path = folder / MODULES_FILE
+    try:
+        entries = json.loads(path.read_text(encoding="utf-8"))
+        places = [(str(entry["type"]), PureWindowsPath(entry["path"])) for entry in entries]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} is no list of modules ({error!r}); copy the folder again") from error
+    if not places:
+        raise ValueError(f"{path} names no modules; copy the folder again, or leave that file out")
+    for number, (kind, place) in enumerate(places):
+        outside = place.anchor or ".." in place.parts or not (folder / place.as_posix()).resolve().is_relative_to(
+            folder.resolve()
+        )
+        if outside or (number and not place.parts):
+            raise ValueError(
+                f"{path} has the module {kind} at {str(entries[number]['path'])!r}; expected a folder of its own "
+                "inside the model's"
+            )
+    return tuple({**entry, "path": "/".join(PurePosixPath(entry["path"]).parts)} for entry in entries)
+
+
+def _class_of(entry: dict[str, Any]) -> str:
+    return str(entry["type"]).rpartition(".")[2]
+
+
+def _fetched_list(name: str, revision: str | None) -> Path | None:
+    """Return the cached folder of a repository once it holds the list of modules; None if there is none."""
+    from huggingface_hub import hf_hub_download, try_to_load_from_cache
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    try:
+        return Path(hf_hub_download(name, MODULES_FILE, revision=revision)).parent
+    except LocalEntryNotFoundError:
+        if isinstance(try_to_load_from_cache(name, "config.json", revision=revision), str):
+            logger.warning(
+                "%s is not in the cache of %s and cannot be asked for; if that is a model of sentence-transformers, "
+                "its modules are not carried",
+                MODULES_FILE,
+                name,
+            )
+    except (OSError, ValueError):  # no such file, or no such repository: who loads the model says so
+        pass
+    return None
+
+
+def _files_in(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file() and path.suffix not in _OTHER_WEIGHTS)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """Read a file of settings; nothing where there is none."""
+    if not path.is_file():
+        return {}
+    try:
+        settings = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} cannot be read: {error}; expected JSON, in UTF-8") from error
+    if not isinstance(settings, dict):
+        raise ValueError(f"{path} holds no object; expected settings of sentence-transformers")
+    return settings
+
+
+def _copy(path: Path, target: Path) -> None:
+    """Copy a file of a module; a pickle of weights as safetensors, where there are none beside it."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if path.name != _PICKLE:
+        shutil.copyfile(path, target)
+    elif not path.with_name(_SAFETENSORS).is_file():
+        from safetensors.torch import save_file
+
+        weights = {name: tensor.clone().contiguous() for name, tensor in _unpickled(path).items()}
+        save_file(weights, target.with_name(_SAFETENSORS), metadata={"format": "pt"})
+
+
+def _unpickled(path: Path) -> dict[str, Any]:
+    """Read the weights of a pickle, as sentence-transformers does: tensors and nothing that runs."""
+    import torch
+
+    try:
+        weights = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        reason = str(error).strip().split("\n")[0]
+        raise ValueError(f"{path} holds no weights that can be read safely: {reason}; expected tensors alone") from error
+    if not isinstance(weights, dict) or not all(isinstance(one, torch.Tensor) for one in weights.values()):
+        raise ValueError(f"{path} holds other things than weights; expected tensors by their names")
+    return weights

@@ -1,0 +1,160 @@
+"""The modules of a sentence-transformers folder are those its list names; what cannot be carried is refused by name."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+import torch
+from huggingface_hub import constants
+from safetensors.torch import load_file
+
+from hf_afro.sentence_modules import encoder_of, sentence_modules_of
+
+PRESENT = {
+    "Transformer": "sentence_transformers.base.modules.transformer.Transformer",
+    "Pooling": "sentence_transformers.sentence_transformer.modules.pooling.Pooling",
+    "Dense": "sentence_transformers.base.modules.dense.Dense",
+}
+
+
+def entry(kind: str, path: str) -> dict[str, str]:
+    return {"path": path, "type": PRESENT.get(kind, f"sentence_transformers.models.{kind}")}
+
+
+def folder_of(folder, *entries, files=("config.json",)):
+    """A folder that names modules, each with files of its own."""
+    for one in entries:
+        (folder / one["path"]).mkdir(parents=True, exist_ok=True)
+        for name in files:
+            (folder / one["path"] / name).write_text("{}", "utf-8")
+    (folder / "modules.json").write_text(json.dumps(entries), "utf-8")
+    return folder
+
+
+def test_what_the_list_names_is_carried_whatever_its_name(tmp_path):
+    modules = [entry("Transformer", ""), entry("Pooling", "pool"), entry("Dense", "layers/dense"), entry("Normalize", "n")]
+    source = folder_of(tmp_path / "source", *modules)
+    for name in ("config_sentence_transformers.json", "sentence_bert_config.json", "1_Pooling"):
+        (source / name).write_text("{}", "utf-8")
+    shutil.rmtree(source / "n")  # git keeps no empty folders
+    (source / "pool" / "rust_model.ot").write_bytes(b"")
+    found = sentence_modules_of(source)
+    found.check(pruned=True)
+    assert found.names == ("Transformer", "Pooling", "Dense", "Normalize")
+    (tmp_path / "target").mkdir()
+    found.carry(tmp_path / "target")
+    assert {str(one.relative_to(tmp_path / "target")) for one in (tmp_path / "target").rglob("*.*")} == {
+        "config_sentence_transformers.json",
+        "layers/dense/config.json",
+        "modules.json",
+        "pool/config.json",
+        "sentence_bert_config.json",
+    }
+    assert json.loads((tmp_path / "target" / "modules.json").read_text("utf-8")) == modules
+
+
+def test_an_encoder_in_a_folder_of_its_own_comes_to_the_root(tmp_path):
+    source = folder_of(tmp_path / "source", entry("Transformer", "0_Transformer"), entry("Pooling", "1_Pooling"))
+    (source / "0_Transformer" / "sentence_roberta_config.json").write_text('{"max_seq_length": 16}', "utf-8")
+    assert encoder_of(str(source)) == str(source / "0_Transformer")
+    sentence_modules_of(source).carry(tmp_path)
+    assert json.loads((tmp_path / "modules.json").read_text("utf-8"))[0]["path"] == ""
+    assert json.loads((tmp_path / "sentence_roberta_config.json").read_text("utf-8")) == {"max_seq_length": 16}
+
+
+def test_other_models_have_none(tmp_path):
+    assert sentence_modules_of(tmp_path) is None
+    assert encoder_of(str(tmp_path)) == str(tmp_path)
+    assert encoder_of("intfloat/multilingual-e5-small") == "intfloat/multilingual-e5-small"
+
+
+@pytest.mark.parametrize("path", ["../elsewhere", "/etc", "a/../../b", "C:\\models", "..\\b", "link", "", "."])
+def test_a_module_outside_the_folder_is_refused(tmp_path, path):
+    (tmp_path / "m").mkdir()
+    (tmp_path / "m" / "link").symlink_to(tmp_path)
+    (tmp_path / "m" / "modules.json").write_text(json.dumps([entry("Transformer", ""), entry("Pooling", path)]), "utf-8")
+    with pytest.raises(ValueError, match="expected a folder of its own inside the model's"):
+        sentence_modules_of(tmp_path / "m")
+
+
+@pytest.mark.parametrize("content", ["{", "{}", "[]", "[1]", '[{"path": ""}]', '[{"path": 1, "type": "a.B"}]'])
+def test_a_damaged_list_is_refused(tmp_path, content):
+    (tmp_path / "modules.json").write_text(content, "utf-8")
+    with pytest.raises(ValueError, match="copy the folder again"):
+        sentence_modules_of(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "kind", ["WordWeights", "BoW", "SpladePooling", "MultiVectorMask", "LogitScore", "SparseAutoEncoder", "Router"]
+)
+def test_a_module_that_depends_on_the_vocabulary_is_not_pruned_along(tmp_path, kind):
+    modules = sentence_modules_of(folder_of(tmp_path, entry("Transformer", ""), entry(kind, "1")))
+    with pytest.raises(ValueError, match=rf"{kind} in 1: it may depend on the vocabulary"):
+        modules.check(pruned=True)
+    modules.check(pruned=False)
+
+
+def test_logits_of_every_token_are_not_pruned_along(tmp_path):
+    modules = sentence_modules_of(folder_of(tmp_path, entry("Transformer", ""), entry("Pooling", "1")))
+    (tmp_path / "sentence_bert_config.json").write_text('{"transformer_task": "fill-mask"}', "utf-8")
+    with pytest.raises(ValueError, match="its task is 'fill-mask', which gives one number per token"):
+        modules.check(pruned=True)
+
+
+@pytest.mark.parametrize(
+    "entries",
+    [
+        [entry("StaticEmbedding", "")],
+        [entry("Transformer", ""), entry("Transformer", "1")],
+        [entry("Transformer", ""), {"path": "1", "type": "custom_st.Pooling"}],
+    ],
+)
+def test_what_is_no_encoder_with_modules_of_the_library_is_refused(tmp_path, entries):
+    modules = sentence_modules_of(folder_of(tmp_path, *entries))
+    with pytest.raises(ValueError, match="expected a Transformer and then other modules of sentence-transformers"):
+        modules.check(pruned=False)
+
+
+def test_a_module_without_its_files_is_refused(tmp_path):
+    modules = sentence_modules_of(folder_of(tmp_path, entry("Transformer", ""), entry("Pooling", "1")))
+    shutil.rmtree(tmp_path / "1")
+    with pytest.raises(ValueError, match=r"Pooling in 1: its files are missing; copy the folder again$"):
+        modules.check(pruned=False)
+
+
+def test_pickled_weights_become_safetensors_and_nothing_is_run(tmp_path):
+    source = folder_of(tmp_path / "source", entry("Transformer", ""), entry("Dense", "2_Dense"))
+    weights = {"linear.weight": torch.randn(16, 32).T, "linear.bias": torch.randn(32)}
+    torch.save(weights, source / "2_Dense" / "pytorch_model.bin")
+    modules = sentence_modules_of(source)
+    modules.check(pruned=True)
+    (tmp_path / "target").mkdir()
+    modules.carry(tmp_path / "target")
+    assert {one.name for one in (tmp_path / "target" / "2_Dense").iterdir()} == {"config.json", "model.safetensors"}
+    found = load_file(tmp_path / "target" / "2_Dense" / "model.safetensors")
+    assert all(torch.equal(found[name], one) for name, one in weights.items())
+    torch.save({"linear": shutil.rmtree}, source / "2_Dense" / "pytorch_model.bin")
+    with pytest.raises(ValueError, match="holds no weights that can be read safely"):
+        modules.check(pruned=True)
+
+
+def test_of_a_repository_in_the_cache(tmp_path, monkeypatch, caplog):
+    for name in ("constants", "_snapshot_download.constants", "file_download.constants"):
+        monkeypatch.setattr(f"huggingface_hub.{name}.HF_HUB_CACHE", str(tmp_path))
+    assert constants.HF_HUB_CACHE == str(tmp_path)
+    repository = tmp_path / "models--you--embedder"
+    (repository / "refs").mkdir(parents=True)
+    (repository / "refs" / "main").write_text("a" * 40, "utf-8")
+    snapshot = repository / "snapshots" / ("a" * 40)
+    snapshot.mkdir(parents=True)
+    assert sentence_modules_of("you/embedder") is None
+    assert not caplog.records
+    (snapshot / "config.json").write_text("{}", "utf-8")
+    assert sentence_modules_of("you/embedder") is None
+    assert "its modules are not carried" in caplog.text
+    folder_of(snapshot, entry("Transformer", ""), entry("Pooling", "1_Pooling"))
+    found = sentence_modules_of("you/embedder")
+    assert (found.folder, found.names) == (snapshot, ("Transformer", "Pooling"))
+    assert encoder_of("you/embedder") == "you/embedder"

@@ -1,4 +1,4 @@
-"""Modules of sentence-transformers beside an encoder: read from `modules.json`, checked, and carried to a new folder."""
+"""Read, check and carry the modules of sentence-transformers that the `modules.json` of a folder names."""
 
 from __future__ import annotations
 
@@ -20,9 +20,7 @@ _PACKAGE = "sentence_transformers."
 _ENCODER = "Transformer"
 # Modules that are the same for any vocabulary. Others have a row, a weight or a list entry per token, or hold encoders
 # of their own.
-_ANY_VOCABULARY = (
-    *("Pooling", "Dense", "Normalize", "LayerNorm", "Dropout", "CNN", "LSTM", "WeightedLayerPooling"),
-)
+_ANY_VOCABULARY = (*("Pooling", "Dense", "Normalize", "LayerNorm", "Dropout", "CNN", "LSTM", "WeightedLayerPooling"),)
 _WITHOUT_FILES = ("Normalize",)
 # What the encoder gives to the modules after it: states or scores of labels, not one number per token.
 _TASKS = ("feature-extraction", "sequence-classification")
@@ -105,8 +103,8 @@ class SentenceModules:
     def _refuse(self, entry: dict[str, Any], reason: str, *, by_itself: bool = True) -> None:
         advice = f"; to have the encoder by itself, copy the folder without {MODULES_FILE}" if by_itself else ""
         raise ValueError(
-            f"{self.folder / MODULES_FILE} names the module {entry['type']} in {entry['path'] or 'the folder itself'}: "
-            f"{reason}{advice}"
+            f"{self.folder / MODULES_FILE} names the module {entry['type']} in "
+            f"{entry['path'] or 'the folder itself'}: {reason}{advice}"
         )
 
 
@@ -154,8 +152,10 @@ def _entries(folder: Path) -> tuple[dict[str, Any], ...]:
     if not places:
         raise ValueError(f"{path} names no modules; copy the folder again, or leave that file out")
     for number, (kind, place) in enumerate(places):
-        outside = place.anchor or ".." in place.parts or not (folder / place.as_posix()).resolve().is_relative_to(
-            folder.resolve()
+        outside = (
+            place.anchor
+            or ".." in place.parts
+            or not (folder / place.as_posix()).resolve().is_relative_to(folder.resolve())
         )
         if outside or (number and not place.parts):
             raise ValueError(
@@ -226,7 +226,9 @@ def _unpickled(path: Path) -> dict[str, Any]:
         weights = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
         reason = str(error).strip().split("\n")[0]
-        raise ValueError(f"{path} holds no weights that can be read safely: {reason}; expected tensors alone") from error
+        raise ValueError(
+            f"{path} holds no weights that can be read safely: {reason}; expected tensors alone"
+        ) from error
     if not isinstance(weights, dict) or not all(isinstance(one, torch.Tensor) for one in weights.values()):
         raise ValueError(f"{path} holds other things than weights; expected tensors by their names")
     return weights

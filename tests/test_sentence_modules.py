@@ -1,4 +1,4 @@
-"""The modules of a sentence-transformers folder are those its list names; what cannot be carried is refused by name."""
+"""The modules of a folder are those its list names, and what cannot be carried is refused by name."""
 
 from __future__ import annotations
 
@@ -34,7 +34,12 @@ def folder_of(folder, *entries, files=("config.json",)):
 
 
 def test_what_the_list_names_is_carried_whatever_its_name(tmp_path):
-    modules = [entry("Transformer", ""), entry("Pooling", "pool"), entry("Dense", "layers/dense"), entry("Normalize", "n")]
+    modules = [
+        entry("Transformer", ""),
+        entry("Pooling", "pool"),
+        entry("Dense", "layers/dense"),
+        entry("Normalize", "n"),
+    ]
     source = folder_of(tmp_path / "source", *modules)
     for name in ("config_sentence_transformers.json", "sentence_bert_config.json", "1_Pooling"):
         (source / name).write_text("{}", "utf-8")
@@ -74,7 +79,9 @@ def test_other_models_have_none(tmp_path):
 def test_a_module_outside_the_folder_is_refused(tmp_path, path):
     (tmp_path / "m").mkdir()
     (tmp_path / "m" / "link").symlink_to(tmp_path)
-    (tmp_path / "m" / "modules.json").write_text(json.dumps([entry("Transformer", ""), entry("Pooling", path)]), "utf-8")
+    (tmp_path / "m" / "modules.json").write_text(
+        json.dumps([entry("Transformer", ""), entry("Pooling", path)]), "utf-8"
+    )
     with pytest.raises(ValueError, match="expected a folder of its own inside the model's"):
         sentence_modules_of(tmp_path / "m")
 

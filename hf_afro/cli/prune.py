@@ -32,7 +32,7 @@ A model larger than the memory is pruned with --low_memory: its safetensors file
 is never built. The tensors are the same, byte for byte, in the shards of the original; all of them are read back and
 compared, and the tokenizer as without it, but no model is run to compare outputs.
 
-Of a model of sentence-transformers its modules go along: pooling, dense layers, prompts and what else modules.json names.
+A model of sentence-transformers keeps its modules: pooling, dense layers, prompts and what else modules.json names.
 
 What comes out: the model and its tokenizer, which any script loads with from_pretrained; vocabulary_map.json, which
 leads from old ids to new ones; pruning_report.json; coverage.svg, what smaller budgets would keep; and a table of what

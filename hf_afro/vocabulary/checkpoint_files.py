@@ -13,7 +13,7 @@ from huggingface_hub import snapshot_download
 
 from hf_afro.files import write_whole
 from hf_afro.model_folders import check_no_adapter, check_tokenizer_files
-from hf_afro.sentence_modules import MODULES_FILE, SentenceModules, sentence_modules_of
+from hf_afro.sentence_modules import SentenceModules, sentence_modules_of
 from hf_afro.vocabulary.safetensors_files import SafetensorsFile, StoredTensor, read_header
 
 _WEIGHTS = "model.safetensors"

@@ -20,7 +20,7 @@ _PACKAGE = "sentence_transformers."
 _ENCODER = "Transformer"
 # Modules that are the same for any vocabulary. Others have a row, a weight or a list entry per token, or hold encoders
 # of their own.
-_ANY_VOCABULARY = (*("Pooling", "Dense", "Normalize", "LayerNorm", "Dropout", "CNN", "LSTM", "WeightedLayerPooling"),)
+_ANY_VOCABULARY = ("Pooling", "Dense", "Normalize", "LayerNorm", "Dropout", "CNN", "LSTM", "WeightedLayerPooling")
 _WITHOUT_FILES = ("Normalize",)
 # What the encoder gives to the modules after it: states or scores of labels, not one number per token.
 _TASKS = ("feature-extraction", "sequence-classification")
@@ -55,6 +55,11 @@ class SentenceModules:
     def model_type(self) -> str:
         """The class of the whole model: `SentenceTransformer`, `CrossEncoder` or another."""
         return _read(self.folder / _SETTINGS).get("model_type", "SentenceTransformer")
+
+    @property
+    def prompts(self) -> dict[str, str]:
+        """What is put before texts, by name; those that are empty are left out."""
+        return {name: text for name, text in _read(self.folder / _SETTINGS).get("prompts", {}).items() if text}
 
     def check(self, *, pruned: bool) -> None:
         """Refuse modules that cannot be carried.
@@ -146,21 +151,18 @@ def _entries(folder: Path) -> tuple[dict[str, Any], ...]:
     path = folder / MODULES_FILE
     try:
         entries = json.loads(path.read_text(encoding="utf-8"))
-        places = [(str(entry["type"]), PureWindowsPath(entry["path"])) for entry in entries]
-    except (ValueError, KeyError, TypeError) as error:
+        places = [PureWindowsPath(entry["path"]) for entry in entries]
+        kinds = [entry["type"].rpartition(".") for entry in entries]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path} is no list of modules ({error!r}); copy the folder again") from error
-    if not places:
+    if not kinds:
         raise ValueError(f"{path} names no modules; copy the folder again, or leave that file out")
-    for number, (kind, place) in enumerate(places):
-        outside = (
-            place.anchor
-            or ".." in place.parts
-            or not (folder / place.as_posix()).resolve().is_relative_to(folder.resolve())
-        )
-        if outside or (number and not place.parts):
+    for number, (entry, place) in enumerate(zip(entries, places, strict=True)):
+        leads_out = not (folder / place.as_posix()).resolve().is_relative_to(folder.resolve())
+        if place.anchor or ".." in place.parts or leads_out or (number and not place.parts):
             raise ValueError(
-                f"{path} has the module {kind} at {str(entries[number]['path'])!r}; expected a folder of its own "
-                "inside the model's"
+                f"{path} has the module {entry['type']} at {entry['path']!r}; expected a folder of its own inside the "
+                "model's"
             )
     return tuple({**entry, "path": "/".join(PurePosixPath(entry["path"]).parts)} for entry in entries)
 

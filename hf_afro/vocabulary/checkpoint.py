@@ -18,6 +18,7 @@ from hf_afro.vocabulary.checkpoint_files import (
     carry_files,
     checkpoint_folder,
     read_weights,
+    warn_of_prompts,
     write_index,
 )
 from hf_afro.vocabulary.configuration import renumber_configuration
@@ -106,7 +107,8 @@ def prune_checkpoint(
     with folder_written_whole(output_dir, MAP_FILE) as beside:
         _write_configuration(model, found, keep, beside)
         save_tokenizer(pruned_tokenizer, beside)
-        probes = probe_texts(original.table, keep, seed=0)
+        prompts = [] if modules is None else [*modules.prompts.values()]
+        probes = [*probe_texts(original.table, keep, seed=0), *prompts]
         needed = ids_found_in(probes, pruned_tokenizer, original.table)
         del pruned_tokenizer  # of the large ones there is only one at a time
         keep.save(beside / MAP_FILE)
@@ -119,9 +121,12 @@ def prune_checkpoint(
         left = carry_files(folder, beside, modules)
         _check_weights(weights, read_weights(beside), kept)
         _check_model(model, pruned, found, keep)
+        splitter = original.with_at_least(needed)
         classes, texts_kept, texts_other = verify_tokenizer(
-            beside, original.with_at_least(needed), original.state, original.table, keep, probes
+            beside, splitter, original.state, original.table, keep, probes
         )
+        if modules is not None:
+            warn_of_prompts(modules, *splitter, keep)
         verification = VerificationReport(
             tokens=len(keep),
             tokenizer_classes=classes,

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from huggingface_hub import snapshot_download
+from transformers import PreTrainedTokenizerBase
 
 from hf_afro.files import write_whole
 from hf_afro.model_folders import check_no_adapter, check_tokenizer_files
 from hf_afro.sentence_modules import SentenceModules, sentence_modules_of
+from hf_afro.vocabulary.mapping import VocabularyMap
 from hf_afro.vocabulary.safetensors_files import SafetensorsFile, StoredTensor, read_header
+
+logger = logging.getLogger(__name__)
 
 _WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
@@ -164,6 +170,30 @@ def carry_files(source: Path, target: Path, modules: SentenceModules | None = No
     modules.carry(target)
     inside = () if modules.encoder == source else _not_in(target, modules.encoder)
     return sorted({*_not_in(target, source), *inside} - {modules.encoder.name})
+
+
+def warn_of_prompts(
+    modules: SentenceModules, tokenizer: PreTrainedTokenizerBase, old_ids: np.ndarray, keep: VocabularyMap
+) -> None:
+    """Tell of prompts of sentence-transformers that the pruned tokenizer splits otherwise, and all texts with them.
+
+    Args:
+        modules: The modules, with the prompts.
+        tokenizer: The original tokenizer, or one of fewer pieces that splits the prompts alike.
+        old_ids: The original's id of each of its ids.
+        keep: The tokens kept.
+    """
+    for name, text in modules.prompts.items():
+        ids = np.asarray(tokenizer(text, add_special_tokens=False)["input_ids"], dtype=np.int64)
+        lost = tokenizer.convert_ids_to_tokens(ids[~keep.keeps(old_ids[ids])].tolist())
+        if lost:
+            logger.warning(
+                "the prompt %s, %r, is now split otherwise, which changes every vector made with it: %s not kept; "
+                "keep them with --keep_list or extra_tokens",
+                name,
+                text,
+                ", ".join(lost),
+            )
 
 
 def _not_in(target: Path, source: Path) -> list[str]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from peft import PeftModel
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -19,6 +20,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from hf_afro.files import folder_written_whole
 from hf_afro.sentence_modules import sentence_modules_of
 from hf_afro.vocabulary.adapters import adapters_of, prune_adapter, put_on, save_adapters, without_adapters
+from hf_afro.vocabulary.checkpoint_files import warn_of_prompts
 from hf_afro.vocabulary.configuration import check_padding, move_padding, renumber_configuration
 from hf_afro.vocabulary.mapping import MAP_FILE, VocabularyMap
 from hf_afro.vocabulary.saving import save_tokenizer
@@ -138,6 +140,9 @@ class PrunedModel:
             self.vocabulary_map.save(beside / MAP_FILE)
             if modules is not None:
                 modules.carry(beside)
+                warn_of_prompts(
+                    modules, self._old_tokenizer, np.arange(self.vocabulary_map.old_size), self.vocabulary_map
+                )
             verification = verify(beside, self._old_model, self._old_tokenizer)
             on_text = report_on_text(held_out or {}, self._old_tokenizer, self.tokenizer, self.vocabulary_map)
             verification = dataclasses.replace(verification, held_out=on_text)

@@ -106,7 +106,7 @@ def same(found: list[np.ndarray], wanted: list[np.ndarray]) -> bool:
     return all(np.array_equal(*pair) for pair in zip(found, wanted, strict=True))
 
 
-def test_a_sentence_transformer_pruned_in_both_ways_gives_the_same_vectors(embedder, tmp_path, capsys):
+def test_a_sentence_transformer_pruned_in_both_ways_gives_the_same_vectors(embedder, tmp_path, capsys, caplog):
     """prune_sentence_transformer: in memory the width went from 16 to 32 and the pooling from CLS to mean."""
     wanted = vectors(embedder)
     (tmp_path / "text").mkdir()
@@ -119,9 +119,29 @@ def test_a_sentence_transformer_pruned_in_both_ways_gives_the_same_vectors(embed
         out = tmp_path / name
         assert main([*words, *way, "--budget", "400", "--output_dir", str(out)]) == 0
         assert "carried: Transformer, Pooling, Dense, Normalize" in capsys.readouterr().out
+        assert "the prompt" not in caplog.text
         assert len(AutoTokenizer.from_pretrained(out)) < len(AutoTokenizer.from_pretrained(tmp_path / "body"))
         assert same(vectors(out), wanted)
         assert not list(out.rglob("*.bin"))
+
+
+@pytest.mark.parametrize("way", [[], ["--low_memory"]], ids=["in memory", "file by file"])
+def test_a_prompt_whose_tokens_are_not_kept_is_told(way, model, tokenizer, tmp_path, caplog):
+    """Every vector made with it would be another, and the text alone would show nothing."""
+    folder = tmp_path / "m"
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    (folder / "modules.json").write_text('[{"path": "", "type": "sentence_transformers.models.Transformer"}]')
+    prompts = {"prompts": {"query": SENTENCES["amh"][0], "document": SENTENCES["swa"][0], "none": ""}}
+    (folder / "config_sentence_transformers.json").write_text(json.dumps(prompts))
+    (tmp_path / "text").mkdir()
+    (tmp_path / "text" / "swa.txt").write_text("\n".join(SENTENCES["swa"]) + "\n", "utf-8")
+    counts = ["--output_dir", str(tmp_path / "counts")]
+    assert main(["count", "--text", str(tmp_path / "text"), "--tokenizer", str(folder), *counts]) == 0
+    words = ["prune", "--model", str(folder), "--counts", str(tmp_path / "counts"), "--no_characters", *way]
+    assert main([*words, "--budget", "300", "--output_dir", str(tmp_path / "out")]) == 0
+    assert f"the prompt query, {SENTENCES['amh'][0]!r}, is now split otherwise" in caplog.text
+    assert "the prompt document" not in caplog.text
 
 
 def test_a_sentence_transformer_exported_keeps_its_modules(embedder, tmp_path, capsys):

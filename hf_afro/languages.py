@@ -1,26 +1,34 @@
-"""The one table of languages: their codes, names, scripts and the sets they belong to.
+"""Languages by their codes: a table of those that models and evaluation sets name, and every other ISO 639-3 code.
 
 The key is ISO 639-3, with the macrolanguage where the African evaluation sets use it (`swa`, not `swh`). Everything
 that takes a language goes through `find_language`, so `sw`, `swh`, `swh_Latn` and `Swahili` are the same everywhere.
+Names and scripts of languages outside the table come from the package langcodes, imported when one is first met.
 """
 
 from __future__ import annotations
 
 import difflib
-from dataclasses import dataclass
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from functools import cache
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Language:
-    """One language of the table.
+    """One language.
 
     Attributes:
         iso639_3: The key, three letters.
         iso639_1: The two-letter code, or None where the standard gives none.
-        tag: The tag of FLORES-200 or, where that set lacks the language, of GlotLID: ``swh_Latn``.
+        tag: The tag of FLORES-200 or, where that set lacks the language, of GlotLID: ``swh_Latn``. Outside the table,
+            the code with its script, or the code alone where the script is not known.
         aliases: Other codes in use for it: the individual language of a macrolanguage, a bibliographic code.
         name: The English name.
-        scripts: Unicode Script names as the `regex` package knows them, the main one first.
+        scripts: Unicode Script names as the `regex` package knows them, the main one first; empty where they are not
+            known.
         sets: The model's languages and evaluation sets it belongs to.
     """
 
@@ -54,27 +62,58 @@ _SETS: dict[str, str] = {
     "afrixnli": "amh eng ewe fra hau ibo kin lin lug orm sna sot swa twi wol xho yor zul",
 }
 
-# ISO 15924 codes that may follow a language code, by Unicode Script name.
-_SCRIPT_CODES: dict[str, tuple[str, ...]] = {
-    "Adlam": ("adlm",),
-    "Arabic": ("arab",),
-    "Armenian": ("armn",),
-    "Bengali": ("beng",),
-    "Cyrillic": ("cyrl",),
-    "Devanagari": ("deva",),
-    "Ethiopic": ("ethi",),
-    "Georgian": ("geor",),
-    "Greek": ("grek",),
-    "Han": ("hani", "hans", "hant"),
-    "Hangul": ("hang", "kore"),
-    "Hiragana": ("hira", "jpan"),
-    "Katakana": ("kana", "jpan"),
-    "Latin": ("latn",),
-    "Nko": ("nkoo",),
-    "Tamil": ("taml",),
-    "Thai": ("thai",),
-    "Tifinagh": ("tfng",),
+# Unicode Script names with their ISO 15924 codes.
+_SCRIPTS = (
+    "Adlam Adlm, Ahom Ahom, Anatolian_Hieroglyphs Hluw, Arabic Arab, Armenian Armn, Avestan Avst, Balinese Bali, "
+    "Bamum Bamu, Bassa_Vah Bass, Batak Batk, Bengali Beng, Bhaiksuki Bhks, Bopomofo Bopo, Brahmi Brah, "
+    "Braille Brai, Buginese Bugi, Buhid Buhd, Canadian_Aboriginal Cans, Carian Cari, Caucasian_Albanian Aghb, "
+    "Chakma Cakm, Cham Cham, Cherokee Cher, Chorasmian Chrs, Common Zyyy, Coptic Copt, Cuneiform Xsux, Cypriot Cprt, "
+    "Cypro_Minoan Cpmn, Cyrillic Cyrl, Deseret Dsrt, Devanagari Deva, Dives_Akuru Diak, Dogra Dogr, Duployan Dupl, "
+    "Egyptian_Hieroglyphs Egyp, Elbasan Elba, Elymaic Elym, Ethiopic Ethi, Garay Gara, Georgian Geor, "
+    "Glagolitic Glag, Gothic Goth, Grantha Gran, Greek Grek, Gujarati Gujr, Gunjala_Gondi Gong, Gurmukhi Guru, "
+    "Gurung_Khema Gukh, Han Hani, Hangul Hang, Hanifi_Rohingya Rohg, Hanunoo Hano, Hatran Hatr, Hebrew Hebr, "
+    "Hiragana Hira, Imperial_Aramaic Armi, Inherited Zinh, Inscriptional_Pahlavi Phli, Inscriptional_Parthian Prti, "
+    "Javanese Java, Kaithi Kthi, Kannada Knda, Katakana Kana, Kawi Kawi, Kayah_Li Kali, Kharoshthi Khar, "
+    "Khitan_Small_Script Kits, Khmer Khmr, Khojki Khoj, Khudawadi Sind, Kirat_Rai Krai, Lao Laoo, Latin Latn, "
+    "Lepcha Lepc, Limbu Limb, Linear_A Lina, Linear_B Linb, Lisu Lisu, Lycian Lyci, Lydian Lydi, Mahajani Mahj, "
+    "Makasar Maka, Malayalam Mlym, Mandaic Mand, Manichaean Mani, Marchen Marc, Masaram_Gondi Gonm, "
+    "Medefaidrin Medf, Meetei_Mayek Mtei, Mende_Kikakui Mend, Meroitic_Cursive Merc, Meroitic_Hieroglyphs Mero, "
+    "Miao Plrd, Modi Modi, Mongolian Mong, Mro Mroo, Multani Mult, Myanmar Mymr, Nabataean Nbat, Nag_Mundari Nagm, "
+    "Nandinagari Nand, New_Tai_Lue Talu, Newa Newa, Nko Nkoo, Nushu Nshu, Nyiakeng_Puachue_Hmong Hmnp, Ogham Ogam, "
+    "Ol_Chiki Olck, Ol_Onal Onao, Old_Hungarian Hung, Old_Italic Ital, Old_North_Arabian Narb, Old_Permic Perm, "
+    "Old_Persian Xpeo, Old_Sogdian Sogo, Old_South_Arabian Sarb, Old_Turkic Orkh, Old_Uyghur Ougr, Oriya Orya, "
+    "Osage Osge, Osmanya Osma, Pahawh_Hmong Hmng, Palmyrene Palm, Pau_Cin_Hau Pauc, Phags_Pa Phag, "
+    "Phoenician Phnx, Psalter_Pahlavi Phlp, Rejang Rjng, Runic Runr, Samaritan Samr, Saurashtra Saur, "
+    "Sharada Shrd, Shavian Shaw, Siddham Sidd, SignWriting Sgnw, Sinhala Sinh, Sogdian Sogd, Sora_Sompeng Sora, "
+    "Soyombo Soyo, Sundanese Sund, Sunuwar Sunu, Syloti_Nagri Sylo, Syriac Syrc, Tagalog Tglg, Tagbanwa Tagb, "
+    "Tai_Le Tale, Tai_Tham Lana, Tai_Viet Tavt, Takri Takr, Tamil Taml, Tangsa Tnsa, Tangut Tang, Telugu Telu, "
+    "Thaana Thaa, Thai Thai, Tibetan Tibt, Tifinagh Tfng, Tirhuta Tirh, Todhri Todr, Toto Toto, "
+    "Tulu_Tigalari Tutg, Ugaritic Ugar, Vai Vaii, Vithkuqi Vith, Wancho Wcho, Warang_Citi Wara, Yezidi Yezi, "
+    "Yi Yiii, Zanabazar_Square Zanb"
+)
+_CODE_OF: dict[str, str] = dict(pair.split(" ") for pair in _SCRIPTS.split(", "))
+_SCRIPT_OF = {code: name for name, code in _CODE_OF.items()}
+# ISO 15924 codes of what Unicode counts as another script, or as several.
+_VARIANTS: dict[str, tuple[str, ...]] = {
+    "Aran": ("Arabic",),
+    "Cyrs": ("Cyrillic",),
+    "Hans": ("Han",),
+    "Hant": ("Han",),
+    "Jpan": ("Han", "Hiragana", "Katakana"),
+    "Kore": ("Hangul",),
+    "Latf": ("Latin",),
+    "Latg": ("Latin",),
 }
+# What people call a script otherwise; marks and case do not matter, so that "N'Ko" needs no entry.
+_SPELLINGS = {
+    "Ge'ez": "Ethiopic",
+    "Fidel": "Ethiopic",
+    "Mende": "Mende_Kikakui",
+    "Bassa": "Bassa_Vah",
+    "Roman": "Latin",
+}
+# Codes of ISO 639 that stand for no language: several, none, one that is not known, one without a code.
+_NO_LANGUAGE = ("mul", "zxx", "und", "mis")
 
 _LATIN = ("Latin",)
 _ETHIOPIC = ("Ethiopic",)
@@ -164,38 +203,113 @@ def find_language(code: str) -> Language:
     """Return the language that a code, tag, alias or English name stands for.
 
     Case does not matter, `-` and `_` are the same, and a script the language is written in or a region may follow:
-    ``sw``, ``SWA``, ``swh_Latn``, ``sw-KE`` and ``Swahili`` are all Swahili.
+    ``sw``, ``SWA``, ``swh_Latn``, ``sw-KE`` and ``Swahili`` are all Swahili. Languages outside the table are taken by
+    any ISO 639 code, and one that is a variety of a language of the table (``swc``) is taken as that, with a warning.
 
     Args:
-        code: ISO 639-3, ISO 639-1, a FLORES or GlotLID tag, an alias or the English name.
+        code: ISO 639-3, ISO 639-1, a FLORES or GlotLID tag, an alias or, of a language in the table, its English name.
 
     Returns:
         The record of the language.
 
     Raises:
-        ValueError: If nothing in the table answers to the code, the message naming the nearest; or if the script
-            behind the code is not one the language is written in.
+        ValueError: If this is no language code, the message naming the nearest; or if the script behind the code is
+            not one the language is written in.
 
     Example:
         >>> find_language("gaz_Latn").iso639_3
         'orm'
+        >>> find_language("bem").name
+        'Bemba'
     """
     wanted = code.strip().replace("-", "_").lower()
     if wanted in _INDEX:
         return _INDEX[wanted]
     head, *subtags = wanted.split("_")
-    if head not in _INDEX:
+    language = _INDEX.get(head) or _of_the_standard(head)
+    if language is None:
         raise ValueError(
             f"unknown language {code!r}; {_suggestion(head)}"
             "expected an ISO 639-3 or 639-1 code, or a tag such as 'swh_Latn'."
         )
-    language = _INDEX[head]
-    scripts = [script for name in language.scripts for script in _SCRIPT_CODES[name]]
+    if language.iso639_3 not in LANGUAGES:
+        return _with_script(language, code, subtags)
     for subtag in subtags:
-        if subtag not in scripts and not _is_region(subtag):
+        scripts = _scripts_of(subtag)
+        if not _is_region(subtag) and not (scripts and set(scripts) <= set(language.scripts)):
+            codes = ", ".join(_CODE_OF[script] for script in language.scripts)
             raise ValueError(
                 f"{code!r} is {language.name}, but {subtag!r} is neither a region nor a script it is written in here; "
-                f"expected {', '.join(script.capitalize() for script in scripts)}, or {language.iso639_3!r} alone."
+                f"expected {codes}, or {language.iso639_3!r} alone."
+            )
+    return language
+
+
+def find_languages(codes: Iterable[str]) -> dict[str, str]:
+    """Return the ISO 639-3 codes of several languages, each with the code it was named by.
+
+    Args:
+        codes: In any form that `find_language` takes.
+
+    Raises:
+        ValueError: If a code is unknown, or two are the same language.
+    """
+    found: dict[str, str] = {}
+    for code in codes:
+        language = find_language(code)
+        if language.iso639_3 in found:
+            raise ValueError(
+                f"{found[language.iso639_3]!r} and {code!r} are one language, {language.name} "
+                f"({language.iso639_3}); name each language once."
+            )
+        found[language.iso639_3] = code
+    return found
+
+
+@cache
+def _of_the_standard(head: str) -> Language | None:
+    """Return the language of an ISO 639 code that the table lacks; None for what is no such code."""
+    if not (len(head) in (2, 3) and head.isascii() and head.isalpha()) or head in _NO_LANGUAGE:
+        return None
+    # A tenth of a second to import, and the languages of the table need none of it.
+    from langcodes import Language as Tag
+    from langcodes.data_dicts import LIKELY_SUBTAGS
+
+    tag = Tag.get(head)
+    if not tag.is_valid():
+        return None
+    larger = tag.to_alpha3()
+    if larger in LANGUAGES:
+        logger.warning("%r is taken as %s (%s)", head, larger, LANGUAGES[larger].name)
+        return LANGUAGES[larger]
+    as_given = Tag.get(head, normalize=False)
+    if as_given.is_valid():
+        tag = as_given  # where langcodes prefers the code of a larger language
+    code = tag.to_alpha3()
+    likely = LIKELY_SUBTAGS.get(tag.language, "").split("-")
+    script = likely[1] if len(likely) > 1 else ""
+    name = tag.language_name()
+    return Language(
+        iso639_3=code,
+        iso639_1=tag.language if len(tag.language) == 2 else None,
+        tag=f"{code}_{script}" if script else code,
+        aliases=(),
+        name=code if name.startswith("Unknown language") else name,
+        scripts=_scripts_of(script),
+        sets=(),
+    )
+
+
+def _with_script(language: Language, code: str, subtags: list[str]) -> Language:
+    """Return a language outside the table, written in the script that its tag names if it names one."""
+    for subtag in subtags:
+        scripts = _scripts_of(subtag)
+        if scripts:
+            language = replace(language, scripts=scripts, tag=f"{language.iso639_3}_{subtag.capitalize()}")
+        elif not _is_region(subtag):
+            raise ValueError(
+                f"{code!r} is {language.name}, but {subtag!r} is neither a region nor an ISO 15924 script; expected "
+                f"such as {language.tag!r}, or {language.iso639_3!r} alone."
             )
     return language
 
@@ -205,13 +319,62 @@ def _is_region(subtag: str) -> bool:
     return (len(subtag) == 2 and subtag.isalpha()) or (len(subtag) == 3 and subtag.isdigit())
 
 
+def _scripts_of(code: str) -> tuple[str, ...]:
+    """Return the Unicode names of an ISO 15924 code, none if there is no such code."""
+    wanted = code.capitalize()
+    return _VARIANTS.get(wanted) or ((_SCRIPT_OF[wanted],) if wanted in _SCRIPT_OF else ())
+
+
 def _suggestion(wanted: str) -> str:
-    nearest = difflib.get_close_matches(wanted, _INDEX, n=3, cutoff=0.5)
+    nearest = difflib.get_close_matches(wanted, _INDEX, n=3, cutoff=0.7)
     # Two of three may spell the same language: name each once.
     languages = dict.fromkeys(_INDEX[key] for key in nearest)
     if not languages:
         return ""
     return f"did you mean {' or '.join(f'{found.iso639_3} ({found.name})' for found in languages)}? "
+
+
+def script_names(names: Iterable[str]) -> tuple[str, ...]:
+    """Return scripts by the names that Unicode gives them, sorted, each once.
+
+    Args:
+        names: Unicode names, ISO 15924 codes or usual spellings, in any case and with or without marks: ``Nko``,
+            ``N'Ko`` and ``Nkoo`` are the same, and so are ``Ethiopic``, ``Ethi`` and ``Ge'ez``.
+
+    Raises:
+        TypeError: If this is one string.
+        ValueError: If there is no such script; the message names the nearest.
+
+    Example:
+        >>> script_names(["N'Ko", "latn"])
+        ('Latin', 'Nko')
+    """
+    if isinstance(names, str):
+        raise TypeError(f"scripts is {names!r}, one string; expected a list of names: [{names!r}]")
+    found: set[str] = set()
+    for name in names:
+        key = _plain(name)
+        if key not in _SCRIPT_INDEX:
+            nearest = difflib.get_close_matches(key, _SCRIPT_INDEX, n=1)
+            meant = f"did you mean {' and '.join(_SCRIPT_INDEX[nearest[0]])!r}? " if nearest else ""
+            raise ValueError(
+                f"{name!r} is not a Unicode script; {meant}expected a name such as 'Latin', 'Ethiopic', 'Arabic' or "
+                "'Nko', or an ISO 15924 code such as 'Latn'."
+            )
+        found.update(_SCRIPT_INDEX[key])
+    return tuple(sorted(found))
+
+
+def _plain(name: str) -> str:
+    return "".join(letter for letter in name.casefold() if letter.isalnum())
+
+
+_SCRIPT_INDEX: dict[str, tuple[str, ...]] = {
+    **{_plain(code): (name,) for name, code in _CODE_OF.items()},
+    **{_plain(code): names for code, names in _VARIANTS.items()},
+    **{_plain(spelling): (name,) for spelling, name in _SPELLINGS.items()},
+    **{_plain(name): (name,) for name in _CODE_OF},
+}
 
 
 def languages_in(set_name: str) -> tuple[str, ...]:

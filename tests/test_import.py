@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-HEAVY = ("torch", "transformers", "numpy", "datasets", "accelerate", "peft")
+HEAVY = ("torch", "transformers", "numpy", "datasets", "accelerate", "peft", "langcodes")
 
 
 def run_python(code: str) -> str:

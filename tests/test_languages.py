@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import regex
 
-from hf_afro.languages import LANGUAGES, find_language, languages_in
+from hf_afro import languages
+from hf_afro.languages import LANGUAGES, find_language, find_languages, languages_in, script_names
 
 AFROXLMR = set("afr amh hau ibo kin mlg nya orm pcm run sna som sot swa xho yor zul ara eng fra".split())
 
@@ -70,7 +71,11 @@ def test_scripts_are_names_that_regex_knows():
     ("code", "message"),
     [
         ("yoruva", r"did you mean yor \(Yoruba\)"),
-        ("swq", r"did you mean swa \(Swahili\)"),
+        ("swaa_Latn", r"did you mean swa \(Swahili\)"),
+        ("LICENSE", r"unknown language 'LICENSE'; expected an ISO 639-3"),
+        ("data", r"unknown language 'data'; expected"),
+        ("xqz", r"unknown language 'xqz'; expected"),
+        ("mul", r"unknown language 'mul'; expected"),
         ("zzzzzz", r"unknown language 'zzzzzz'; expected"),
         ("", r"unknown language ''; expected"),
         ("hau_Cyrl", r"Hausa, but 'cyrl' .* expected Latn, Arab, or 'hau' alone"),
@@ -79,6 +84,96 @@ def test_scripts_are_names_that_regex_knows():
 def test_an_unknown_code_is_refused_and_the_nearest_named(code, message):
     with pytest.raises(ValueError, match=message):
         find_language(code)
+
+
+@pytest.mark.parametrize(
+    ("code", "iso639_3", "iso639_1", "tag", "name", "scripts"),
+    [
+        ("bem", "bem", None, "bem_Latn", "Bemba", ("Latin",)),
+        ("bem-ZM", "bem", None, "bem_Latn", "Bemba", ("Latin",)),
+        ("gaa", "gaa", None, "gaa_Latn", "Ga", ("Latin",)),
+        ("ki", "kik", "ki", "kik_Latn", "Kikuyu", ("Latin",)),
+        ("KIK", "kik", "ki", "kik_Latn", "Kikuyu", ("Latin",)),
+        ("deu", "deu", "de", "deu_Latn", "German", ("Latin",)),
+        ("ger", "deu", "de", "deu_Latn", "German", ("Latin",)),
+        ("byn", "byn", None, "byn_Ethi", "Blin", ("Ethiopic",)),
+        ("vai", "vai", None, "vai_Vaii", "Vai", ("Vai",)),
+        ("fat", "fat", None, "fat", "Fanti", ()),  # its own code, and no script that is told of it
+        ("knc_Arab", "knc", None, "knc_Arab", "Central Kanuri", ("Arabic",)),
+        ("qaa", "qaa", None, "qaa", "qaa", ()),  # for private use
+    ],
+)
+def test_any_code_of_the_standard_is_a_language(code, iso639_3, iso639_1, tag, name, scripts):
+    found = find_language(code)
+    assert (found.iso639_3, found.iso639_1, found.tag, found.name, found.scripts) == (
+        iso639_3,
+        iso639_1,
+        tag,
+        name,
+        scripts,
+    )
+    assert found.sets == ()
+    assert find_language(found.iso639_3).iso639_3 == iso639_3
+
+
+def test_a_variety_of_a_language_of_the_table_is_taken_as_that_and_it_is_said(caplog):
+    languages._of_the_standard.cache_clear()
+    assert find_language("swc") is find_language("swc_Latn") is LANGUAGES["swa"]
+    assert [record.getMessage() for record in caplog.records] == ["'swc' is taken as swa (Swahili)"]
+
+
+def test_a_script_behind_a_code_outside_the_table_has_to_exist():
+    with pytest.raises(
+        ValueError, match="'bem_Xyzw' is Bemba, but 'xyzw' is neither a region nor an ISO 15924 script"
+    ):
+        find_language("bem_Xyzw")
+
+
+def test_two_codes_of_one_language_are_refused_by_name():
+    assert find_languages(["sw", "gaz_Latn", "bem"]) == {"swa": "sw", "orm": "gaz_Latn", "bem": "bem"}
+    with pytest.raises(ValueError, match=r"'gaz_Latn' and 'orm' are one language, Oromo \(orm\)"):
+        find_languages(["gaz_Latn", "swa", "orm"])
+
+
+@pytest.mark.parametrize(
+    "name", ["Nko", "nko", "N'Ko", "N\u2019Ko", "NKo", "N-KO", "Nkoo", "NKOO"], ids=lambda name: name.encode().hex()
+)
+def test_every_spelling_of_a_script_is_taken(name):
+    assert script_names([name]) == ("Nko",)
+
+
+def test_scripts_have_their_unicode_names_once():
+    assert script_names(["latn", "Ethi", "Ge'ez", "mende kikakui", "LATIN"]) == ("Ethiopic", "Latin", "Mende_Kikakui")
+    assert script_names(["Jpan"]) == ("Han", "Hiragana", "Katakana")
+    assert script_names([]) == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("Etiopic", "'Etiopic' is not a Unicode script; did you mean 'Ethiopic'"),
+        ("Klingon", "'Klingon' is not a Unicode script; expected a name such as 'Latin'"),
+        ("", "'' is not a Unicode script"),
+    ],
+)
+def test_what_is_no_script_is_refused_and_the_nearest_named(name, message):
+    with pytest.raises(ValueError, match=message):
+        script_names(["Latin", name])
+
+
+def test_names_and_codes_of_scripts_are_those_of_unicode():
+    """The regex package knows both from Unicode; scripts that are newer than its version are left out."""
+    known, everything = 0, "".join(map(chr, range(0x20000)))
+    for name, code in languages._CODE_OF.items():
+        try:
+            by_name, by_code = (regex.compile(rf"\p{{Script={own}}}+") for own in (name, code))
+        except regex.error:
+            continue
+        known += 1
+        letters = by_name.search(everything).group()
+        assert by_code.fullmatch(letters), name
+        assert script_names([name]) == script_names([code]) == (name,)
+    assert known > 150
 
 
 def test_sets():

@@ -84,7 +84,7 @@ def tell_facts(args: Namespace, report: EvalReport) -> CardFacts:
     """Return the facts of a command line: those of --facts or else of the report, changed by the other options."""
     from hf_afro.cards import CardFacts
     from hf_afro.cards.facts import FACTS_FILE
-    from hf_afro.languages import find_language
+    from hf_afro.languages import find_languages
 
     if args.facts is not None:
         file = Path(args.facts) / FACTS_FILE if Path(args.facts).is_dir() else Path(args.facts)
@@ -94,7 +94,7 @@ def tell_facts(args: Namespace, report: EvalReport) -> CardFacts:
     told: dict[str, Any] = {
         "model_name": args.model_name,
         "base_model": args.base_model and tuple(args.base_model),
-        "languages": args.languages and tuple(find_language(code).iso639_3 for code in args.languages),
+        "languages": args.languages and tuple(find_languages(args.languages)),
         "licence": args.licence,
     }
     if args.pruned is not None:

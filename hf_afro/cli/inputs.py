@@ -7,6 +7,7 @@ from pathlib import Path
 
 from hf_afro.cli.content import place_of
 from hf_afro.cli.output import check_free, unfinished
+from hf_afro.languages import find_languages, script_names
 
 _MODELS = ("model", "teacher", "student_model", "tokenizer", "adapter")
 _TEXTS = ("text", "eval_text", "held_out")
@@ -27,10 +28,14 @@ def check_inputs(args: Namespace) -> None:
         args: The options of any command; those it does not have are passed over.
 
     Raises:
-        ValueError: If `output_dir` may not be written, would replace an input, or a model's folder does not exist.
+        ValueError: If `output_dir` may not be written, would replace an input, or a model's folder does not exist; if
+            a language is unknown or named twice, or there is no such script.
         NotADirectoryError: If a folder of text is none.
         FileNotFoundError: If a file does not exist.
     """
+    for name in ("languages", "transfer"):
+        find_languages(getattr(args, name, None) or ())
+    script_names(getattr(args, "scripts", None) or ())
     check_apart(args)
     check_free(Path(args.output_dir), overwrite=args.overwrite)
     for name, value in _given(args, _MODELS):

@@ -262,7 +262,10 @@ def files_of(folder: Path) -> list[tuple[Path, str]]:
     for path in sorted(path for path in folder.rglob("*") if suffix_of(path) and path.is_file()):
         inside = path.relative_to(folder).parts
         code = inside[0] if len(inside) > 1 else path.name[: -len(suffix_of(path) or "")]
-        files.append((path, find_language(code).iso639_3))
+        try:
+            files.append((path, find_language(code).iso639_3))
+        except ValueError as error:
+            raise ValueError(f"{path}: text is named by its language. {error} Move other files away.") from error
     if not files:
         raise ValueError(f"{folder} has no text; expected files as swa.txt or swa/part-1.jsonl.gz")
     return files

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -11,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from hf_afro.corpora.files import SUFFIXES, Errors, check_errors, read_lines, suffix_of
-from hf_afro.languages import find_language
+from hf_afro.languages import find_language, find_languages
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -71,23 +74,25 @@ def read_corpora(
 
     Raises:
         FileNotFoundError: If there is no such folder or file.
-        ValueError: If a code is unknown, a language is missing, empty or there twice, or bytes are not UTF-8.
+        ValueError: If a code is unknown, a language is missing, empty, or named or there twice, or bytes are not
+            UTF-8.
     """
     check_errors(errors)
     folder = Path(source)
     if not folder.is_dir() and not folder.is_file():
         raise FileNotFoundError(f"{folder} is no folder; expected one that holds files such as swa.txt")
-    wanted = None if languages is None else {find_language(code).iso639_3 for code in languages}
+    wanted = None if languages is None else find_languages(languages)
     there = [folder] if folder.is_file() else sorted(folder.iterdir())
     texts = [path for path in there if suffix_of(path) and path.is_file()]
     texts = texts or [path for path in there if path.is_dir() and _parts(path)]
+    _tell_unread(folder, [path.name for path in there if path not in texts])
     places: dict[str, Path] = {}
     for path in texts:
         language = _language_of(path)
         if language in places:
             raise ValueError(f"{places[language]} and {path} both hold {language!r}; keep one, or join them")
         places[language] = path
-    missing = sorted((wanted or set()) - set(places))
+    missing = sorted(set(wanted or ()) - set(places))
     if missing or not places:
         held = ", ".join(sorted(places)) or f"no file named <language> with one of {', '.join(SUFFIXES)}"
         raise ValueError(f"{folder} has no text for {', '.join(missing) or 'any language'}; it holds {held}")
@@ -96,6 +101,25 @@ def read_corpora(
         for language, path in sorted(places.items())
         if wanted is None or language in wanted
     }
+
+
+def _tell_unread(folder: Path, names: list[str]) -> None:
+    """Warn of those files and folders that are not read although a language's code is their name."""
+    unread = [name for name in names if _is_code(name.partition(".")[0])]
+    if unread:
+        logger.warning(
+            "%s: %s not read; text is in files that end in %s, or, where there is none, in folders of such files",
+            folder,
+            ", ".join(unread),
+            ", ".join(SUFFIXES),
+        )
+
+
+def _is_code(name: str) -> bool:
+    try:
+        return bool(find_language(name))
+    except ValueError:
+        return False
 
 
 def _parts(path: Path) -> list[Path]:
@@ -147,10 +171,8 @@ def load_hub(
 
     names = dict(languages) if isinstance(languages, Mapping) else {code: code for code in languages}
     sources: dict[str, TextSource] = {}
-    for code, name in names.items():
-        language = find_language(code).iso639_3
-        if language in sources:
-            raise ValueError(f"{code!r} and another code both mean {language!r}; name a language once")
+    for language, code in find_languages(names).items():
+        name = names[code]
         dataset = load_dataset(repository, name, split=split, streaming=streaming, revision=revision)
         origin = f"{repository}/{name}:{split}" + (f"@{revision}" if revision else "")
         if dataset.column_names is not None and column not in dataset.column_names:
@@ -173,7 +195,9 @@ def _language_of(path: Path) -> str:
         return find_language(code).iso639_3
     except ValueError as error:
         kind = "folder of text" if path.is_dir() else "text file"
-        raise ValueError(f"{path}: a {kind} is named by its language. {error}") from error
+        raise ValueError(
+            f"{path}: a {kind} is named by its language. {error} Rename it, or move it out of the folder."
+        ) from error
 
 
 def _checked(source: TextSource) -> TextSource:

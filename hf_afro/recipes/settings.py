@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from typing import Any
 
-from hf_afro.languages import find_language, languages_in
+from hf_afro.languages import find_language, find_languages, languages_in
 from hf_afro.recipes.architecture import Architecture
 from hf_afro.recipes.schema import is_folder_name, setting
 from hf_afro.tasks.presets import ADAPTATIONS, LARGEST_SEED, check_seeds, preset
@@ -30,8 +30,9 @@ def codes_of(words: tuple[str, ...]) -> tuple[str, ...]:
     """Return the ISO 639-3 codes of codes and names of sets, each once.
 
     Raises:
-        ValueError: If a word is neither; the message names the nearest language.
+        ValueError: If a word is neither, the message naming the nearest language, or two words are one language.
     """
+    find_languages(word for word in words if word not in _SETS)
     codes = (languages_in(word) if word in _SETS else (find_language(word).iso639_3,) for word in words)
     return tuple(dict.fromkeys(code for group in codes for code in group))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from hf_afro.languages import LANGUAGES
+from hf_afro.languages import Language, find_language
 from hf_afro.reports.evaluation_report import EvalReport, Score
 
 DASH = "–"
@@ -90,9 +90,18 @@ def task_name(task: str) -> str:
 
 
 def language_name(code: str) -> str:
-    """Return the English name of a language with its code behind; the code alone where the table lacks it."""
-    language = LANGUAGES.get(code)
+    """Return the English name of a language with its code behind; what was given where it is no ISO 639-3 code."""
+    language = known_language(code)
     return f"{language.name} ({code})" if language else code
+
+
+def known_language(code: str) -> Language | None:
+    """Return the language of an ISO 639-3 code; None for what is none, such as several codes in one."""
+    try:
+        language = find_language(code)
+    except ValueError:
+        return None
+    return language if language.iso639_3 == code else None
 
 
 def format_value(metric: str, value: float) -> str:

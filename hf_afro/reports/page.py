@@ -12,9 +12,8 @@ import jinja2
 from markupsafe import Markup
 
 from hf_afro.files import write_whole
-from hf_afro.languages import LANGUAGES
 from hf_afro.reports.evaluation_report import EvalReport
-from hf_afro.reports.formatting import format_fact, metrics_in, task_name, tasks_in
+from hf_afro.reports.formatting import format_fact, known_language, metrics_in, task_name, tasks_in
 from hf_afro.reports.plots import COSTS, Figure, coverage_plot, language_plot, loss_plot, size_plot
 from hf_afro.reports.tables import (
     Cell,
@@ -159,7 +158,7 @@ def language_table(reports: Sequence[EvalReport], more: Iterable[str] = ()) -> T
                 measured.setdefault(score.language, {})[task_name(task).lower()] = None
     rows = []
     for code, tasks in sorted(measured.items()):
-        known = LANGUAGES.get(code)
+        known = known_language(code)
         about = (known.name, known.tag, ", ".join(known.scripts)) if known else (code, "", "")
         rows.append((Cell(about[0]), Cell(code), *map(Cell, about[1:]), Cell(", ".join(tasks) or "not measured")))
     return Table("Worked on or measured", ("language", "ISO 639-3", "tag", "scripts", "measured on"), tuple(rows))

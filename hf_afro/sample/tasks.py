@@ -13,7 +13,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from hf_afro.languages import find_language
+from hf_afro.languages import find_languages
 from hf_afro.sample.filling import Sentence, fill, pick
 
 DEFAULT_SIZES: Mapping[str, int] = {"train": 240, "dev": 60, "test": 120}
@@ -98,7 +98,7 @@ def write_tasks(
         if size < 1:
             raise ValueError(f"the size of {split!r} is {size}; expected 1 or more examples")
     known = task_languages()
-    chosen = known if languages is None else tuple(find_language(code).iso639_3 for code in languages)
+    chosen = known if languages is None else tuple(find_languages(languages))
     if unknown := [language for language in chosen if language not in known]:
         raise ValueError(f"no templates for {', '.join(unknown)}; expected some of {', '.join(known)}")
     root = Path(folder)

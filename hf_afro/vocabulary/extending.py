@@ -14,10 +14,10 @@ import sentencepiece
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from hf_afro.languages import script_names
 from hf_afro.vocabulary.configuration import resize_configuration
 from hf_afro.vocabulary.pruning import settle, with_backend
 from hf_afro.vocabulary.saving import save_tokenizer
-from hf_afro.vocabulary.scripts import script_pattern
 from hf_afro.vocabulary.tensors import copy_with_rows, find_vocabulary_tensors, named_tensors, row_axis
 from hf_afro.vocabulary.tokenizers import TokenizerTable
 from hf_afro.vocabulary.tokenizers.backend import backend_state, table_of
@@ -75,7 +75,7 @@ def extend_vocabulary(
         tokenizer: Its tokenizer, of kind Unigram (XLM-R, DeBERTa-v3 and others).
         texts: Lines that hold text of these scripts; other words in them are passed over.
         num_tokens: Pieces to add at most; fewer where the text has no more to give.
-        scripts: Unicode script names, such as ``"Nko"`` and ``"Tifinagh"``.
+        scripts: As `hf_afro.languages.script_names` takes them, such as ``"Nko"`` and ``"Tifinagh"``.
         seed: Of the small differences between rows that nothing is known of.
 
     Raises:
@@ -87,13 +87,12 @@ def extend_vocabulary(
         >>> extended = extend_vocabulary(model, tokenizer, nko_lines, 2000, scripts=["Nko"])
         >>> extended.save_pretrained("with-nko")
     """
-    if isinstance(scripts, str):
-        raise TypeError(f"scripts is {scripts!r}, one string; expected a list of names: [{scripts!r}]")
+    wanted = script_names(scripts)
     state = backend_state(tokenizer)
     table = table_of(state, tokenizer.unk_token)
     if table.kind != UNIGRAM.name:
         raise ValueError(f"the tokenizer is of kind {table.kind}; pieces can be added to kind {UNIGRAM.name} only")
-    pieces = _new_pieces(table, _words(texts, tokenizer, list(scripts)), num_tokens, list(scripts))
+    pieces = _new_pieces(table, _words(texts, tokenizer, wanted), num_tokens, wanted)
     extended_tokenizer = settle(with_backend(tokenizer, _with_pieces(state, table, pieces)))
     split = tokenizer.backend_tokenizer.model.tokenize
     parts = [[token.id for token in split(piece)] for piece, _ in pieces]
@@ -106,9 +105,8 @@ def extend_vocabulary(
     )
 
 
-def _words(texts: Iterable[str], tokenizer: PreTrainedTokenizerBase, scripts: list[str]) -> list[str]:
+def _words(texts: Iterable[str], tokenizer: PreTrainedTokenizerBase, scripts: Sequence[str]) -> list[str]:
     """Return the words, as the tokenizer normalises them, that hold a letter of the scripts."""
-    script_pattern(scripts)  # refuses names that Unicode has not
     wanted, normalizer = _letters_of(scripts), tokenizer.backend_tokenizer.normalizer
     normalized = (text if normalizer is None else normalizer.normalize_str(text) for text in texts)
     words = [word for text in normalized for word in text.replace("\u2581", " ").split() if wanted.search(word)]

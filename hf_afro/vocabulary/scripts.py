@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 import regex
 
+from hf_afro.languages import script_names
 from hf_afro.vocabulary.tokenizers.backend import kind_named
 from hf_afro.vocabulary.tokenizers.table import TokenizerTable
 
@@ -23,20 +24,13 @@ def script_pattern(scripts: Iterable[str]) -> regex.Pattern[str]:
     not.
 
     Args:
-        scripts: Unicode script names, such as ``"Latin"`` or ``"Ethiopic"``.
+        scripts: As `hf_afro.languages.script_names` takes them, such as ``"Latin"`` or ``"Ethiopic"``.
 
     Raises:
         ValueError: If Unicode has no such script.
     """
-    wanted = tuple(scripts)
-    for script in wanted:
-        try:
-            regex.compile(rf"\p{{Script_Extensions={script}}}")
-        except regex.error as error:
-            raise ValueError(
-                f"{script!r} is not a Unicode script; expected names such as 'Latin', 'Ethiopic', 'Arabic' or 'Nko'"
-            ) from error
-    extensions = "".join(rf"\p{{Script_Extensions={script}}}" for script in (*wanted, "Common", "Inherited"))
+    wanted = (*script_names(scripts), "Common", "Inherited")
+    extensions = "".join(rf"\p{{Script_Extensions={script}}}" for script in wanted)
     return regex.compile(rf"[{extensions}\p{{Script=Inherited}}]")
 
 
@@ -61,7 +55,7 @@ def character_ids(table: TokenizerTable, scripts: Iterable[str]) -> np.ndarray:
 
     Args:
         table: The tokenizer's pieces.
-        scripts: Unicode script names; see `script_pattern`.
+        scripts: See `script_pattern`.
     """
     wanted = script_pattern(scripts)
     kept = {index for character, ids in single_characters(table).items() if wanted.match(character) for index in ids}

@@ -166,7 +166,8 @@ def report_on_text(
         old: The original tokenizer.
         new: The pruned tokenizer.
         keep: The map between them.
-        scripts: Unicode script names whose characters must not become unknown; None for those the map kept.
+        scripts: Scripts whose characters must not become unknown, as `script_pattern` takes them; None for those the
+            map kept.
     """
     if not texts:
         return {}

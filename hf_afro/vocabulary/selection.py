@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from hf_afro.languages import find_language
+from hf_afro.languages import find_language, script_names
 from hf_afro.version import __version__
 from hf_afro.vocabulary.counts import TokenCounts
 from hf_afro.vocabulary.coverage import coverage_curve, measure_coverage
@@ -51,9 +51,10 @@ def select_tokens(
             added, so the result may be smaller.
         coverage: The floor: share of each language's running tokens (unknown ones aside) to keep as they are, 0 to 1.
         smoothing: Exponent of the sizes of the languages for the rest of the budget: 1 as they are, 0 all alike.
-        scripts: Unicode script names whose characters are kept; None for those that `hf_afro.languages` gives for
-            the languages counted, and, for a language it does not know, those found in its text. Digits, punctuation
-            and marks that all scripts share are kept with any, and with none (``()``).
+        scripts: Scripts whose characters are kept, by their Unicode names, ISO 15924 codes or usual spellings; None
+            for those that `hf_afro.languages` gives for the languages counted, and, where it knows none for a
+            language, those found in its text. Digits, punctuation and marks that all scripts share are kept with any,
+            and with none (``()``).
         keep_characters: Whether to keep the single characters of the scripts.
         extra_tokens: Pieces to keep besides, spelt as in the vocabulary.
         drop_tokens: Pieces not to keep however often they occur, and with them all that are merged out of them; spelt
@@ -65,9 +66,9 @@ def select_tokens(
         would do.
 
     Raises:
-        ValueError: If an argument is out of range, a language has no tokens, a token to keep or drop does not exist,
-            one to drop must be kept, the budget does not even hold what must be kept, or, with `strict`, a language
-            stays below the floor.
+        ValueError: If an argument is out of range, there is no such script, a language has no tokens, a token to keep
+            or drop does not exist, one to drop must be kept, the budget does not even hold what must be kept, or, with
+            `strict`, a language stays below the floor.
 
     Example:
         >>> keep = select_tokens(counts, budget=70_000)
@@ -75,7 +76,7 @@ def select_tokens(
         []
     """
     _check(counts, budget, coverage, smoothing)
-    named = tuple(sorted(scripts)) if scripts is not None else wanted_scripts(counts)
+    named = script_names(scripts) if scripts is not None else wanted_scripts(counts)
     needs = kind_named(counts.table.kind).needs(counts.table)
     extra = _ids_of(counts.table, extra_tokens, "extra_tokens")
     dropped = _with_what_they_make(_ids_of(counts.table, drop_tokens, "drop_tokens"), len(counts.table), needs)
@@ -150,9 +151,10 @@ def wanted_scripts(counts: TokenCounts) -> tuple[str, ...]:
     found: set[str] = set()
     for language in counts.languages:
         try:
-            found.update(find_language(language).scripts)
-        except ValueError:
-            found.update(scripts_in(counts.table, counts.of(language)[None]))
+            known = find_language(language).scripts
+        except ValueError:  # what was counted need not be called by a code
+            known = ()
+        found.update(known or scripts_in(counts.table, counts.of(language)[None]))
     return tuple(sorted(found))
 
 

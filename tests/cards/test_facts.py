@@ -41,7 +41,7 @@ def test_facts_survive_their_file(tmp_path):
         ({"head": "gone"}, "unknown state of the head 'gone'; expected kept"),
         ({"languages": ("swh",)}, r"languages has \['swh'\]; expected ISO 639-3 codes"),
         ({"tokens_seen": {"sw": 1}}, r"tokens_seen has \['sw'\]"),
-        ({"languages": ("swq",)}, "unknown language 'swq'; did you mean swa"),
+        ({"languages": ("swaa",)}, "unknown language 'swaa'; did you mean swa"),
     ],
 )
 def test_what_a_card_could_not_say_is_refused(wrong, message):

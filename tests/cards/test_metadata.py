@@ -36,6 +36,7 @@ def test_the_unknown_is_left_out():
 
 def test_a_language_without_two_letters_keeps_three():
     assert front_matter(CardFacts("a", languages=("pcm", "swa")))["language"] == ["pcm", "sw"]
+    assert front_matter(CardFacts("a", languages=("bem", "kik")))["language"] == ["bem", "ki"]
 
 
 def test_a_model_without_a_head_fills_no_masks():

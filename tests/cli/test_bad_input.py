@@ -86,7 +86,13 @@ CASES = [Case(*case) for case in (
         "nothing is left of text/hau.txt after cleaning: {'read': 1, 'too few tokens': 1"),
     ("no text left", write("text/hau.txt", "Ina kwana\n"), RUN, 2,
         "leave it out, or lower min_tokens, now 6 (stage corpora: tiny.yaml, line 3)"),
-    ("unknown language", nothing, f"{COUNT} --languages swq", 2, "unknown language 'swq'; did you mean swa (Swahili)"),
+    ("unknown language", nothing, f"{COUNT} --languages swaa", 2,
+        "unknown language 'swaa'; did you mean swa (Swahili)"),
+    ("one language twice", nothing, f"{COUNT} --languages gaz_Latn,orm", 2,
+        "'gaz_Latn' and 'orm' are one language, Oromo (orm)"),
+    ("unknown language", write("text/LICENSE.txt", "Do as you like.\n"), COUNT, 2,
+        "text/LICENSE.txt: a text file is named by its language. unknown language 'LICENSE'; expected an ISO 639-3 or "
+        "639-1 code, or a tag such as 'swh_Latn'. Rename it, or move it out of the folder."),
     ("unknown language", write("text/yorr.txt", "Ọjà\n"), RUN, 2,
         "tiny.yaml, line 3: corpora: text/yorr.txt: a text file is named by its language. unknown language 'yorr'; "
         "did you mean yor (Yoruba)"),

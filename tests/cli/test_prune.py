@@ -144,7 +144,7 @@ def test_an_adapter_is_pruned_with_its_model(model_folder, adapter_folder, count
         ({"--adapter": Path(__file__).parent}, "no adapter could be read from"),
         ({"--budget": 3}, "a budget of 3 does not hold the"),
         ({"--budget": 3}, "(keep_characters=False, --no_characters)"),
-        ({"--scripts": "Latinish"}, "'Latinish' is not a Unicode script"),
+        ({"--scripts": "Latinish"}, "'Latinish' is not a Unicode script; did you mean 'Latin'"),
         ({"--budget": BUDGET, "--strict": None}, "the smallest budget that would do is"),
         ({"--coverage": 1.5}, "received 1.5"),
         ({"--counts": "nowhere"}, "nowhere does not exist; --counts takes the folder that `hf-afro count` wrote"),

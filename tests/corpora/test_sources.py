@@ -97,7 +97,7 @@ def test_the_hub_gives_the_same_values(tmp_path, monkeypatch, streaming):
     assert list(load_hub(repository, ["sw"], streaming=streaming)) == ["swa"]
     with pytest.raises(ValueError, match=r"columns \['text'\]; expected one named 'body'"):
         load_hub(repository, ["sw"], column="body", streaming=streaming)
-    with pytest.raises(ValueError, match="'swa' and another code both mean 'swa'"):
+    with pytest.raises(ValueError, match="'sw' and 'swa' are one language, Swahili"):
         load_hub(repository, {"sw": "sw", "swa": "sw"}, streaming=streaming)
 
 
@@ -110,7 +110,13 @@ def test_the_hub_gives_the_same_values(tmp_path, monkeypatch, streaming):
         ({"swa.txt": ""}, None, "swa.txt has no text for 'swa'"),
         ({"swa.txt": "a", "sw.jsonl": "{}"}, None, "both hold 'swa'"),
         ({"swahilli.txt": "a"}, None, "swahilli.txt: a text file is named by its language"),
+        (
+            {"swa.txt": "a", "README.txt": "b"},
+            None,
+            "README.txt: a text file is named by its language. .* move it out",
+        ),
         ({"swa.txt": "a"}, ["swz"], "swz"),
+        ({"swa.txt": "a"}, ["sw", "swa"], "'sw' and 'swa' are one language"),
     ],
 )
 def test_bad_folders_are_named(tmp_path, files, languages, message):
@@ -118,6 +124,22 @@ def test_bad_folders_are_named(tmp_path, files, languages, message):
         write(tmp_path / name, content)
     with pytest.raises(ValueError, match=message):
         read_corpora(tmp_path, languages)
+
+
+def test_languages_beyond_the_table_are_read(tmp_path):
+    for name in ("bem.txt", "ki.txt", "knc_Arab.txt"):
+        write(tmp_path / name, "a\n")
+    assert list(read_corpora(tmp_path)) == ["bem", "kik", "knc"]
+    assert list(read_corpora(tmp_path, ["kik"])) == ["kik"]
+
+
+def test_what_is_named_by_a_language_and_not_read_is_told(tmp_path, caplog):
+    for name in ("swa.txt", "bem.csv", "README.md"):
+        write(tmp_path / name, "a\n")
+    (tmp_path / "yor").mkdir()
+    assert list(read_corpora(tmp_path)) == ["swa"]
+    (told,) = (record.getMessage() for record in caplog.records)
+    assert "bem.csv, yor not read; text is in files that end in .txt" in told
 
 
 def test_no_folder(tmp_path):

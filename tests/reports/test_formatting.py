@@ -68,7 +68,9 @@ def test_what_is_not_in_the_tables_is_shown_as_it_is():
     assert describe_metric("exact_match").higher_is_better is None
     assert task_name("question_answering") == "Question answering"
     assert language_name("swa") == "Swahili (swa)"
-    assert language_name("tlh") == "tlh"
+    assert language_name("bem") == "Bemba (bem)"
+    assert language_name("xqz") == "xqz"
+    assert language_name("swa+yor") == "swa+yor"
 
 
 def test_seeds_are_counted():

@@ -141,6 +141,10 @@ def test_refusals(model, tokenizer, lines, size, scripts, message):
         extend_vocabulary(model, tokenizer, lines, size, scripts=scripts)
 
 
+def test_the_script_may_be_spelt_as_people_do(model, tokenizer, nko):
+    assert extend_vocabulary(model, tokenizer, lines_of(NKO), 60, scripts=["N'Ko"]).pieces == nko.pieces
+
+
 def test_one_string_is_no_list_of_scripts(model, tokenizer):
     with pytest.raises(TypeError, match=r"scripts is 'Nko', one string; expected a list of names: \['Nko'\]"):
         extend_vocabulary(model, tokenizer, ["x"], 5, scripts="Nko")

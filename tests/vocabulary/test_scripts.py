@@ -42,6 +42,12 @@ def test_characters_of_scripts(character, scripts, matches):
     assert bool(script_pattern(scripts).match(character)) == matches
 
 
+@pytest.mark.parametrize("name", ["Nko", "N'Ko", "NKo", "Nkoo"])
+def test_a_script_is_found_by_every_spelling_of_its_name(name):
+    assert script_pattern([name]).match("ߊ")
+    assert not script_pattern([name]).match("a")
+
+
 def test_single_characters_with_and_without_the_mark():
     found = character_ids(table("a", "\u2581a", "aa", "\u2581", "\u2581ж", "\u0301", "жж"), ("Latin",))
     assert found.tolist() == [1, 2, 4, 6]

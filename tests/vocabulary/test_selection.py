@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hf_afro.vocabulary import TextSize, TokenCounts, count_tokens, measure_coverage, select_tokens
+from hf_afro.vocabulary.selection import wanted_scripts
 from hf_afro.vocabulary.tokenizers.table import TokenizerTable
 from tests.texts import SENTENCES
 
@@ -142,6 +143,22 @@ def test_characters_of_the_languages_scripts_stay(counts):
     assert cyrillic
     assert cyrillic <= set(dropped)
     assert all(len(piece.lstrip("\u2581")) > 1 or piece in cyrillic for piece in dropped)
+
+
+def test_scripts_of_a_language_outside_the_table_come_from_the_standard(tokenizer):
+    """Of Tigre that is its script though the text has none of it; of Fanti nothing is told, and the text decides."""
+    latin, cyrillic = ["Habari ya asubuhi"], ["Привет мир"]
+    counts = count_tokens({"tig": latin}, tokenizer)
+    assert select_tokens(counts).provenance["scripts"] == ["Ethiopic"]
+    counts = count_tokens({"fat": cyrillic}, tokenizer)
+    assert "Ethiopic" not in select_tokens(counts).provenance["scripts"]
+    assert select_tokens(counts).provenance["scripts"] == list(wanted_scripts(counts))
+
+
+def test_scripts_may_be_spelt_as_people_do(counts):
+    kept = {name: select_tokens(counts, scripts=[name]) for name in ("Ethiopic", "Ethi", "ge'ez")}
+    assert [keep.provenance["scripts"] for keep in kept.values()] == [["Ethiopic"]] * 3
+    assert len({len(keep) for keep in kept.values()}) == 1
 
 
 def test_scripts_of_an_unknown_language_are_those_of_its_text(tokenizer):

@@ -108,7 +108,8 @@ def add_training_arguments(parser: ArgumentParser) -> None:
         const=[],
         type=codes,
         metavar="swa,yor",
-        help="train on these languages only, or on each of all, and measure every one on all languages",
+        help="train on these languages only, or on each of all, and measure every one on all languages; those not "
+        "trained on need a test split alone",
     )
     parser.add_argument(
         "--joint",
@@ -138,7 +139,10 @@ def run(args: Namespace) -> None:
     settings = read_settings(args.settings)
     with finished_folder(args, resumable=True) as folder, told_runs() as tell:
         bits = BITS_PER_BYTE in args.tasks
-        data = load_sets(tasks_of(args.tasks), args.data or [], args.languages)
+        transfer = sources_of(args)
+        data = load_sets(tasks_of(args.tasks), args.data or [], args.languages, transfer)
+        there = sorted({one.language for one in data})
+        check_sources(transfer, there)
         model, tokenizer = load(args.model)
         report = evaluate_model(
             model,
@@ -152,7 +156,7 @@ def run(args: Namespace) -> None:
             provenance={"model": args.model, "command": "hf-afro evaluate", "arguments": settings_of(args)},
             model_folder=args.model if Path(args.model).is_dir() else None,
             save_models=args.save_models,
-            transfer=sources_of(args, data),
+            transfer=transfer if transfer != [] else there,
             joint=args.joint,
             language_adapters=None if args.language_adapters is None else adapters_of(args.language_adapters),
             efficiency=args.efficiency,
@@ -267,13 +271,24 @@ def seeds_of(given: list[int]) -> list[int]:
     return list(range(1, given[0] + 1))
 
 
-def sources_of(args: Namespace, data: list[TaskData]) -> list[str] | None:
-    """Return the languages to train on, None where each is trained and measured alone."""
-    from hf_afro.languages import find_language
+def sources_of(args: Namespace) -> list[str] | None:
+    """Return the languages to train on, none for all there are, None where each is trained and measured alone."""
+    from hf_afro.languages import find_languages
 
-    if args.transfer is None:
-        return None
-    return [find_language(code).iso639_3 for code in args.transfer] or sorted({one.language for one in data})
+    return None if args.transfer is None else list(find_languages(args.transfer))
+
+
+def check_sources(transfer: list[str] | None, there: list[str]) -> None:
+    """Refuse languages to train on that the data lacks.
+
+    Raises:
+        ValueError: If there is one.
+    """
+    if missing := [code for code in transfer or () if code not in there]:
+        raise ValueError(
+            f"--transfer names {', '.join(missing)}, and the data is in {', '.join(there)}; --languages names those "
+            "to train on and those to measure on"
+        )
 
 
 def read_settings(words: list[str]) -> dict[str, Any]:

@@ -78,32 +78,51 @@ def adapters_of(root: str) -> dict[str, Path]:
         raise ValueError(
             f"--language_adapters {root} holds no adapter in a folder named by a language, as in {root}/swa"
         )
+    others = [path.parent for path in sorted(Path(root).glob("*/adapter_config.json"))]
+    if unused := [path.name for path in others if path not in found.values()]:
+        say(f"--language_adapters {root}: left out {', '.join(unused)}, not named by a language code")
     return found
 
 
-def load_sets(tasks: Sequence[str], given: Sequence[str], languages: Sequence[str] | None) -> list[TaskData]:
+def load_sets(
+    tasks: Sequence[str],
+    given: Sequence[str],
+    languages: Sequence[str] | None,
+    sources: Sequence[str] | None = None,
+) -> list[TaskData]:
     """Return every task in every language asked for, saying what was repaired.
 
     Of several tasks, one need not be there in every language, which is said.
 
+    Args:
+        tasks: Their names.
+        given: See `places_of`.
+        languages: Those asked for, in any code; None for all there are.
+        sources: Those to train on, by ISO 639-3 code, the others needing no train split; None or nothing for all.
+
     Raises:
-        ValueError: If a task has no set or a language is in none of the sets; see `hf_afro.tasks.loading`.
+        ValueError: If a task has no set or a language is in none of the sets, or is named twice; see
+            `hf_afro.tasks.loading`.
     """
-    from hf_afro.languages import find_language
+    from hf_afro.languages import find_languages
     from hf_afro.tasks import load_task
     from hf_afro.tasks.loading import languages_of
 
     places = places_of(tasks, given) if tasks else {}
-    wanted = None if languages is None else [find_language(code).iso639_3 for code in languages]
+    wanted = None if languages is None else find_languages(languages)
     data = []
     for task, place in places.items():
-        there = list(languages_of(place)) if wanted is None or len(places) > 1 else wanted
+        there = list(languages_of(place)) if wanted is None or len(places) > 1 else list(wanted)
         if not there:
             raise ValueError(f"--data {place} holds no folder named by a language; expected such as swa")
         chosen = there if wanted is None else [code for code in wanted if code in there]
         if missing := [code for code in wanted or () if code not in there]:
             say(f"{task} is not there in {', '.join(missing)}")
-        data += [load_task(task, place, code) for code in chosen]
+        data += [
+            # A set's own description may have its files under the code as it was asked for.
+            load_task(task, place, (wanted or {}).get(code, code), trained=not sources or code in sources)
+            for code in chosen
+        ]
     nowhere = [code for code in wanted or () if code not in {one.language for one in data}]
     if nowhere and places:
         raise ValueError(f"no set is in {', '.join(nowhere)}; leave the language out, or give a set that has it")

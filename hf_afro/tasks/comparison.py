@@ -32,11 +32,13 @@ class Predictions:
         gold: The right labels by name: a list a sentence if words are tagged, else one a text.
         predicted: The same as predicted, by seed.
         in_train: Whether train has the example's text; empty where the file does not say.
+        index: The number of each example in the file it is from; of a sample that an older version wrote, in that.
     """
 
     gold: Sequence[Any]
     predicted: dict[str, list[Any]]
     in_train: tuple[bool, ...] = ()
+    index: tuple[int, ...] = ()
 
     def labels(self, task: str) -> tuple[str, ...]:
         """Return the labels that are right or predicted anywhere, sorted."""
@@ -79,11 +81,13 @@ def read_predictions(path: str | os.PathLike[str]) -> Predictions:
     gold: list[Any] = []
     predicted: dict[str, list[Any]] = {}
     in_train: list[bool] = []
+    index: list[int] = []
     for number, line in enumerate(Path(path).read_text("utf-8").splitlines(), start=1):
         try:
             facts = json.loads(line)
             runs = dict(facts["predicted"])
             gold.append(facts["gold"])
+            index.append(int(facts.get("index", number - 1)))
         except (json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{path}, line {number}: no prediction ({error}); expected gold and predicted") from error
         if number > 1 and runs.keys() != predicted.keys():
@@ -94,7 +98,7 @@ def read_predictions(path: str | os.PathLike[str]) -> Predictions:
             in_train.append(bool(facts["in_train"]))
     if not gold:
         raise ValueError(f"{path} is empty; expected a prediction a line")
-    return Predictions(gold, predicted, tuple(in_train))
+    return Predictions(gold, predicted, tuple(in_train), tuple(index))
 
 
 def interval_of(
@@ -144,10 +148,12 @@ def compare(
         seed: Of the draws.
 
     Raises:
-        ValueError: If the right labels are not the same, so that the models saw other examples.
+        ValueError: If the right labels or the numbers are not the same, so that the models saw other examples.
     """
     if list(first.gold) != list(second.gold):
         raise ValueError("the two were not evaluated on the same examples: their right labels differ")
+    if _is_sample(first) and _is_sample(second) and first.index != second.index:
+        raise ValueError("the two were not evaluated on the same examples: their numbers (`index`) differ")
     methods = {"randomisation": approximate_randomisation, "bootstrap": paired_bootstrap}
     if method not in methods:
         raise ValueError(f"no method {method!r}; expected {' or '.join(methods)}")
@@ -159,6 +165,11 @@ def compare(
         first, second = (dataclasses.replace(own, in_train=known if own.in_train else ()) for own in (first, second))
     one, other = (own.counts(task, labels, deduplicated=deduplicated) for own in (first, second))
     return methods[method](one, other, _measure(task, metric), resamples=resamples, seed=seed)
+
+
+def _is_sample(predictions: Predictions) -> bool:
+    """Tell whether the numbers are those of a sample; an older version counted a sample from 0 too."""
+    return predictions.index != tuple(range(len(predictions.index)))
 
 
 def _measure(task: str, metric: str) -> Any:

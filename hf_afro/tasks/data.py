@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -34,11 +34,13 @@ class TaskData:
         dataset: What the data is called, such as `masakhaner1/swa`.
         labels: The names of the labels, by id; of spans the tags of IOB2 with `O` first, of other tags the commonest
             first, since label 0 is what a word gets that no piece stands for.
-        splits: `train`, `dev` and `test`. Tagged tasks have the columns `tokens` (strings) and `tags` (ids, one a
-            token); the others `text` and `label` (id), and `text_pair` if examples are pairs.
+        splits: `train`, `dev` and `test`; of a task that is only measured on, `test` and what else there is. Tagged
+            tasks have the columns `tokens` (strings) and `tags` (ids, one a token); the others `text` and `label`
+            (id), and `text_pair` if examples are pairs.
         repairs: How many times each thing was repaired or dropped while reading, by name, over all splits, and the
             examples that two splits share.
         files: The file each split was read from.
+        numbers: By split, the number of each example in its file, from 0; nothing where that is its place.
     """
 
     task: str
@@ -48,6 +50,7 @@ class TaskData:
     splits: Mapping[str, Dataset]
     repairs: Mapping[str, int] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)
+    numbers: Mapping[str, Sequence[int]] = field(default_factory=dict)
 
     @property
     def kind(self) -> TaskKind:
@@ -69,6 +72,10 @@ class TaskData:
     def gold(self, split: str = "test") -> list[Any]:
         """Return the right labels of a split by id: a list a sentence if words are tagged, else one id a text."""
         return list(self.splits[split]["tags" if self.kind.tagged else "label"])
+
+    def numbers_of(self, split: str = "test") -> Sequence[int]:
+        """Return the number of each example of a split in the file it was read from, whatever was left out of it."""
+        return self.numbers.get(split, range(len(self.splits[split])))
 
     def texts(self, split: str = "test") -> list[Any]:
         """Return what a split's labels are of: lists of words, texts, or tuples of two texts."""
@@ -101,15 +108,17 @@ class TaskData:
 
         Args:
             seed: Of the choice.
-            **sizes: By split, such as ``train=1000``; None for all.
+            **sizes: By split, such as ``train=1000``; None for all. A split that is not there is passed over.
         """
-        splits = dict(self.splits)
-        for name, size in sizes.items():
-            split = splits[name]
+        splits, numbers = dict(self.splits), dict(self.numbers)
+        for name in sizes.keys() & splits.keys():
+            split, size = splits[name], sizes[name]
             if size is not None and size < len(split):
-                chosen = np.random.default_rng(seed).choice(len(split), size=size, replace=False)
-                splits[name] = split.select(np.sort(chosen))
-        return dataclasses.replace(self, splits=splits)
+                chosen = np.sort(np.random.default_rng(seed).choice(len(split), size=size, replace=False))
+                splits[name] = split.select(chosen)
+                before = self.numbers_of(name)
+                numbers[name] = [before[index] for index in chosen.tolist()]
+        return dataclasses.replace(self, splits=splits, numbers=numbers)
 
 
 def make_task_data(
@@ -121,6 +130,8 @@ def make_task_data(
     files: Mapping[str, str] | None = None,
     *,
     unseen_labels: bool = False,
+    trained: bool = True,
+    numbers: Mapping[str, Sequence[int]] | None = None,
 ) -> TaskData:
     """Put examples with labels by name together, and take the map of labels from them.
 
@@ -133,21 +144,28 @@ def make_task_data(
         files: The file each split was read from.
         unseen_labels: Whether dev and test may have labels that train has not; they are counted, and no model will
             get them right.
+        trained: Whether it is to be trained on. Else it is measured on by models trained in other languages, and
+            `test` is all that has to be there, with whatever labels.
+        numbers: By split, the number of each example in its file, from 0; by default its place.
 
     Raises:
-        ValueError: If the task is unknown, a split is missing or empty, there are fewer than two labels, two labels
-            differ only in case, or a split has a label that the training split has not, which no model could learn.
+        ValueError: If the task is unknown, a split that is needed is missing or empty, there are fewer than two
+            labels, two labels differ only in case, or a split has a label that the training split has not, which no
+            model could learn.
     """
     kind = kind_of(task)
     rows = {split: list(examples.get(split, ())) for split in SPLITS}
-    empty = [split for split in SPLITS if not rows[split]]
+    needed = SPLITS if trained else ("test",)
+    empty = [split for split in needed if not rows[split]]
     if empty:
-        raise ValueError(f"{dataset} has no examples in {', '.join(empty)}; {task} needs {', '.join(SPLITS)}")
+        raise ValueError(f"{dataset} has no examples in {', '.join(empty)}; {task} needs {', '.join(needed)}")
+    rows = {split: own for split, own in rows.items() if own}
     counted = Counter(repairs or {})
-    names = {split: _names(kind, rows[split]) for split in SPLITS}
-    for split in ("dev", "test"):
+    names = {split: _names(kind, own) for split, own in rows.items()}
+    compared = [split for split in ("dev", "test") if split in rows and "train" in rows]
+    for split in compared:
         extra = sorted(set(names[split]) - set(names["train"]))
-        if extra and not unseen_labels:
+        if extra and trained and not unseen_labels:
             raise ValueError(
                 f"{dataset}: {split} has the labels {', '.join(extra[:_RARE])}, which train has not; it has "
                 f"{', '.join(sorted(names['train'])[:_RARE])}. Correct the labels, or leave those examples out"
@@ -155,12 +173,13 @@ def make_task_data(
         if extra:
             counted[f"{split} labels that train has not"] = sum(names[split][label] for label in extra)
     labels = _label_map(kind, names)
-    _check_labels(dataset, labels)
+    _check_labels(dataset, labels, least=2 if trained else 1)
     texts = {split: [text for text, _ in own] for split, own in rows.items()}
-    for split in ("dev", "test"):
+    for split in compared:
         _count_shared(split, rows, texts, counted)
-    splits = {split: _dataset(kind, labels, rows[split]) for split in SPLITS}
-    return TaskData(task, language, dataset, labels, splits, dict(counted), dict(files or {}))
+    splits = {split: _dataset(kind, labels, own) for split, own in rows.items()}
+    moved = {split: own for split, own in (numbers or {}).items() if [*own] != [*range(len(own))]}
+    return TaskData(task, language, dataset, labels, splits, dict(counted), dict(files or {}), moved)
 
 
 def _count_shared(split: str, rows: Mapping[str, list[Example]], texts: Mapping[str, list[Any]], counted: Any) -> None:
@@ -200,12 +219,13 @@ def _label_map(kind: TaskKind, names: Mapping[str, Counter[str]]) -> tuple[str, 
         return (OUTSIDE, *(f"{prefix}-{name}" for name in known for prefix in "BI"))
     if not kind.tagged or not known:
         return tuple(known)
-    commonest = min(known, key=lambda name: (-names["train"][name], name))
+    counts = names.get("train", names["test"])
+    commonest = min(known, key=lambda name: (-counts[name], name))
     return (commonest, *(name for name in known if name != commonest))
 
 
-def _check_labels(dataset: str, labels: tuple[str, ...]) -> None:
-    if len(labels) < 2:
+def _check_labels(dataset: str, labels: tuple[str, ...], least: int) -> None:
+    if len(labels) < least:
         raise ValueError(f"{dataset} has the labels {labels} only; there is nothing to tell apart")
     by_form: dict[str, str] = {}
     for label in labels:

@@ -7,11 +7,16 @@ files:
   train: "{language}/train.conll"
   dev: "{language}/dev.conll"
   test: "{language}/test.conll"
-languages: {swa: kiswahili}     # what stands for {language}; a list where it is the code, left out for any
+languages: {swa: kiswahili}     # what stands for {language}; see below
 columns: {tokens: 0, tags: 3}   # names in tables, places in CoNLL
 scheme: iob1
 labels: {PERSON: PER, PLACE: LOC, MISC: O}
 ```
+
+`languages:` says which languages the set has. A mapping gives what stands in the place of `{language}` for each:
+`{swa: kiswahili}`. A list gives codes that stand there as they are written: `[swh_Latn, gaz_Latn]`. Without it any
+language is tried, in the place of `{language}` first the code as it is asked for, then the others there are for that
+language (ISO 639-3, the tag, aliases, ISO 639-1), and the first is taken whose test split exists.
 """
 
 from __future__ import annotations
@@ -26,7 +31,7 @@ from typing import Any
 import yaml
 
 from hf_afro.files import read_limited
-from hf_afro.languages import find_language
+from hf_afro.languages import find_language, find_languages
 from hf_afro.nearest import nearest
 from hf_afro.tasks.examples import Columns, Labels
 from hf_afro.tasks.formats import SCHEMES, ConllForm
@@ -49,7 +54,7 @@ class SetDescription:
         task: A name of `hf_afro.tasks.kinds.KINDS`.
         files: The file of each split, `{language}` standing for the language; on the Hub a pattern.
         format: `conll`, `tsv`, `csv`, `jsonl` or `parquet`; by default what the files end in.
-        languages: By ISO 639-3 code, what stands in the place of `{language}`; empty for any code.
+        languages: By ISO 639-3 code, what stands in the place of `{language}`; empty for any language, see `names_of`.
         columns: Of a table, see `Columns`.
         separator: Between columns: a character, or `tab`, `space`, `comma`, `semicolon`.
         quoted: Whether quotes have a meaning in `tsv` and `csv`.
@@ -103,16 +108,30 @@ class SetDescription:
         suffix = Path(self.files[split]).suffix.lower()
         return self.format or _SUFFIXES.get(suffix, suffix.removeprefix("."))
 
-    def folder_of(self, language: str) -> str:
-        """Return what stands for a language in the names of files.
+    def names_of(self, language: str) -> tuple[str, ...]:
+        """Return what may stand for a language in the names of files: what is said, or any of its codes.
+
+        Args:
+            language: In any code, which comes first where any will do.
 
         Raises:
             ValueError: If the set has not that language.
         """
-        code = find_language(language).iso639_3
+        known = find_language(language)
+        code = known.iso639_3
         if self.languages and code not in self.languages:
             raise ValueError(f"{self.name} has no {code}; its languages are {', '.join(self.languages)}")
-        return self.languages.get(code, code)
+        if self.languages:
+            return (self.languages[code],)
+        if not any("{language}" in file for file in self.files.values()):
+            return (code,)
+        bare = known.tag.partition("_")[0]
+        codes = (language.strip(), code, known.tag, bare, *known.aliases, known.iso639_1)
+        return tuple(dict.fromkeys(name for name in codes if name))
+
+    def file_of(self, split: str, name: str) -> str:
+        """Return the file of a split, or the pattern on the Hub, with a name in the place of the language."""
+        return self.files[split].replace("{language}", name)
 
     @property
     def conll_form(self) -> ConllForm:
@@ -200,7 +219,8 @@ def _columns(columns: dict[str, Any], source: str) -> dict[str, Any]:
 
 def _languages(languages: Any, source: str) -> dict[str, str]:
     pairs = languages if isinstance(languages, dict) else {code: code for code in _list(languages, source)}
-    return {find_language(str(code)).iso639_3: str(folder) for code, folder in pairs.items()}
+    found = find_languages(str(code) for code in pairs)
+    return {code: str(folder) for code, folder in zip(found, pairs.values(), strict=True)}
 
 
 def _list(value: Any, source: str) -> list[Any]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hf_afro.reports import EvalReport, Score
-from hf_afro.tasks.data import TaskData
+from hf_afro.tasks.data import SPLITS, TaskData
 from hf_afro.tasks.encoding import longest
 from hf_afro.tasks.facts import model_facts, model_fingerprint
 from hf_afro.tasks.heads import load_encoder
@@ -61,7 +61,7 @@ def evaluate_model(
     Args:
         model: The encoder, with any head; not changed. Or its folder, or its name on the Hub.
         tokenizer: Its tokenizer; None loads that of the folder.
-        data: The tasks, each task and language once.
+        data: The tasks, each task and language once; one that is only measured on needs its test split alone.
         name: What the model is called in tables.
         output_dir: Gets the report, and `predictions/` with a file of JSON lines a task and language.
         settings: A preset (`paper`, `small`), settings for all tasks, or settings by task.
@@ -87,7 +87,8 @@ def evaluate_model(
 
     Raises:
         ValueError: If there is nothing to do, a task and language or a seed is there twice, the settings do not
-            cover a task, a language to train on is not there, or tokenizer and model do not belong together.
+            cover a task, a language to train on is not there or has no train or dev split, or tokenizer and model do
+            not belong together.
     """
     seeds = _checked(data, seeds, extra_scores, transfer)
     chosen = {key_of(task): _settings_of(settings, task) for task in data}
@@ -205,6 +206,13 @@ def _checked(
         missing = [code for code in transfer if code not in there]
         if missing or not transfer:
             raise ValueError(f"transfer names {missing or 'nothing'}; the data is in {', '.join(there)}")
+    for task in data:
+        lacking = [split for split in SPLITS if split not in task.splits]
+        if lacking and (transfer is None or task.language in transfer):
+            raise ValueError(
+                f"{task.dataset} has no {' and no '.join(lacking)} to train on; it can be measured on alone, where "
+                "`transfer` names the languages to train on"
+            )
     if not data and not extra_scores:
         raise ValueError("there is nothing to evaluate on; give tasks, or scores of another measure")
     return tuple(seeds)

@@ -74,7 +74,12 @@ class Labels:
 
 
 def examples_of(
-    rows: Iterable[Row], kind: TaskKind, columns: Columns, labels: Labels, repairs: Repairs
+    rows: Iterable[Row],
+    kind: TaskKind,
+    columns: Columns,
+    labels: Labels,
+    repairs: Repairs,
+    numbers: list[int] | None = None,
 ) -> list[Example]:
     """Make examples of rows; rows without text are left out.
 
@@ -84,13 +89,14 @@ def examples_of(
         columns: Where text and labels stand.
         labels: How labels are written.
         repairs: What was repaired or left out is counted here.
+        numbers: Gets the number of each example among the rows, from 0.
 
     Raises:
         ValueError: If a row has not the columns, no label, a value of another type than expected, or another number
             of tags than of words; the message names the line.
     """
     examples: list[Example] = []
-    for place, row in rows:
+    for number, (place, row) in enumerate(rows):
         missing = [name for name in columns.needed(kind) if name not in row]
         if missing:
             raise ValueError(
@@ -101,6 +107,8 @@ def examples_of(
         example = make(place, row, columns, labels, repairs)
         if example is not None:
             examples.append(example)
+            if numbers is not None:
+                numbers.append(number)
     return examples
 
 

@@ -92,6 +92,7 @@ def read_conll(
     repairs: Repairs,
     form: ConllForm | None = None,
     rename: Callable[[str, str], str] | None = None,
+    numbers: list[int] | None = None,
 ) -> list[Tagged]:
     """Read sentences of a token and its tag a line, with an empty or white line after each.
 
@@ -103,6 +104,7 @@ def read_conll(
         repairs: What was repaired is counted here.
         form: How lines are read; by default token and tag of IOB2 with a space or a tab between.
         rename: Called with a tag and where it stands, for what it is to be called.
+        numbers: Gets the number of each sentence returned among those of the file, from 0, dropped ones counted.
 
     Raises:
         ValueError: If a line has not the columns expected, no tag of the scheme, or a token that no word is as long
@@ -110,6 +112,7 @@ def read_conll(
     """
     form = form or ConllForm()
     sentences: list[Tagged] = []
+    met = 0
     tokens: list[str] = []
     tags: list[str] = []
     for number, line in enumerate([*read_text(path, repairs).split("\n"), ""], start=1):
@@ -130,6 +133,9 @@ def read_conll(
             sentence = repaired_sentence(tokens, tags, repairs, form.scheme)
             if sentence is not None:
                 sentences.append(sentence)
+                if numbers is not None:
+                    numbers.append(met)
+            met += 1
         tokens, tags = [], []
     return sentences
 

@@ -9,7 +9,7 @@ as `revision` to fix it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -76,7 +76,9 @@ _DEFAULT = {
 }
 
 
-def load_hub_task(task: str, language: str, *, dataset: str | None = None, revision: str | None = None) -> TaskData:
+def load_hub_task(
+    task: str, language: str, *, dataset: str | None = None, revision: str | None = None, trained: bool = True
+) -> TaskData:
     """Read one task in one language from the Hub; see the module for what is not verified.
 
     Sets that are not of `HUB_SETS` are read by `load_described`. ANTC is not on the Hub under a name known here.
@@ -86,6 +88,7 @@ def load_hub_task(task: str, language: str, *, dataset: str | None = None, revis
         language: In any code.
         dataset: A name of `HUB_SETS`; by default MasakhaNER 2.0, MasakhaPOS, MasakhaNEWS, AfriSenti or AfriXNLI.
         revision: A commit or branch in place of the set's own.
+        trained: Whether it is to be trained on; else test alone is read.
 
     Raises:
         ValueError: If task, language or set is unknown, the set has not that language, or its columns are others.
@@ -99,11 +102,12 @@ def load_hub_task(task: str, language: str, *, dataset: str | None = None, revis
     hub_set = HUB_SETS[name]
     if code not in languages_in(hub_set.languages):
         raise ValueError(f"{name} has no {code}; it has {', '.join(languages_in(hub_set.languages))}")
-    splits, files = _splits(hub_set, code, revision or hub_set.revision)
+    splits, files = _splits(hub_set, code, revision or hub_set.revision, _HUB_SPLITS if trained else ("test",))
     for split, rows in splits.items():
         _check_columns(hub_set, rows, f"{hub_set.repository}, {split}", hub_set.columns.needed(kind)[-1])
     repairs = Repairs()
     scheme = "iob2" if kind.spans else "none"
+    numbers: dict[str, list[int]] = {split: [] for split in splits}
     examples = {
         split: examples_of(
             dataset_rows(splits[split], f"{hub_set.repository}, {split}"),
@@ -111,11 +115,15 @@ def load_hub_task(task: str, language: str, *, dataset: str | None = None, revis
             hub_set.columns,
             Labels(hub_set.labels, scheme),
             repairs,
+            numbers[split],
         )
-        for split in _HUB_SPLITS
+        for split in splits
     }
     rare = kind.tagged and not kind.spans
-    return make_task_data(task, code, f"{name}/{code}", examples, repairs, files, unseen_labels=rare)
+    dataset = f"{name}/{code}"
+    return make_task_data(
+        task, code, dataset, examples, repairs, files, unseen_labels=rare, trained=trained, numbers=numbers
+    )
 
 
 def _check_columns(hub_set: HubSet, rows: Any, source: str, column: str) -> None:
@@ -129,15 +137,15 @@ def _check_columns(hub_set: HubSet, rows: Any, source: str, column: str) -> None
         raise ValueError(f"{source}: {column!r} holds numbers and no names of labels; expected a ClassLabel")
 
 
-def _splits(hub_set: HubSet, code: str, revision: str) -> tuple[dict[str, Any], dict[str, str]]:
-    """Return the splits of one language, and where each is from."""
+def _splits(hub_set: HubSet, code: str, revision: str, wanted: Iterable[str]) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return the splits of one language that are wanted, and where each is from."""
     # A second to import, and local files need none of it.
     from datasets import load_dataset
 
     folder = find_language(code).tag if hub_set.tagged_by_script else code
-    patterns = {split: f"{folder}/{own}/*.parquet" for split, own in _HUB_SPLITS.items()}
+    patterns = {split: f"{folder}/{_HUB_SPLITS[split]}/*.parquet" for split in wanted}
     origin = f"{hub_set.repository}@{revision}"
-    if hub_set.train is None:
+    if hub_set.train is None or "train" not in patterns:
         splits = load_dataset(hub_set.repository, data_files=patterns, revision=revision)
         return {split: splits[split] for split in patterns}, dict.fromkeys(patterns, origin)
     repository, configuration = hub_set.train

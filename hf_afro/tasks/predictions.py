@@ -136,8 +136,9 @@ def forget_runs(folder: Path) -> None:
 def write_predictions(folder: Path, data: TaskData, runs: Mapping[int, Run], trained: TaskData | None = None) -> str:
     """Write the right and the predicted labels of every test example, a line each.
 
-    A line holds `index`, the example's place in the test split; `gold`; `predicted`, by seed; labels by name; and
-    `in_train`, whether train has the example's text, case, spaces and punctuation apart.
+    A line holds `index`, the example's number in the file of the test split, from 0, however many were sampled;
+    `gold`; `predicted`, by seed; labels by name; and `in_train`, whether train has the example's text, case, spaces
+    and punctuation apart.
 
     Args:
         folder: Of the report.
@@ -152,11 +153,12 @@ def write_predictions(folder: Path, data: TaskData, runs: Mapping[int, Run], tra
     relative = f"{PREDICTIONS}/{data.task}-{data.language}.jsonl"
     with written_whole(folder / relative) as beside, beside.open("w", encoding="utf-8", newline="\n") as file:
         seen_there = data.seen_in_train(trained=known).tolist()
-        for index, (gold, seen) in enumerate(zip(data.gold(), seen_there, strict=True)):
+        examples = zip(data.numbers_of(), data.gold(), seen_there, strict=True)
+        for place, (number, gold, seen) in enumerate(examples):
             facts = {
-                "index": index,
+                "index": number,
                 "gold": named(data, gold),
-                "predicted": {str(seed): named(known, run.predicted[index]) for seed, run in runs.items()},
+                "predicted": {str(seed): named(known, run.predicted[place]) for seed, run in runs.items()},
                 "in_train": seen,
             }
             file.write(json.dumps(facts, ensure_ascii=False) + "\n")
@@ -180,9 +182,9 @@ def write_transfer(
     """
     relative = f"{PREDICTIONS}/{data.task}-{data.language}-from-{file_stem(source)}.jsonl"
     with written_whole(folder / relative) as beside, beside.open("w", encoding="utf-8", newline="\n") as file:
-        for index, gold in enumerate(data.gold()):
-            own = {str(seed): _names(labels, answers[index]) for seed, answers in predicted.items()}
-            facts = {"index": index, "gold": named(data, gold), "predicted": own}
+        for place, (number, gold) in enumerate(zip(data.numbers_of(), data.gold(), strict=True)):
+            own = {str(seed): _names(labels, answers[place]) for seed, answers in predicted.items()}
+            facts = {"index": number, "gold": named(data, gold), "predicted": own}
             file.write(json.dumps(facts, ensure_ascii=False) + "\n")
     return relative
 

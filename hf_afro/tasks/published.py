@@ -40,8 +40,9 @@ FORMS = (
     PublishedForm(("category", "headline", "text"), Columns(text=("headline", "text"), label="category")),
     # ANTC
     PublishedForm(("text", "label"), Columns()),
-    # AfriSenti
+    # AfriSenti; its Oromo and Tigrinya begin with an ID
     PublishedForm(("tweet", "label"), Columns(text=("tweet",)), quoted=False),
+    PublishedForm(("ID", "tweet", "label"), Columns(text=("tweet",)), quoted=False),
     # SIB-200
     PublishedForm(("index_id", "category", "text"), Columns(label="category")),
     # AfriXNLI; `language` and others in some files
@@ -51,18 +52,21 @@ FORMS = (
 )
 
 
-def read_tsv(path: Path, repairs: Repairs, kind: TaskKind = KINDS["texts"]) -> list[Example]:
+def read_tsv(
+    path: Path, repairs: Repairs, kind: TaskKind = KINDS["texts"], numbers: list[int] | None = None
+) -> list[Example]:
     """Read a table of texts and labels in the form of a published set, told apart by the header.
 
     MasakhaNEWS is `category headline text url`, quoted, with line feeds inside quotes, and gives the headline, a line
-    feed and the text; ANTC is `text label` and SIB-200 `index_id category text`, quoted; AfriSenti is `tweet label`,
-    where a quote is a character like any other; AfriXNLI is `premise hypothesis label`, quoted. Rows without text are
-    dropped.
+    feed and the text; ANTC is `text label` and SIB-200 `index_id category text`, quoted; AfriSenti is `tweet label`
+    or `ID tweet label`, where a quote is a character like any other; AfriXNLI is `premise hypothesis label`, quoted.
+    Rows without text are dropped.
 
     Args:
         path: The file.
         repairs: What was repaired is counted here.
         kind: What the task is made of.
+        numbers: Gets the number of each example among the rows, from 0, dropped ones counted.
 
     Raises:
         ValueError: If the header is of none of these forms, a row has another number of columns or no label, a quote
@@ -76,4 +80,4 @@ def read_tsv(path: Path, repairs: Repairs, kind: TaskKind = KINDS["texts"]) -> l
         raise ValueError(f"{path} starts with {header[:5]}; expected the header {forms}, or a description of the set")
     form = fitting[0]
     rows = read_rows(path, TableForm("tsv", quoted=form.quoted), repairs)
-    return examples_of(rows, kind, form.columns, Labels(form.labels, "none"), repairs)
+    return examples_of(rows, kind, form.columns, Labels(form.labels, "none"), repairs, numbers)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from pathlib import Path
 
 import pytest
@@ -126,6 +127,31 @@ def test_a_matrix_of_transfer(model_folder, data_folder, tmp_path, capsys):
     assert "trained on the languages of the row" in capsys.readouterr().out
 
 
+def test_zero_shot_in_languages_without_a_train_split(model_folder, data_folder, tmp_path):
+    """And beyond the table of languages."""
+    (data_folder / "topic" / "yor").rename(data_folder / "topic" / "bem")
+    for split in ("train", "dev"):
+        (data_folder / "topic" / "bem" / f"{split}.tsv").unlink()
+    more = ("--tasks", "topic", "--data", data_folder / "topic", "--seeds", 1, *QUICK, "--max_test", 8)
+    assert main(words_of(model_folder, tmp_path / "scores", *more, "--transfer", "swa", "--languages", "swa,bem")) == 0
+    report = EvalReport.load(tmp_path / "scores")
+    assert {(score.source, score.language) for score in report.transfer} == {("swa", "bem")}
+    kept = (tmp_path / "scores" / report.predictions["topic/bem from swa"]).read_text("utf-8").splitlines()
+    table = (data_folder / "topic" / "bem" / "test.tsv").read_text("utf-8").splitlines()[1:]
+    assert [table[json.loads(line)["index"]].split("\t")[1] for line in kept] == [
+        json.loads(line)["gold"] for line in kept
+    ]
+
+
+def test_folders_that_are_no_languages_are_told(model_folder, data_folder, tmp_path, caplog):
+    (data_folder / "topic" / "yor").rename(data_folder / "topic" / "bem")
+    (data_folder / "topic" / "cache").mkdir()
+    more = ("--tasks", "topic", "--data", data_folder / "topic", "--seeds", 1, *QUICK)
+    assert main(words_of(model_folder, tmp_path / "scores", *more)) == 0
+    assert "left out cache; a folder of a language is named by its code" in caplog.text
+    assert {score.language for score in EvalReport.load(tmp_path / "scores").scores} == {"bem", "swa"}
+
+
 def test_what_the_model_is_too_short_for_is_said(model_folder, data_folder, tmp_path, caplog):
     more = (
         "--task",
@@ -240,7 +266,12 @@ def test_settings_are_those_of_fine_tuning():
         ((*STACK, "topic", "--adaptation", "lora"), "holds no adapter in a folder named by a language"),
         (("--task", "topic", "--data", "topic", "--languages", "swa", "--joint"), "takes one task in two languages"),
         (("--task", "topic", "--data", "topic", "--processes", "0"), "--processes 0; expected at least 1"),
-        (("--task", "topic", "--data", "topic", "--transfer", "zul"), "names ['zul']; the data is in swa, yor"),
+        (
+            ("--task", "topic", "--data", "topic", "--transfer", "zul"),
+            "--transfer names zul, and the data is in swa, yor",
+        ),
+        (("--task", "topic", "--data", "topic", "--transfer", "sw,swa"), "'sw' and 'swa' are one language"),
+        (("--task", "topic", "--data", "topic", "--languages", "gaz_Latn,orm"), "are one language, Oromo (orm)"),
         (("--tasks", "topic,ner", "--data", "topic", "ner"), "name them by task, as in topic=topic"),
         (("--tasks", "topic,ner", "--data", "topic=topic"), "--data names no set for ner"),
         (("--tasks", "topic,ner", "--data", "topic"), "has no folder topic; expected one a task"),

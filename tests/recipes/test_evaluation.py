@@ -75,7 +75,31 @@ def test_what_is_trained_on_is_planned_and_done(saved_model, tmp_path, more, run
 
 @pytest.mark.parametrize(
     ("more", "says"),
+    [("transfer: [swa]", ""), ("save_models: false", "tir has no train.txt or")],
+    ids=["zero shot", "all"],
+)
+def test_a_language_that_is_measured_on_alone_needs_no_train(saved_model, tmp_path, more, says):
+    for language, splits in (("swa", ("train", "dev", "test")), ("tir", ("test",))):
+        (tmp_path / "made" / language).mkdir(parents=True)
+        for split in splits:
+            (tmp_path / "made" / language / f"{split}.txt").write_text("Eshe B-PER\nyupo O\n\nKano B-LOC\n", "utf-8")
+    recipe = TRANSFER.replace("sample, languages: [amh, swa]", f"{tmp_path}/made, languages: [swa, tir]")
+    (tmp_path / "transfer.yaml").write_text(recipe.format(model=saved_model, more=more), "utf-8")
+    recipe = load_recipe(tmp_path / "transfer.yaml")
+    if says:
+        # Said by the stage that reads the tasks, which is the first, and not after hours of training.
+        with pytest.raises(FileNotFoundError, match=says):
+            run_recipe(recipe, tmp_path / "run")
+        assert not (tmp_path / "run" / "evaluate").exists()
+        return
+    (report,) = read_reports(run_recipe(recipe, tmp_path / "run")[-1].folder).values()
+    assert {(score.source, score.language) for score in report.transfer} == {("swa", "tir")}
+
+
+@pytest.mark.parametrize(
+    ("more", "says"),
     [
+        ("transfer: [swa, swh]", "'swa' and 'swh' are one language"),
         ("transfer: [yor]", "transfer has yor; tasks has tasks in amh, swa"),
         ("transfer: [amh]\n  joint: true", "a task has only one; leave it out"),
         ("adaptation: half", "adaptation is 'half'; expected one of full, lora, frozen"),

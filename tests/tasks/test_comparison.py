@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from hf_afro.tasks.comparison import compare, interval_of, read_predictions
@@ -53,6 +55,24 @@ def test_two_models_differ_or_do_not(tmp_path, method):
     assert compared.p_value < 0.01
     assert compare(right, right, "topic", method=method).p_value == 1
     assert compare(flat, right, "topic", "accuracy", method=method).difference == -0.5
+
+
+def test_two_samples_of_one_set_are_not_taken_for_each_other(tmp_path):
+    """They may have the same labels in the same order; what an older version wrote counts a sample from 0."""
+    rows = {split: [(f"{split}{index}", "xy"[index % 2]) for index in range(40)] for split in ("train", "dev", "test")}
+    data = make_task_data("topic", "swa", "set/swa", rows)
+    samples = [
+        dataclasses.replace(
+            data, splits={**data.splits, "test": data.splits["test"].select(own)}, numbers={"test": list(own)}
+        )
+        for own in (range(10, 20), range(20, 30))
+    ]
+    first, second = (written(tmp_path, str(index), own, own.gold()) for index, own in enumerate(samples))
+    assert first.index == tuple(range(10, 20))
+    with pytest.raises(ValueError, match="their numbers .* differ"):
+        compare(first, second, "topic")
+    older = dataclasses.replace(second, index=tuple(range(10)))
+    assert compare(first, older, "topic").difference == 0
 
 
 def test_what_cannot_be_compared_is_named(tmp_path):

@@ -165,12 +165,68 @@ def test_the_hub_is_read_by_patterns(monkeypatch, tmp_path):
         load_described(describe(facts), "yor")
 
 
+@pytest.mark.parametrize(
+    ("there", "asked", "taken"),
+    [
+        (("gaz_Latn",), "gaz_Latn", "gaz_Latn"),
+        (("gaz_Latn",), "orm", "gaz_Latn"),
+        (("gaz_Latn", "orm"), "gaz_Latn", "gaz_Latn"),
+        (("gaz_Latn", "orm"), "om", "orm"),
+        (("gaz",), "orm", "gaz"),
+        (("om",), "gaz_Latn", "om"),
+        (("bem_Latn",), "bem", "bem_Latn"),
+    ],
+)
+def test_the_language_stands_in_file_names_in_any_of_its_codes(tmp_path, there, asked, taken):
+    for name in there:
+        (tmp_path / f"{name}.tsv").write_text(f"text\tlabel\n{name}\tx\nb\ty\n", "utf-8")
+    facts = {"name": "a", "task": "texts", "files": dict.fromkeys(("train", "dev", "test"), "{language}.tsv")}
+    data = load_described(describe(facts), asked, tmp_path)
+    assert data.texts()[0] == taken
+    assert data.files["test"] == f"{taken}.tsv"
+    # Where `languages:` says what stands there, nothing else is tried.
+    for languages in ({asked: "no"}, ["om_ET"] if "bem" not in asked else ["bem_ZM"]):
+        with pytest.raises(FileNotFoundError, match="is no file; a has its test split there"):
+            load_described(describe({**facts, "languages": languages}), asked, tmp_path)
+
+
+def test_the_hub_is_asked_for_any_of_the_codes(monkeypatch):
+    rows = Dataset.from_dict({"text": ["a", "b"], "label": ["x", "y"]})
+    asked = []
+
+    def load(repository, data_files, revision):
+        asked.append(data_files["test"])
+        if not data_files["test"].startswith("gaz_Latn"):
+            raise FileNotFoundError(data_files["test"])
+        return dict.fromkeys(data_files, rows)
+
+    monkeypatch.setattr("datasets.load_dataset", load)
+    files = {split: f"{{language}}/{split}.parquet" for split in ("train", "dev", "test")}
+    description = describe({"name": "a", "task": "texts", "repository": "me/own", "files": files})
+    assert load_described(description, "om").language == "orm"
+    assert asked == ["om/test.parquet", "orm/test.parquet", "gaz_Latn/test.parquet"]
+    assert set(load_described(description, "om", trained=False).splits) == {"test"}
+    with pytest.raises(FileNotFoundError, match="yo/test.parquet"):
+        load_described(description, "yor")
+
+
+def test_a_described_language_that_is_measured_on_alone_needs_its_test_split(tmp_path):
+    (tmp_path / "tir-test.tsv").write_text("text\tlabel\na\tx\n", "utf-8")
+    files = {split: f"{{language}}-{split}.tsv" for split in ("train", "dev", "test")}
+    description = describe({"name": "a", "task": "texts", "files": files})
+    with pytest.raises(FileNotFoundError, match="tir-train.tsv is no file; a has its train split there. A language"):
+        load_described(description, "tir", tmp_path)
+    assert set(load_described(description, "tir", tmp_path, trained=False).splits) == {"test"}
+
+
 def test_load_task_takes_a_description(tmp_path):
     described(tmp_path, "na CCONJ\nKano PROPN\n", "name: a\ntask: pos\nformat: conll\n")
     assert load_task("pos", tmp_path / "set.yaml", "swa").dataset == "a/swa"
     with pytest.raises(ValueError, match="describes a set of pos; expected one of ner"):
         load_task("ner", tmp_path / "set.yaml", "swa")
-    with pytest.raises(FileNotFoundError, match="yor.a is no file; a has its train split there"):
+    with pytest.raises(
+        FileNotFoundError, match="yor.a is no file, nor are yor_Latn.a, yo.a; a has its test split there"
+    ):
         load_task("pos", tmp_path / "set.yaml", "yor")
 
 
@@ -204,7 +260,8 @@ def test_labels_that_only_test_has_are_counted_if_that_is_said(tmp_path):
         ({"labels": {False: "O"}}, "put them in quotes"),
         ({"labels": "O"}, "labels is 'O'; expected such as"),
         ({"languages": "swa"}, "languages is 'swa'; expected a list of codes"),
-        ({"languages": ["swq"]}, "unknown language 'swq'"),
+        ({"languages": ["xqz"]}, "unknown language 'xqz'"),
+        ({"languages": ["gaz_Latn", "orm"]}, "'gaz_Latn' and 'orm' are one language, Oromo"),
         ({"quoted": "yes"}, "quoted is 'yes'; expected true or false"),
         ({"separator": 9}, "separator is 9; expected text"),
     ],

@@ -57,7 +57,10 @@ def test_every_score_can_be_computed_again_from_the_predictions(report, tmp_path
         ids = {label: index for index, label in enumerate(data.labels)}
         file = tmp_path / "out" / report.predictions[f"{task}/{language}"]
         lines = [json.loads(line) for line in file.read_text("utf-8").splitlines()]
-        assert [line["index"] for line in lines] == list(range(10))
+        # Their numbers in the whole test split, of which ten were drawn.
+        assert [line["index"] for line in lines] == list(data.numbers_of()) != list(range(10))
+        whole = make(task, language)
+        assert [whole.texts()[line["index"]] for line in lines] == data.texts()
 
         def by_id(labels, ids=ids):
             return ids[labels] if isinstance(labels, str) else [ids[label] for label in labels]

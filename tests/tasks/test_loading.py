@@ -7,7 +7,7 @@ import re
 import pytest
 
 from benchmarks.task_counts import FOLDERS, count
-from hf_afro.tasks.loading import load_task
+from hf_afro.tasks.loading import languages_of, load_task
 
 CONLL = "Eshe B-PER\nyupo O\n\nKano B-LOC\n"
 TWEETS = "tweet\tlabel\nvizuri\tpositive\nvibaya\tnegative\n"
@@ -39,9 +39,9 @@ def test_fifty_examples_a_label_stand_in_for_a_train_split_that_was_never_publis
     ("task", "language", "error", "message"),
     [
         ("ners", "swa", ValueError, "unknown task 'ners'; the nearest is 'ner' of ner, pos"),
-        ("sentiment", "swq", ValueError, "unknown language 'swq'"),
-        ("sentiment", "yor", ValueError, "has no folder for yor; its languages are: swa"),
-        ("ner", "swa", FileNotFoundError, "has no train.txt"),
+        ("sentiment", "xqz", ValueError, "unknown language 'xqz'"),
+        ("sentiment", "yor", ValueError, "has no folder for yor with a split in it; its languages are: swa"),
+        ("ner", "swa", FileNotFoundError, "has no train.txt or train.fewshot50.txt. A language without it can only"),
     ],
 )
 def test_what_is_not_there_is_named(tmp_path, task, language, error, message):
@@ -57,6 +57,76 @@ def test_a_folder_that_does_not_exist_and_a_language_that_is_there_twice(tmp_pat
     fill(tmp_path / "swh", ".tsv", TWEETS)
     with pytest.raises(ValueError, match="are both 'swa'; keep one"):
         load_task("sentiment", tmp_path, "swa")
+
+
+def test_languages_beyond_the_table_are_found_and_other_folders_told(tmp_path, caplog):
+    for name in ("swa", "bem", "kik_Latn"):
+        fill(tmp_path / name, ".tsv", TWEETS)
+    for name in ("cache", "old", ".git", "__pycache__"):  # `old` is the code of Mochi, and holds no split
+        (tmp_path / name).mkdir()
+    fill(tmp_path / "ner", ".txt", CONLL)  # a task, and the code of Yahadian
+    assert languages_of(tmp_path) == ("bem", "kik", "swa")
+    (told,) = (record.getMessage() for record in caplog.records)
+    assert "left out cache, ner, old; a folder of a language is named by its code" in told
+    data = load_task("sentiment", tmp_path, "bem")
+    assert (data.language, data.dataset) == ("bem", f"{tmp_path.name}/bem")
+    assert load_task("sentiment", tmp_path, "ki").language == "kik"
+    with pytest.raises(ValueError, match="has no folder for old with a split in it; its languages are: bem, kik, swa"):
+        load_task("sentiment", tmp_path, "old")
+
+
+WITH_ID = 'ID\ttweet\tlabel\ntig_1\t"ጽቡቕ\tpositive\ntig_2\t \tneutral\ntig_3\tሕማቕ\tnegative\n'
+
+
+def test_a_language_that_is_measured_on_alone_needs_its_test_split(tmp_path):
+    """AfriSenti has no train split in Tigrinya and Oromo, and an ID in front of the tweet."""
+    fill(tmp_path / "tir", ".tsv", WITH_ID, ("test",))
+    with pytest.raises(FileNotFoundError, match=r"tir has no train.tsv or .* those to train on by --transfer"):
+        load_task("sentiment", tmp_path, "tir")
+    data = load_task("sentiment", tmp_path, "tir", trained=False)
+    assert {split: len(rows) for split, rows in data.splits.items()} == {"test": 2}
+    assert (data.texts(), data.labels, data.files) == (['"ጽቡቕ', "ሕማቕ"], ("negative", "positive"), {"test": "test.tsv"})
+    (tmp_path / "tir" / "test.tsv").unlink()
+    with pytest.raises(FileNotFoundError, match="tir has no test.tsv"):
+        load_task("sentiment", tmp_path, "tir", trained=False)
+
+
+def test_what_else_a_language_has_is_read_and_may_have_other_labels(tmp_path):
+    """MasakhaNEWS has few examples of Amharic to train on, and not of every topic."""
+    fill(tmp_path / "amh", ".tsv", NEWS, ("dev", "test"))
+    (tmp_path / "amh" / "train.fewshot50.tsv").write_text(
+        "category\theadline\ttext\nhealth\ta\tb\nart\tc\td\n", "utf-8"
+    )
+    with pytest.raises(ValueError, match="dev has the labels sports, which train has not"):
+        load_task("topic", tmp_path, "amh")
+    data = load_task("topic", tmp_path, "amh", trained=False)
+    assert sorted(data.splits) == ["dev", "test", "train"]
+    assert data.labels == ("art", "health", "sports")
+    fill(tmp_path / "orm", ".tsv", NEWS)
+    (whole, measured) = (load_task("topic", tmp_path, "orm", trained=trained) for trained in (True, False))
+    assert measured.fingerprint == whole.fingerprint
+
+
+def test_pairs_that_are_measured_on_alone_need_no_english(tmp_path):
+    fill(tmp_path / "yor", ".tsv", "premise\thypothesis\tlabel\na\tb\t0\n", ("test",))
+    assert load_task("nli", tmp_path, "yor", trained=False).labels == ("entailment",)
+
+
+@pytest.mark.parametrize(
+    ("task", "suffix", "text", "numbers"),
+    [
+        ("sentiment", ".tsv", WITH_ID, [0, 2]),
+        ("ner", ".txt", "Eshe B-PER\n\n B-LOC\n\nyupo O\nKano B-LOC\n", [0, 2]),
+        ("ner", ".txt", CONLL, [0, 1]),
+    ],
+)
+def test_an_example_keeps_its_number_in_the_file(tmp_path, task, suffix, text, numbers):
+    fill(tmp_path / "swa", suffix, text)
+    data = load_task(task, tmp_path, "swa")
+    assert list(data.numbers_of()) == numbers
+    one = data.limited(test=1, seed=3)
+    (place,) = (data.texts().index(text) for text in one.texts())
+    assert list(one.numbers_of()) == [numbers[place]]
 
 
 def test_parts_of_speech_may_have_a_tag_that_train_has_not(tmp_path):

@@ -44,6 +44,35 @@ def test_a_language_to_train_on_has_to_be_there(model, tokenizer, quick, tmp_pat
             )
 
 
+def test_a_language_that_is_measured_on_alone_needs_no_train(model, tokenizer, quick, tmp_path):
+    whole = make("topic", "yor")
+    names = [whole.labels[label] for label in whole.gold()]
+    rows = {"test": list(zip(whole.texts(), names, strict=True))}
+    alone = make_task_data("topic", "tir", "made/tir", rows, trained=False)
+    common = {"name": "a", "settings": quick.replace(epochs=1, max_train=32, max_dev=8, max_test=8), "seeds": (1,)}
+    for joint in (False, True):
+        sources = [make("topic"), make("topic", "hau")]
+        report = evaluate_model(
+            model,
+            tokenizer,
+            [*sources, alone],
+            output_dir=tmp_path / str(joint),
+            transfer=["swa", "hau"],
+            joint=joint,
+            **common,
+        )
+        measured = [score for score in report.transfer if score.language == "tir"]
+        assert {score.source for score in measured} == ({"swa+hau"} if joint else {"swa", "hau"})
+        assert {score.n for score in measured} == {8}
+        kept = read_predictions(tmp_path / str(joint) / report.predictions[f"topic/tir from {measured[0].source}"])
+        assert [rows["test"][number][1] for number in kept.index] == kept.gold
+    for transfer in (None, ["tir"]):
+        with pytest.raises(ValueError, match="made/tir has no train and no dev to train on"):
+            evaluate_model(
+                model, tokenizer, [sources[0], alone], output_dir=tmp_path / "no", transfer=transfer, **common
+            )
+
+
 def test_labels_are_compared_by_name_and_one_unknown_is_wrong():
     rows = [("a", "sport"), ("b", "arts")]
     data = make_task_data("topic", "hau", "set/hau", dict.fromkeys(("train", "dev", "test"), rows))

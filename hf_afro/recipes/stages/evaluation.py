@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from hf_afro.recipes.settings import codes_of
 from hf_afro.recipes.stages.context import StageContext
 from hf_afro.recipes.stages.models import open_model, open_tokenizer
-from hf_afro.recipes.stages.text import HELD_OUT, TASKS_FILE, load, read_text, sources_of
+from hf_afro.recipes.stages.text import HELD_OUT, TASKS_FILE, load, read_text, sources_of, trained_on
 from hf_afro.reports import EvalReport
 from hf_afro.reports.evaluation_report import REPORT_FILE
 
@@ -82,7 +82,7 @@ def _tasks_of(context: StageContext) -> list[TaskData]:
     found = []
     for task, source in sources_of(stage.settings):
         for language in codes_of(source.languages):
-            data = load(folder, task, source, language)
+            data = load(folder, task, source, language, trained=trained_on(context, stage, language))
             # The text was freed of the sentences read then; on the Hub, and during a run, they may become others.
             if data.fingerprint != read[task, language]["fingerprint"]:
                 raise ValueError(

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
     from hf_afro.corpora import EvaluationSentences, PreparedCorpora
+    from hf_afro.recipes.recipe import Stage
     from hf_afro.tasks import TaskData
 
 TASKS = ("ner", "topic", "sentiment")
@@ -40,8 +41,10 @@ def run_tasks(context: StageContext) -> dict[str, Any]:
         for task, source in sources_of(context.settings):
             context.progress.length(len(source.languages), task)
             for language in codes_of(source.languages):
-                data = load(context.folder, task, source, language)
-                for split in ("dev", "test"):
+                data = load(
+                    context.folder, task, source, language, trained=trained_on(context, context.stage, language)
+                )
+                for split in [split for split in ("dev", "test") if split in data.splits]:
                     for sentence in data.sentences(split):
                         file.write(json.dumps([data.dataset, sentence]) + "\n")
                         sentences += 1
@@ -56,7 +59,16 @@ def sources_of(settings: Any) -> list[tuple[str, TaskSource]]:
     return [(task, source) for task in TASKS if (source := getattr(settings, task)) is not None]
 
 
-def load(folder: Path, task: str, source: TaskSource, language: str) -> TaskData:
+def trained_on(context: StageContext, tasks: Stage, language: str) -> bool:
+    """Tell whether an `evaluate` stage trains on a language of a `tasks` stage; else its test split is enough."""
+    return any(
+        bool(stage.settings.trained([language]))
+        for stage in context.recipe.stages
+        if stage.kind == "evaluate" and stage.inputs.get("tasks") == (tasks.name,)
+    )
+
+
+def load(folder: Path, task: str, source: TaskSource, language: str, *, trained: bool) -> TaskData:
     """Return one task in one language.
 
     Args:
@@ -64,13 +76,14 @@ def load(folder: Path, task: str, source: TaskSource, language: str) -> TaskData
         task: Its name.
         source: Where it is.
         language: ISO 639-3.
+        trained: See `trained_on`.
     """
     from hf_afro.tasks import load_hub_task, load_task
 
     if source.folder == HUB:
-        return load_hub_task(task, language)
+        return load_hub_task(task, language, trained=trained)
     if source.folder != SAMPLE:
-        return load_task(task, source.folder, language)
+        return load_task(task, source.folder, language, trained=trained)
     data = load_task(task, folder / SAMPLE_TASKS / task, language)
     # Called by what it is; the folder it was written to is named by the task alone.
     return dataclasses.replace(data, dataset=f"hf_afro-sample/{language}")

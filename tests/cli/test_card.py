@@ -61,7 +61,7 @@ def test_mistakes(refused, reports, tmp_path):
         (["nowhere"], "nowhere does not exist"),
         ([reports[0], "--facts", "nowhere"], "nowhere does not exist; --facts takes the card_facts.json"),
         ([reports[0], "--facts", str(tmp_path / "empty.json")], "does not hold facts for a card"),
-        ([reports[0], "--languages", "swq"], "unknown language 'swq'; did you mean swa"),
+        ([reports[0], "--languages", "swaa"], "unknown language 'swaa'; did you mean swa"),
         ([reports[0], reports[0]], "several reports are called teacher (teacher)"),
     ):
         assert message in refused("card", *words, "--output_dir", out)

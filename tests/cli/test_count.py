@@ -41,7 +41,7 @@ def test_only_the_languages_asked_for_and_a_table(text_folder, model_folder, tmp
     ("changed", "message"),
     [
         ({"--text": "nowhere"}, "nowhere is no folder"),
-        ({"--languages": "swq"}, "unknown language 'swq'; did you mean swa"),
+        ({"--languages": "swaa"}, "unknown language 'swaa'; did you mean swa"),
         ({"--languages": "swa,zul"}, "has no text for zul"),
         ({"--tokenizer": "/nowhere/at/all"}, "no tokenizer could be read from '/nowhere/at/all'"),
     ],

@@ -96,7 +96,7 @@ def error_of(function, *arguments) -> Exception:
 
 
 def test_what_hf_afro_refuses_is_a_mistake_and_what_breaks_in_a_library_is_not():
-    assert is_mistake(error_of(find_language, "swq"))
+    assert is_mistake(error_of(find_language, "swaa"))
     assert is_mistake(error_of(languages_in, "all"))
     assert not is_mistake(error_of(json.loads, "six"))
 

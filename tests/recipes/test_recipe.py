@@ -139,8 +139,8 @@ def test_a_wrong_change_is_named(recipe_file, words, message):
         ("  num_train_epochs: 2", "", r"line 12: maft-again: give max_steps or num_train_epochs"),
         (
             "  num_train_epochs: 2",
-            "  num_train_epochs: 2\n  languages: [swq]",
-            r"maft-again: unknown language 'swq'; did you mean swa",
+            "  num_train_epochs: 2\n  languages: [swaa]",
+            r"maft-again: unknown language 'swaa'; did you mean swa",
         ),
         ("  text: ${data}/text", "", r"corpora needs 'text'"),
         ("name: mine\n", "", r"has no `name`"),

@@ -96,8 +96,9 @@ def read_conll(
 ) -> list[Tagged]:
     """Read sentences of a token and its tag a line, with an empty or white line after each.
 
-    A span that starts with I- is made to start with B-, as evaluation counts it. A line without a token is dropped,
-    its tag with it, and a sentence of such lines only too.
+    A line that starts a document (`-DOCSTART-`) ends a sentence and is left out, whatever follows it. A span that
+    starts with I- is made to start with B-, as evaluation counts it. A line without a token is dropped, its tag with
+    it, and a sentence of such lines only too.
 
     Args:
         path: The file.
@@ -120,16 +121,17 @@ def read_conll(
         if form.comment and line.startswith(form.comment):
             repairs["lines of comment left out"] += 1
             continue
-        if line.strip():
+        starts_document = _starts_document(line, form)
+        if line.strip() and not starts_document:
             token, tag = _token_and_tag(path, number, line, form, rename)
             tokens.append(token)
             tags.append(tag)
             continue
-        if line:
-            repairs["white-space lines taken as the end of a sentence"] += 1
-        if tokens == [_DOCUMENT]:
+        if starts_document:
             repairs["lines that start a document left out"] += 1
-        elif tokens:
+        elif line:
+            repairs["white-space lines taken as the end of a sentence"] += 1
+        if tokens:
             sentence = repaired_sentence(tokens, tags, repairs, form.scheme)
             if sentence is not None:
                 sentences.append(sentence)
@@ -164,6 +166,12 @@ def _token_and_tag(
             f"{_LONGEST_TOKEN} characters. Are line feeds missing?"
         )
     return token, tag
+
+
+def _starts_document(line: str, form: ConllForm) -> bool:
+    """Tell whether a line is the mark of a new document, in its first column or in that of the token."""
+    columns = _columns(line, form)
+    return _DOCUMENT in (one.strip() for one in (*columns[:1], *columns[form.tokens :][:1]))
 
 
 def _columns(line: str, form: ConllForm) -> list[str]:

@@ -40,6 +40,20 @@ def test_white_space_lines_end_a_sentence_and_are_counted(tmp_path):
     }
 
 
+@pytest.mark.parametrize("after", ["\n", "", " \t\n"], ids=["a blank line", "no blank line", "white space"])
+@pytest.mark.parametrize("before", ["\n", ""], ids=["a blank line before", "none before"])
+@pytest.mark.parametrize("mark", ["-DOCSTART- O", "-DOCSTART-"])
+def test_a_line_that_starts_a_document_is_no_word_and_ends_a_sentence(tmp_path, mark, before, after):
+    first, second = f"{mark}\n{after}Kano B-LOC\n", f"{before}{mark}\n{after}Lagos B-LOC\n"
+    read, repairs = conll(tmp_path, first + second)
+    assert read == [(["Kano"], ["B-LOC"]), (["Lagos"], ["B-LOC"])]
+    assert repairs["lines that start a document left out"] == 2
+    assert set(repairs) <= {
+        "lines that start a document left out",
+        "white-space lines taken as the end of a sentence",
+    }
+
+
 def test_spans_that_start_with_i_are_repaired(tmp_path):
     read, repairs = conll(tmp_path, "a I-PER\nb I-PER\nc I-LOC\nd O\ne I-LOC\n\nf I-PER\n")
     assert read[0][1] == ["B-PER", "I-PER", "B-LOC", "O", "B-LOC"]

@@ -7,6 +7,7 @@ import itertools
 import os
 import re
 import shutil
+import stat
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
@@ -34,6 +35,7 @@ def written_whole(path: str | os.PathLike[str]) -> Iterator[Path]:
         yield own
         with own.open("rb+") as file:
             os.fsync(file.fileno())
+        _open_up([own], target.parent)
         os.replace(own, target)
     finally:
         own.unlink(missing_ok=True)
@@ -138,8 +140,28 @@ def locked(path: Path) -> Iterator[None]:
                 return
 
 
+def open_up(folder: Path) -> None:
+    """Give the files of a folder, and below it, the permissions that the umask gives to new files.
+
+    safetensors 0.8 writes weights that their owner alone can read, whatever the umask.
+    """
+    _open_up(folder.rglob("*"), folder)
+
+
+def _open_up(paths: Iterable[Path], folder: Path) -> None:
+    probe = beside(folder / "mode")
+    probe.touch(exist_ok=False)
+    usual = stat.S_IMODE(probe.stat().st_mode)
+    probe.unlink()
+    for path in paths:
+        own = path.lstat()
+        if stat.S_ISREG(own.st_mode) and own.st_uid == os.geteuid() and usual & ~own.st_mode:
+            path.chmod(stat.S_IMODE(own.st_mode) | usual)
+
+
 def move_into_place(work: Path, target: Path) -> None:
     """Move a finished folder to its name; what stood there is removed only once the new one is in place."""
+    open_up(work)
     if not target.exists():
         os.replace(work, target)
         return

@@ -5,11 +5,14 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import stat
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from hf_afro.files import (
     finish_move,
@@ -22,6 +25,14 @@ from hf_afro.files import (
     write_whole,
     written_whole,
 )
+
+
+@pytest.fixture
+def umask(request):
+    """The umask that the test asks for, while it runs."""
+    former = os.umask(request.param)
+    yield request.param
+    os.umask(former)
 
 
 @pytest.fixture(params=[False, True], ids=["new", "existing"])
@@ -321,3 +332,37 @@ def test_what_was_left_beside_a_target_is_settled_and_nothing_else_is_touched(tm
         "a",
     ]
     assert (tmp_path / "a" / "mark").read_text() == "2"
+
+
+def save_weights(path: Path) -> None:
+    save_file({"weight": torch.zeros(2)}, path)
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o077, 0o027], indirect=True)
+def test_weights_have_the_permissions_that_the_umask_gives(umask, tmp_path):
+    """The library safetensors 0.8 writes its files for their owner alone."""
+    with folder_written_whole(tmp_path / "model", "config.json") as work:
+        (work / "config.json").write_text("{}")
+        (work / "adapter").mkdir()
+        save_weights(work / "model.safetensors")
+        save_weights(work / "adapter" / "adapter_model.safetensors")
+    with written_whole(tmp_path / "batch.safetensors") as work:
+        save_weights(work)
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert {path.name: stat.S_IMODE(path.stat().st_mode) for path in files} == dict.fromkeys(
+        ("config.json", "model.safetensors", "adapter_model.safetensors", "batch.safetensors"), 0o666 & ~umask
+    )
+
+
+@pytest.mark.parametrize("umask", [0o022], indirect=True)
+def test_a_file_that_may_be_run_stays_one_and_a_link_is_not_followed(umask, tmp_path):
+    outside, work = tmp_path / "outside", tmp_path / "work"
+    work.mkdir()
+    for path in (outside, work / "run.sh"):
+        path.write_text("x")
+    outside.chmod(0o600)
+    (work / "run.sh").chmod(0o700)
+    (work / "link").symlink_to(outside)
+    move_into_place(work, tmp_path / "done")
+    assert stat.S_IMODE((tmp_path / "done" / "run.sh").stat().st_mode) == 0o744
+    assert stat.S_IMODE(outside.stat().st_mode) == 0o600

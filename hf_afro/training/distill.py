@@ -19,7 +19,7 @@ from hf_afro.training.checks import check_masked_lm, check_models, check_setting
 from hf_afro.training.distill_plan import plan_distillation
 from hf_afro.training.distill_terms import DistillTerms
 from hf_afro.training.finite import check_evaluated
-from hf_afro.training.keeping import begin_saving, without_limit
+from hf_afro.training.keeping import begin_saving, end_saving, without_limit
 from hf_afro.training.loading import (
     LanguageDatasets,
     RowsDataset,
@@ -193,6 +193,7 @@ class RelationDistillTrainer(Trainer):
         """Save the model; a checkpoint that is written over is not whole meanwhile."""
         begin_saving(output_dir)
         super().save_model(output_dir, _internal_call)
+        end_saving(self.args, output_dir)
 
     def compute_loss(
         self,

@@ -15,7 +15,7 @@ from accelerate.utils import broadcast_object_list, reduce, wait_for_everyone
 from transformers import TrainerCallback
 
 from hf_afro.checkpoints import checkpoints_in, fault_of, last_checkpoint, mark_whole, rotate, step_of, unmark
-from hf_afro.files import write_whole
+from hf_afro.files import open_up, write_whole
 
 if TYPE_CHECKING:
     from transformers import TrainerControl, TrainerState, TrainingArguments
@@ -166,3 +166,9 @@ def begin_saving(output_dir: str | None) -> None:
     """Take the mark off a checkpoint that is going to be written over."""
     if output_dir is not None:
         unmark(Path(output_dir))
+
+
+def end_saving(args: TrainingArguments, output_dir: str | None) -> None:
+    """Give what was saved the permissions that the umask gives to new files, from the process that wrote it."""
+    if args.should_save:
+        open_up(Path(output_dir or args.output_dir))

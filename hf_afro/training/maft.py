@@ -25,7 +25,7 @@ from hf_afro.training.checks import (
 from hf_afro.training.embedding_warmup import EmbeddingWarmup
 from hf_afro.training.evaluation import masked_sentences, masked_word_totals, means_of_sets
 from hf_afro.training.finite import check_evaluated
-from hf_afro.training.keeping import begin_saving, without_limit
+from hf_afro.training.keeping import begin_saving, end_saving, without_limit
 from hf_afro.training.loading import LanguageDatasets, by_language, data_seed, mixture_dataloader, samples_of
 from hf_afro.training.masked_only import MaskedOnlyHead
 from hf_afro.training.padding import fit_padding
@@ -174,6 +174,7 @@ class MAFTTrainer(Trainer):
         """Save the model; a checkpoint that is written over is not whole meanwhile."""
         begin_saving(output_dir)
         super().save_model(output_dir, _internal_call)
+        end_saving(self.args, output_dir)
 
     def compute_loss(
         self,

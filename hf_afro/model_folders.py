@@ -1,12 +1,42 @@
-"""What the folder of a model and its tokenizer is known by, from the names of its files; and what cannot be read."""
+"""The names of the files in the folders that commands write, by which a folder is known; and what cannot be read."""
 
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 TOKENIZER_FILES = ("tokenizer.json", "*.model", "vocab.txt", "vocab.json")
+COUNTS_FILE = "counts.npz"
+MAP_FILE = "vocabulary_map.json"
+
+
+def counts_file(path: str | os.PathLike[str]) -> Path:
+    """Return the file of token counts that a path names: itself, or the one in the folder that `hf-afro count` wrote.
+
+    Raises:
+        FileNotFoundError: If there is none.
+    """
+    return _file_of(path, COUNTS_FILE, "count")
+
+
+def map_file(path: str | os.PathLike[str]) -> Path:
+    """Return the file of a vocabulary map that a path names: itself, or the one in a folder that was pruned.
+
+    Raises:
+        FileNotFoundError: If there is none.
+    """
+    return _file_of(path, MAP_FILE, "prune")
+
+
+def _file_of(path: str | os.PathLike[str], name: str, command: str) -> Path:
+    file = Path(path) / name if Path(path).is_dir() else Path(path)
+    if not file.is_file():
+        raise FileNotFoundError(
+            f"{file} does not exist; expected the folder that `hf-afro {command}` wrote, or its {name}"
+        )
+    return file
 
 
 def has_any(folder: Path, patterns: tuple[str, ...]) -> bool:

@@ -127,13 +127,8 @@ def pruned_figures(folder: Path) -> dict[str, dict[str, Any]]:
     """
     from hf_afro.cards.facts import vocabulary_figures
     from hf_afro.vocabulary import VocabularyMap
-    from hf_afro.vocabulary.mapping import MAP_FILE
 
-    if not (folder / MAP_FILE).is_file():
-        raise FileNotFoundError(
-            f"{folder / MAP_FILE} does not exist; --pruned takes the folder that `hf-afro prune` wrote"
-        )
-    return vocabulary_figures(VocabularyMap.load(folder / MAP_FILE).provenance)
+    return vocabulary_figures(VocabularyMap.load(folder).provenance)
 
 
 def exported_figures(folder: Path) -> dict[str, dict[str, Any]]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from hf_afro.cli.inputs import check_inputs
 from hf_afro.cli.output import finished_folder, say
 from hf_afro.cli.table import format_table
+from hf_afro.model_folders import COUNTS_FILE
 from hf_afro.sentence_modules import encoder_of
 
 if TYPE_CHECKING:
@@ -30,7 +31,6 @@ Counts of parts of a text add up: count them apart, on several machines, and nam
 What comes out: <output_dir>/counts.npz, which `TokenCounts.load` reads, and a table of what was counted.
 """
 TAKES_SETTINGS = False
-COUNTS_FILE = "counts.npz"
 
 
 def add_arguments(parser: ArgumentParser) -> None:

@@ -64,8 +64,9 @@ def add_arguments(parser: ArgumentParser) -> None:
     student.add_argument("--student_model", metavar="MODEL", help="a student that exists, with its tokenizer")
     parser.add_argument(
         "--vocabulary_map",
-        metavar="FILE",
-        help="the map that pruning saved: a teacher of the full vocabulary then teaches a student of the pruned one",
+        metavar="PATH",
+        help="what `hf-afro prune` wrote, or its vocabulary_map.json: a teacher of the full vocabulary then teaches a "
+        "student of the pruned one",
     )
     add_text_arguments(parser)
 

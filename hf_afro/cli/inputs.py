@@ -8,6 +8,7 @@ from pathlib import Path
 from hf_afro.cli.content import place_of
 from hf_afro.cli.output import check_free, unfinished
 from hf_afro.languages import find_languages, script_names
+from hf_afro.model_folders import map_file
 
 _MODELS = ("model", "teacher", "student_model", "tokenizer", "adapter")
 _TEXTS = ("text", "eval_text", "held_out")
@@ -15,10 +16,12 @@ _FILES = {
     "exclude": "a file or folder of sentences, one a line",
     "keep_list": "one of pieces, one a line",
     "drop_list": "one of pieces, one a line",
-    "vocabulary_map": "the vocabulary_map.json that prune wrote",
 }
 # A card's `facts` are not among these: they are written anew with all they held.
-_OTHERS = ("counts", "language_adapters", *_FILES, "data", "reports", "pruned", "trained", "folder", "card", "export")
+_OTHERS = (
+    *("counts", "language_adapters", *_FILES, "vocabulary_map", "data", "reports", "pruned", "trained", "folder"),
+    *("card", "export"),
+)
 
 
 def check_inputs(args: Namespace) -> None:
@@ -50,6 +53,8 @@ def check_inputs(args: Namespace) -> None:
         if not Path(value).is_file() and not (name == "exclude" and Path(value).is_dir()):
             found = "is no file" if Path(value).exists() else "does not exist"
             raise FileNotFoundError(f"{value} {found}; --{name} takes {_FILES[name]}")
+    for _, value in _given(args, ("vocabulary_map",)):
+        map_file(value)
 
 
 def check_apart(args: Namespace) -> None:

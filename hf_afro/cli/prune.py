@@ -9,11 +9,11 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hf_afro.cli.count import COUNTS_FILE, codes
+from hf_afro.cli.count import codes
 from hf_afro.cli.inputs import check_inputs
 from hf_afro.cli.output import finished_folder, say
 from hf_afro.cli.table import format_table
-from hf_afro.model_folders import check_no_adapter
+from hf_afro.model_folders import check_no_adapter, counts_file
 from hf_afro.sentence_modules import encoder_of, sentence_modules_of
 
 if TYPE_CHECKING:
@@ -160,33 +160,21 @@ def _check_in_memory(args: Namespace) -> None:
 
 
 def counts_files(paths: list[str]) -> list[Path]:
-    """Return the files of counts that paths name; see `counts_file`.
+    """Return the files of counts that paths name, themselves or the folders they are in.
 
     Raises:
-        ValueError: If one is named twice, as its text would be counted twice.
+        FileNotFoundError: If one does not exist.
+        ValueError: If one is a file of another kind, or is named twice, as its text would be counted twice.
     """
     files = [counts_file(path) for path in paths]
+    for file in files:
+        if not zipfile.is_zipfile(file):
+            raise ValueError(f"{file} holds no counts; --counts takes the folder that `hf-afro count` wrote")
     places = [file.resolve() for file in files]
     for place, file in zip(places, files, strict=True):
         if places.count(place) > 1:
             raise ValueError(f"{file} is named twice; --counts adds up what it is given, so name each part once")
     return files
-
-
-def counts_file(path: str) -> Path:
-    """Return the file of counts that a path names, itself or the folder it is in.
-
-    Raises:
-        FileNotFoundError: If there is none.
-        ValueError: If it is a file of another kind.
-    """
-    named = Path(path)
-    file = named / COUNTS_FILE if named.is_dir() else named
-    if not file.is_file():
-        raise FileNotFoundError(f"{file} does not exist; --counts takes the folder that `hf-afro count` wrote")
-    if not zipfile.is_zipfile(file):
-        raise ValueError(f"{file} holds no counts; --counts takes the folder that `hf-afro count` wrote")
-    return file
 
 
 def shown_coverage(coverage: float, missed_floor: float | None) -> str:

@@ -125,14 +125,9 @@ def read_work(pruned: str | None, trained: Sequence[str]) -> Work:
     """
     from hf_afro.corpora.cleaning_report import READ, CleaningReport
     from hf_afro.reports.page import Work
-    from hf_afro.vocabulary.mapping import MAP_FILE, VocabularyMap
+    from hf_afro.vocabulary.mapping import VocabularyMap
 
-    curve = None
-    if pruned is not None:
-        file = Path(pruned) / MAP_FILE
-        if not file.is_file():
-            raise FileNotFoundError(f"{file} does not exist; --pruned takes what `hf-afro prune` wrote")
-        curve = VocabularyMap.load(file).provenance.get("curve")
+    curve = None if pruned is None else VocabularyMap.load(pruned).provenance.get("curve")
     removed: dict[str, dict[str, int]] = {}
     losses = {}
     for folder in map(Path, trained):

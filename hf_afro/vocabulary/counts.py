@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from hf_afro.files import written_whole
+from hf_afro.model_folders import counts_file
 from hf_afro.vocabulary.tokenizers import TokenizerTable
 
 _FORMAT = 1
@@ -174,9 +175,14 @@ class TokenCounts:
     def load(cls, path: str | os.PathLike[str]) -> TokenCounts:
         """Read counts written by `save`.
 
+        Args:
+            path: The file, or the folder that `hf-afro count` wrote.
+
         Raises:
+            FileNotFoundError: If there is no such file.
             ValueError: If the file holds something else.
         """
+        path = counts_file(path)
         try:
             _check_unpacked(path)
             with np.load(path, allow_pickle=False) as file:

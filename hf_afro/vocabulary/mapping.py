@@ -13,12 +13,12 @@ import numpy as np
 import torch
 
 from hf_afro.files import write_whole
+from hf_afro.model_folders import MAP_FILE, map_file
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict, IterableDataset, IterableDatasetDict
 
 _FORMAT = 1
-MAP_FILE = "vocabulary_map.json"
 
 Ids = TypeVar("Ids", torch.Tensor, np.ndarray, Sequence[int])
 Tokenised = TypeVar("Tokenised", "Dataset", "DatasetDict", "IterableDataset", "IterableDatasetDict")
@@ -191,9 +191,14 @@ class VocabularyMap:
     def load(cls, path: str | os.PathLike[str]) -> VocabularyMap:
         """Read a map written by `save`.
 
+        Args:
+            path: The file, or the folder that `hf-afro prune` wrote.
+
         Raises:
+            FileNotFoundError: If there is no such file.
             ValueError: If the file holds something else.
         """
+        path = map_file(path)
         message = f"{path} holds no vocabulary map of format {_FORMAT}; give the {MAP_FILE} that prune wrote"
         try:
             with open(path, encoding="utf-8") as file:

@@ -126,7 +126,7 @@ def test_what_each_language_kept_goes_on_the_card(refused, reports, tmp_path, to
     assert "| language | running tokens counted | share of them kept | tokens kept for it alone |" in card
     assert f"| Swahili | {figures['running_tokens']:,} | {kept['swa']['share of them kept']:.4g} |" in card
     message = refused("card", reports[2], "--pruned", tmp_path / "none", "--output_dir", tmp_path / "other")
-    assert "vocabulary_map.json does not exist; --pruned takes the folder that `hf-afro prune` wrote" in message
+    assert "none does not exist; expected the folder that `hf-afro prune` wrote, or its vocabulary_map.json" in message
 
 
 def test_what_was_exported_goes_on_the_card(refused, reports, tmp_path):

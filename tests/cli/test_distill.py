@@ -59,7 +59,7 @@ def test_a_full_teacher_teaches_a_pruned_student(refused, model_folder, counts_f
     pruned, built, taught = (str(tmp_path / name) for name in ("pruned", "built", "taught"))
     words = ["prune", "--model", model_folder, "--counts", counts_folder, "--budget", "300", "--output_dir", pruned]
     assert main(words) == 0
-    more = ("--vocabulary_map", f"{pruned}/vocabulary_map.json", "--eval_lines", 0, "--max_steps", 1)
+    more = ("--vocabulary_map", pruned, "--eval_lines", 0, "--max_steps", 1)
     sizes = ("--student", "layers=1,hidden_size=16,heads=2")
     assert main(words_of(model_folder, text_folder, built, *sizes, *more)) == 0
     assert len(AutoTokenizer.from_pretrained(built)) == 300

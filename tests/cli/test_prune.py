@@ -147,7 +147,7 @@ def test_an_adapter_is_pruned_with_its_model(model_folder, adapter_folder, count
         ({"--scripts": "Latinish"}, "'Latinish' is not a Unicode script; did you mean 'Latin'"),
         ({"--budget": BUDGET, "--strict": None}, "the smallest budget that would do is"),
         ({"--coverage": 1.5}, "received 1.5"),
-        ({"--counts": "nowhere"}, "nowhere does not exist; --counts takes the folder that `hf-afro count` wrote"),
+        ({"--counts": "nowhere"}, "nowhere does not exist; expected the folder that `hf-afro count` wrote"),
         ({"--counts": __file__}, "holds no counts; --counts takes the folder that `hf-afro count` wrote"),
         ({"--keep_list": "nowhere.txt"}, "nowhere.txt does not exist; --keep_list takes one of pieces, one a line"),
         ({"--drop_list": "nowhere.txt"}, "nowhere.txt does not exist; --drop_list takes one of pieces, one a line"),

@@ -117,7 +117,7 @@ def test_mistakes(refused, reports, tmp_path):
         ([str(empty)], "empty/evaluation_report.json does not exist"),
         ([str(tmp_path / "other.json")], "other.json is not an evaluation report of format 3"),
         ([reports[0], reports[0]], "several reports are called teacher (teacher)"),
-        ([reports[0], "--pruned", nowhere], "vocabulary_map.json does not exist; --pruned takes"),
+        ([reports[0], "--pruned", nowhere], "nowhere does not exist; expected the folder that `hf-afro prune` wrote"),
         ([reports[0], "--trained", str(empty)], "cleaning.json does not exist; --trained takes"),
         ([], "the following arguments are required: REPORT"),
     ):

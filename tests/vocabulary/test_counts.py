@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from transformers import XLMRobertaTokenizer
 
+from hf_afro.model_folders import COUNTS_FILE
 from hf_afro.vocabulary import TokenCounts, count_tokens
 from tests.texts import SENTENCES
 
@@ -74,6 +75,19 @@ def test_saved_counts_read_back_equal(counts, tmp_path):
     assert [item for item in tmp_path.iterdir()] == [tmp_path / "counts.npz"]
     for field in dataclasses.fields(counts.table):
         np.testing.assert_array_equal(getattr(read.table, field.name), getattr(counts.table, field.name))
+
+
+def test_the_folder_that_the_command_wrote_is_read_as_its_file_is(counts, tmp_path):
+    counts.save(tmp_path / COUNTS_FILE)
+    assert TokenCounts.load(tmp_path).fingerprint == counts.fingerprint
+
+
+@pytest.mark.parametrize("path", [".", "counts.npz"])
+def test_counts_that_are_not_there_are_missed_by_what_was_expected(tmp_path, path):
+    with pytest.raises(
+        FileNotFoundError, match=r"counts\.npz does not exist; expected the folder that `hf-afro count` wrote, or its"
+    ):
+        TokenCounts.load(tmp_path / path)
 
 
 def test_another_file_is_refused(tmp_path):

@@ -11,6 +11,7 @@ from datasets import Dataset, DatasetDict
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hf_afro.model_folders import MAP_FILE
 from hf_afro.vocabulary import VocabularyMap
 from tests.texts import AFRICAN
 
@@ -61,6 +62,19 @@ def test_a_saved_map_reads_back_equal_and_can_be_read_by_eye(tmp_path):
     assert facts["new_size"] == 5
     assert "Yorùbá" in (tmp_path / "map.json").read_text(encoding="utf-8")
     assert len(MAP) == 5
+
+
+def test_the_folder_that_pruning_wrote_is_read_as_its_file_is(tmp_path):
+    MAP.save(tmp_path / MAP_FILE)
+    assert VocabularyMap.load(tmp_path) == MAP
+
+
+@pytest.mark.parametrize("path", [".", "vocabulary_map.json"])
+def test_a_map_that_is_not_there_is_missed_by_what_was_expected(tmp_path, path):
+    with pytest.raises(
+        FileNotFoundError, match=r"vocabulary_map\.json does not exist; expected the folder that `hf-afro prune` wrote"
+    ):
+        VocabularyMap.load(tmp_path / path)
 
 
 SAVED = {"format": 1, "old_size": 2, "old_unknown_id": 0, "tokenizer_fingerprint": "", "provenance": {}}

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
+from hf_afro.model_folders import COUNTS_FILE
 from hf_afro.recipes.architecture import Architecture
 from hf_afro.recipes.schema import RecipeError
 from hf_afro.recipes.stages.context import StageContext
@@ -14,7 +15,7 @@ from hf_afro.recipes.stages.text import HELD_OUT, TRAIN, read_text
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-BASE_FILE, COUNTS_FILE = "base.json", "counts.npz"
+BASE_FILE = "base.json"
 
 
 def run_base(context: StageContext) -> dict[str, Any]:
@@ -92,7 +93,7 @@ def run_prune(context: StageContext) -> dict[str, Any]:
     from hf_afro.vocabulary import TokenCounts, prune_vocabulary, select_tokens
 
     settings = context.settings
-    counts = TokenCounts.load(context.input("counts") / COUNTS_FILE)
+    counts = TokenCounts.load(context.input("counts"))
     keep = select_tokens(
         counts, settings.budget, coverage=settings.coverage, smoothing=settings.smoothing, strict=settings.strict
     )

@@ -26,6 +26,7 @@ from hf_afro.tasks.language_adapters import Folders, LanguageStack
 from hf_afro.tasks.metrics import task_scores
 from hf_afro.tasks.used_rows import only_used_rows
 from hf_afro.training.checks import check_bidirectional, check_rows
+from hf_afro.training.log_progress import LogProgress
 from hf_afro.training.padding import check_padding, fit_padding
 
 if TYPE_CHECKING:
@@ -143,7 +144,7 @@ def finetune(
             eval_dataset=dev,
             data_collator=TaskCollator(tokenizer.pad_token_id, takes_token_types(classifier)),
             compute_loss_func=mean_loss,
-            callbacks=[best, *callbacks],
+            callbacks=[best, LogProgress(f"{data.task} {data.language}, seed {seed}"), *callbacks],
         )
         # It prints every log of a trainer without a bar to the standard output.
         trainer.remove_callback(PrinterCallback)

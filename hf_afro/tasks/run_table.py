@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hf_afro.files import folder_written_whole
+from hf_afro.progress_log import duration
 from hf_afro.tasks.data import TaskData
 from hf_afro.tasks.encoding import longest
 from hf_afro.tasks.finetuning import finetune
@@ -181,10 +181,3 @@ class Progress:
     def _tell(self, what: str) -> None:
         if self.on_run is not None:
             self.on_run(what, len(self.done), len(self.costs))
-
-
-def duration(seconds: float) -> str:
-    """Return a time in the unit that suits it: `40 s`, `12 min`, `3.5 h`."""
-    if seconds < 90:
-        return f"{math.ceil(seconds)} s"
-    return f"{math.ceil(seconds / 60)} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

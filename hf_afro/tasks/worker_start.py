@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import os
 import threading
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 
-def begin(places: Any, threads: int, gpus: int, saved: str, fingerprint: str, folder: Path) -> None:
+def begin(places: Any, threads: int, gpus: int, saved: str, fingerprint: str, folder: Path, log_level: int) -> None:
     """Prepare a process, before its first run.
 
     Args:
@@ -19,8 +20,12 @@ def begin(places: Any, threads: int, gpus: int, saved: str, fingerprint: str, fo
         saved: The folder of the model.
         fingerprint: Of the encoder in it.
         folder: Where runs are kept.
+        log_level: Of the library's log in the process that started this one.
     """
     end_with_parent()
+    # Warnings are shown without a handler too; lines of progress are not.
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    logging.getLogger("hf_afro").setLevel(log_level)
     place = places.get()
     if gpus:
         visible = os.environ.get("CUDA_VISIBLE_DEVICES")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import shutil
 import tempfile
@@ -57,7 +58,8 @@ def in_processes(
         places.put(place)
     threads = max(1, torch.get_num_threads() // processes)
     with saved_for_processes(model, tokenizer, copies_of(folder)) as saved:
-        facts = (places, threads, torch.cuda.device_count(), saved, model_fingerprint(model), folder)
+        level = logging.getLogger("hf_afro").getEffectiveLevel()
+        facts = (places, threads, torch.cuda.device_count(), saved, model_fingerprint(model), folder, level)
         pool = ProcessPoolExecutor(processes, context, begin, facts)
         try:
             futures = {pool.submit(_make, job): index for index, job in jobs.items()}
@@ -111,10 +113,10 @@ def prepare(threads: int, saved: str, fingerprint: str, folder: Path) -> None:
 
 def be_quiet() -> None:
     """Leave bars and warnings of transformers out: the process that started this one tells what is done."""
-    from transformers.utils import logging
+    from transformers.utils import logging as transformers_logging
 
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
 
 
 def _make(job: Job) -> Run:

@@ -15,6 +15,7 @@ from hf_afro.corpora.streaming import StreamedSamples
 from hf_afro.training.best_metric import check_best_metric
 from hf_afro.training.finite import StayFinite
 from hf_afro.training.keeping import TERMINATED, KeepCheckpoints, KeepPlaces, LeaveOnSigterm, find_checkpoint
+from hf_afro.training.log_progress import LogProgress
 from hf_afro.training.resuming import tied_keys_not_missing
 from hf_afro.training.tokens_seen import TokensSeen
 from hf_afro.training.window import Batch, count_over_window, tokens_by_language
@@ -31,9 +32,10 @@ class TrainingRun:
 
     Args:
         save_total_limit: Whole checkpoints to keep, None for all.
+        name: What the log calls the training.
     """
 
-    def __init__(self, save_total_limit: int | None) -> None:
+    def __init__(self, save_total_limit: int | None, name: str) -> None:
         self.keeps_sample_ids = False
         """Whether micro-batches keep their samples' ids, for a loss that looks something up by them."""
         self.stay_finite = StayFinite()
@@ -41,11 +43,15 @@ class TrainingRun:
         self.leave_on_sigterm = LeaveOnSigterm()
         self.keep_places = KeepPlaces()
         self.keep_checkpoints = KeepCheckpoints(save_total_limit)
+        self.log_progress = LogProgress(name)
 
     @property
     def callbacks(self) -> tuple[TrainerCallback, ...]:
         """All of them, in their order: weights are looked at after it is known whether they will be saved."""
-        return (self.leave_on_sigterm, self.stay_finite, self.tokens_seen, self.keep_places, self.keep_checkpoints)
+        return (
+            *(self.leave_on_sigterm, self.stay_finite, self.tokens_seen, self.keep_places, self.keep_checkpoints),
+            self.log_progress,
+        )
 
     def train(
         self,

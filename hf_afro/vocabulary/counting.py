@@ -17,6 +17,7 @@ from tokenizers import Tokenizer
 from tqdm import tqdm
 from transformers import PreTrainedTokenizerBase
 
+from hf_afro.progress_log import ProgressLog
 from hf_afro.version import __version__
 from hf_afro.vocabulary.counts import TextSize, TokenCounts
 from hf_afro.vocabulary.distinct_words import CutLines, byte_size, cut_lines, merge, weighted_texts
@@ -33,6 +34,7 @@ _TEXTS_A_BATCH = 256
 _CUTTERS = min(4, os.cpu_count() or 1)
 # Arrow's strings have an offset of 31 bits, and a character has up to four bytes.
 _LONGEST_LINE = 500_000_000
+_MEGABYTE = 1_000_000
 
 
 def count_tokens(
@@ -120,13 +122,18 @@ def count_as_read(
         tqdm(total=total, unit="B", unit_scale=True, disable=not show_progress) as bar,
     ):
         counter = _Counter(read.tokenizer, read.cut, cutters, tokenising)
+        log = ProgressLog("counting", None if total is None else total / _MEGABYTE, unit="MB")
+        counted = 0
         for language, row in zip(languages, counts, strict=True):
             bar.set_postfix_str(language)
             counter.start(row)
             for block in _blocks(texts[language], language):
                 lines = _as_arrow(block, language)
                 counter.add(lines)
-                bar.update(byte_size(lines) + len(lines))
+                size = byte_size(lines) + len(lines)
+                counted += size
+                bar.update(size)
+                log.update(counted / _MEGABYTE)
             sizes[language] = counter.finish()
         counter.wait()
     return TokenCounts(languages, counts, sizes, table, {"versions": versions()})

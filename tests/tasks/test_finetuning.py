@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import copy
+import logging
 import math
+import re
 
 import pytest
 import torch
 from transformers import Trainer, TrainerCallback
 
+from hf_afro import progress_log
 from hf_afro.tasks import finetuning
 from hf_afro.tasks.encoding import TaskCollator, encode
 from hf_afro.tasks.finetuning import KeepBest, TaskTrainer, finetune, mean_loss, predict, score, training_arguments
@@ -65,6 +68,19 @@ def first_gradients(model, tokenizer, data, settings, trainer_class=TaskTrainer,
         **more,
     ).train()
     return noted.seen
+
+
+def test_progress_is_logged_and_changes_nothing(model, tokenizer, ner, quick, monkeypatch, caplog, capfd):
+    settings = quick.replace(epochs=2)
+    silent = finetune(model, tokenizer, ner, settings, seed=1)
+    monkeypatch.setattr(progress_log, "EVERY", 0.0)
+    caplog.set_level(logging.INFO, "hf_afro")
+    told = finetune(model, tokenizer, ner, settings, seed=1)
+    assert torch.equal(told.model.classifier.weight, silent.model.classifier.weight)
+    lines = [record.getMessage() for record in caplog.records if record.name == "hf_afro.progress_log"]
+    assert len(lines) == 8  # 64 examples in batches of 16, twice
+    assert re.fullmatch(r"ner swa, seed 1: 3 of 8 steps, [\d.,]+ steps/s, \d+ s left", lines[2])
+    assert capfd.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize("task", ["ner", "topic"])

@@ -15,7 +15,7 @@ import torch
 
 from hf_afro.tasks import run_table
 from hf_afro.tasks.evaluation import evaluate_model
-from hf_afro.tasks.run_table import Progress, duration
+from hf_afro.tasks.run_table import Progress
 from tests.tasks.conftest import make
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -147,8 +147,3 @@ def test_the_time_left_is_that_of_the_runs_made_here():
     progress.made(3, "c")
     progress.made(2, "d")
     assert told[-1] == ("d", 4, 4)
-
-
-@pytest.mark.parametrize(("seconds", "said"), [(1.2, "2 s"), (91, "2 min"), (5399, "90 min"), (9000, "2.5 h")])
-def test_a_time_is_said_in_the_unit_that_suits_it(seconds, said):
-    assert duration(seconds) == said

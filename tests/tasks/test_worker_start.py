@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import os
 import queue
@@ -14,7 +15,8 @@ from hf_afro.tasks import worker_start, workers
 
 
 @pytest.mark.parametrize(("visible", "seen"), [(None, ["0", "1", "0"]), ("3,5", ["3", "5", "3"])])
-def test_each_process_sees_one_gpu(visible, seen, monkeypatch, tmp_path):
+def test_each_process_sees_one_gpu_and_logs_as_the_first_one_does(visible, seen, monkeypatch, tmp_path, caplog):
+    caplog.set_level(logging.WARNING, "hf_afro")  # and put back afterwards
     told = []
     monkeypatch.setattr(workers, "prepare", lambda *facts: told.append(facts))
     places = queue.Queue()
@@ -26,9 +28,10 @@ def test_each_process_sees_one_gpu(visible, seen, monkeypatch, tmp_path):
                 patch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
             else:
                 patch.setenv("CUDA_VISIBLE_DEVICES", visible)
-            worker_start.begin(places, 2, 2, "saved", "print", tmp_path)
+            worker_start.begin(places, 2, 2, "saved", "print", tmp_path, logging.INFO)
             assert os.environ["CUDA_VISIBLE_DEVICES"] == expected
     assert told == [(2, "saved", "print", tmp_path)] * 3
+    assert logging.getLogger("hf_afro.progress_log").isEnabledFor(logging.INFO)
 
 
 def test_nothing_that_looks_for_gpus_is_imported_before_that():

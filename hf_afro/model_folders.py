@@ -11,6 +11,9 @@ TOKENIZER_FILES = ("tokenizer.json", "*.model", "vocab.txt", "vocab.json")
 COUNTS_FILE = "counts.npz"
 MAP_FILE = "vocabulary_map.json"
 
+MASKED_LM_HEAD = "masked_lm_head"
+"""What became of the masked-LM head, in a configuration: a key of `hf_afro.cards.facts.HEADS`."""
+
 
 def counts_file(path: str | os.PathLike[str]) -> Path:
     """Return the file of token counts that a path names: itself, or the one in the folder that `hf-afro count` wrote.

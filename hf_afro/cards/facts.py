@@ -27,6 +27,10 @@ HEADS = {
         "Its masked-language-model head was fitted after the distillation, which trains no head: predictions of "
         "masked words come from that short fit, and bits a byte measure it too."
     ),
+    "drawn": (
+        "Its masked-language-model head was drawn at random and never trained: it is an encoder to be fine-tuned, not "
+        "to fill masks."
+    ),
     "untrained": "It has no trained masked-language-model head: it is an encoder to be fine-tuned, not to fill masks.",
 }
 """What may have become of the masked-language-model head, and how a card says so."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from hf_afro.cards.facts import HEADS, CardFacts
+from hf_afro.cards.use import use_of
 from hf_afro.corpora.cleaning_report import LEAKED
 from hf_afro.reports import EvalReport
 from hf_afro.reports.formatting import TASKS, language_name, task_name
@@ -42,10 +43,11 @@ def admitted_limits(report: EvalReport, facts: CardFacts) -> list[str]:
     elif any(source.licence is None for source in facts.text):
         unlicensed = [source.name for source in facts.text if source.licence is None]
         limits.append(f"The licence of this text is not recorded: {', '.join(unlicensed)}.")
-    if facts.head:
-        limits.append(HEADS[facts.head])
-    if facts.base_model:
-        limits.append(f"What limits {_join(facts.base_model)} has, biases included, this model may have kept.")
+    use = use_of(report, facts)
+    if use.head:
+        limits.append(HEADS[use.head])
+    if made_from := facts.base_model or tuple(filter(None, [use.teacher])):
+        limits.append(f"What limits {_join(made_from)} has, biases included, this model may have kept.")
     if any(score.seeds for score in report.scores):
         limits.append(FINE_TUNED)
     return [*limits, NO_HARMS, *facts.limits]

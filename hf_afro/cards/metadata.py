@@ -5,16 +5,16 @@ from __future__ import annotations
 from huggingface_hub import EvalResult, ModelCardData
 
 from hf_afro.cards.facts import CardFacts
+from hf_afro.cards.use import use_of
 from hf_afro.languages import find_language
 from hf_afro.reports import EvalReport, Score
 from hf_afro.reports.formatting import describe_metric, language_name, task_name
+from hf_afro.reports.published_sets import hub_id_of, set_title
 
-LIBRARY = "transformers"
 DIGITS = 4
 PIPELINES = {
-    "ner": "token-classification",
-    "topic": "text-classification",
-    "sentiment": "text-classification",
+    **dict.fromkeys(("ner", "pos", "spans", "tags"), "token-classification"),
+    **dict.fromkeys(("topic", "sentiment", "nli", "texts", "pairs"), "text-classification"),
     "bits_per_byte": "fill-mask",
 }
 HUB_METRICS = {
@@ -26,6 +26,18 @@ HUB_METRICS = {
 }
 
 
+class TaskResult(EvalResult):
+    """An entry of the model index that is one with others of the same task only.
+
+    Topics and sentiment of one set are both text classification, and the Hub's own class puts them into one entry.
+    """
+
+    @property
+    def unique_identifier(self) -> tuple:
+        """What entries have in common that are put together."""
+        return (*super().unique_identifier, self.task_name)
+
+
 def card_metadata(report: EvalReport, facts: CardFacts) -> ModelCardData:
     """Return what goes into the front matter; what is not known is left out.
 
@@ -33,14 +45,16 @@ def card_metadata(report: EvalReport, facts: CardFacts) -> ModelCardData:
         report: Of the model itself.
         facts: About it.
     """
+    use = use_of(report, facts)
+    datasets = [source.hub_id for source in facts.text] + [hub_id_of(score.dataset) for score in report.scores]
     return ModelCardData(
         language=[find_language(code).iso639_1 or code for code in facts.languages] or None,
         license=facts.licence,
-        library_name=LIBRARY,
+        library_name=use.library,
         tags=["hf_afro", *facts.methods],
         base_model=list(facts.base_model) or None,
-        datasets=[source.hub_id for source in facts.text if source.hub_id] or None,
-        pipeline_tag="feature-extraction" if facts.head == "untrained" else "fill-mask",
+        datasets=list(dict.fromkeys(filter(None, datasets))) or None,
+        pipeline_tag=use.pipeline,
         model_name=facts.model_name,
         eval_results=[evaluation_result(score) for score in report.scores] or None,
     )
@@ -55,11 +69,11 @@ def evaluation_result(score: Score) -> EvalResult:
         facts["trained_at_once_on"] = list(score.together)
     if score.spread is not None:
         facts["standard_deviation"] = round(score.spread, DIGITS)
-    return EvalResult(
+    return TaskResult(
         task_type=PIPELINES.get(score.task, score.task),
         task_name=task_name(score.task),
-        dataset_type=score.dataset,
-        dataset_name=f"{score.dataset}, {language_name(score.language)}",
+        dataset_type=hub_id_of(score.dataset) or score.dataset,
+        dataset_name=f"{set_title(score.dataset)}, {language_name(score.language)}",
         dataset_config=score.language,
         dataset_split=score.split,
         metric_type=HUB_METRICS.get(score.metric, score.metric),

@@ -18,6 +18,7 @@ from hf_afro.reports.formatting import (
     metrics_in,
     tasks_in,
 )
+from hf_afro.reports.published_sets import set_title
 from hf_afro.reports.tables import common_mean
 
 _FENCED = re.compile(r"^```.*?^```$", re.M | re.S)
@@ -57,7 +58,13 @@ def _said(reports: Sequence[EvalReport], facts: CardFacts) -> Iterator[str]:
         yield format_count(sum(counts.get(reason, 0) for counts in facts.removed.values()))
     for report in reports:
         for score in report.scores:
-            yield from (format_score(score), str(len(score.seeds)), str(round(score.mean, DIGITS)))
+            # The name of a set may hold a number, as MasakhaNER 2.0 does.
+            yield from (
+                set_title(score.dataset),
+                format_score(score),
+                str(len(score.seeds)),
+                str(round(score.mean, DIGITS)),
+            )
             if score.spread is not None:
                 yield str(round(score.spread, DIGITS))
             if score.sound_mean is not None:

@@ -13,6 +13,7 @@ from hf_afro.cards.facts import CardFacts
 from hf_afro.cards.limits import admitted_limits
 from hf_afro.cards.metadata import card_metadata
 from hf_afro.cards.numbers import unexplained_numbers
+from hf_afro.cards.use import use_of
 from hf_afro.languages import find_language
 from hf_afro.reports import EvalReport
 from hf_afro.reports.formatting import DASH, format_count, format_fact, task_name, tasks_in
@@ -20,6 +21,13 @@ from hf_afro.reports.tables import Cell, Table, comparison_tables, removed_table
 
 OWN_CLASSES = "afro-student"
 """The model type that transformers knows only once hf_afro was imported."""
+
+
+_KINDS = {
+    "token-classification": "classifier of words",
+    "text-classification": "classifier of texts",
+    "sentence-similarity": "sentence encoder",
+}
 
 
 def render_card(reports: Sequence[EvalReport], facts: CardFacts | None = None) -> str:
@@ -59,6 +67,8 @@ def render_card(reports: Sequence[EvalReport], facts: CardFacts | None = None) -
         set_otherwise=[report.name for report in reports if report.settings != own.settings],
         methods=[METHODS[method] for method in facts.methods],
         loading=_loading(own, facts),
+        use=(use := use_of(own, facts)),
+        kind=_KINDS.get(use.pipeline, "encoder"),
         languages=_as_markdown(_language_table(own, facts), words=True) if facts.languages else "",
         vocabulary=_as_markdown(_vocabulary_table(facts.vocabulary)) if facts.vocabulary else "",
         removed=_as_markdown(removed_table(facts.removed)) if facts.removed else "",
@@ -83,7 +93,6 @@ def _loading(own: EvalReport, facts: CardFacts) -> dict[str, Any]:
     return {
         "name": facts.model_name.replace("\\", "\\\\").replace('"', '\\"').replace("\n", " "),
         "own_classes": own.model.get("model_type") == OWN_CLASSES,
-        "fills_masks": facts.head != "untrained",
     }
 
 

@@ -23,8 +23,9 @@ DESCRIPTION = """\
 Write a model card from evaluation reports.
 
 The first REPORT is that of the model, others are those of the models it is compared with; each is what `hf-afro
-evaluate` left. What the reports do not hold is told by --facts, a JSON file, or by the options below; what nobody
-tells is not claimed, and the section on limits says that it is not known.
+evaluate` left. Several reports of one model, such as of two tasks, are joined into one. What the reports do not hold
+is told by --facts, a JSON file, or by the options below; what nobody tells is not claimed, and the section on limits
+says that it is not known.
 
 --pruned, what `hf-afro prune` left, adds what each language kept of the vocabulary; --export, what `hf-afro export
 --to onnx` left, what the graphs weigh and how far they are from torch.
@@ -73,7 +74,7 @@ def run(args: Namespace) -> None:
     from hf_afro.cards import render_card
 
     with finished_folder(args) as folder:
-        reports = load_reports(args.reports)
+        reports = [one.report for one in load_reports(args.reports)]
         facts = tell_facts(args, reports[0])
         (folder / CARD_FILE).write_text(render_card(reports, facts), "utf-8")
         facts.save(folder)

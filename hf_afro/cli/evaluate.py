@@ -366,11 +366,12 @@ def load(name: str) -> tuple[Any, Any]:
 def bits_per_byte(model: Any, tokenizer: Any, args: Namespace) -> tuple[Any, ...]:
     """Return the scores of `--task bits_per_byte`."""
     from hf_afro.corpora import read_corpora
+    from hf_afro.reports.published_sets import key_of_folder
     from hf_afro.tasks import bits_per_byte_scores
 
     texts = read_corpora(args.text, args.languages, errors=args.errors)
     sentences = {language: [line for line in text if line.strip()] for language, text in texts.items()}
-    return bits_per_byte_scores(model, tokenizer, sentences, dataset=Path(args.text).resolve().name)
+    return bits_per_byte_scores(model, tokenizer, sentences, dataset=key_of_folder(args.text))
 
 
 def settings_of(args: Namespace) -> dict[str, Any]:

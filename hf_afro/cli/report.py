@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING
 
 from hf_afro.cli.inputs import check_inputs
 from hf_afro.cli.output import finished_folder, say
-from hf_afro.cli.report_differences import difference_tables
+from hf_afro.cli.report_differences import LoadedReport, difference_tables
 
 if TYPE_CHECKING:
-    from hf_afro.reports import EvalReport
     from hf_afro.reports.page import Work
     from hf_afro.reports.tables import Table
 
@@ -22,7 +21,8 @@ DESCRIPTION = """\
 Show several models side by side: tables, plots, and one page that opens anywhere.
 
 Each REPORT is what `hf-afro evaluate` left, its folder or its file. What was not measured is shown as a dash, and
-models that were not measured on the same examples are not ranked.
+models that were not measured on the same examples are not ranked. Reports of one model are shown as one, unless they
+give different values of the same figure.
 
   hf-afro report scores/teacher scores/pruned scores/student --output_dir report
 
@@ -62,8 +62,9 @@ def run(args: Namespace) -> None:
     from hf_afro.reports.tables import comparison_tables, interval_tables, other_tables, size_table
 
     with finished_folder(args) as folder:
-        reports = load_reports(args.reports)
-        differences = difference_tables(reports, args.reports)
+        loaded = load_reports(args.reports)
+        reports = [one.report for one in loaded]
+        differences = difference_tables(loaded)
         work = read_work(args.pruned, args.trained)
         write_page(reports, folder / PAGE_FILE, title=args.title, work=work, more=differences)
         main = (size_table(reports), *comparison_tables(reports), *differences, *transfer_tables(reports))
@@ -84,33 +85,48 @@ def write_forms(tables: Sequence[Table], folder: Path) -> None:
     (folder / f"{name}.csv").write_text(as_csv(tables), "utf-8")
 
 
-def load_reports(paths: Sequence[str]) -> list[EvalReport]:
-    """Return the reports at some paths.
+def load_reports(paths: Sequence[str]) -> list[LoadedReport]:
+    """Return the reports at some paths, those of one model joined.
+
+    Reports that share a name all the same are named after their folders: of other models, or of one model with
+    different values of the same figure.
 
     Raises:
         FileNotFoundError: If one is not there.
         ValueError: If one is no report, or two are of models of the same name in folders of the same name.
     """
     from hf_afro.reports.evaluation_report import REPORT_FILE, EvalReport
+    from hf_afro.reports.joining import are_of_one_model, join_reports
 
     for path in map(Path, paths):
         file = path / REPORT_FILE if path.is_dir() else path
         if not file.is_file():
             raise FileNotFoundError(f"{file} does not exist; expected what `hf-afro evaluate` wrote")
-    reports = [EvalReport.load(path) for path in paths]
-    reports = [
-        dataclasses.replace(report, name=f"{report.name} ({Path(path).name})")
-        if sum(report.name == other.name for other in reports) > 1
-        else report
-        for path, report in zip(paths, reports, strict=True)
+    loaded: list[LoadedReport] = []
+    for path in map(Path, paths):
+        report = EvalReport.load(path)
+        part = (report, path if path.is_dir() else path.parent)
+        for index, other in enumerate(loaded):
+            joined = join_reports(other.report, report) if are_of_one_model(other.report, report) else None
+            if joined is not None:
+                loaded[index] = LoadedReport(joined, other.name, (*other.parts, part))
+                break
+        else:
+            loaded.append(LoadedReport(report, path.name, (part,)))
+    given = [one.report.name for one in loaded]
+    loaded = [
+        dataclasses.replace(one, report=dataclasses.replace(one.report, name=f"{one.report.name} ({one.name})"))
+        if given.count(one.report.name) > 1
+        else one
+        for one in loaded
     ]
-    names = [report.name for report in reports]
+    names = [one.report.name for one in loaded]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise ValueError(
             f"several reports are called {', '.join(twice)}; name them apart by `hf-afro evaluate --name`"
         )
-    return reports
+    return loaded
 
 
 def read_work(pruned: str | None, trained: Sequence[str]) -> Work:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,12 +13,26 @@ if TYPE_CHECKING:
     from hf_afro.tasks.comparison import Predictions
 
 
-def difference_tables(reports: Sequence[EvalReport], paths: Sequence[str]) -> tuple[Table, ...]:
+@dataclass(frozen=True)
+class LoadedReport:
+    """A report, and where its parts are from.
+
+    Attributes:
+        report: Of one model.
+        name: Of the folder or file of its first part.
+        parts: The reports it was joined from, each with its folder, beside which its predictions lie.
+    """
+
+    report: EvalReport
+    name: str
+    parts: tuple[tuple[EvalReport, Path], ...]
+
+
+def difference_tables(loaded: Sequence[LoadedReport]) -> tuple[Table, ...]:
     """Return a table a task: by how much each model differs from the first, and how likely that is by chance.
 
     Args:
-        reports: The models.
-        paths: The folder or file of each report, beside which its predictions lie.
+        loaded: The models.
 
     Returns:
         The tables, by approximate randomisation over the sentences; a dash where there are no predictions, other
@@ -27,12 +42,12 @@ def difference_tables(reports: Sequence[EvalReport], paths: Sequence[str]) -> tu
     from hf_afro.reports.tables import Cell, Table
 
     tables = []
-    folders = [Path(path) if Path(path).is_dir() else Path(path).parent for path in paths]
+    reports = [one.report for one in loaded]
     for task in tasks_in(reports):
         languages = sorted({score.language for report in reports for score in report.select(task=task)})
         rows = []
         for language in languages:
-            read = [_read(*one, f"{task}/{language}") for one in zip(reports, folders, strict=True)]
+            read = [_read(one, f"{task}/{language}") for one in loaded]
             told = [_difference(task, read[0], other) for other in read[1:]]
             if any(told):
                 rows.append((Cell(language_name(language)), *(Cell(text or DASH) for text in told)))
@@ -53,16 +68,18 @@ def _heading(task: str) -> str:
     return f"{task_name(task)}, {describe_metric(kind_of(task).main_metric).name}"
 
 
-def _read(report: EvalReport, folder: Path, key: str) -> Predictions | None:
+def _read(loaded: LoadedReport, key: str) -> Predictions | None:
     from hf_afro.tasks.comparison import read_predictions
 
-    file = report.predictions.get(key)
-    if file is None or not (folder / file).is_file():
-        return None
-    # A report is from anywhere: it names what lies beside it, and nothing else is read.
-    if not (folder / file).resolve().is_relative_to(folder.resolve()):
-        raise ValueError(f"the report of {report.name} names predictions outside its folder: {file!r}")
-    return read_predictions(folder / file)
+    for report, folder in loaded.parts:
+        file = report.predictions.get(key)
+        if file is None or not (folder / file).is_file():
+            continue
+        # A report is from anywhere: it names what lies beside it, and nothing else is read.
+        if not (folder / file).resolve().is_relative_to(folder.resolve()):
+            raise ValueError(f"the report of {report.name} names predictions outside its folder: {file!r}")
+        return read_predictions(folder / file)
+    return None
 
 
 def _difference(task: str, first: Predictions | None, other: Predictions | None) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hf_afro.log_filters import filtered_log
-from hf_afro.model_folders import check_tokenizer_files, has_any, readable
+from hf_afro.model_folders import MASKED_LM_HEAD, check_tokenizer_files, has_any, readable
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -113,6 +113,8 @@ def load_model(
             name, output_loading_info=True, ignore_mismatched_sizes=True, **{**_NO_CODE, **settings}
         )
     _check_weights(name, model, info)
+    if auto_class == "AutoModelForMaskedLM" and any("pooler." not in weight for weight in info["missing_keys"]):
+        setattr(model.config, MASKED_LM_HEAD, "drawn")
     broken = first_not_finite(model.named_parameters())
     if broken is not None:
         raise FloatingPointError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -133,7 +134,7 @@ def format_bytes(value: int) -> str:
 
 
 def format_fact(name: str, value: object) -> str:
-    """Return a fact about a model, read by its name: counts, bytes and bits a byte as in tables, else as it is.
+    """Return a fact about a model, read by its name: counts, bytes, shares and bits a byte in their units.
 
     Args:
         name: Such as `parameters`, `embedding_parameters`, `bytes_on_disk` or `hidden_size`.
@@ -143,6 +144,9 @@ def format_fact(name: str, value: object) -> str:
         return DASH
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if name.startswith("share") and isinstance(value, int | float):
+        # Never rounded up: what is just below a floor must not seem to reach it.
+        return f"{math.floor(value * 10_000 + 1e-6) / 100:g} %"
     if isinstance(value, int):
         if name.endswith("parameters"):
             return format_parameters(value)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from hf_afro.families import encoder_of
+from hf_afro.model_folders import MASKED_LM_HEAD
 from hf_afro.tasks.heads import uses_pooler
 
 if TYPE_CHECKING:
@@ -26,7 +27,10 @@ _NOT_OF_ENCODER = {
     "problem_type",
     "transformers_version",
     "_name_or_path",
+    MASKED_LM_HEAD,
 }
+# What a configuration of ours says of how the model was made.
+_MADE = (MASKED_LM_HEAD, "built_from")
 _WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
 
 
@@ -38,15 +42,20 @@ def model_facts(model: PreTrainedModel, folder: str | os.PathLike[str] | None = 
         folder: Where it is saved; without it, the bytes are what its weights would take.
 
     Returns:
-        `model_type`; `parameters`, tied ones counted once, with the head; `encoder_parameters` without it;
-        `embedding_parameters` of the rows of tokens; `bytes_on_disk`, of the weights; `vocab_size`, `hidden_size`,
-        `layers`.
+        `model_type`; `architecture`, the class; what a configuration of ours says of how it was made, `built_from` and
+        `masked_lm_head`; `library`, of a folder of sentence-transformers; `parameters`, tied ones counted once, with
+        the head; `encoder_parameters` without it; `embedding_parameters` of the rows of tokens; `bytes_on_disk`, of
+        the weights; `vocab_size`, `hidden_size`, `layers`.
     """
     config = model.config
     tensors = {tensor.data_ptr(): tensor for tensor in model.parameters()}.values()
     in_memory = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+    is_embedder = folder is not None and (Path(folder) / "modules.json").is_file()
     return {
         "model_type": config.model_type,
+        "architecture": type(model).__name__,
+        **{name: getattr(config, name) for name in _MADE if getattr(config, name, None)},
+        **({"library": "sentence-transformers"} if is_embedder else {}),
         "parameters": sum(tensor.numel() for tensor in tensors),
         "encoder_parameters": sum(tensor.numel() for tensor in encoder_of(model).parameters()),
         "embedding_parameters": model.get_input_embeddings().weight.numel(),

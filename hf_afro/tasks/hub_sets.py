@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hf_afro.languages import find_language, languages_in
+from hf_afro.reports.published_sets import hub_id_of
 from hf_afro.tasks.data import TaskData, make_task_data
 from hf_afro.tasks.examples import Columns, Labels, examples_of
 from hf_afro.tasks.formats import Repairs
@@ -52,15 +53,15 @@ class HubSet:
 
 _NER = Columns(tags="ner_tags")
 HUB_SETS: dict[str, HubSet] = {
-    "masakhaner1": HubSet("ner", "masakhane/masakhaner", "masakhaner1", _NER),
-    "masakhaner2": HubSet("ner", "masakhane/masakhaner2", "masakhaner2", _NER),
-    "masakhapos": HubSet("pos", "masakhane/masakhapos", "masakhapos", Columns(tags="upos")),
-    "masakhanews": HubSet("topic", "masakhane/masakhanews", "masakhanews", Columns(text=("headline", "text"))),
-    "sib200": HubSet("topic", "Davlan/sib200", "sib200", Columns(label="category"), tagged_by_script=True),
-    "afrisenti": HubSet("sentiment", "shmuhammad/AfriSenti-twitter-sentiment", "afrisenti", Columns(text=("tweet",))),
+    "masakhaner1": HubSet("ner", hub_id_of("masakhaner1"), "masakhaner1", _NER),
+    "masakhaner2": HubSet("ner", hub_id_of("masakhaner2"), "masakhaner2", _NER),
+    "masakhapos": HubSet("pos", hub_id_of("masakhapos"), "masakhapos", Columns(tags="upos")),
+    "masakhanews": HubSet("topic", hub_id_of("masakhanews"), "masakhanews", Columns(text=("headline", "text"))),
+    "sib200": HubSet("topic", hub_id_of("sib200"), "sib200", Columns(label="category"), tagged_by_script=True),
+    "afrisenti": HubSet("sentiment", hub_id_of("afrisenti"), "afrisenti", Columns(text=("tweet",))),
     "afrixnli": HubSet(
         "nli",
-        "masakhane/afrixnli",
+        hub_id_of("afrixnli"),
         "afrixnli",
         Columns(text=("premise",), text_pair="hypothesis"),
         NLI_LABELS,

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from hf_afro.languages import LANGUAGES, find_language
+from hf_afro.reports.published_sets import key_of_folder
 from hf_afro.tasks.data import SPLITS, TaskData, make_task_data
 from hf_afro.tasks.descriptions import SetDescription, read_description
 from hf_afro.tasks.examples import examples_of
@@ -42,7 +43,8 @@ def load_task(task: str, folder: str | os.PathLike[str], language: str, *, train
             all that has to be there, and `train` and `dev` are read where they are.
 
     Returns:
-        The task; its `dataset` is the folder's name with the language, its `repairs` say what was not as it should be.
+        The task; its `dataset` is the name of the set with the language, as `key_of_folder` has it of a folder; its
+        `repairs` say what was not as it should be.
 
     Raises:
         FileNotFoundError: If the folder or a file does not exist.
@@ -76,7 +78,7 @@ def load_task(task: str, folder: str | os.PathLike[str], language: str, *, train
         split: path.name if path.parent == homes[code] else f"{path.parent.name}/{path.name}"
         for split, path in files.items()
     }
-    dataset = f"{root.resolve().name}/{code}"
+    dataset = f"{key_of_folder(root)}/{code}"
     # Of the seventeen parts of speech some are so rare that a split has one that train has not.
     rare = kind.tagged and not kind.spans
     return make_task_data(

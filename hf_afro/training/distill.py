@@ -120,7 +120,7 @@ class RelationDistillTrainer(Trainer):
         num_tokens = rows if processing_class is None else len(processing_class)
         self.terms = DistillTerms(self.plan, args, model, teacher_model, vocabulary_map, num_tokens)
         self._idle = frozenset() if self.terms.is_masked else _idle_parameters(self.terms, model)
-        self.run = TrainingRun(args.save_total_limit, "distillation")
+        self.run = TrainingRun(args.save_total_limit, "distillation", trains_head=self.terms.is_masked)
         super().__init__(
             model=model,
             args=without_limit(args),

@@ -110,7 +110,7 @@ class MAFTTrainer(Trainer):
         train_in_float32(model)
         self.restrict_to = restrict_to
         self.head = MaskedOnlyHead(model)
-        self.run = TrainingRun(args.save_total_limit, "MAFT")
+        self.run = TrainingRun(args.save_total_limit, "MAFT", trains_head=True)
         super().__init__(
             model=model,
             args=without_limit(args),

@@ -12,6 +12,7 @@ from transformers import TrainerCallback
 
 from hf_afro.corpora.batching import PLACE
 from hf_afro.corpora.streaming import StreamedSamples
+from hf_afro.model_folders import MASKED_LM_HEAD
 from hf_afro.training.best_metric import check_best_metric
 from hf_afro.training.finite import StayFinite
 from hf_afro.training.keeping import TERMINATED, KeepCheckpoints, KeepPlaces, LeaveOnSigterm, find_checkpoint
@@ -33,9 +34,11 @@ class TrainingRun:
     Args:
         save_total_limit: Whole checkpoints to keep, None for all.
         name: What the log calls the training.
+        trains_head: Whether the masked-LM head takes part in the loss.
     """
 
-    def __init__(self, save_total_limit: int | None, name: str) -> None:
+    def __init__(self, save_total_limit: int | None, name: str, *, trains_head: bool) -> None:
+        self.trains_head = trains_head
         self.keeps_sample_ids = False
         """Whether micro-batches keep their samples' ids, for a loss that looks something up by them."""
         self.stay_finite = StayFinite()
@@ -69,6 +72,7 @@ class TrainingRun:
         """
         check_best_metric(trainer.args, trainer.figure_names())
         checkpoint = find_checkpoint(trainer.args, resume_from_checkpoint)
+        self._record_head(trainer.model.config)
         if isinstance(trainer.train_dataset, StreamedSamples):
             trainer.train_dataset.go_on_from(self.keep_places.load(checkpoint))
         try:
@@ -88,6 +92,13 @@ class TrainingRun:
             raise SystemExit(TERMINATED)
         result.metrics.update(self.tokens_seen.figures("train_"))
         return result
+
+    def _record_head(self, config: Any) -> None:
+        """Note in a configuration what becomes of the masked-LM head, so that whoever has the model can tell."""
+        before = getattr(config, MASKED_LM_HEAD, None)
+        late = before in ("untrained", "fitted_after_distillation")
+        trained = "fitted_after_distillation" if late else "kept"
+        setattr(config, MASKED_LM_HEAD, trained if self.trains_head else "untrained")
 
     def begin_step(
         self, trainer: Trainer, batches: list[Batch], count: Callable[[Batch], torch.Tensor]

@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 import yaml
 
-from hf_afro.cards import CardFacts
+from hf_afro.cards import CardFacts, TextSource
 from hf_afro.cards.metadata import card_metadata, evaluation_result
+from hf_afro.reports import EvalReport
+from hf_afro.tasks.kinds import KINDS, TASKS
 from tests.cards.test_facts import FACTS
 from tests.reports.examples import report, score
 
@@ -37,6 +39,44 @@ def test_the_unknown_is_left_out():
 def test_a_language_without_two_letters_keeps_three():
     assert front_matter(CardFacts("a", languages=("pcm", "swa")))["language"] == ["pcm", "sw"]
     assert front_matter(CardFacts("a", languages=("bem", "kik")))["language"] == ["bem", "ki"]
+
+
+def index_of(*scores, **facts) -> tuple[dict, list[dict]]:
+    """The front matter of a card with these scores, and the entries of its model index."""
+    matter = yaml.safe_load(card_metadata(EvalReport("a", {}, scores), CardFacts("a", **facts)).to_yaml())
+    return matter, matter["model-index"][0]["results"]
+
+
+def test_topics_and_sentiment_of_one_set_are_two_entries():
+    scores = [
+        score(values=(value,), task=task, metric=metric, dataset="sample/swa")
+        for task, value in (("topic", 0.5), ("sentiment", 0.25))
+        for metric in ("weighted_f1", "accuracy")
+    ]
+    _, entries = index_of(*scores)
+    assert [(entry["task"]["name"], [metric["value"] for metric in entry["metrics"]]) for entry in entries] == [
+        ("News topics", [0.5, 0.5]),
+        ("Sentiment", [0.25, 0.25]),
+    ]
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_every_task_has_a_type_of_the_hubs(task):
+    tagged = KINDS[task].tagged
+    _, (entry,) = index_of(score(task=task))
+    assert entry["task"]["type"] == ("token-classification" if tagged else "text-classification")
+
+
+def test_sets_are_called_what_they_are_called_and_named_where_the_hub_has_them():
+    text = (TextSource("News", hub_id="someone/news"), TextSource("More"))
+    scores = [score("swa", dataset=f"{name}/swa") for name in ("masakhaner2", "antc", "council", "masakhaner2")]
+    matter, entries = index_of(*scores, text=text)
+    assert matter["datasets"] == ["someone/news", "masakhane/masakhaner2"]
+    assert [(entry["dataset"]["name"], entry["dataset"]["type"]) for entry in entries] == [
+        ("MasakhaNER 2.0, Swahili (swa)", "masakhane/masakhaner2"),
+        ("ANTC, Swahili (swa)", "antc/swa"),
+        ("council, Swahili (swa)", "council/swa"),
+    ]
 
 
 def test_a_model_without_a_head_fills_no_masks():

@@ -11,8 +11,9 @@ from huggingface_hub import ModelCard
 from hf_afro import count_tokens, select_tokens
 from hf_afro.cards import CardFacts, render_card
 from hf_afro.cli.main import main
+from hf_afro.reports import EvalReport
 from tests.cards.test_facts import FACTS
-from tests.reports.examples import report, three
+from tests.reports.examples import report, score, three
 from tests.texts import AFRICAN
 
 
@@ -124,7 +125,7 @@ def test_what_each_language_kept_goes_on_the_card(refused, reports, tmp_path, to
     assert 0 <= figures["coverage"] - kept["swa"]["share of them kept"] < 1e-4
     card = (out / "README.md").read_text("utf-8")
     assert "| language | running tokens counted | share of them kept | tokens kept for it alone |" in card
-    assert f"| Swahili | {figures['running_tokens']:,} | {kept['swa']['share of them kept']:.4g} |" in card
+    assert f"| Swahili | {figures['running_tokens']:,} | {100 * kept['swa']['share of them kept']:g} % |" in card
     message = refused("card", reports[2], "--pruned", tmp_path / "none", "--output_dir", tmp_path / "other")
     assert "none does not exist; expected the folder that `hf-afro prune` wrote, or its vocabulary_map.json" in message
 
@@ -142,7 +143,7 @@ def test_what_was_exported_goes_on_the_card(refused, reports, tmp_path):
         "- torch: bytes 75.4 MB.",
         "- onnx/model.onnx: bytes 75.5 MB, largest difference from torch 2.6e-06, sentences compared 64, "
         "tokens compared 3,966.",
-        "- onnx/q.onnx: bytes 18.9 MB, largest difference from torch 0.063, share of decisions alike 0.9987, "
+        "- onnx/q.onnx: bytes 18.9 MB, largest difference from torch 0.063, share of decisions alike 99.87 %, "
         "sentences compared 64, tokens compared 3,966.",
     ]
     again = tmp_path / "again"
@@ -154,3 +155,31 @@ def test_what_was_exported_goes_on_the_card(refused, reports, tmp_path):
         "card", reports[2], "--export", tmp_path, "--output_dir", other
     )
     assert "takes the folder that" in refused("card", reports[2], "--export", "nowhere", "--output_dir", other)
+
+
+def test_two_reports_of_one_model_are_one_on_its_card(tmp_path):
+    """One of entities, one of sentiment: no column is set against the other, and both are in the model index."""
+    paths = []
+    for task in ("ner", "sentiment"):
+        own = EvalReport("student", {}, (score(task=task),), provenance={"encoder_fingerprint": "same"})
+        paths.append(str(own.save(tmp_path / task).parent))
+    assert main(["card", *paths, "--output_dir", str(tmp_path / "card")]) == 0
+    card = ModelCard.load(tmp_path / "card" / "README.md")
+    assert {result.task_name for result in card.data.eval_results} == {"Named entities", "Sentiment"}
+    assert card.data.model_name == "student"
+    assert "Beside it" not in card.text
+    other = EvalReport("student", {}, (score(values=(0.1,)),), provenance={"encoder_fingerprint": "same"})
+    paths.append(str(other.save(tmp_path / "again").parent))
+    assert main(["card", *paths, "--output_dir", str(tmp_path / "both")]) == 0
+    card = ModelCard.load(tmp_path / "both" / "README.md")
+    assert card.data.model_name == "student (ner)"
+    assert "Beside it: student (again)." in card.text
+
+
+def test_all_that_was_kept_is_a_hundred_per_cent(reports, tmp_path):
+    facts = CardFacts("a", vocabulary={"swa": {"share of them kept": 1.0}, "yor": {"share of them kept": 0.99999}})
+    facts.save(tmp_path)
+    assert main(["card", reports[2], "--facts", str(tmp_path), "--output_dir", str(tmp_path / "card")]) == 0
+    card = (tmp_path / "card" / "README.md").read_text("utf-8")
+    assert "| Swahili | 100 % |" in card
+    assert "| Yoruba | 99.99 % |" in card

@@ -88,6 +88,27 @@ def test_models_with_predictions_are_compared(tmp_path, capsys):
     assert "difference from first" in (tmp_path / "report" / "index.html").read_text("utf-8")
 
 
+def test_a_joined_report_is_compared_by_the_predictions_of_its_parts(tmp_path, capsys):
+    """The topics of the first model lie in its second folder."""
+    gold = ["x", "y"] * 30
+    paths = []
+    for name, task, answers in (("a", "ner", None), ("a", "topic", gold[:-30] + ["x"] * 30), ("b", "topic", gold)):
+        folder = tmp_path / f"{name}-{task}"
+        (folder / "predictions").mkdir(parents=True)
+        predictions = {}
+        if answers is not None:
+            lines = [json.dumps({"gold": g, "predicted": {"1": one}}) for g, one in zip(gold, answers, strict=True)]
+            (folder / "predictions" / "topic-swa.jsonl").write_text("\n".join(lines) + "\n", "utf-8")
+            predictions = {"topic/swa": "predictions/topic-swa.jsonl"}
+        scores = (score("swa", (0.5,), task=task, metric="entity_f1" if task == "ner" else "weighted_f1"),)
+        own = EvalReport(name, {}, scores, provenance={"encoder_fingerprint": name}, predictions=predictions)
+        paths.append(str(own.save(folder).parent))
+    assert main(["report", *paths, "--output_dir", str(tmp_path / "report")]) == 0
+    shown = capsys.readouterr().out
+    assert "a (a-ner)" not in shown
+    assert "+26.7 (p < 0.001)" in shown.split("difference from a")[1]
+
+
 def test_predictions_outside_a_report_are_not_read(tmp_path, refused):
     (tmp_path / "secret").write_text('{"gold": "x", "predicted": {"1": "x"}}\n', "utf-8")
     paths = []

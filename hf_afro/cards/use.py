@@ -1,0 +1,72 @@
+"""What a model is offered for at the Hub: the pipeline and the library; what nothing tells of is not offered."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from hf_afro.cards.facts import HEADS, CardFacts
+from hf_afro.model_folders import MASKED_LM_HEAD
+from hf_afro.reports import EvalReport
+
+FILL_MASK, FEATURES, SIMILARITY = "fill-mask", "feature-extraction", "sentence-similarity"
+SENTENCE_TRANSFORMERS, TRANSFORMERS = "sentence-transformers", "transformers"
+_CLASSIFIERS = {
+    "ForTokenClassification": "token-classification",
+    "ForSequenceClassification": "text-classification",
+}
+_TRAINED, _WITHOUT_HEAD = ("kept", "fitted_after_distillation"), ("drawn", "untrained")
+
+
+@dataclass(frozen=True)
+class Use:
+    """What a model is offered for.
+
+    Attributes:
+        pipeline: The `pipeline_tag`.
+        library: The `library_name`.
+        head: What became of its masked-LM head, a key of `HEADS`; empty where that is not known.
+        built_from: What `hf_afro.build_student` noted of how it made the model; empty where it did not make it.
+    """
+
+    pipeline: str
+    library: str
+    head: str
+    built_from: Mapping[str, Any]
+
+    @property
+    def teacher(self) -> str:
+        """What the model was built from, by `built_from`; empty where that is not known."""
+        return str(self.built_from.get("teacher") or "")
+
+
+def use_of(report: EvalReport, facts: CardFacts) -> Use:
+    """Return what a model is offered for.
+
+    A masked-LM head counts as trained where the facts or the model's configuration say so, or where the model was
+    saved with one and is no student of `build_student`, whose head is new. All else is an encoder.
+
+    Args:
+        report: Of the model itself.
+        facts: About it.
+    """
+    architecture = str(report.model.get("architecture", ""))
+    built_from = report.model.get("built_from")
+    built_from = built_from if isinstance(built_from, Mapping) else {}
+    library = SENTENCE_TRANSFORMERS if report.model.get("library") == SENTENCE_TRANSFORMERS else TRANSFORMERS
+    head = facts.head or head_told(report)
+    pipeline = next((task for ending, task in _CLASSIFIERS.items() if architecture.endswith(ending)), "")
+    if library == SENTENCE_TRANSFORMERS:
+        pipeline = SIMILARITY
+    elif not pipeline:
+        has_head = architecture.endswith("ForMaskedLM") or (not architecture and bool(head))
+        trained = head in _TRAINED or (head not in _WITHOUT_HEAD and not built_from)
+        pipeline = FILL_MASK if has_head and trained else FEATURES
+    return Use(pipeline, library, head, built_from)
+
+
+def head_told(report: EvalReport) -> str:
+    """Return what became of the masked-LM head by the model's configuration; empty where it does not say."""
+    head = report.model.get(MASKED_LM_HEAD, "")
+    return head if head in HEADS else ""

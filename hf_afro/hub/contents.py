@@ -14,6 +14,7 @@ import yaml
 
 from hf_afro.files import is_leftover, read_limited
 from hf_afro.hub.formats import refusal_of, safetensors_metadata
+from hf_afro.hub.model_notes import model_notes
 from hf_afro.hub.traces import Traces
 from hf_afro.model_folders import TOKENIZER_FILES, has_any
 
@@ -331,3 +332,5 @@ def _notes(root: Path, kind: str, card: str | None) -> Iterator[str]:
         yield "the card has no front matter: the Hub will not know its licence, languages and base model"
     if kind == "model" and not (root / _ADAPTER).is_file() and not has_any(root, TOKENIZER_FILES):
         yield "there is no tokenizer: transformers makes one of five tokens up in its place, and says nothing"
+    if kind == "model":
+        yield from model_notes(root, card)

@@ -16,6 +16,7 @@ _CLASSIFIERS = {
     "ForTokenClassification": "token-classification",
     "ForSequenceClassification": "text-classification",
 }
+_TOLD = ("teacher", "teacher_model_type", "layers", "embeddings", "embedding_energy", "head_bias", "head_transform")
 _TRAINED, _WITHOUT_HEAD = ("kept", "fitted_after_distillation"), ("drawn", "untrained")
 
 
@@ -26,7 +27,8 @@ class Use:
     Attributes:
         pipeline: The `pipeline_tag`.
         library: The `library_name`.
-        head: What became of its masked-LM head, a key of `HEADS`; empty where that is not known.
+        head: What became of its masked-LM head, a key of `HEADS`; empty where that is not known, or where it is
+            another head that the model is offered with.
         built_from: What `hf_afro.build_student` noted of how it made the model; empty where it did not make it.
     """
 
@@ -53,17 +55,25 @@ def use_of(report: EvalReport, facts: CardFacts) -> Use:
     """
     architecture = str(report.model.get("architecture", ""))
     built_from = report.model.get("built_from")
-    built_from = built_from if isinstance(built_from, Mapping) else {}
+    # A configuration is saved in the order of the alphabet.
+    built_from = dict(sorted(built_from.items(), key=_place)) if isinstance(built_from, Mapping) else {}
     library = SENTENCE_TRANSFORMERS if report.model.get("library") == SENTENCE_TRANSFORMERS else TRANSFORMERS
     head = facts.head or head_told(report)
     pipeline = next((task for ending, task in _CLASSIFIERS.items() if architecture.endswith(ending)), "")
     if library == SENTENCE_TRANSFORMERS:
         pipeline = SIMILARITY
-    elif not pipeline:
-        has_head = architecture.endswith("ForMaskedLM") or (not architecture and bool(head))
-        trained = head in _TRAINED or (head not in _WITHOUT_HEAD and not built_from)
-        pipeline = FILL_MASK if has_head and trained else FEATURES
-    return Use(pipeline, library, head, built_from)
+    if pipeline:
+        return Use(pipeline, library, "", built_from)
+    if architecture and not architecture.endswith("ForMaskedLM"):
+        return Use(FEATURES, library, "untrained", built_from)
+    known = bool(architecture or head)
+    trained = head in _TRAINED or (known and head not in _WITHOUT_HEAD and not built_from)
+    return Use(FILL_MASK if trained else FEATURES, library, head, built_from)
+
+
+def _place(item: tuple[str, Any]) -> int:
+    """Where a fact of `built_from` is told: those that are not known here come last."""
+    return _TOLD.index(item[0]) if item[0] in _TOLD else len(_TOLD)
 
 
 def head_told(report: EvalReport) -> str:

@@ -12,6 +12,7 @@ from transformers import XLMRobertaForMaskedLM
 
 from hf_afro import build_student
 from hf_afro.cards import CardFacts, render_card
+from hf_afro.cards.facts import HEADS
 from hf_afro.cards.use import use_of
 from hf_afro.export import export_sentence_transformer
 from hf_afro.reports import EvalReport
@@ -53,12 +54,19 @@ def test_what_is_offered_follows_from_what_is_known(model, head, pipeline):
 
 
 def test_what_is_known_of_a_students_teacher_is_on_the_card():
-    built = {**STUDENT, "teacher_model_type": "xlm-roberta", "embeddings": "projected", "embedding_energy": 0.916234}
+    built = {
+        "seed": 7,
+        **STUDENT,
+        "teacher_model_type": "xlm-roberta",
+        "embeddings": "projected",
+        "embedding_energy": 0.916234,
+    }
     card = render_card([EvalReport("a", MASKED | {"built_from": built}, (score(),))])
     assert "made with hf\\_afro from ama/large, its teacher." in card
     assert (
-        "- It was built from a teacher: teacher ama/large, layers 1, 3, head bias copied, head transform initialised, "
-        "teacher model type xlm-roberta, embeddings projected, embedding energy 0.9162.\n"
+        "- It was built from a teacher, whose layers are counted from zero: teacher ama/large, teacher model type "
+        "xlm-roberta, layers 1, 3, embeddings projected, embedding energy 0.9162, head bias copied, head transform "
+        "initialised, seed 7.\n"
     ) in card
     assert "What limits ama/large has" in card
     assert "How it was made is not recorded" not in card
@@ -113,6 +121,22 @@ def test_the_code_on_the_card_of_each_kind_runs(saved, capsys):
     }.get(kind, lambda: {"label", "score"} <= names["classify"]("Mvua")[0].keys())
     assert found()
     assert ("import hf_afro" in code) == (kind == "feature-extraction")
+
+
+@pytest.mark.parametrize(
+    ("model", "head"),
+    [
+        (MASKED | {"masked_lm_head": "kept"}, "kept"),
+        (ENCODER | {"masked_lm_head": "kept"}, "untrained"),  # it stayed behind
+        ({"architecture": "XLMRobertaForTokenClassification", "masked_lm_head": "untrained"}, ""),
+        (ENCODER | {"library": "sentence-transformers", "masked_lm_head": "untrained"}, ""),
+    ],
+)
+def test_a_head_is_told_of_where_the_model_could_have_it(model, head):
+    use = use_of(EvalReport("a", model, ()), CardFacts("a"))
+    assert use.head == head
+    said = render_card([EvalReport("a", model, (score(),))])
+    assert [key for key, sentence in HEADS.items() if sentence in said] == ([head] if head else [])
 
 
 def test_an_older_report_with_its_facts_says_what_they_say():

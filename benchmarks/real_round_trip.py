@@ -154,10 +154,13 @@ class Trip:
 
         sentences = mixed_sentences(Path(self.args.text), list(self.text), self.args.sentences)
         chosen = [sentence for sentence in sentences if alike(sentence)]
-        limit = tokenizer.model_max_length
+        limit = min(tokenizer.model_max_length, 10_000)
         long = " ".join(itertools.islice(itertools.cycle(chosen), limit))
         if not chosen or not alike(long) or len(tokenizer(long, truncation=True)["input_ids"]) != limit:
-            raise SystemExit(f"of {len(sentences)} sentences {len(chosen)} are split as before; expected some")
+            raise SystemExit(
+                f"{len(chosen)} of {len(sentences)} sentences are split as before, and texts cut at {limit} tokens; "
+                "expected one or more, and a tokenizer whose model_max_length is the model's"
+            )
         return [*chosen, long]
 
     def opened(self, folder: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, list[str]]:
@@ -244,12 +247,13 @@ class Trip:
         model, tokenizer, texts = self.opened(trained)
         done = export_onnx(model, tokenizer, target, texts)
         session = onnxruntime.InferenceSession(target / GRAPH, providers=["CPUExecutionProvider"])
-        takes, largest = {taken.name for taken in session.get_inputs()}, 0.0
+        takes, differences = {taken.name for taken in session.get_inputs()}, []
         for batch in batches(tokenizer, texts):
             (found,) = session.run(None, {name: ids.numpy() for name, ids in batch.items() if name in takes})
             with torch.inference_mode():
                 wanted = model(**batch)[0]
-            largest = max(largest, apart(held(found, batch), held(wanted, batch)))
+            differences.append(apart(held(found, batch), held(wanted, batch)))
+        largest = float(np.max(differences))
         return {"difference": largest, "recorded": done.fp32_difference, "int8": done.int8_difference or 0.0}
 
     def to_sentence_transformer(self, trained: Path, target: Path) -> dict[str, float]:

@@ -5,9 +5,8 @@ r"""A real model through the whole library, compared with itself after every ste
 The model is counted and pruned to each of `--budgets` in both ways. The last pruned model gives a student of all its
 layers and two of `--layers` layers, one trained by MAFT and one by relation distillation for `--steps` steps; these
 two are exported to ONNX and to sentence-transformers. Everything is read back from disk before it is compared, on
-sentences that the pruned tokenizer splits as the original does and on one text as long as the model takes. A
-difference is the largest between two numbers: of hidden states, of logits (ONNX) or of sentence vectors. Seconds
-include the comparison.
+sentences whose tokens are all kept and on one text as long as the model takes. A difference is the largest between
+two numbers: of hidden states, of logits (ONNX) or of sentence vectors. Seconds include the comparison.
 
 A step that is done is not done again: its figures are in a file beside its folder.
 """
@@ -58,6 +57,7 @@ logger = logging.getLogger("real_round_trip")
 
 Batch = dict[str, torch.Tensor]
 BATCH_SIZE = 8
+SEARCHED = 50  # for a sentence that is compared: at a small budget few keep all their tokens
 COUNTS = "counts.npz"
 
 
@@ -145,29 +145,31 @@ class Trip:
         self.figures[name] = json.loads(done.read_text("utf-8"))
         return target
 
-    def texts(self, tokenizer: PreTrainedTokenizerBase, keep: VocabularyMap) -> list[str]:
-        """Return sentences split alike before and after pruning, and at the end one of the model's full length."""
+    def texts(self, keep: VocabularyMap) -> list[str]:
+        """Return sentences whose tokens are all kept, and at the end one text of the model's full length."""
 
-        def alike(text: str) -> bool:
-            old, new = (one(text, truncation=True)["input_ids"] for one in (self.tokenizer, tokenizer))
-            return len(old) == len(new) and bool((keep.old_ids[new] == old).all())
+        def kept(texts: list[str]) -> list[bool]:
+            return [bool(keep.keeps(ids).all()) for ids in self.tokenizer(texts, truncation=True)["input_ids"]]
 
-        sentences = mixed_sentences(Path(self.args.text), list(self.text), self.args.sentences)
-        chosen = [sentence for sentence in sentences if alike(sentence)]
-        limit = min(tokenizer.model_max_length, 10_000)
+        searched = mixed_sentences(Path(self.args.text), list(self.text), SEARCHED * self.args.sentences)
+        chosen = list(itertools.compress(searched, kept(searched)))[: self.args.sentences]
+        limit = min(self.tokenizer.model_max_length, 10_000)
         long = " ".join(itertools.islice(itertools.cycle(chosen), limit))
-        if not chosen or not alike(long) or len(tokenizer(long, truncation=True)["input_ids"]) != limit:
+        if not chosen or not kept([long])[0] or len(self.tokenizer(long, truncation=True)["input_ids"]) != limit:
             raise SystemExit(
-                f"{len(chosen)} of {len(sentences)} sentences are split as before, and texts cut at {limit} tokens; "
+                f"of {len(searched)} sentences {len(chosen)} are kept, and texts are cut at {limit} tokens; "
                 "expected one or more, and a tokenizer whose model_max_length is the model's"
             )
         return [*chosen, long]
 
+    @cached_property
+    def texts_of_last(self) -> list[str]:
+        """What the models made from the last pruned one are compared on."""
+        return self.texts(VocabularyMap.load(self.folder / f"prune_checkpoint_{self.args.budgets[-1]}" / MAP_FILE))
+
     def opened(self, folder: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, list[str]]:
         """Return the model of a step, its tokenizer, and the texts to compare it on."""
-        tokenizer = load_tokenizer(str(folder))
-        keep = VocabularyMap.load(self.folder / f"prune_checkpoint_{self.args.budgets[-1]}" / MAP_FILE)
-        return load_model(str(folder)).eval(), tokenizer, self.texts(tokenizer, keep)
+        return load_model(str(folder)).eval(), load_tokenizer(str(folder)), self.texts_of_last
 
     def count(self, target: Path) -> dict[str, float]:
         """Count the tokens of the text."""
@@ -183,7 +185,7 @@ class Trip:
         else:
             prune_checkpoint(self.source, keep, target)
         model, tokenizer = load_model(str(target)), load_tokenizer(str(target))
-        texts = self.texts(tokenizer, keep)
+        texts = self.texts(keep)
         figures = {
             "difference": apart(states(self.model, self.tokenizer, texts), states(model, tokenizer, texts)),
             "texts": len(texts),

@@ -1,42 +1,71 @@
-"""The plots of a report: score against size, languages side by side, coverage of a vocabulary, training losses."""
+"""Plots of a report, drawn by matplotlib as SVG: score against size, languages side by side, coverage, losses.
+
+Text stays text, and the same figures always give the same bytes. Colours are written as variables with a value behind
+them: a page may set the variables, as ours does for a dark background, and a file alone shows the values.
+"""
 
 from __future__ import annotations
 
+import io
 import math
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from html import escape
 from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure as Canvas
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from hf_afro.reports.evaluation_report import EvalReport
 from hf_afro.reports.formatting import (
     describe_metric,
     format_count,
     format_parameters,
-    format_score,
     format_value,
     language_name,
     task_name,
 )
-from hf_afro.reports.svg import (
-    CHARACTER,
-    GRID,
-    SOFT,
-    Scale,
-    Sheet,
-    colour,
-    linear_ticks,
-    log_ticks,
-    padded,
-)
 from hf_afro.reports.tables import common_mean, training_notes
 
-WIDTH = 480
-"""Of every sheet: a phone shows it at three quarters of its size, its text still legible."""
-LANE = 9
-"""Height that each model has in the row of a language."""
+# Okabe and Ito's colours, which the colour-blind can tell apart, darkened for a white ground. Marks differ too.
+COLOURS = ("#0072b2", "#d55e00", "#00805e", "#a3528a", "#8a6500", "#b0305c", "#3f7fae", "#555555")
+MARKS = ("o", "s", "D", "^", "v")
+INK, SOFT, GRID, FAINT = "#1f2328", "#57606a", "#d8dee4", "#b6bfc9"
+_VARIABLES = {
+    INK: "ink",
+    SOFT: "soft",
+    GRID: "grid",
+    FAINT: "faint",
+    **{one: f"s{n}" for n, one in enumerate(COLOURS)},
+}
+_STYLE: dict[str, Any] = {
+    "svg.fonttype": "none",
+    "text.parse_math": False,  # a name may hold a dollar sign
+    "text.color": INK,
+    "axes.labelcolor": SOFT,
+    "axes.edgecolor": GRID,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "grid.color": GRID,
+    "xtick.color": SOFT,
+    "ytick.color": SOFT,
+    "legend.frameon": False,
+    "font.size": 10,
+    "font.sans-serif": ["DejaVu Sans"],  # comes with matplotlib, so that the layout is the same everywhere
+}
+WIDTH = 5.0
+"""Inches of every plot: a phone shows it at three quarters of its size, its text still legible."""
 MISSED_LEAST = 1e-5
-"""The coverage plot ends at 99.999 %; what is nearer to all is drawn there."""
+"""The coverage plot ends at 99.999 %; larger shares are drawn there."""
 NAMED_LINES = 5
+_COVERAGE_TICKS = (0.0, 0.5, 0.8, 0.9, 0.95, 0.99, 0.999, 0.9999, 0.99999)
 
 
 @dataclass(frozen=True)
@@ -62,13 +91,37 @@ class Cost:
     fact: str
     title: str
     axis: str
-    shown: Any
+    shown: Callable[[float], str]
 
 
 COSTS = (
     Cost("parameters", "size", "parameters", lambda value: f"{format_parameters(int(value))} parameters"),
-    Cost("latency_ms", "latency", "milliseconds a sentence alone", lambda value: f"{value:.1f} ms"),
+    Cost("latency_ms", "latency", "milliseconds per sentence, one at a time", lambda value: f"{value:.1f} ms"),
 )
+
+
+@contextmanager
+def axes_of(height: float) -> Iterator[Axes]:
+    """Give the axes of a new plot of this height, in inches, in the style of all."""
+    with matplotlib.rc_context(_STYLE):
+        yield Canvas(figsize=(WIDTH, height), layout="constrained").add_subplot()
+
+
+def as_svg(axes: Axes, description: str) -> str:
+    """Return the SVG of a plot; `description` is for those who cannot see it. Called inside `axes_of`."""
+    drawn = io.StringIO()
+    no_metadata = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+    # The salt makes identifiers the same in every run, and different in each plot of a page.
+    with matplotlib.rc_context({"svg.hashsalt": description}):
+        axes.figure.savefig(drawn, format="svg", transparent=True, metadata=no_metadata)  # type: ignore[union-attr]
+    _, tag, content = re.split(r"(<svg[^>]*>)", drawn.getvalue(), maxsplit=1)
+    tag = re.sub(r' (?:width|height)="[^"]*"', "", tag).replace(
+        "<svg", f'<svg role="img" aria-label="{escape(description)}"'
+    )
+    svg = tag + re.sub(r'<g id="[^"]*"', "<g", content)  # names of groups, the same in every plot
+    for value, name in _VARIABLES.items():
+        svg = svg.replace(value, f"var(--{name},{value})")
+    return svg
 
 
 def size_plot(reports: Sequence[EvalReport], task: str, metric: str, cost: Cost = COSTS[0]) -> Figure | None:
@@ -92,31 +145,37 @@ def size_plot(reports: Sequence[EvalReport], task: str, metric: str, cost: Cost 
     ]
     if len(points) < 2:
         return None
-    sheet = Sheet(WIDTH, 320)
-    sizes = [size for size, *_ in points]
-    x = Scale(min(sizes) / 1.5, max(sizes) * 1.5, 52, WIDTH - 14, math.log10)
-    y = Scale(*padded([mean for _, mean, *_ in points], 0.15), 320 - 46, 34)
-    sheet.up(y, linear_ticks(y.low, y.high), _axis(metric), x, _axis_name(metric))
-    sheet.across(x, log_ticks(x.low, x.high), _short_count, y, cost.axis)
     better = -1 if describe_metric(metric).higher_is_better is False else 1
-    front = _front([(size, better * mean) for size, mean, *_ in points])
-    corners = []
-    for (size, value), (following, _) in zip(front, [*front[1:], (x.high, 0.0)], strict=True):
-        corners += [(size, better * value), (following, better * value)]
-    sheet.line([(x(size), y(mean)) for size, mean in corners], stroke=SOFT, width=1.5, dash="4 3")
-    places = []
-    for size, mean, series, name in points:
-        sheet.mark(x(size), y(mean), series, f"{name}: {format_value(metric, mean)} with {cost.shown(size)}", size=6)
-        half = CHARACTER * len(name) / 2
-        places.append((min(max(x(size), x.start + half), WIDTH - 4 - half), y(mean), half))
-    for (*_, name), (middle, height) in zip(points, _apart(places), strict=True):
-        sheet.text(middle, height, name, anchor="middle")
+    front = pareto_front([(size, better * mean) for size, mean, *_ in points])
+    largest = max(size for size, *_ in points) * 1.5
     title = f"{_heading(task, metric)} against {cost.title}"
-    sets = f"Mean over {count} language{'s' * (count != 1)}"
-    caption = f"{sets}. The dashed steps are the best that can be had at that {cost.title} or below."
-    caption += _how_trained(reports, task, metric)
     told = ", ".join(f"{name} {format_value(metric, mean)} with {cost.shown(size)}" for size, mean, _, name in points)
-    return Figure(title, caption, sheet.render(f"{title}: {told}"))
+    with axes_of(3.4) as axes:
+        axes.set_xscale("log")
+        axes.step(
+            [*(size for size, _ in front), largest],
+            [*(better * value for _, value in front), better * front[-1][1]],
+            where="post",
+            color=SOFT,
+            linestyle="--",
+            linewidth=1.2,
+        )
+        for size, mean, series, name in points:
+            axes.plot(size, mean, MARKS[series % len(MARKS)], color=colour(series), markersize=8, label=name)
+        axes.set_xlim(min(size for size, *_ in points) / 1.5, largest)
+        axes.margins(y=0.15)
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _short_count(value)))
+        axes.set_xlabel(cost.axis)
+        _label_metric(axes.yaxis, metric)
+        _legend(axes, len(points))
+        svg = as_svg(axes, f"{title}: {told}")
+    caption = (
+        f"Mean over {count} language{'s' * (count != 1)}. The dashed steps are the best that can be had at that "
+        f"{cost.title} or below.{_how_trained(reports, task, metric)}"
+    )
+    return Figure(title, caption, svg)
 
 
 def language_plot(reports: Sequence[EvalReport], task: str, metric: str) -> Figure | None:
@@ -129,36 +188,37 @@ def language_plot(reports: Sequence[EvalReport], task: str, metric: str) -> Figu
     rows = sorted({language_name(score.language) for scores in scored for score in scores})
     if not rows:
         return None
-    sheet = Sheet(WIDTH, 0)
-    top = sheet.legend([report.name for report in reports], 4) + 12
-    lanes = max(22, LANE * len(reports) + 8)
-    bottom = top + lanes * len(rows)
-    sheet.height = math.ceil(bottom + 44)
-    left = 14 + CHARACTER * max(map(len, rows))
-    reach = [score.mean + sign * (score.spread or 0) for scores in scored for score in scores for sign in (-1, 1)]
-    low, high = padded(reach, 0.05)
     described = describe_metric(metric)
-    x = Scale(max(low, 0.0), min(high, 1.01) if described.percent else high, left, WIDTH - 14)
-    sheet.across(x, linear_ticks(x.low, x.high), _axis(metric), Scale(0, 1, bottom, top - 6), _axis_name(metric))
-    places = {name: top + lanes * (row + 0.5) for row, name in enumerate(rows)}
-    for name, place in places.items():
-        sheet.line([(left, place + lanes / 2), (WIDTH - 14, place + lanes / 2)], stroke=GRID, dash="1 3")
-        sheet.text(left - 8, place, name, anchor="end")
-    for series, (report, scores) in enumerate(zip(reports, scored, strict=True)):
-        for score in scores:
-            place = places[language_name(score.language)] + LANE * (series - (len(reports) - 1) / 2)
-            spread = score.spread or 0.0
-            if spread:
-                bar = [(x(score.mean - spread), place), (x(score.mean + spread), place)]
-                sheet.line(bar, stroke=colour(series), width=2)
-            title = f"{report.name}, {language_name(score.language)}, {score.dataset}: {format_score(score)}"
-            sheet.mark(x(score.mean), place, series, title, size=4.5)
     title = f"{_heading(task, metric)} by language"
-    direction = {True: "Further right is better.", False: "Further left is better.", None: ""}
-    bars = any(score.spread for scores in scored for score in scores)
-    bar_note = " The bars are one standard deviation over the seeds to either side." if bars else ""
-    told = direction[described.higher_is_better] + bar_note + _how_trained(reports, task, metric)
-    return Figure(title, told.strip(), sheet.render(title))
+    lane = 0.7 / len(reports)
+    with axes_of(1.2 + len(rows) * max(0.25, 0.1 * len(reports))) as axes:
+        for series, (report, scores) in enumerate(zip(reports, scored, strict=True)):
+            places = [
+                rows.index(language_name(one.language)) + lane * (series - (len(reports) - 1) / 2) for one in scores
+            ]
+            axes.errorbar(
+                [one.mean for one in scores],
+                places,
+                xerr=[one.spread or 0.0 for one in scores],
+                fmt=MARKS[series % len(MARKS)],
+                color=colour(series),
+                markersize=6,
+                label=report.name,
+            )
+        axes.set_yticks(range(len(rows)), rows)
+        axes.set_ylim(len(rows) - 0.5, -0.5)
+        axes.grid(axis="y", visible=False)
+        low, high = axes.get_xlim()
+        axes.set_xlim(max(low, 0.0), min(high, 1.01) if described.percent else high)
+        _label_metric(axes.xaxis, metric)
+        _legend(axes, len(reports))
+        svg = as_svg(axes, title)
+    caption = {True: "Further right is better.", False: "Further left is better.", None: ""}[
+        described.higher_is_better
+    ]
+    if any(score.spread for scores in scored for score in scores):
+        caption += " The bars are one standard deviation over the seeds to either side."
+    return Figure(title, (caption + _how_trained(reports, task, metric)).strip(), svg)
 
 
 def coverage_plot(curve: Mapping[str, Any]) -> Figure | None:
@@ -173,32 +233,39 @@ def coverage_plot(curve: Mapping[str, Any]) -> Figure | None:
     budgets, coverage = curve["budgets"], curve["coverage"]
     if len(budgets) < 2 or not coverage:
         return None
-    # The worst on the way, since at the last budget all may have reached the same floor.
+    # The worst over all budgets: at the last one all languages may have reached the same floor.
     named = sorted(coverage, key=lambda language: (sum(coverage[language]), language))[:NAMED_LINES]
     others = [language for language in coverage if language not in named]
-    sheet = Sheet(WIDTH, 0)
-    top = sheet.legend([language_name(language) for language in named], 4, marks=False) + 26
-    sheet.height = math.ceil(top + 270)
-    shares = [share for points in coverage.values() for share in points]
-    least, most = min(shares), max(min(max(shares), 1 - MISSED_LEAST), 0.9)
-    x = Scale(0, max(budgets), 70, WIDTH - 18)
-    y = Scale(max(least - 0.02, 0.0), most, sheet.height - 46, top, _nines)
-    ticks = [tick for tick in (0.0, 0.5, 0.8, 0.9, 0.95, 0.99, 0.999, 0.9999, 0.99999) if y.low <= tick <= y.high]
-    sheet.up(y, ticks, lambda share: f"{100 * share:g} %", x, "running tokens kept")
-    sheet.across(x, linear_ticks(0, max(budgets)), _short_count, y, "tokens in the vocabulary")
-    for language in [*others, *reversed(named)]:
-        line = [(x(budget), y(share)) for budget, share in zip(budgets, coverage[language], strict=True)]
-        if language in named:
-            sheet.line(line, stroke=colour(named.index(language)), width=2)
-        else:
-            sheet.line(line, stroke="var(--faint,#b6bfc9)", width=1.2)
+    shares = [share for line in coverage.values() for share in line]
+    highest = max(min(max(shares), 1 - MISSED_LEAST), 0.9)
     title = "Coverage of the vocabulary"
+    with axes_of(3.6) as axes:
+        # Even steps for 90 %, 99 %, 99.9 %: minus the decimal logarithm of what is missed.
+        axes.set_yscale(
+            "function",
+            functions=(lambda share: -np.log10(np.maximum(1 - share, MISSED_LEAST)), lambda nines: 1 - 10.0**-nines),
+        )
+        for language in [*others, *reversed(named)]:
+            line = [min(share, highest) for share in coverage[language]]
+            if language in named:
+                axes.plot(budgets, line, color=colour(named.index(language)), label=language_name(language))
+            else:
+                axes.plot(budgets, line, color=FAINT, linewidth=1)
+        axes.set_xlim(0, max(budgets))
+        axes.set_ylim(max(min(shares) - 0.02, 0.0), highest)
+        axes.yaxis.set_major_locator(FixedLocator(_COVERAGE_TICKS))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:g} %"))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _short_count(value)))
+        axes.set_xlabel("tokens in the vocabulary")
+        axes.set_ylabel("running tokens kept")
+        _legend(axes, len(named), reverse=True)
+        svg = as_svg(axes, title)
     grey = f"The {len(named)} languages that lose most are named, {len(others)} others are grey. " if others else ""
     caption = (
         f"{grey}The scale is stretched towards 100 %, where vocabularies differ. "
         f"The largest one shown has {format_count(max(budgets))} tokens."
     )
-    return Figure(title, caption, sheet.render(title))
+    return Figure(title, caption, svg)
 
 
 def loss_plot(history: Sequence[Mapping[str, Any]], stage: str) -> Figure | None:
@@ -217,25 +284,29 @@ def loss_plot(history: Sequence[Mapping[str, Any]], stage: str) -> Figure | None
         for key, name in kinds.items()
     }
     lines = {name: points for name, points in lines.items() if points}
-    steps = [step for points in lines.values() for step, _ in points]
-    if len(steps) < 2:
+    if sum(map(len, lines.values())) < 2:
         return None
-    sheet = Sheet(WIDTH, 300)
-    top = sheet.legend(list(lines), 4) + 26
-    x = Scale(0, max(*steps, 1), 52, WIDTH - 18)
-    y = Scale(*padded([loss for points in lines.values() for _, loss in points]), 300 - 46, top)
-    sheet.up(y, linear_ticks(y.low, y.high), lambda loss: f"{loss:g}", x, "loss")
-    sheet.across(x, linear_ticks(0, x.high), _short_count, y, "steps")
-    for series, (name, points) in enumerate(lines.items()):
-        sheet.line([(x(step), y(loss)) for step, loss in points], stroke=colour(series), width=2)
-        for step, loss in points if len(points) <= 25 else ():
-            sheet.mark(x(step), y(loss), series, f"{name}, step {step:g}: {loss:.4g}", size=3.5)
     title = f"Loss: {stage}"
-    return Figure(title, "", sheet.render(title))
+    with axes_of(3.2) as axes:
+        for series, (name, points) in enumerate(lines.items()):
+            mark = MARKS[series] if len(points) <= 25 else ""
+            axes.plot(*zip(*points, strict=True), color=colour(series), marker=mark, markersize=4, label=name)
+        axes.set_xlim(left=0)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.set_xlabel("steps")
+        axes.set_ylabel("loss")
+        _legend(axes, len(lines))
+        svg = as_svg(axes, title)
+    return Figure(title, "", svg)
 
 
-def _front(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """The points that no smaller or equal one beats, by size."""
+def colour(series: int) -> str:
+    """Return the colour of a series."""
+    return COLOURS[series % len(COLOURS)]
+
+
+def pareto_front(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Return the points (size, value) that no smaller or equal one beats, by size."""
     front: list[tuple[float, float]] = []
     for size, value in sorted(points, key=lambda point: (point[0], -point[1])):
         if not front or value > front[-1][1]:
@@ -243,46 +314,20 @@ def _front(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
     return front
 
 
-def _apart(labels: Sequence[tuple[float, float, float]]) -> list[tuple[float, float]]:
-    """Move labels up where they would lie on one another or on a mark.
-
-    Args:
-        labels: Middle and height of the mark, and half the width of its label, for each.
-
-    Returns:
-        Middle and height of each label.
-    """
-    taken = [(middle, mark, 8.0, 12.0) for middle, mark, _ in labels]
-    placed: dict[int, tuple[float, float]] = {}
-    for index in sorted(range(len(labels)), key=lambda one: -labels[one][1]):
-        middle, mark, half = labels[index]
-        height = mark - 13
-        beside = [one for one in taken if abs(one[0] - middle) < one[2] + half]
-        for _, other, _, least in sorted(beside, key=lambda one: -one[1]):
-            if abs(other - height) < least:
-                height = other - least
-        taken.append((middle, height, half, 14.0))
-        placed[index] = (middle, height)
-    return [placed[index] for index in range(len(labels))]
+def _legend(axes: Axes, series: int, *, reverse: bool = False) -> None:
+    """Name the series above the plot, where they hide nothing."""
+    axes.figure.legend(loc="outside upper left", ncols=min(series, 3), reverse=reverse)  # type: ignore[union-attr,call-arg]
 
 
-def _nines(share: float) -> float:
-    """Even steps for 90 %, 99 %, 99.9 %: minus the decimal logarithm of what is missed."""
-    return -math.log10(max(1 - share, MISSED_LEAST))
+def _label_metric(axis: Any, metric: str) -> None:
+    described = describe_metric(metric)
+    scale = 100 if described.percent else 1
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{round(scale * value, 9):g}"))
+    axis.set_label_text(f"{described.name}, in percent" if described.percent else described.name)
 
 
 def _heading(task: str, metric: str) -> str:
     return task_name(task) if task == metric else f"{task_name(task)}: {describe_metric(metric).name}"
-
-
-def _axis(metric: str) -> Any:
-    scale = 100 if describe_metric(metric).percent else 1
-    return lambda value: f"{round(scale * value, 9):g}"
-
-
-def _axis_name(metric: str) -> str:
-    described = describe_metric(metric)
-    return f"{described.name}, in percent" if described.percent else described.name
 
 
 def _short_count(value: float) -> str:
@@ -297,6 +342,6 @@ def _is_number(value: object) -> bool:
 
 
 def _how_trained(reports: Sequence[EvalReport], task: str, metric: str) -> str:
-    """What sets some models apart from the others, as sentences behind a caption."""
+    """Return what sets some models apart from the others, as sentences to put after a caption."""
     found = [dict(enumerate(report.select(task=task, metric=metric))) for report in reports]
     return "".join(f" {note}" for note in training_notes(reports, found))

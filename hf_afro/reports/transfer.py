@@ -5,6 +5,8 @@ from __future__ import annotations
 import statistics
 from collections.abc import Mapping
 
+from matplotlib.patches import Rectangle
+
 from hf_afro.reports.evaluation_report import EvalReport, Score
 from hf_afro.reports.formatting import (
     DASH,
@@ -15,13 +17,11 @@ from hf_afro.reports.formatting import (
     order_metrics,
     task_name,
 )
-from hf_afro.reports.plots import WIDTH, Figure
-from hf_afro.reports.svg import CHARACTER, INK, SOFT, Sheet
+from hf_afro.reports.plots import SOFT, Figure, as_svg, axes_of, colour
 from hf_afro.reports.tables import Cell, Table, training_notes
 
 Matrix = Mapping[tuple[str, str], Score]
 """By language trained on, or several with a + between them, and language measured on."""
-_ROW, _LEGEND = 34, 46
 _NAMED = 3  # languages in the name of a row, at most
 
 
@@ -89,26 +89,8 @@ def transfer_plot(report: EvalReport, task: str, metric: str) -> Figure:
     """
     matrix = transfer_matrix(report, task, metric)
     sources, targets = _sides(matrix)
-    left = 14 + CHARACTER * max(len(source_name(source)) for source in sources)
-    sheet = Sheet(WIDTH, _LEGEND + _ROW * len(sources) + 14)
-    wide = (WIDTH - left - 8) / len(targets)
     values = [score.mean for score in matrix.values()]
     low, high = min(values), max(values)
-    sheet.text(2, 12, "trained on (down), measured on (across)", fill=SOFT)
-    for column, target in enumerate(targets):
-        sheet.text(left + wide * (column + 0.5), _LEGEND - 12, target, anchor="middle", fill=SOFT)
-    for row, source in enumerate(sources):
-        top = _LEGEND + _ROW * row
-        sheet.text(left - 8, top + _ROW / 2, source_name(source), anchor="end")
-        for column, target in enumerate(targets):
-            score = matrix.get((source, target))
-            if score is None:
-                continue
-            share = 0.5 if high == low else (score.mean - low) / (high - low)
-            title = f"{source_name(source)} to {language_name(target)}: {format_score(score)}"
-            sheet.field(left + wide * column, top, wide, _ROW, 0.06 + 0.5 * share, title)
-            shown = format_value(metric, score.mean)
-            sheet.text(left + wide * (column + 0.5), top + _ROW / 2, shown, anchor="middle", fill=INK)
     title = f"{report.name}: transfer, {task_name(task).lower()}"
     crossed = {pair: score.mean for pair, score in matrix.items() if score.source}
     best, worst = max(crossed, key=crossed.__getitem__), min(crossed, key=crossed.__getitem__)
@@ -116,9 +98,24 @@ def transfer_plot(report: EvalReport, task: str, metric: str) -> Figure:
         f"{word} {source_name(pair[0])} to {language_name(pair[1])}, {format_value(metric, crossed[pair])}"
         for word, pair in (("best", best), ("worst", worst))
     )
-    return Figure(
-        title, f"{describe_metric(metric).name}. Between two languages: {ends}.", sheet.render(f"{title}; {ends}")
-    )
+    with axes_of(0.9 + 0.36 * len(sources)) as axes:
+        for (source, target), score in matrix.items():
+            column, row = targets.index(target), sources.index(source)
+            share = 0.5 if high == low else (score.mean - low) / (high - low)
+            field = Rectangle((column - 0.48, row - 0.46), 0.96, 0.92, facecolor=colour(0), alpha=0.06 + 0.5 * share)
+            axes.add_patch(field)
+            axes.text(column, row, format_value(metric, score.mean), ha="center", va="center")
+        axes.set_xticks(range(len(targets)), targets)
+        axes.set_yticks(range(len(sources)), [source_name(source) for source in sources])
+        axes.set_xlim(-0.5, len(targets) - 0.5)
+        axes.set_ylim(len(sources) - 0.5, -0.5)
+        axes.xaxis.tick_top()
+        axes.tick_params(length=0)
+        axes.grid(visible=False)
+        axes.spines[:].set_visible(False)
+        axes.set_title("trained on (down), measured on (across)", loc="left", fontsize=10, color=SOFT)
+        svg = as_svg(axes, f"{title}; {ends}")
+    return Figure(title, f"{describe_metric(metric).name}. Between two languages: {ends}.", svg)
 
 
 def _sides(matrix: Matrix) -> tuple[list[str], list[str]]:

@@ -1,15 +1,16 @@
 """Make a multilingual encoder African, small and proven.
 
-Importing the package registers the student classes with transformers' Auto classes and does nothing else; the names
-below are loaded at their first use.
+Importing the package registers the student classes with transformers' Auto classes, which takes as long as importing
+transformers and torch does. The names below are loaded at their first use.
 """
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hf_afro.registration import register_when_imported as _register_when_imported
 from hf_afro.version import __version__
 
 if TYPE_CHECKING:
@@ -93,4 +94,13 @@ def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
 
 
-_register_when_imported()
+def _only_help_is_asked() -> bool:
+    """Tell whether this process is ``hf-afro --help`` or the like, which loads no model and should answer at once."""
+    command, *words = sys.argv or [""]
+    return Path(command).name == "hf-afro" and not {"-h", "--help", "--version"}.isdisjoint(words)
+
+
+if not _only_help_is_asked():
+    from hf_afro.registration import register_students
+
+    register_students()

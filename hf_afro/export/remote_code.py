@@ -7,7 +7,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from hf_afro.files import write_whole
-from hf_afro.registration import MODEL_FOR
+from hf_afro.registration import MODELS
 
 CODE = ("configuration_afro_student", "modeling_afro_student", "unpadding_afro_student")
 
@@ -40,6 +40,6 @@ def add_remote_code(folder: str | Path) -> None:
         write_whole(Path(folder) / f"{name}.py", source)
     config["auto_map"] = {
         "AutoConfig": "configuration_afro_student.AfroStudentConfig",
-        **{auto: f"modeling_afro_student.{name}" for auto, name in MODEL_FOR.items()},
+        **{auto.__name__: f"modeling_afro_student.{model.__name__}" for auto, model in MODELS.items()},
     }
     write_whole(config_file, json.dumps(config, indent=2, sort_keys=True, ensure_ascii=False) + "\n")

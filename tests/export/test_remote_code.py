@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from hf_afro.export import add_remote_code
-from hf_afro.registration import MODEL_FOR
+from hf_afro.registration import MODELS
 from tests.students.conftest import student_config
 from tests.students.test_modeling_afro_student import make
 
@@ -45,7 +45,7 @@ def test_every_head_loads_where_hf_afro_cannot_be_imported(tmp_path, tokenizer):
         batch = tokenizer(["Mvua kubwa", "Mvua"], padding=True, return_tensors="pt")
         torch.save(model(**batch).logits, folder / "logits.pt")
     done = subprocess.run(
-        [sys.executable, "-c", LOAD, str(folder), json.dumps(sorted(MODEL_FOR))],
+        [sys.executable, "-c", LOAD, str(folder), json.dumps(sorted(auto.__name__ for auto in MODELS))],
         env={**os.environ, "HF_MODULES_CACHE": str(tmp_path / "modules"), "OMP_NUM_THREADS": "1"},
         cwd=tmp_path,
         capture_output=True,

@@ -158,7 +158,8 @@ def make_task_data(
     needed = SPLITS if trained else ("test",)
     empty = [split for split in needed if not rows[split]]
     if empty:
-        raise ValueError(f"{dataset} has no examples in {', '.join(empty)}; {task} needs {', '.join(needed)}")
+        hint = "" if "test" in empty else ". What is only measured on needs test alone: see `transfer` (--transfer)"
+        raise ValueError(f"{dataset} has no examples in {', '.join(empty)}; {task} needs {', '.join(needed)}{hint}")
     rows = {split: own for split, own in rows.items() if own}
     counted = Counter(repairs or {})
     names = {split: _names(kind, own) for split, own in rows.items()}

@@ -86,6 +86,12 @@ def test_a_language_that_is_measured_on_alone_needs_its_test_split(tmp_path):
     data = load_task("sentiment", tmp_path, "tir", trained=False)
     assert {split: len(rows) for split, rows in data.splits.items()} == {"test": 2}
     assert (data.texts(), data.labels, data.files) == (['"ጽቡቕ', "ሕማቕ"], ("negative", "positive"), {"test": "test.tsv"})
+    # As it is published: a train split of which there is the header alone.
+    (tmp_path / "tir" / "train.tsv").write_text("tweet\tlabel", "utf-8")
+    assert load_task("sentiment", tmp_path, "tir", trained=False).fingerprint == data.fingerprint
+    (tmp_path / "tir" / "dev.tsv").write_text(WITH_ID, "utf-8")
+    with pytest.raises(ValueError, match="tir has no examples in train; .* measured on needs test alone: see"):
+        load_task("sentiment", tmp_path, "tir")
     (tmp_path / "tir" / "test.tsv").unlink()
     with pytest.raises(FileNotFoundError, match="tir has no test.tsv"):
         load_task("sentiment", tmp_path, "tir", trained=False)
@@ -182,6 +188,17 @@ def test_the_real_sets_have_their_published_sizes(shared_data, task, folder, lan
     # What splits share is a fact of the sets, of which only the one that papers.md tells of is held here.
     told = {name: count for name, count in data.repairs.items() if "also in train" not in name or name in repairs}
     assert told == repairs
+
+
+def test_the_real_test_split_of_a_language_is_enough_to_measure_on_it(shared_data, tmp_path):
+    (tmp_path / "amh").mkdir()
+    real = shared_data / "topic" / "masakhanews" / "amh" / "test.tsv"
+    (tmp_path / "amh" / "test.tsv").write_bytes(real.read_bytes())
+    data = load_task("topic", tmp_path, "amh", trained=False)
+    assert {split: len(rows) for split, rows in data.splits.items()} == {"test": 376}
+    assert data.labels == ("business", "health", "politics", "sports")
+    sample = data.limited(test=10)
+    assert [data.texts()[number] for number in sample.numbers_of()] == sample.texts()
 
 
 # Whose files have another number of examples than is in print, by split; the few-shot training files aside.

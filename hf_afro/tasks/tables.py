@@ -95,15 +95,14 @@ def _plain(text: str, separator: str) -> Iterator[tuple[int, list[str]]]:
             yield number, line.split(separator)
 
 
-def _quoted(path: Path, text: str, separator: str) -> Iterator[tuple[int, list[str]]]:
-    """Yield the rows, each with the number of its last line."""
-    # The limit is the module's own, for all of Python; an article may be longer, so it is put back afterwards.
+def _quoted(path: Path, text: str, separator: str) -> list[tuple[int, list[str]]]:
+    """Return the rows, each with the number of its last line."""
+    # The limit is the module's own, for all of Python; an article may be longer. It is put back before anybody sees a
+    # row: a generator would keep it for as long as it is not closed.
     limit = csv.field_size_limit(len(text) + 1)
     try:
         reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
-        for row in reader:
-            if row:
-                yield reader.line_num, row
+        return [(reader.line_num, row) for row in reader if row]
     except csv.Error as error:
         raise ValueError(f"{path}, line {reader.line_num}: {error}; quotes inside quotes are doubled") from error
     finally:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 # A table of embeddings may be padded to a multiple, at most this one, for the sake of the hardware.
 MOST_SPARE_ROWS = 128
-_OWN_WORK = ("data_collator", "compute_loss_func", "compute_metrics", "preprocess_logits_for_metrics")
+_OWN_WORK = ("compute_loss_func", "compute_metrics", "preprocess_logits_for_metrics")
 
 
 def check_settings(args: TrainingArguments, trainer_settings: dict[str, Any]) -> None:
@@ -26,7 +26,9 @@ def check_settings(args: TrainingArguments, trainer_settings: dict[str, Any]) ->
     """
     for name in _OWN_WORK:
         if trainer_settings.get(name) is not None:
-            raise TypeError(f"{name} was given; batches, loss and evaluation are this trainer's own, leave it out")
+            raise TypeError(
+                f"{name} was given; loss and evaluation are this trainer's own; subclass it, or leave it out"
+            )
     for name, default in (
         ("auto_find_batch_size", False),  # another batch size is another global batch, hence another run
         ("label_smoothing_factor", 0.0),

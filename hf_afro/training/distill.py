@@ -5,47 +5,43 @@ from __future__ import annotations
 import dataclasses
 import logging
 import math
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import torch
-from transformers import PreTrainedModel, Trainer
+from transformers import PreTrainedModel
 
 from hf_afro.corpora.batching import MaskingCollator, PaddingCollator
 from hf_afro.families import depth_of
-from hf_afro.hub.trainers import name_repository, push_trainer
 from hf_afro.training.arguments import RelationDistillTrainingArguments
+from hf_afro.training.base import LanguageTrainer
 from hf_afro.training.capture import Vectors, parameters_without_part
 from hf_afro.training.checks import check_masked_lm, check_models, check_settings, check_vocabularies
 from hf_afro.training.distill_plan import plan_distillation
 from hf_afro.training.distill_terms import DistillTerms
 from hf_afro.training.finite import check_evaluated
-from hf_afro.training.keeping import begin_saving, end_saving, without_limit
 from hf_afro.training.loading import (
     LanguageDatasets,
     RowsDataset,
     data_seed,
     evaluation_rows,
-    mixture_dataloader,
     samples_of,
 )
 from hf_afro.training.padding import check_padding, fit_padding
 from hf_afro.training.precision import train_in_float32
-from hf_afro.training.run import TrainingRun
 from hf_afro.training.vector_cache import VectorCache
-from hf_afro.training.window import is_past_the_end, part_of_step
+from hf_afro.training.window import Batch, part_of_step
 
 if TYPE_CHECKING:
-    from torch.utils.data import DataLoader
-    from transformers import PreTrainedTokenizerBase
-    from transformers.trainer_utils import TrainOutput
+    from collections.abc import Callable
 
-    from hf_afro.hub import PushReport
+    from transformers import PreTrainedTokenizerBase
+
     from hf_afro.vocabulary import VocabularyMap
 
 logger = logging.getLogger(__name__)
 
 
-class RelationDistillTrainer(Trainer):
+class RelationDistillTrainer(LanguageTrainer):
     """Distils a teacher into a student by the relations among its queries, its keys and its values.
 
     The objective is that of MiniLMv2, of MiniLM or of AfroXLMR-Comet (`hybrid`), alone or with a masked-LM loss and
@@ -69,6 +65,8 @@ class RelationDistillTrainer(Trainer):
             or `input_ids`.
         eval_dataset: The same form; `eval_<language>_loss` is the mean over its sequences.
         processing_class: The student's tokenizer; saved with the student.
+        data_collator: In place of those of `hf_afro.corpora`. It is given samples with `input_ids` and their places,
+            and returns `input_ids`, `attention_mask`, those places, and `labels` where a term asks for masked text.
         vocabulary_map: For a teacher of the full vocabulary and a student of the pruned one: the ids of each batch
             are mapped back for the teacher, and its predictions are taken at the tokens that were kept.
         **trainer_settings: Whatever else `transformers.Trainer` takes: callbacks, optimizers and so on.
@@ -85,8 +83,7 @@ class RelationDistillTrainer(Trainer):
         "AfroXLMR-Comet", 2025.
     """
 
-    # The loss is divided by the count of the whole accumulation window, so the Trainer must not divide once more.
-    loss_is_scaled_for_ga = True
+    name = "distillation"
 
     def __init__(
         self,
@@ -96,6 +93,7 @@ class RelationDistillTrainer(Trainer):
         train_dataset: LanguageDatasets | None = None,
         eval_dataset: LanguageDatasets | None = None,
         processing_class: PreTrainedTokenizerBase | None = None,
+        data_collator: Callable[[list[dict[str, Any]]], dict[str, Any]] | None = None,
         vocabulary_map: VocabularyMap | None = None,
         **trainer_settings: Any,
     ) -> None:
@@ -120,21 +118,20 @@ class RelationDistillTrainer(Trainer):
         num_tokens = rows if processing_class is None else len(processing_class)
         self.terms = DistillTerms(self.plan, args, model, teacher_model, vocabulary_map, num_tokens)
         self._idle = frozenset() if self.terms.is_masked else _idle_parameters(self.terms, model)
-        self.run = TrainingRun(args.save_total_limit, "distillation", trains_head=self.terms.is_masked)
+        self.trains_head = self.terms.is_masked
+        self._collator = _collator(args, processing_class, pad_id, self.terms.is_masked)
         super().__init__(
             model=model,
-            args=without_limit(args),
-            data_collator=_collator(args, processing_class, pad_id, self.terms.is_masked),
+            args=args,
+            data_collator=data_collator or self._collator,
             train_dataset=None if train_dataset is None else samples_of(train_dataset, processing_class, args),
             eval_dataset=None if eval_dataset is None else evaluation_rows(eval_dataset, processing_class, args),
             processing_class=processing_class,
             **trainer_settings,
         )
-        for callback in self.run.callbacks:
-            self.add_callback(callback)
         self.teacher_model = _placed(teacher_model, self.accelerator.device, args.teacher_dtype)
         if args.teacher_cache_dir is not None and self.train_dataset is not None:
-            self.run.keeps_sample_ids = True
+            self.keeps_sample_ids = True
             self.terms.cache = self._cache(args.teacher_cache_dir, vocabulary_map)
         logger.info(
             "%s: layers (of the teacher's %d and the student's %d) %s, in %d heads; weights %s.",
@@ -155,45 +152,9 @@ class RelationDistillTrainer(Trainer):
         decaying = super().get_decay_parameter_names(model)
         return [name for name in decaying if name.removeprefix("_orig_mod.").removeprefix("module.") not in self._idle]
 
-    def train(self, resume_from_checkpoint: str | bool | None = None, **settings: Any) -> TrainOutput:
-        """Train; every checkpoint is whole or does not count.
-
-        Args:
-            resume_from_checkpoint: True for the last whole checkpoint of `output_dir`, or for the start where there
-                is none; or the folder of one; None or False for the start.
-            **settings: Whatever else `transformers.Trainer.train` takes.
-
-        Returns:
-            What `Trainer.train` does, with the tokens seen of each language among the metrics.
-
-        Raises:
-            ValueError: If the checkpoint named is not whole.
-            SystemExit: With code 143 where SIGTERM was received, once a checkpoint has been saved.
-        """
-        return self.run.train(self, super().train, resume_from_checkpoint, settings)
-
-    def get_train_dataloader(self) -> DataLoader:
-        """Return this process's share of the mixture; its order is a function of the seed alone."""
-        return mixture_dataloader(self.train_dataset, self.args, self.data_collator)
-
-    def get_batch_samples(
-        self, epoch_iterator: Any, num_batches: int, device: torch.device
-    ) -> tuple[list[Any], torch.Tensor | None]:
-        """Return the micro-batches of one step and what each term is divided by, over all processes."""
-        if is_past_the_end(self.state):
-            return [], None
-        batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
-        return batches, self.run.begin_step(self, batches, self.terms.counts)
-
-    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Log, and with the training loss the tokens seen of each language."""
-        super().log(logs | self.run.tokens_seen.figures() if "loss" in logs else logs, start_time)
-
-    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
-        """Save the model; a checkpoint that is written over is not whole meanwhile."""
-        begin_saving(output_dir)
-        super().save_model(output_dir, _internal_call)
-        end_saving(self.args, output_dir)
+    def count_items(self, batch: Batch) -> torch.Tensor:
+        """Return what each term is divided by, of a micro-batch: sequences or masked tokens."""
+        return self.terms.counts(batch)
 
     def compute_loss(
         self,
@@ -221,16 +182,8 @@ class RelationDistillTrainer(Trainer):
         ]
         loss = torch.stack(parts).sum()
         if num_items_in_batch is not None:
-            self.run.stay_finite.add(loss)
+            self.stay_finite.add(loss)
         return (loss, learnt) if return_outputs else loss
-
-    def predict(self, *arguments: Any, **settings: Any) -> NoReturn:
-        """Refuse: a relation is learnt here, and nothing is predicted.
-
-        Raises:
-            TypeError: Always; `evaluate` measures how far the relations are apart.
-        """
-        raise TypeError(f"{type(self).__name__} has no predictions to give; call evaluate(dataset) for its figures")
 
     def evaluate(
         self,
@@ -281,46 +234,6 @@ class RelationDistillTrainer(Trainer):
         terms = list(self.terms.weights) if len(self.terms.weights) > 1 else []
         return [*(f"{name}_loss" for name in (*self.eval_dataset, *terms)), "loss"]
 
-    def init_hf_repo(self, token: str | None = None, private: bool | None = None) -> None:
-        """Note where the model is published; the repository is made when that is done, and nobody is asked before.
-
-        Raises:
-            ValueError: If `push_to_hub` is set without ``hub_strategy="end"``: checkpoints are not published.
-        """
-        name_repository(self)
-
-    def push_to_hub(
-        self,
-        commit_message: str | None = "End of training",
-        blocking: bool = True,
-        token: str | None = None,
-        revision: str | None = None,
-        private: bool | None = None,
-        **kwargs: Any,
-    ) -> PushReport | None:
-        """Save the model and publish it as `hf_afro.push` does: no pickles, no checkpoints, one commit or none.
-
-        Args:
-            commit_message: What the commit says.
-            blocking: Always true.
-            token: In place of `hub_token` of the arguments.
-            revision: The branch, in place of `hub_revision`.
-            private: Whether a new repository is private, in place of `hub_private_repo`.
-            **kwargs: Passed to `create_model_card`, where the folder has no card of hf_afro's.
-
-        Returns:
-            What was published; None on processes but the main one.
-        """
-        return push_trainer(
-            self,
-            message=commit_message,
-            blocking=blocking,
-            token=token,
-            revision=revision,
-            private=private,
-            **kwargs,
-        )
-
     def _cache(self, folder: str, vocabulary_map: VocabularyMap | None) -> VectorCache:
         """Return the teacher's vectors on disk, made by one process of each machine."""
         teacher = self.teacher_model
@@ -333,7 +246,7 @@ class RelationDistillTrainer(Trainer):
         """Return one language's summed terms and their counts over all processes, float64 ``[2, terms]``."""
         sums = torch.zeros(2, len(self.terms.weights), dtype=torch.float64, device=self.args.device)
         own = range(self.args.process_index, len(rows), self.args.world_size)
-        collate = dataclasses.replace(self.data_collator, keep_place=False)
+        collate = dataclasses.replace(self._collator, keep_place=False)
         self.model.eval()
         of_all = self.args.eval_batch_size * self.args.world_size
         for start in range(0, math.ceil(len(rows) / of_all) * self.args.eval_batch_size, self.args.eval_batch_size):

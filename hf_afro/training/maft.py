@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import torch
-from transformers import PreTrainedModel, Trainer
+from transformers import PreTrainedModel
 
 from hf_afro.corpora.batching import MaskingCollator
 from hf_afro.corpora.word_masks import MaskedSentence
-from hf_afro.hub.trainers import name_repository, push_trainer
 from hf_afro.objectives import MaskedWordTotals
 from hf_afro.training.adapters import with_adapter
 from hf_afro.training.arguments import MAFTTrainingArguments
+from hf_afro.training.base import LanguageTrainer
 from hf_afro.training.checks import (
     check_bidirectional,
     check_evaluated_languages,
@@ -25,28 +25,23 @@ from hf_afro.training.checks import (
 from hf_afro.training.embedding_warmup import EmbeddingWarmup
 from hf_afro.training.evaluation import masked_sentences, masked_word_totals, means_of_sets
 from hf_afro.training.finite import check_evaluated
-from hf_afro.training.keeping import begin_saving, end_saving, without_limit
-from hf_afro.training.loading import LanguageDatasets, by_language, data_seed, mixture_dataloader, samples_of
+from hf_afro.training.loading import LanguageDatasets, by_language, data_seed, samples_of
 from hf_afro.training.masked_only import MaskedOnlyHead
 from hf_afro.training.padding import fit_padding
 from hf_afro.training.precision import train_in_float32
-from hf_afro.training.run import TrainingRun
 from hf_afro.training.whole_words import words_of_pieces
-from hf_afro.training.window import is_past_the_end, masked_tokens, part_of_step
+from hf_afro.training.window import Batch, masked_tokens, part_of_step
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from peft import PeftConfig
-    from torch.utils.data import DataLoader
     from transformers import PreTrainedTokenizerBase
-    from transformers.trainer_utils import TrainOutput
 
-    from hf_afro.hub import PushReport
     from hf_afro.vocabulary import VocabularyMap
 
 
-class MAFTTrainer(Trainer):
+class MAFTTrainer(LanguageTrainer):
     """Adapts a masked language model to the languages of its text, all at once.
 
     Logits are made at masked positions only. The loss is divided by the masked tokens of the whole optimizer step on
@@ -64,6 +59,8 @@ class MAFTTrainer(Trainer):
         eval_dataset: The same form, with `text`, a sentence a row; languages outside the mix are welcome, to see what
             is forgotten.
         processing_class: The model's tokenizer.
+        data_collator: In place of `hf_afro.corpora.MaskingCollator`, to mask in another way. It is given samples with
+            `input_ids` and their places, and returns `input_ids`, `attention_mask`, `labels` and those places.
         peft_config: An adapter of PEFT (LoRA and others) to train in place of the model's own weights, which is put
             into `model`; those that would merge wrongly are refused, see `hf_afro.training.adapters`. Checkpoints and
             `save_model` then hold the adapter alone. Its random weights come from ``args.seed``.
@@ -82,8 +79,7 @@ class MAFTTrainer(Trainer):
         Fine-Tuning", COLING 2022.
     """
 
-    # The loss is divided by the count of the whole accumulation window, so the Trainer must not divide once more.
-    loss_is_scaled_for_ga = True
+    name = "MAFT"
 
     def __init__(
         self,
@@ -92,6 +88,7 @@ class MAFTTrainer(Trainer):
         train_dataset: LanguageDatasets | None = None,
         eval_dataset: LanguageDatasets | None = None,
         processing_class: PreTrainedTokenizerBase | None = None,
+        data_collator: Callable[[list[dict[str, Any]]], dict[str, Any]] | None = None,
         peft_config: PeftConfig | None = None,
         restrict_to: VocabularyMap | None = None,
         **trainer_settings: Any,
@@ -110,11 +107,11 @@ class MAFTTrainer(Trainer):
         train_in_float32(model)
         self.restrict_to = restrict_to
         self.head = MaskedOnlyHead(model)
-        self.run = TrainingRun(args.save_total_limit, "MAFT", trains_head=True)
         super().__init__(
             model=model,
-            args=without_limit(args),
-            data_collator=MaskingCollator.from_tokenizer(
+            args=args,
+            data_collator=data_collator
+            or MaskingCollator.from_tokenizer(
                 processing_class,
                 seed=data_seed(args),
                 probability=args.mlm_probability,
@@ -131,50 +128,12 @@ class MAFTTrainer(Trainer):
         assert not isinstance(args.language_sets, str)  # TrainingArguments has read the JSON
         if self.eval_dataset is not None:
             check_evaluated_languages(args.language_sets or {}, self.eval_dataset)
-        for callback in self.run.callbacks:
-            self.add_callback(callback)
         if args.embedding_warmup_steps:
             self.add_callback(EmbeddingWarmup(self.model, args.embedding_warmup_steps))
 
-    def train(self, resume_from_checkpoint: str | bool | None = None, **settings: Any) -> TrainOutput:
-        """Train; every checkpoint is whole or does not count.
-
-        Args:
-            resume_from_checkpoint: True for the last whole checkpoint of `output_dir`, or for the start where there
-                is none; or the folder of one; None or False for the start.
-            **settings: Whatever else `transformers.Trainer.train` takes.
-
-        Returns:
-            What `Trainer.train` does, with the tokens seen of each language among the metrics.
-
-        Raises:
-            ValueError: If the checkpoint named is not whole.
-            SystemExit: With code 143 where SIGTERM was received, once a checkpoint has been saved.
-        """
-        return self.run.train(self, super().train, resume_from_checkpoint, settings)
-
-    def get_train_dataloader(self) -> DataLoader:
-        """Return this process's share of the mixture; its order is a function of the seed alone."""
-        return mixture_dataloader(self.train_dataset, self.args, self.data_collator)
-
-    def get_batch_samples(
-        self, epoch_iterator: Any, num_batches: int, device: torch.device
-    ) -> tuple[list[Any], torch.Tensor | None]:
-        """Return the micro-batches of one step and how many masked tokens it holds over all processes."""
-        if is_past_the_end(self.state):
-            return [], None
-        batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
-        return batches, self.run.begin_step(self, batches, masked_tokens)
-
-    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Log, and with the training loss the tokens seen of each language."""
-        super().log(logs | self.run.tokens_seen.figures() if "loss" in logs else logs, start_time)
-
-    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
-        """Save the model; a checkpoint that is written over is not whole meanwhile."""
-        begin_saving(output_dir)
-        super().save_model(output_dir, _internal_call)
-        end_saving(self.args, output_dir)
+    def count_items(self, batch: Batch) -> torch.Tensor:
+        """Return the masked tokens of a micro-batch."""
+        return masked_tokens(batch)
 
     def compute_loss(
         self,
@@ -199,16 +158,8 @@ class MAFTTrainer(Trainer):
         total = self.head.summed_loss(outputs.logits, positions, labels[positions])
         loss = part_of_step(total, len(positions), num_items_in_batch, self.accelerator.num_processes)
         if num_items_in_batch is not None:
-            self.run.stay_finite.add(loss)
+            self.stay_finite.add(loss)
         return (loss, outputs) if return_outputs else loss
-
-    def predict(self, *arguments: Any, **settings: Any) -> NoReturn:
-        """Refuse: predictions of masked tokens are no result of this trainer.
-
-        Raises:
-            TypeError: Always; `evaluate` measures, and `transformers.pipeline` fills masks.
-        """
-        raise TypeError(f"{type(self).__name__} has no predictions to give; call evaluate(dataset) for its figures")
 
     def evaluate(
         self,
@@ -272,46 +223,6 @@ class MAFTTrainer(Trainer):
             names += ["restricted_bits_per_byte", *(f"{code}_restricted_bits_per_byte" for code in languages)]
         return names
 
-    def init_hf_repo(self, token: str | None = None, private: bool | None = None) -> None:
-        """Note where the model is published; the repository is made when that is done, and nobody is asked before.
-
-        Raises:
-            ValueError: If `push_to_hub` is set without ``hub_strategy="end"``: checkpoints are not published.
-        """
-        name_repository(self)
-
-    def push_to_hub(
-        self,
-        commit_message: str | None = "End of training",
-        blocking: bool = True,
-        token: str | None = None,
-        revision: str | None = None,
-        private: bool | None = None,
-        **kwargs: Any,
-    ) -> PushReport | None:
-        """Save the model and publish it as `hf_afro.push` does: no pickles, no checkpoints, one commit or none.
-
-        Args:
-            commit_message: What the commit says.
-            blocking: Always true.
-            token: In place of `hub_token` of the arguments.
-            revision: The branch, in place of `hub_revision`.
-            private: Whether a new repository is private, in place of `hub_private_repo`.
-            **kwargs: Passed to `create_model_card`, where the folder has no card of hf_afro's.
-
-        Returns:
-            What was published; None on processes but the main one.
-        """
-        return push_trainer(
-            self,
-            message=commit_message,
-            blocking=blocking,
-            token=token,
-            revision=revision,
-            private=private,
-            **kwargs,
-        )
-
     def _language_sets(self, languages: Iterable[str]) -> dict[str, list[str]]:
         """Return the sets whose means are reported: those asked for, and the languages in and out of the mix."""
         sets = {name: list(codes) for name, codes in (self.args.language_sets or {}).items()}
@@ -324,7 +235,7 @@ class MAFTTrainer(Trainer):
     def _totals(self, sentences: list[MaskedSentence], restrict_to: VocabularyMap | None = None) -> MaskedWordTotals:
         """Return the sums over the masked words of one language, over all processes."""
         own = sentences[self.args.process_index :: self.args.world_size]
-        pad_id, batch_size = self.data_collator.pad_id, self.args.eval_batch_size
+        pad_id, batch_size = self.processing_class.pad_token_id, self.args.eval_batch_size
         self.model.eval()
         forwards = math.ceil(len(sentences) / (self.args.world_size * batch_size))
         with self.accelerator.autocast():

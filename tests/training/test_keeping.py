@@ -51,8 +51,8 @@ def test_goes_on_from_the_last_whole_checkpoint(model, tokenizer, tmp_path, trai
     result = resumed.train(resume_from_checkpoint=True)
     assert checksum(resumed.model) == checksum(unbroken.model) != checksum(broken.model)
     assert fault_of(tmp_path / "broken" / "checkpoint-6") is None  # written over
-    seen = unbroken.run.tokens_seen.by_language
-    assert resumed.run.tokens_seen.by_language == seen
+    seen = unbroken.tokens_seen.by_language
+    assert resumed.tokens_seen.by_language == seen
     assert sorted(seen) == ["amh", "ara", "hau", "swa", "yor"]
     assert {name: value for name, value in result.metrics.items() if "seen" in name} == {
         "train_tokens_seen": sum(seen.values()),
@@ -71,7 +71,7 @@ def test_tokens_seen_are_those_of_the_samples(model, tokenizer, tmp_path):
         for index, language in enumerate(trainer.train_dataset.languages)
     }
     trainer.train()
-    assert trainer.run.tokens_seen.by_language == expected
+    assert trainer.tokens_seen.by_language == expected
 
 
 @pytest.mark.parametrize("asked", [True, "True"], ids=["value", "word"])
@@ -88,7 +88,7 @@ def test_tokens_are_counted_on_where_the_trainer_restores_callbacks(model, token
     unbroken.train()
     resumed = first(model, tokenizer, tmp_path, restore_callback_states_from_checkpoint=True, **saving)
     resumed.train(resume_from_checkpoint=str(tmp_path / "checkpoint-1"))
-    assert resumed.run.tokens_seen.by_language == unbroken.run.tokens_seen.by_language
+    assert resumed.tokens_seen.by_language == unbroken.tokens_seen.by_language
 
 
 def test_a_broken_checkpoint_that_is_named_is_refused(model, tokenizer, tmp_path):

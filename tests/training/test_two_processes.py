@@ -67,7 +67,7 @@ def of_one_process(of_two_processes, folder):
         found[name] = {
             "evaluation": trainer.evaluate(),
             "steps": steps_of(trainer),
-            "tokens_seen": trainer.run.tokens_seen.by_language,
+            "tokens_seen": trainer.tokens_seen.by_language,
             "batches": global_batches(trainer, 4) if name in ("maft", "streamed") else None,
         }
     return found

@@ -107,7 +107,7 @@ def main(folder: Path) -> None:
                 "steps": steps,
                 "evaluation": evaluation,
                 "checksums": checksums,
-                "tokens_seen": trainer.run.tokens_seen.by_language,
+                "tokens_seen": trainer.tokens_seen.by_language,
                 "batches": global_batches(trainer, 4) if name in ("maft", "streamed") else None,
             }
     found["sharded evaluations"] = sharded_evaluations(copy.deepcopy(model), tokenizer, folder)

@@ -205,7 +205,7 @@ def _train(context: StageContext, trainer: Trainer, figure: str) -> dict[str, An
         "vocabulary": model.get_input_embeddings().weight.shape[0],
         "parameters": model.num_parameters(),
         "steps": trainer.state.global_step,
-        "tokens_seen": dict(sorted(trainer.run.tokens_seen.by_language.items())),
+        "tokens_seen": dict(sorted(trainer.tokens_seen.by_language.items())),
         "figure": figure,
     }
     return facts | ({"before": _mean(before, figure), "after": _mean(after, figure)} if evaluated else {})

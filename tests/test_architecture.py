@@ -16,7 +16,7 @@ LONGEST_FUNCTION = 60
 LAYERS: tuple[tuple[str, ...], ...] = (
     (
         *("languages", "families", "files", "log_filters", "model_folders", "nearest", "progress_log"),
-        *("sentence_modules", "version"),
+        *("sentence_modules", "tokenizer_files", "version"),
     ),
     ("objectives", "sample", "checkpoints"),
     ("corpora", "vocabulary", "students", "reports"),

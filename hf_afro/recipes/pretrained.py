@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from hf_afro.log_filters import filtered_log
 from hf_afro.model_folders import MASKED_LM_HEAD, check_tokenizer_files, has_any, readable
+from hf_afro.tokenizer_files import check_built_as_written
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -47,15 +48,18 @@ def load_tokenizer(name: str, **settings: Any) -> PreTrainedTokenizerBase:
         **settings: Passed to `from_pretrained`.
 
     Raises:
-        ValueError: If there is none. A folder without the files of a tokenizer is refused here, since transformers
-            would build one of five tokens from the configuration alone and say nothing.
+        ValueError: If there is none, or transformers builds another one than its tokenizer.json says. A folder
+            without the files of a tokenizer is refused here, since transformers would build one of five tokens from
+            the configuration alone and say nothing.
     """
     from transformers import AutoTokenizer
 
     if Path(name).is_dir():
         check_tokenizer_files(Path(name))
     with readable("tokenizer", name):
-        return AutoTokenizer.from_pretrained(name, **{**_NO_CODE, **settings})
+        tokenizer = AutoTokenizer.from_pretrained(name, **{**_NO_CODE, **settings})
+    check_built_as_written(tokenizer, name, **settings)
+    return tokenizer
 
 
 def load_config(name: str, **settings: Any) -> PretrainedConfig:

@@ -11,6 +11,7 @@ import torch
 
 from hf_afro.families import encoder_of
 from hf_afro.tasks.kinds import kind_of
+from hf_afro.tokenizer_files import check_built_as_written
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
@@ -107,7 +108,8 @@ def load_encoder(
     """Return a model in fp32 and its tokenizer, loading what was given by name.
 
     Raises:
-        ValueError: If a model was given as an object without its tokenizer.
+        ValueError: If a model was given as an object without its tokenizer, or transformers builds another tokenizer
+            than the model's tokenizer.json says.
     """
     if not isinstance(model, str | os.PathLike):
         if tokenizer is None:
@@ -121,6 +123,7 @@ def load_encoder(
     loaded = with_own_pooler(kind.from_pretrained(model, dtype=torch.float32, trust_remote_code=False), model)
     if tokenizer is None:
         tokenizer = AutoTokenizer.from_pretrained(model, trust_remote_code=False)
+        check_built_as_written(tokenizer, os.fspath(model))
     return loaded, tokenizer
 
 

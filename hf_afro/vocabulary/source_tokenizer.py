@@ -22,6 +22,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from transformers.models.auto.tokenization_auto import tokenizer_class_from_name
 
 from hf_afro.model_folders import readable
+from hf_afro.tokenizer_files import check_built_as_written, check_built_from
 from hf_afro.vocabulary.mapping import VocabularyMap
 from hf_afro.vocabulary.pruning import check_map, prune_tokenizer, settle
 from hf_afro.vocabulary.tokenizers.backend import backend_state, renumber_around_model, rewrite_tokenizer, table_of
@@ -82,7 +83,8 @@ def read_tokenizer(folder: Path, keep: VocabularyMap) -> tuple[SourceTokenizer, 
 
     Raises:
         TypeError: If the tokenizer is not a fast one.
-        ValueError: If it cannot be read, its kind is not supported, or the map was not made with it.
+        ValueError: If it cannot be read, is not built as its tokenizer.json says, its kind is not supported, or the
+            map was not made with it.
     """
     try:
         return _read_cut(folder, keep)
@@ -90,6 +92,7 @@ def read_tokenizer(folder: Path, keep: VocabularyMap) -> tuple[SourceTokenizer, 
         logger.info("the tokenizer of %s is built whole: %s", folder, error)
     with readable("tokenizer", str(folder)):
         whole = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    check_built_as_written(whole, str(folder))
     state = backend_state(whole)
     table = table_of(state, whole.unk_token)
     check_map(keep, table)
@@ -153,9 +156,12 @@ def _load_cut(folder: Path, file: dict[str, Any], old_ids: np.ndarray) -> PreTra
                 copy = beside / path.relative_to(folder)
                 copy.parent.mkdir(exist_ok=True)
                 shutil.copyfile(path, copy)
+        cut = rewrite_tokenizer(file, old_ids)
         with (beside / _FILE).open("w", encoding="utf-8") as written:
-            json.dump(rewrite_tokenizer(file, old_ids), written, ensure_ascii=False)
-        return AutoTokenizer.from_pretrained(beside, trust_remote_code=False)
+            json.dump(cut, written, ensure_ascii=False)
+        tokenizer = AutoTokenizer.from_pretrained(beside, trust_remote_code=False)
+    check_built_from(tokenizer, cut, str(folder))
+    return tokenizer
 
 
 def _put_back(small: dict[str, Any], model: dict[str, Any], keep: VocabularyMap) -> dict[str, Any]:

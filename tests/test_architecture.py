@@ -15,8 +15,17 @@ LONGEST_FUNCTION = 60
 # A room may import itself and rooms of the layers above it in this table, never one beside it or below.
 LAYERS: tuple[tuple[str, ...], ...] = (
     (
-        *("languages", "families", "files", "log_filters", "model_folders", "nearest", "progress_log"),
-        *("sentence_modules", "tokenizer_files", "version"),
+        "languages",
+        "families",
+        "files",
+        "log_filters",
+        "model_folders",
+        "nearest",
+        "progress_log",
+        "sentence_modules",
+        "tokenizer_files",
+        "unknown_text",
+        "version",
     ),
     ("objectives", "sample", "checkpoints"),
     ("corpora", "vocabulary", "students", "reports"),

@@ -191,13 +191,16 @@ def vocabulary_figures(provenance: Mapping[str, Any]) -> dict[str, dict[str, Any
     """Return what a card says of a pruned vocabulary, by language, from what its map says of how it was chosen.
 
     Args:
-        provenance: Of a `hf_afro.VocabularyMap` that `select_tokens` made; another says nothing.
+        provenance: Of a `hf_afro.VocabularyMap` that `select_tokens` made; another says nothing. Unknown tokens are
+            told of where a language has any.
     """
+    told = any(figures.get("unknown_rate") for figures in provenance.get("coverage", {}).values())
     return {
         language: {
             "running tokens counted": figures["running_tokens"],
             # Never rounded up: what is just below a floor must not seem to reach it.
             "share of them kept": math.floor(figures["coverage"] * 10_000 + 1e-6) / 10_000,
+            **({"share of them unknown": math.ceil(figures["unknown_rate"] * 10_000 - 1e-6) / 10_000} if told else {}),
             "tokens kept for it alone": figures["kept_for_it_alone"],
         }
         for language, figures in provenance.get("coverage", {}).items()

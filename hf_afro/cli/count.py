@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import sys
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Mapping
@@ -28,7 +29,8 @@ encoding every line would, and is the input of `hf-afro prune`.
 Counts of parts of a text add up: count them apart, on several machines, and name all of them to `hf-afro prune`.
 
 --text is a folder with one file a language, named by its code: swa.txt, yor.txt.gz, amh.jsonl, hau.parquet.
-What comes out: <output_dir>/counts.npz, which `TokenCounts.load` reads, and a table of what was counted.
+What comes out: <output_dir>/counts.npz, which `TokenCounts.load` reads, and a table of what was counted. Its column
+`unknown` is the share of the tokens that stand for text the tokenizer does not know; from 1 % on there is a warning.
 """
 TAKES_SETTINGS = False
 
@@ -83,6 +85,11 @@ def plain_sizes(texts: Mapping[str, TextSource]) -> dict[str, int]:
     return {language: text.plain_bytes for language, text in texts.items() if text.plain_bytes is not None}
 
 
+def shown_unknown(share: float) -> str:
+    """Return a share of unknown tokens in per cent, rounded up so that a single one never reads as none."""
+    return f"{math.ceil(share * 10_000 - 1e-6) / 100:.2f} %"
+
+
 def run(args: Namespace) -> None:
     """Count, save and show the sizes.
 
@@ -109,10 +116,17 @@ def run(args: Namespace) -> None:
         provenance = {**counts.provenance, "tokenizer": args.tokenizer, "corpora": corpora}
         counts = dataclasses.replace(counts, provenance=provenance)
         counts.save(folder / COUNTS_FILE)
+    unknown = counts.unknown_share
     rows = [
-        [language, counts.sizes[language].lines, counts.total[language], int((counts.of(language) > 0).sum())]
+        [
+            language,
+            counts.sizes[language].lines,
+            counts.total[language],
+            int((counts.of(language) > 0).sum()),
+            shown_unknown(unknown[language]),
+        ]
         for language in counts.languages
     ]
     used = int((counts.counts.sum(axis=0) > 0).sum())
-    say(format_table(["language", "lines", "tokens", "distinct"], rows))
+    say(format_table(["language", "lines", "tokens", "distinct", "unknown"], rows))
     say(f"{used:,} of the {len(counts.table):,} tokens occur; counts written to {args.output_dir}")

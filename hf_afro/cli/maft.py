@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hf_afro.checkpoints import checkpoints_in, fault_of
+from hf_afro.cli.count import shown_unknown
 from hf_afro.cli.inputs import check_inputs
 from hf_afro.cli.maft_adapters import check_adapter_rank, train_adapters
 from hf_afro.cli.output import finished_folder, is_main_process, say
@@ -107,7 +108,7 @@ def run(args: Namespace) -> None:
                 eval_dataset=datasets_of(text.evaluation) or None,
                 processing_class=tokenizer,
             )
-            metrics = train(trainer, folder)
+            metrics = train(trainer, folder) | {"unknown_share": trainer.unknown_shares}
             save(trainer, text, metrics, folder)
     report(metrics, text)
     say(f"{'model' if args.language_adapter_rank is None else 'adapters'} written to {args.output_dir}")
@@ -198,16 +199,17 @@ def save_facts(text: PreparedCorpora, metrics: dict[str, dict[str, Any]], folder
 
 
 def report(metrics: dict[str, dict[str, Any]], text: PreparedCorpora) -> None:
-    """Print what each language was trained on and what it gained, in bits a byte of held-out text."""
-    before, after = metrics.get("before", {}), metrics.get("after", {})
+    """Print what each language was trained on, what of it is unknown, and its gain in bits per byte."""
+    before, after, unknown = (metrics.get(name, {}) for name in ("before", "after", "unknown_share"))
     rows = [
         [
             language,
             text.report.read.get(language),
             text.report.kept.get(language),
+            shown_unknown(unknown[language]) if language in unknown else None,
             before.get(f"eval_{language}_bits_per_byte"),
             after.get(f"eval_{language}_bits_per_byte"),
         ]
         for language in sorted({*text.train, *text.evaluation})
     ]
-    say(format_table(["language", "lines", "trained on", "bits a byte before", "after"], rows))
+    say(format_table(["language", "lines", "trained on", "unknown", "bits a byte before", "after"], rows))

@@ -56,7 +56,7 @@ def train_adapters(
 
     Returns:
         Of each process the same: under `before` and `after` the figures that are named by a language, under `train`
-        those of each language's training by its code.
+        those of each language's training by its code, and under `unknown_share` what of its text is unknown.
     """
     from accelerate import PartialState
     from accelerate.utils import broadcast_object_list
@@ -88,7 +88,7 @@ def train_adapters(
             processing_class=tokenizer,
             peft_config=LoraConfig(r=rank, lora_alpha=LORA_SCALE * rank, lora_dropout=0.0),
         )
-        metrics = train(trainer, own)
+        metrics = train(trainer, own) | {"unknown_share": trainer.unknown_shares}
         trainer.save_model(str(own))
         if main:
             write_base(own, base)
@@ -104,10 +104,11 @@ def train_adapters(
 
 def read_metrics(folder: Path, languages: list[str]) -> Metrics:
     """Return what was measured of the adapters in a folder; see `train_adapters`."""
-    every: Metrics = {"before": {}, "train": {}, "after": {}}
+    every: Metrics = {"before": {}, "train": {}, "after": {}, "unknown_share": {}}
     for language in languages:
         own = json.loads((folder / language / ADAPTER_MARK).read_text("utf-8"))
         every["train"][language] = own["train"]
+        every["unknown_share"] |= own.get("unknown_share", {})
         for moment in ("before", "after"):
             figures = own.get(moment, {})
             every[moment] |= {name: value for name, value in figures.items() if f"_{language}_" in name}

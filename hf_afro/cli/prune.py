@@ -9,7 +9,7 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hf_afro.cli.count import codes
+from hf_afro.cli.count import codes, shown_unknown
 from hf_afro.cli.inputs import check_inputs
 from hf_afro.cli.output import finished_folder, say
 from hf_afro.cli.table import format_table
@@ -36,7 +36,9 @@ A model of sentence-transformers keeps its modules: pooling, dense layers, promp
 
 What comes out: the model and its tokenizer, which any script loads with from_pretrained; vocabulary_map.json, which
 leads from old ids to new ones; pruning_report.json; coverage.svg, what smaller budgets would keep; and a table of what
-each language keeps and, with --held_out, of how text that was not counted is split before and after.
+each language keeps and, with --held_out, of how text that was not counted is split before and after. Coverage is the
+share of all tokens of a language that are kept; those that are unknown to the original model too count as not covered,
+and have a column of their own.
 """
 TAKES_SETTINGS = False
 CURVE_FILE = "coverage.svg"
@@ -57,7 +59,8 @@ def add_arguments(parser: ArgumentParser) -> None:
         "--coverage",
         type=float,
         default=0.9995,
-        help="share of its running tokens that every language keeps where the budget allows (default: 0.9995)",
+        help="share of its running tokens, unknown ones aside, that every language keeps where the budget allows "
+        "(default: 0.9995)",
     )
     parser.add_argument(
         "--scripts",
@@ -191,11 +194,12 @@ def report(pruned: PrunedCheckpoint | PrunedModel, verification: VerificationRep
             language,
             one["running_tokens"],
             shown_coverage(one["coverage"], None if one["reaches_floor"] else chosen["coverage_floor"]),
+            shown_unknown(one["unknown_rate"]),
             one["kept_for_it_alone"],
         ]
         for language, one in chosen["coverage"].items()
     ]
-    say(format_table(["language", "tokens", "coverage", "kept for it alone"], rows))
+    say(format_table(["language", "tokens", "coverage", "unknown", "kept for it alone"], rows))
     facts = pruned.report
     if facts.padding_rows:
         say(f"{facts.padding_rows} rows of zeros behind those of the tokens")

@@ -18,6 +18,7 @@ from tqdm import tqdm
 from transformers import PreTrainedTokenizerBase
 
 from hf_afro.progress_log import ProgressLog
+from hf_afro.unknown_text import warn_of_unknown
 from hf_afro.version import __version__
 from hf_afro.vocabulary.counts import TextSize, TokenCounts
 from hf_afro.vocabulary.distinct_words import CutLines, byte_size, cut_lines, merge, weighted_texts
@@ -61,7 +62,8 @@ def count_tokens(
             knows the end.
 
     Returns:
-        The counts, special tokens around a text not among them.
+        The counts, special tokens around a text not among them. Languages of which the tokenizer does not know a large
+        share are warned of; see `TokenCounts.unknown_share`.
 
     Raises:
         TypeError: If a text is not an iterable of str, or the tokenizer is not a fast one.
@@ -73,7 +75,10 @@ def count_tokens(
         >>> counts.total["swa"]
         3
     """
-    return count_as_read(texts, ReadTokenizer.read(tokenizer), show_progress=show_progress, text_bytes=text_bytes)
+    read = ReadTokenizer.read(tokenizer)
+    counts = count_as_read(texts, read, show_progress=show_progress, text_bytes=text_bytes)
+    warn_of_unknown(counts.unknown_share)
+    return counts
 
 
 @dataclass(frozen=True)

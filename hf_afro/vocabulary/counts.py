@@ -85,7 +85,8 @@ class TokenCounts:
 
     Attributes:
         languages: Sorted codes, as they were given.
-        counts: Running tokens, ``[languages, old_size]`` int64; without the special tokens around a text.
+        counts: Running tokens, ``[languages, old_size]`` int64; without the special tokens around a text. Text that
+            the tokenizer does not know is counted under its unknown token; see `unknown_share`.
         sizes: How much text of each language was counted.
         table: The pieces of the tokenizer that was counted with.
         provenance: Versions, and whatever the caller adds.
@@ -111,6 +112,18 @@ class TokenCounts:
     def total(self) -> dict[str, int]:
         """Running tokens of each language."""
         return {language: int(row.sum()) for language, row in zip(self.languages, self.counts, strict=True)}
+
+    @property
+    def unknown_share(self) -> dict[str, float]:
+        """Unknown tokens over running tokens of each language, 0 to 1; 0 where the tokenizer spells all text in bytes.
+
+        It may be a small part of the text that is lost: where WordPiece knows no piece, a whole word is one token.
+        """
+        unknown = self.counts[:, list(self.table.lost_ids)].sum(axis=1)
+        return {
+            language: int(lost) / max(total, 1)
+            for (language, total), lost in zip(self.total.items(), unknown, strict=True)
+        }
 
     @property
     def fingerprint(self) -> str:

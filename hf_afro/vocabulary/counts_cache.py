@@ -17,6 +17,7 @@ import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from hf_afro.files import written_whole
+from hf_afro.unknown_text import warn_of_unknown
 from hf_afro.vocabulary.counting import ReadTokenizer, count_as_read, versions
 from hf_afro.vocabulary.counts import TextSize, TokenCounts
 
@@ -83,7 +84,9 @@ def count_with_cache(
     languages = tuple(sorted(texts))
     counts = np.stack([found[language].counts for language in languages])
     sizes = {language: found[language].size for language in languages}
-    return TokenCounts(languages, counts, sizes, known.table, {"versions": versions()})
+    together = TokenCounts(languages, counts, sizes, known.table, {"versions": versions()})
+    warn_of_unknown(together.unknown_share)
+    return together
 
 
 def _identity(known: ReadTokenizer) -> dict[str, Any]:

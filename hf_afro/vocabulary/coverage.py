@@ -19,12 +19,14 @@ class LanguageCoverage:
 
     Attributes:
         running_tokens: Tokens of its text, in the old vocabulary.
-        coverage: Share of those, unknown ones aside, whose piece is kept, 0 to 1.
-        unknown_rate: Share of the running tokens that the old tokenizer did not know, 0 to 1.
+        coverage: Share of all of those whose piece is kept, 0 to 1; an unknown one is not covered.
+        unknown_rate: Share of the running tokens that the old tokenizer did not know, 0 to 1. Coverage and this add up
+            to 1 where everything is kept.
         tokens_a_word: Running tokens over words, before pruning.
         tokens_seen: Different tokens in its text.
         kept_for_it_alone: Tokens kept, not because they must be, that occur in no other language counted.
-        reaches_floor: Whether the coverage reaches the floor asked for.
+        reaches_floor: Whether the share kept of the tokens that the old tokenizer knew reaches the floor asked for:
+            what it does not know no choice can keep.
     """
 
     running_tokens: int
@@ -49,7 +51,7 @@ def measure_coverage(
         counts: Counts of the languages to judge by.
         old_ids: Old ids kept.
         must: Old ids kept whatever the counts said; they are nobody's alone.
-        floor: The coverage each language should reach, 0 to 1.
+        floor: The share of its known tokens each language should keep, 0 to 1.
     """
     kept = np.zeros(len(counts.table), dtype=bool)
     kept[old_ids] = True
@@ -60,12 +62,12 @@ def measure_coverage(
     report = {}
     for language, row in zip(counts.languages, counts.counts, strict=True):
         running = int(row.sum())
-        unknown = int(row[counts.table.unknown_id])
+        unknown = int(row[list(counts.table.lost_ids)].sum())
         known = running - unknown
-        covered = int(row[kept].sum()) - unknown
+        covered = int(row[kept].sum()) - unknown  # the unknown token is always kept
         report[language] = LanguageCoverage(
             running_tokens=running,
-            coverage=covered / known if known else 1.0,
+            coverage=covered / running if running else 1.0,
             unknown_rate=unknown / running if running else 0.0,
             tokens_a_word=running / max(counts.sizes[language].words, 1),
             tokens_seen=int(np.count_nonzero(row)),
@@ -84,13 +86,13 @@ def coverage_curve(counts: TokenCounts, must: np.ndarray, chosen: np.ndarray) ->
         chosen: The other old ids kept, the first to be taken first.
 
     Returns:
-        ``{"budgets": [points], "coverage": {language: [points]}}``.
+        ``{"budgets": [points], "coverage": {language: [points]}}``; coverage as in `LanguageCoverage`.
     """
     taken = np.unique(np.linspace(0, len(chosen), _CURVE_POINTS).astype(int))
     curve: dict[str, list[float]] = {}
     for language, row in zip(counts.languages, counts.counts, strict=True):
-        row = row.astype(np.float64)
-        row[counts.table.unknown_id] = 0
+        row, running = row.astype(np.float64), row.sum()
+        row[list(counts.table.lost_ids)] = 0
         covered = row[must].sum() + np.concatenate([[0.0], np.cumsum(row[chosen])])
-        curve[language] = [round(float(value), 6) for value in covered[taken] / max(row.sum(), 1)]
+        curve[language] = [round(float(value), 6) for value in covered[taken] / max(running, 1)]
     return {"budgets": (len(must) + taken).tolist(), "coverage": curve}

@@ -24,6 +24,15 @@ Ids = TypeVar("Ids", torch.Tensor, np.ndarray, Sequence[int])
 Tokenised = TypeVar("Tokenised", "Dataset", "DatasetDict", "IterableDataset", "IterableDatasetDict")
 
 
+def _flat(ids: Any) -> np.ndarray:
+    """Return the ids of a tensor, an array or a list (of lists) in one row; none of one on a GPU, to save time."""
+    if isinstance(ids, torch.Tensor):
+        return ids.flatten().numpy() if ids.device.type == "cpu" else np.empty(0, dtype=np.int64)
+    if isinstance(ids, list | tuple):
+        return np.concatenate([np.empty(0, dtype=np.int64), *(np.atleast_1d(_flat(one)) for one in ids)])
+    return np.asarray(ids, dtype=np.int64).ravel()
+
+
 @dataclass(frozen=True, eq=False)
 class VocabularyMap:
     """The old id of every new id.
@@ -31,14 +40,15 @@ class VocabularyMap:
     Attributes:
         old_ids: ``[new_size]`` int64, ascending: row ``i`` of the pruned model is row ``old_ids[i]`` of the old one.
         old_size: How many ids the old tokenizer has.
-        old_unknown_id: The old id of the unknown token; it is kept.
+        old_unknown_id: The old id of the unknown token; it is kept. None for a tokenizer that spells all text in bytes
+            and has none.
         tokenizer_fingerprint: Of the old tokenizer, see `TokenizerTable`.
         provenance: How the ids were chosen: languages, budget, coverage, versions, sizes.
     """
 
     old_ids: np.ndarray
     old_size: int
-    old_unknown_id: int
+    old_unknown_id: int | None
     tokenizer_fingerprint: str
     provenance: dict[str, Any] = field(default_factory=dict)
 
@@ -48,7 +58,7 @@ class VocabularyMap:
             raise ValueError(f"old_ids must be one row of ascending, distinct ids; received shape {old_ids.shape}")
         if old_ids[0] < 0 or old_ids[-1] >= self.old_size:
             raise ValueError(f"old_ids run from {old_ids[0]} to {old_ids[-1]}; expected 0 to {self.old_size - 1}")
-        if not np.isin(self.old_unknown_id, old_ids):
+        if self.old_unknown_id is not None and not np.isin(self.old_unknown_id, old_ids):
             raise ValueError(f"the unknown token's old id {self.old_unknown_id} is not kept; expected it in old_ids")
         old_ids.flags.writeable = False
         object.__setattr__(self, "old_ids", old_ids)
@@ -64,16 +74,16 @@ class VocabularyMap:
     __hash__ = None  # type: ignore[assignment]
 
     @property
-    def new_unknown_id(self) -> int:
-        """The new id of the unknown token."""
-        return int(np.searchsorted(self.old_ids, self.old_unknown_id))
+    def new_unknown_id(self) -> int | None:
+        """The new id of the unknown token; None where there is none."""
+        return None if self.old_unknown_id is None else int(np.searchsorted(self.old_ids, self.old_unknown_id))
 
     def keeps(self, old_ids: Ids) -> np.ndarray:
         """Say of each old id whether it is kept; bool, of the shape of the ids."""
         return self._is_kept[np.asarray(old_ids)]
 
     def to_new(self, ids: Ids) -> Ids:
-        """Translate old ids to new ones; an id that was not kept becomes the unknown token's.
+        """Translate old ids to new ones; an id that was not kept becomes the unknown token's, where there is one.
 
         Args:
             ids: Old ids of any shape: a tensor, an array, or a list (of lists). Negative values, such as the label
@@ -83,8 +93,10 @@ class VocabularyMap:
             The same type, shape, dtype and device.
 
         Raises:
-            ValueError: If an id lies beyond the old vocabulary.
+            ValueError: If an id lies beyond the old vocabulary, or was not kept and there is no unknown token.
         """
+        if self.old_unknown_id is None:
+            self._check_kept(_flat(ids))
         return self._translate(ids, self._new_of_old, self.old_size, "old")
 
     def to_old(self, ids: Ids) -> Ids:
@@ -116,6 +128,16 @@ class VocabularyMap:
             return {column: self.to_new(batch[column]) for column in columns}
 
         return dataset.map(translate, batched=True, **settings)
+
+    def _check_kept(self, ids: np.ndarray) -> None:
+        """Refuse old ids that were dropped, as there is no unknown token that they could become."""
+        given = ids[(ids >= 0) & (ids < self.old_size)]
+        dropped = given[~self._is_kept[given]]
+        if dropped.size:
+            raise ValueError(
+                f"the old id {dropped[0]} was not kept, and the tokenizer has no unknown token that it could become; "
+                "tokenise the text again with the pruned tokenizer"
+            )
 
     def _translate(self, ids: Ids, table: np.ndarray, size: int, which: str) -> Ids:
         if isinstance(ids, torch.Tensor):
@@ -150,7 +172,9 @@ class VocabularyMap:
 
     @functools.cached_property
     def _new_of_old(self) -> np.ndarray:
-        table = np.full(self.old_size, self.new_unknown_id, dtype=np.int64)
+        # Without an unknown token, an id beyond the new vocabulary, which no model takes.
+        missing = len(self) if self.new_unknown_id is None else self.new_unknown_id
+        table = np.full(self.old_size, missing, dtype=np.int64)
         table[self.old_ids] = np.arange(len(self))
         return table
 

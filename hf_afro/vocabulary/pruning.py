@@ -352,8 +352,7 @@ def check_map(keep: VocabularyMap, table: TokenizerTable) -> None:
             f"{keep.tokenizer_fingerprint}; this one has {len(table)} and {table.fingerprint}. "
             "Count and select with the tokenizer of the model"
         )
-    special = [*table.special_ids, table.unknown_id]
-    missing = [table.pieces[one] for one in special if not keep.keeps([one])[0]]
+    missing = [table.pieces[one] for one in table.always_kept if not keep.keeps([one])[0]]
     if missing:
         raise ValueError(f"special tokens are not kept: {', '.join(missing)}; a map of select_tokens keeps them all")
     needs = kind_named(table.kind).needs(table)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 from pathlib import Path
 from typing import Any
 
-from transformers import PreTrainedTokenizerBase
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 # Facts about the machine or the library's loading, which transformers 5 writes among the settings.
 _NOT_SETTINGS = (
@@ -19,6 +20,8 @@ _NOT_SETTINGS = (
     "vocab_file",
     "merges_file",
 )
+# Under either name a class takes the tokens that it adds to those of its vocabulary.
+_EXTRA_TOKENS = ("extra_special_tokens", "additional_special_tokens")
 
 
 def save_tokenizer(tokenizer: PreTrainedTokenizerBase, folder: str | os.PathLike[str]) -> None:
@@ -34,7 +37,27 @@ def save_tokenizer(tokenizer: PreTrainedTokenizerBase, folder: str | os.PathLike
     tokenizer.save_pretrained(folder)
     path = Path(folder) / "tokenizer_config.json"
     settings = json.loads(path.read_text(encoding="utf-8"))
-    path.write_text(json.dumps(_clean(settings), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    cleaned = _clean(settings)
+    _write(path, cleaned)
+    if "extra_special_tokens" not in cleaned and _adds_tokens(tokenizer, folder):
+        # Only where leaving it out adds some: transformers 4 knows no such list, and reads no tokenizer with one.
+        _write(path, {**cleaned, "extra_special_tokens": []})
+
+
+def _write(path: Path, settings: dict[str, Any]) -> None:
+    path.write_text(json.dumps(settings, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _adds_tokens(tokenizer: PreTrainedTokenizerBase, folder: str | os.PathLike[str]) -> bool:
+    """Say whether reading a folder gives more tokens than were saved.
+
+    Some classes have extra special tokens of their own, such as NLLB's 202 languages, and add them where the settings
+    name none.
+    """
+    if not any(name in inspect.signature(type(tokenizer)).parameters for name in _EXTRA_TOKENS):
+        return False
+    read = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    return read.added_tokens_encoder.keys() != tokenizer.added_tokens_encoder.keys()
 
 
 def _clean(settings: dict[str, Any]) -> dict[str, Any]:

@@ -56,7 +56,7 @@ def ids_found_in(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase, table
                     runs.add(run)
     found = [old_id for old_id, form in enumerate(found_as) if form in runs]
     always = kind.companions(table, np.zeros(len(table), dtype=np.int64)).values()
-    return np.unique([table.unknown_id, *table.special_ids, *found, *itertools.chain.from_iterable(always)])
+    return np.unique([*table.always_kept, *found, *itertools.chain.from_iterable(always)])
 
 
 def _words_before_the_model(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> set[str]:
@@ -180,9 +180,9 @@ def report_on_text(
 class _Splitter:
     """A tokenizer that can also say which characters of the normalised text it does not know."""
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, unknown_id: int) -> None:
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, unknown_id: int | None) -> None:
         self.backend = plain_backend(tokenizer)
-        self.unknown_id = unknown_id
+        self.unknown_id = -1 if unknown_id is None else unknown_id  # which no token has
         # Places in a text are only exact where normalising has not deleted or joined characters: so normalise first.
         self._normalizer = self.backend.normalizer
         self._normalized = plain_backend(tokenizer)

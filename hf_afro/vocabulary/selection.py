@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from hf_afro.languages import find_language, script_names
+from hf_afro.unknown_text import warn_of_unknown
 from hf_afro.version import __version__
 from hf_afro.vocabulary.counts import TokenCounts
 from hf_afro.vocabulary.coverage import coverage_curve, measure_coverage
@@ -38,8 +39,9 @@ def select_tokens(
 ) -> VocabularyMap:
     """Choose the tokens to keep.
 
-    Kept whatever happens are the special and added tokens, what the tokenizer's kind cannot do without, the single
-    characters of the scripts wanted and `extra_tokens`. A token that is merged out of others never comes without them:
+    Kept whatever happens are the special and added tokens, what the tokenizer's kind cannot do without, the pieces
+    that were defined for SentencePiece and not learnt (mT5's sentinels), the single characters of the scripts wanted
+    and `extra_tokens`. A token that is merged out of others never comes without them:
     they are taken first, seen or not. Then, again and again, the language that is covered least
     gets its most frequent token not kept yet, until all reach the floor or the budget is spent. What is left of the
     budget goes to the tokens that are most frequent when the languages are sampled with p proportional to n^smoothing.
@@ -49,7 +51,10 @@ def select_tokens(
         counts: Counts of the languages to serve.
         budget: Size of the new vocabulary in tokens; None for just what the floor needs. Tokens never seen are not
             added, so the result may be smaller.
-        coverage: The floor: share of each language's running tokens (unknown ones aside) to keep as they are, 0 to 1.
+        coverage: The floor: share of the running tokens of each language to keep as they are, of those that the
+            tokenizer knows, 0 to 1. What it does not know no budget can keep, so that a language with 60 % of unknown
+            tokens reaches any floor with 40 % of its tokens; the provenance gives the coverage over all running tokens
+            and the share of unknown ones, and a high share is warned of.
         smoothing: Exponent of the sizes of the languages for the rest of the budget: 1 as they are, 0 all alike.
         scripts: Scripts whose characters are kept, by their Unicode names, ISO 15924 codes or usual spellings; None
             for those that `hf_afro.languages` gives for the languages counted, and, where it knows none for a
@@ -93,6 +98,7 @@ def select_tokens(
     chosen = order.ids[: size - len(must)]
     kept = np.sort(np.concatenate([must, chosen]))
     report = measure_coverage(counts, kept, must=must, floor=coverage)
+    warn_of_unknown({name: one.unknown_rate for name, one in report.items()})
     below = [name for name, one in report.items() if not one.reaches_floor]
     if below:
         _tell_who_starves(below, budget, coverage, smallest, strict)
@@ -214,7 +220,7 @@ def _must_keep(
 ) -> dict[str, np.ndarray]:
     """Return the ids that are kept whatever the counts say, by reason."""
     table = counts.table
-    reasons: dict[str, Any] = {"special": [*table.special_ids, table.unknown_id]}
+    reasons: dict[str, Any] = {"special": table.always_kept}
     # Of pieces that would do alike, one that is not to be dropped.
     reasons |= kind_named(table.kind).companions(table, np.where(dropped, -1, counts.counts.sum(axis=0)))
     if scripts is not None:
@@ -259,7 +265,7 @@ def selection_order(
 ) -> SelectionOrder:
     """Put all tokens seen, but those dropped, in the order in which they are worth keeping; see `select_tokens`."""
     known = counts.counts.astype(np.float64)
-    known[:, counts.table.unknown_id] = 0
+    known[:, list(counts.table.lost_ids)] = 0
     totals = known.sum(axis=1)
     shares = known / np.maximum(totals, 1)[:, None]
     taken = np.zeros(known.shape[1], dtype=bool)

@@ -25,7 +25,13 @@ from hf_afro.model_folders import readable
 from hf_afro.tokenizer_files import check_built_as_written, check_built_from
 from hf_afro.vocabulary.mapping import VocabularyMap
 from hf_afro.vocabulary.pruning import check_map, prune_tokenizer, settle
-from hf_afro.vocabulary.tokenizers.backend import backend_state, renumber_around_model, rewrite_tokenizer, table_of
+from hf_afro.vocabulary.tokenizers.backend import (
+    backend_state,
+    correct_padding,
+    renumber_around_model,
+    rewrite_tokenizer,
+    table_of,
+)
 from hf_afro.vocabulary.tokenizers.table import TokenizerTable
 
 logger = logging.getLogger(__name__)
@@ -122,7 +128,7 @@ def _read_file(path: Path) -> dict[str, Any]:
     merges = file["model"].get("merges")
     if merges and isinstance(merges[0], str):  # as they were written before tokenizers 0.20
         file["model"]["merges"] = [merge.split(" ") for merge in merges]
-    return file
+    return correct_padding(file)
 
 
 def _read_sentencepiece(folder: Path, keep: VocabularyMap) -> dict[str, Any]:

@@ -190,13 +190,17 @@ def _check_tokenizer(
             f"expected {len(keep)} and {len(keep) - 1}"
         )
     state = backend_state(loaded)
-    new_table = table_of(state, loaded.unk_token)
+    try:
+        new_table = table_of(state, loaded.unk_token)
+    except ValueError as error:  # it was saved by this library, so it is no mistake of the user's
+        raise VerificationError(f"loaded as {name}, the tokenizer cannot be read: {error}") from error
     for new_id, old_id in enumerate(keep.old_ids.tolist()):
         if new_table.pieces[new_id] != table.pieces[old_id]:
             raise VerificationError(
                 f"loaded as {name}, id {new_id} is the piece {new_table.pieces[new_id]!r}, but its row belongs to "
                 f"{table.pieces[old_id]!r}"
             )
+    _check_added_tokens(name, state, old_state, keep)
     scores = table.scores[keep.old_ids]
     # Classes that build their backend in Python read scores as they are written; the tokenizers library itself reads
     # them to within one unit in the last binary place.
@@ -211,6 +215,19 @@ def _check_tokenizer(
     if different:
         raise VerificationError(
             f"loaded as {name}, the tokenizer's {' and '.join(different)} differ from the original"
+        )
+
+
+def _check_added_tokens(name: str, state: dict[str, Any], old_state: dict[str, Any], keep: VocabularyMap) -> None:
+    """Compare which tokens are found in text before the model sees it, and how."""
+    found = {token["content"]: {**token, "id": int(keep.old_ids[token["id"]])} for token in state["added_tokens"]}
+    expected = {token["content"]: token for token in old_state["added_tokens"]}
+    different = sorted(one for one in {*found, *expected} if found.get(one) != expected.get(one))
+    if different:
+        one = different[0]
+        raise VerificationError(
+            f"loaded as {name}, the tokenizer's added token {one!r} is {found.get(one, 'missing')}, expected "
+            f"{expected.get(one, 'none of that name')}"
         )
 
 

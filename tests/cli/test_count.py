@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 
+from hf_afro.cli.count import shown_unknown
 from hf_afro.cli.main import main
 from hf_afro.vocabulary import TokenCounts, count_tokens
 from tests.texts import SENTENCES
@@ -27,12 +30,14 @@ def test_only_the_languages_asked_for_and_a_table(text_folder, model_folder, tmp
     counts = TokenCounts.load(f"{out}/counts.npz")
     assert counts.languages == ("swa",)
     header, row, summary = capsys.readouterr().out.splitlines()
-    assert header.split() == ["language", "lines", "tokens", "distinct"]
+    assert header.split() == ["language", "lines", "tokens", "distinct", "unknown"]
     assert row.replace(",", "").split() == [
         "swa",
         "64",
         str(counts.total["swa"]),
         str(np.count_nonzero(counts.counts)),
+        "0.00",
+        "%",
     ]
     assert summary.endswith(f"counts written to {out}")
 
@@ -88,3 +93,35 @@ def test_the_cache_gives_the_same_counts(text_folder, model_folder, tmp_path, ca
     assert read[0].sizes == read[1].sizes == read[2].sizes
     number = len(read[0].languages)
     assert f"{number} of {number} languages are in the cache" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("share", "shown"), [(0.0, "0.00 %"), (1e-7, "0.01 %"), (0.9423, "94.23 %"), (1.0, "100.00 %")]
+)
+def test_a_share_of_unknown_tokens_is_never_shown_as_none(share, shown):
+    assert shown_unknown(share) == shown
+
+
+def test_what_is_unknown_is_shown_by_every_command(text_folder, model_folder, tmp_path, capsys, caplog):
+    """Of text in a script that the tokenizer lacks nothing is covered, however much of it the budget would allow."""
+    letters = [chr(code) for code in range(0x7CA, 0x7EB)]
+    lines = [" ".join(letters[number % 33] + letters[word] * 2 for word in range(12)) for number in range(33)]
+    (text_folder / "nqo.txt").write_text("\n".join(lines), "utf-8")
+    counts, pruned, adapted = (str(tmp_path / name) for name in ("counts", "pruned", "adapted"))
+    given = ["--text", str(text_folder), "--languages", "nqo,swa"]
+    assert main(["count", *given, "--tokenizer", model_folder, "--output_dir", counts]) == 0
+    share = TokenCounts.load(f"{counts}/counts.npz").unknown_share["nqo"]
+    assert share > 0.4
+    rows = [capsys.readouterr().out]
+    assert main(["prune", "--model", model_folder, "--counts", counts, "--output_dir", pruned]) == 0
+    rows.append(capsys.readouterr().out)
+    training = ["--max_steps", "1", "--max_length", "32", "--per_device_train_batch_size", "4", "--use_cpu", "true"]
+    assert main(["maft", "--model", pruned, *given, *training, "--output_dir", adapted]) == 0
+    rows.append(capsys.readouterr().out)
+    for out in rows:
+        (row,) = (line for line in out.splitlines() if line.startswith("nqo"))
+        assert " %" in row
+    assert shown_unknown(share) in rows[0]
+    assert shown_unknown(share) in rows[1]
+    assert sum("is unknown: nqo" in record.getMessage() for record in caplog.records) == 3
+    assert json.loads((tmp_path / "adapted" / "metrics.json").read_text())["unknown_share"]["swa"] == 0.0

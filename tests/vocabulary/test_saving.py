@@ -100,3 +100,35 @@ def test_a_model_trained_since_is_not_taken_for_the_original_cut(pruned, tmp_pat
     with pytest.raises(VerificationError, match="lm_head.bias is not what the original has"):
         pruned.save_pretrained(tmp_path / "pruned")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["Nllb", "Camembert"])
+def test_tokens_that_a_class_adds_do_not_come_back(name, tmp_path):
+    """NLLB's 202 languages and CamemBERT's NOTUSED, of a folder whose settings name none."""
+    specials = ["<s>", "<pad>", "</s>", "<unk>", "▁"]
+    vocab = {piece: rank for rank, piece in enumerate([*specials, "a", "▁a"])}
+    if name == "Nllb":
+        made = hf.NllbTokenizer(vocab=vocab, merges=[("▁", "a")], extra_special_tokens=[])
+    else:
+        made = hf.CamembertTokenizer(
+            vocab=[(one, -float(rank)) for one, rank in vocab.items()], extra_special_tokens=[]
+        )
+    save_tokenizer(made, tmp_path)
+    read = hf.AutoTokenizer.from_pretrained(tmp_path)
+    assert read.get_vocab() == made.get_vocab()
+    assert read.added_tokens_encoder == made.added_tokens_encoder
+    settings = settings_in(tmp_path)
+    assert settings.pop("extra_special_tokens") == []
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(settings), encoding="utf-8")
+    assert hf.AutoTokenizer.from_pretrained(tmp_path).added_tokens_encoder != made.added_tokens_encoder
+
+
+@pytest.mark.parametrize("name", ["MBart", "T5"])
+def test_no_empty_list_is_written_where_it_changes_nothing(name, tmp_path):
+    """Transformers 4 reads no tokenizer with one."""
+    specials = ["<s>", "<pad>", "</s>", "<unk>", "▁"] if name == "MBart" else ["<pad>", "</s>", "<unk>", "▁"]
+    vocab = [(one, -float(rank)) for rank, one in enumerate([*specials, "a", "▁a"])]
+    made = getattr(hf, f"{name}Tokenizer")(vocab=vocab)
+    save_tokenizer(made, tmp_path)
+    assert settings_in(tmp_path).get("extra_special_tokens") != []
+    assert hf.AutoTokenizer.from_pretrained(tmp_path).get_vocab() == made.get_vocab()

@@ -212,7 +212,8 @@ def test_the_report_counts_right():
     report = choose(counts, 8, coverage=0.5).provenance["coverage"]
     assert report["big"]["running_tokens"] == 100
     assert report["big"]["unknown_rate"] == 0.05
-    assert report["big"]["coverage"] == 80 / 95
+    assert report["big"]["coverage"] == 80 / 100
+    assert report["big"]["reaches_floor"]
     assert report["small"] | {"tokens_a_word": 4.0} == report["small"]
     assert report["small"]["coverage"] == 1.0
     assert report["small"]["kept_for_it_alone"] == 1

@@ -14,9 +14,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hf_afro.vocabulary import count_tokens, prune_checkpoint, prune_vocabulary, select_tokens
+from hf_afro.vocabulary.pruning import prune_tokenizer
 from hf_afro.vocabulary.segmentation import compare_segmentation, ids_found_in, probe_texts
 from hf_afro.vocabulary.source_tokenizer import read_tokenizer
-from hf_afro.vocabulary.tokenizers.backend import plain_backend, read_table
+from hf_afro.vocabulary.tokenizers.backend import backend_state, plain_backend, read_table
 from tests.conftest import tiny_config, trained_tokenizer
 from tests.texts import AFRICAN
 from tests.vocabulary.conftest import any_lines
@@ -195,3 +196,32 @@ def test_it_is_built_whole_from_the_files_of_old_versions(tmp_path):
     source, pruned = read_tokenizer(tmp_path, keep)
     assert source.whole is not None
     assert len(pruned) == len(keep)
+
+
+def test_ids_of_another_vocabulary_are_refused_by_name(tmp_path):
+    tokenizer = EXAMPLES["modernbert"].make()
+    tokenizer.save_pretrained(tmp_path)
+    keep = select_tokens(count_tokens(AFRICAN, tokenizer), coverage=0.8)
+    path = tmp_path / "tokenizer.json"
+    state = json.loads(path.read_text("utf-8"))
+    state["post_processor"]["special_tokens"]["[CLS]"]["ids"] = [1401]
+    path.write_text(json.dumps(state), "utf-8")
+    expected = tokenizer.cls_token_id
+    with pytest.raises(ValueError, match=rf"puts the id 1401 around texts for '\[CLS\]', expected {expected}"):
+        read_tokenizer(tmp_path, keep)
+
+
+def test_a_padding_of_another_vocabulary_is_corrected(tmp_path):
+    tokenizer = EXAMPLES["modernbert"].make()
+    tokenizer.save_pretrained(tmp_path)
+    keep = select_tokens(count_tokens(AFRICAN, tokenizer), coverage=0.8)
+    path = tmp_path / "tokenizer.json"
+    state = json.loads(path.read_text("utf-8"))
+    sides = {"strategy": "BatchLongest", "direction": "Right", "pad_to_multiple_of": None, "pad_type_id": 0}
+    state["padding"] = {**sides, "pad_id": 1403, "pad_token": "[PAD]"}
+    path.write_text(json.dumps(state), "utf-8")
+    source, pruned = read_tokenizer(tmp_path, keep)
+    assert source.whole is None
+    assert pruned.backend_tokenizer.padding["pad_id"] == pruned.pad_token_id
+    read = hf.AutoTokenizer.from_pretrained(tmp_path)
+    assert prune_tokenizer(read, backend_state(read), keep).backend_tokenizer.padding["pad_id"] == pruned.pad_token_id

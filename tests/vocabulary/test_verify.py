@@ -103,7 +103,7 @@ def swap_the_template(state):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (swap_the_template, r"the tokenizer puts \['</s>', '<s>'\] around 1 texts"),
+        (swap_the_template, "puts the id 0 around texts for '</s>', expected 2"),
         (swap_pieces, "id 10 is the piece"),
         (raise_a_score, "scores a piece otherwise"),
         (change_the_normalizer, "the tokenizer's normalizer is"),

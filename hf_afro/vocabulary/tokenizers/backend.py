@@ -5,7 +5,9 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
+import logging
 from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -16,13 +18,15 @@ from transformers import PreTrainedTokenizerBase
 from hf_afro.vocabulary.tokenizers import bpe, byte_level, unigram, wordpiece
 from hf_afro.vocabulary.tokenizers.table import TokenizerKind, TokenizerTable
 
+logger = logging.getLogger(__name__)
+
 KINDS: dict[str, TokenizerKind] = {
     kind.name: kind for kind in (unigram.KIND, wordpiece.KIND, byte_level.KIND, bpe.KIND)
 }
 
 
 def backend_state(tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
-    """Return the backend of a fast tokenizer as the plain value of its JSON form.
+    """Return the backend of a fast tokenizer as the plain value of its JSON form, its padding by `correct_padding`.
 
     Raises:
         TypeError: If the tokenizer has no backend of the `tokenizers` library.
@@ -33,7 +37,38 @@ def backend_state(tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
             f"expected a tokenizer backed by the tokenizers library, received {type(tokenizer).__name__}; "
             "load it with transformers.AutoTokenizer"
         )
-    return json.loads(backend.to_str())
+    return correct_padding(json.loads(backend.to_str()))
+
+
+def correct_padding(state: dict[str, Any]) -> dict[str, Any]:
+    """Return a backend's JSON form in which the padding has the id of the token that it names.
+
+    Some files hold that of another vocabulary there. No text is ever padded with it, since Hugging Face tokenizers set
+    the padding anew whenever they are called; so it is corrected, with a warning.
+
+    Raises:
+        ValueError: If there is no such token.
+    """
+    padding = state["padding"]
+    if padding is None:
+        return state
+    vocab, token = state["model"]["vocab"], padding["pad_token"]
+    pieces = {piece: index for index, (piece, _) in enumerate(vocab)} if isinstance(vocab, list) else vocab
+    expected = {**pieces, **{one["content"]: one["id"] for one in state["added_tokens"]}}.get(token)
+    if expected is None:
+        raise ValueError(
+            f"the padding of the tokenizer names {token!r}, which is not in its vocabulary; expected its padding "
+            'token. Write "padding": null in tokenizer.json'
+        )
+    if expected == padding["pad_id"]:
+        return state
+    logger.warning(
+        "the padding of the tokenizer gives %r the id %d, which is another vocabulary's; its id %d is used",
+        token,
+        padding["pad_id"],
+        expected,
+    )
+    return {**state, "padding": {**padding, "pad_id": expected}}
 
 
 def plain_backend(
@@ -100,7 +135,8 @@ def read_table(tokenizer: PreTrainedTokenizerBase) -> TokenizerTable:
 
     Raises:
         TypeError: If the tokenizer has no backend of the `tokenizers` library.
-        ValueError: If its kind is not supported, two ids share a piece, or some id has no piece.
+        ValueError: If its kind is not supported, two ids share a piece, some id has no piece, text could lose its
+            pieces for want of an unknown token, or the post-processor holds ids of another vocabulary.
     """
     return table_of(backend_state(tokenizer), tokenizer.unk_token)
 
@@ -129,8 +165,12 @@ def table_of(state: dict[str, Any], unknown_token: str | None = None) -> Tokeniz
         raise ValueError(f"the piece {twice!r} has two ids; expected one id a piece, so that rows can be told apart")
     if unknown_id is None and model.byte_fallback and unknown_token in pieces:
         unknown_id = pieces.index(unknown_token)
-    if unknown_id is None:
-        raise ValueError("the tokenizer has no unknown token; expected one, since text may lose its pieces")
+    if unknown_id is None and not model.byte_fallback:
+        raise ValueError(
+            "the tokenizer has no unknown token and does not spell all text in bytes; expected one of the two, since "
+            "text may lose its pieces. Name an unknown token of its vocabulary in the model of tokenizer.json"
+        )
+    _check_processor(state["post_processor"], pieces, unknown_id)
     return TokenizerTable(
         kind=kind.name,
         pieces=tuple(pieces),
@@ -184,6 +224,37 @@ def renumber_around_model(state: dict[str, Any], new_ids: dict[int, int]) -> dic
         rewritten["padding"]["pad_id"] = new_ids[rewritten["padding"]["pad_id"]]
     _renumber_processor(rewritten["post_processor"], new_ids)
     return rewritten
+
+
+def _check_processor(processor: dict[str, Any] | None, pieces: list[str], unknown_id: int | None) -> None:
+    """Refuse a post-processor that puts another token around texts than the one it names.
+
+    For a token that is not in the vocabulary, such as a language of NLLB's, transformers puts the unknown one.
+    """
+    for token, found in _tokens_around(processor):
+        if 0 <= found < len(pieces) and pieces[found] == token:
+            continue
+        expected = pieces.index(token) if token in pieces else unknown_id
+        if found != expected:
+            raise ValueError(
+                f"the post-processor of the tokenizer puts the id {found} around texts for {token!r}, expected "
+                f"{expected}: it holds ids of another vocabulary, and a model would be given other tokens than it "
+                "knows. Correct them under post_processor in tokenizer.json"
+            )
+
+
+def _tokens_around(processor: dict[str, Any] | None) -> Iterator[tuple[str, int]]:
+    """Yield the tokens that a post-processor puts around texts, by name and by id."""
+    if processor is None:
+        return
+    for part in processor.get("processors", ()):
+        yield from _tokens_around(part)
+    if processor["type"] == "TemplateProcessing":
+        for special in processor["special_tokens"].values():
+            yield from zip(special["tokens"], special["ids"], strict=True)
+    for end in ("sep", "cls"):
+        if isinstance(processor.get(end), list):
+            yield processor[end][0], processor[end][1]
 
 
 def _renumber_processor(processor: dict[str, Any] | None, new_ids: dict[int, int]) -> None:

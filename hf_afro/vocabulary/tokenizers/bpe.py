@@ -15,7 +15,7 @@ from hf_afro.vocabulary.tokenizers.table import (
     keep_pieces,
     pieces_by_id,
 )
-from hf_afro.vocabulary.tokenizers.unigram import BYTE_PIECES, bare_text, spell
+from hf_afro.vocabulary.tokenizers.unigram import BYTE_PIECES, bare_text, spell, user_defined
 
 # Settings under which pieces come about otherwise than here: marks inside pieces, and merges left out at random.
 _NOT_KNOWN = ("continuing_subword_prefix", "end_of_word_suffix", "dropout")
@@ -72,11 +72,29 @@ def rewrite_model(model: dict[str, Any], old_ids: np.ndarray) -> dict[str, Any]:
     return {**model, "vocab": vocab, "merges": [list(merge) for merge in merges]}
 
 
-def companions(table: TokenizerTable, _counts: np.ndarray) -> dict[str, list[int]]:
-    """Return the pieces of bytes, without which byte fallback would be of no use."""
-    if not table.byte_fallback:
-        return {}
-    return {"bytes": [index for index, piece in enumerate(table.pieces) if piece in BYTE_PIECES]}
+def companions(table: TokenizerTable, counts: np.ndarray) -> dict[str, list[int]]:
+    """Return the pieces of bytes, without which byte fallback would be of no use, and those that somebody defined.
+
+    SentencePiece's USER_DEFINED and CONTROL pieces need not be added tokens. They are known by this, that no merges
+    lead to them from their characters.
+    """
+    needed = {}
+    if table.byte_fallback:
+        needed["bytes"] = [index for index, piece in enumerate(table.pieces) if piece in BYTE_PIECES]
+    return needed | user_defined(table, np.flatnonzero(~_merged(table)), counts)
+
+
+def _merged(table: TokenizerTable) -> np.ndarray:
+    """Say of every piece whether it is one character or comes out of merges of such, ``[size]`` bool."""
+    index = {piece: token for token, piece in enumerate(table.pieces)}
+    left, right = table.merges.T
+    results = np.array([index[table.pieces[a] + table.pieces[b]] for a, b in table.merges.tolist()], dtype=np.int64)
+    merged = np.array([len(piece) == 1 for piece in table.pieces])
+    reached = -1
+    while reached != merged.sum():
+        reached = merged.sum()
+        merged[results[merged[left] & merged[right]]] = True
+    return merged
 
 
 def needs(table: TokenizerTable) -> Needs:

@@ -22,7 +22,7 @@ class TokenizerTable:
         kind: The name of its kind, such as ``"Unigram"``; see `TokenizerKind`.
         pieces: The piece of every id, added tokens included.
         scores: The score of every id, ``[size]`` float64; NaN where there is none.
-        unknown_id: The id that stands for text without a piece.
+        unknown_id: The id that stands for text without a piece; None where bytes spell all text and none is named.
         special_ids: The ids of all added tokens (specials among them), ascending; they stay whatever is selected.
         byte_fallback: Whether text without a piece is spelt in pieces for bytes, so that nothing is unknown.
         fingerprint: Hash of all that decides how text is split; equal for two loads of the same tokenizer.
@@ -33,7 +33,7 @@ class TokenizerTable:
     kind: str
     pieces: tuple[str, ...]
     scores: np.ndarray
-    unknown_id: int
+    unknown_id: int | None
     special_ids: tuple[int, ...]
     byte_fallback: bool
     fingerprint: str
@@ -41,6 +41,17 @@ class TokenizerTable:
 
     def __len__(self) -> int:
         return len(self.pieces)
+
+    @property
+    def always_kept(self) -> tuple[int, ...]:
+        """The ids of the added tokens and of the unknown token, where there is one, ascending."""
+        unknown = () if self.unknown_id is None else (self.unknown_id,)
+        return tuple(sorted({*self.special_ids, *unknown}))
+
+    @property
+    def lost_ids(self) -> tuple[int, ...]:
+        """The ids that stand for text that is lost: the unknown token's, none where bytes spell all text."""
+        return () if self.unknown_id is None or self.byte_fallback else (self.unknown_id,)
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,7 +89,8 @@ class TokenizerKind:
         build_model: From the JSON model to the library's own, every number exactly as in the JSON; None where the
             library reads it exactly by itself.
         companions: From a table and the counts of all languages together (``[size]``) to the ids, by reason, that
-            stay whatever is selected, since without them text whose pieces are all kept could be split otherwise.
+            stay whatever is selected, since without them text whose pieces are all kept could be split otherwise, or
+            since they were defined and not learnt.
         needs: From a table to a function from an id to the ids without which its piece never comes about, each after
             those it needs itself.
         bare_text: From a piece to the text it stands for, the mark of a word's start or continuation taken off.

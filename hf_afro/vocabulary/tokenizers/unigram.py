@@ -20,12 +20,16 @@ def matches(state: dict[str, Any]) -> bool:
 
 
 def read_model(model: dict[str, Any]) -> ModelPieces:
-    """Return what a Unigram model in JSON form says of its pieces."""
-    pieces = [piece for piece, _ in model["vocab"]]
+    """Return what a Unigram model in JSON form says of its pieces.
+
+    Without an unknown piece there is no falling back on bytes: the library raises where a character has no piece.
+    """
+    pieces, unknown_id = [piece for piece, _ in model["vocab"]], model.get("unk_id")
+    falls_back = bool(model.get("byte_fallback")) and unknown_id is not None
     return ModelPieces(
         pieces=pieces,
-        unknown_id=model.get("unk_id"),
-        byte_fallback=bool(model.get("byte_fallback")) and BYTE_PIECES.issubset(pieces),
+        unknown_id=unknown_id,
+        byte_fallback=falls_back and BYTE_PIECES.issubset(pieces),
         scores=np.array([score for _, score in model["vocab"]], dtype=np.float64),
     )
 
@@ -46,10 +50,12 @@ def build_model(model: dict[str, Any]) -> Unigram:
 
 
 def companions(table: TokenizerTable, counts: np.ndarray) -> dict[str, list[int]]:
-    """Return the ids that a Unigram model cannot do without.
+    """Return the ids that a Unigram model cannot do without, and the pieces that somebody defined.
 
     An unknown character costs the lowest score of the vocabulary minus 10, so one piece of the lowest score stays:
     the one seen most, the first of equals. With byte fallback the 256 byte pieces stay, or it would be of no use.
+    SentencePiece's USER_DEFINED and CONTROL pieces, such as mT5's sentinels, need not be added tokens. They are known
+    by their score: it is 0, and that of a piece that was learnt is the logarithm of a probability. They stay too.
 
     Args:
         table: The tokenizer's pieces.
@@ -59,7 +65,17 @@ def companions(table: TokenizerTable, counts: np.ndarray) -> dict[str, list[int]
     needed = {"lowest_score": [int(lowest[np.argmax(counts[lowest])])]}
     if table.byte_fallback:
         needed["bytes"] = [index for index, piece in enumerate(table.pieces) if piece in BYTE_PIECES]
+    if table.scores[lowest[0]] < 0:
+        needed |= user_defined(table, np.flatnonzero(table.scores == 0), counts)
     return needed
+
+
+def user_defined(table: TokenizerTable, ids: np.ndarray, counts: np.ndarray) -> dict[str, list[int]]:
+    """Return those of some ids that are pieces somebody defined: no added tokens, bytes or pieces not to be kept."""
+    known = set(table.always_kept)
+    own = [one for one in ids.tolist() if one not in known and table.pieces[one] not in BYTE_PIECES]
+    wanted = [one for one in own if counts[one] >= 0]
+    return {"user_defined": wanted} if wanted else {}
 
 
 def bare_text(piece: str) -> str:

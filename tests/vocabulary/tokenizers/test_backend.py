@@ -10,7 +10,13 @@ import pytest
 from tokenizers import AddedToken, Tokenizer, models, normalizers, processors
 
 from hf_afro.vocabulary.tokenizers import read_table, rewrite_tokenizer
-from hf_afro.vocabulary.tokenizers.backend import backend_state, build_backend, plain_backend, table_of
+from hf_afro.vocabulary.tokenizers.backend import (
+    backend_state,
+    build_backend,
+    correct_padding,
+    plain_backend,
+    table_of,
+)
 
 
 def late_specials():
@@ -104,6 +110,54 @@ def test_a_tokenizer_without_unknown_token_is_refused():
     state["model"]["unk_id"] = None
     with pytest.raises(ValueError, match="no unknown token"):
         table_of(state)
+
+
+def test_bytes_without_unknown_token_are_no_fallback_of_unigram():
+    """The tokenizers library raises for a character without a piece where a Unigram model names no unknown piece."""
+    vocab = [("a", -1.0), *((f"<0x{byte:02X}>", -20.0) for byte in range(256))]
+    backend = Tokenizer(models.Unigram(vocab, unk_id=None, byte_fallback=True))
+    with pytest.raises(Exception, match="`unk_id` is missing"):
+        backend.encode("b")
+    with pytest.raises(ValueError, match="no unknown token and does not spell all text in bytes"):
+        table_of(json.loads(backend.to_str()), "a")
+
+
+@pytest.mark.parametrize(
+    ("processor", "expected"),
+    [
+        (processors.TemplateProcessing("<s> $A", special_tokens=[("<s>", 1401)]), 10),
+        (processors.TemplateProcessing("<s> $A", special_tokens=[("<s>", 9)]), 10),
+        (processors.RobertaProcessing(("</s>", 10), ("<s>", 10)), 9),
+        (processors.BertProcessing(("</s>", 9), ("<s>", 1401)), 10),
+        (processors.Sequence([processors.TemplateProcessing("<s> $A", special_tokens=[("<s>", 3)])]), 10),
+        (processors.TemplateProcessing("<x> $A", special_tokens=[("<x>", 3)]), 8),
+    ],
+)
+def test_ids_of_another_vocabulary_around_texts_are_refused(processor, expected):
+    backend = late_specials()
+    backend.post_processor = processor
+    with pytest.raises(ValueError, match=f"around texts for .*, expected {expected}: it holds ids of another"):
+        table_of(json.loads(backend.to_str()))
+
+
+def test_a_token_that_is_not_there_may_be_the_unknown_one():
+    """NLLB puts the language in front of texts, and the unknown token where its vocabulary has no such language."""
+    backend = late_specials()
+    backend.post_processor = processors.TemplateProcessing("swh_Latn $A", special_tokens=[("swh_Latn", 8)])
+    assert len(table_of(json.loads(backend.to_str()))) == 12
+
+
+def test_the_padding_gets_the_id_of_its_token(caplog):
+    state = json.loads(late_specials().to_str())
+    assert correct_padding(state) is state
+    state["padding"]["pad_id"] = 1403
+    corrected = correct_padding(state)
+    assert corrected["padding"] == {**state["padding"], "pad_id": 9}
+    assert "gives '</s>' the id 1403, which is another vocabulary's; its id 9 is used" in caplog.text
+    assert Tokenizer.from_str(json.dumps(rewrite_tokenizer(corrected, KEPT))).padding["pad_id"] == 3
+    state["padding"]["pad_token"] = "<pad>"
+    with pytest.raises(ValueError, match="names '<pad>', which is not in its vocabulary"):
+        correct_padding(state)
 
 
 def test_gaps_between_added_tokens_are_refused():

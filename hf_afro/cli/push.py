@@ -1,4 +1,4 @@
-"""`hf-afro push`: a model, an adapter or counts to the Hub, shown first and sent only when told to."""
+"""`hf-afro push`: publish a model, an adapter or counts on the Hub; shown first, sent only with --yes."""
 
 from __future__ import annotations
 
@@ -16,11 +16,10 @@ if TYPE_CHECKING:
 DESCRIPTION = """\
 Publish a folder on the Hugging Face Hub, in one commit or not at all.
 
-Without --yes nothing is sent and nobody is asked: the command shows each file with its size, what is taken out of it,
-what stays at home and why, and the card. With --yes it sends that. Weights go in safetensors only; checkpoints,
-optimizer states, logs and the trainer's pickled arguments stay at home; local paths are taken out of JSON, and refused
-elsewhere, as tokens are everywhere. A push that broke off is given again: large files that had arrived are not sent
-twice.
+Without --yes nothing is sent: the command shows each file with its size, what is taken out of it, what is skipped and
+why, and the card. Weights are published as safetensors only. Checkpoints, optimizer states, logs and the trainer's
+pickled arguments are skipped. Local paths are taken out of JSON and refused elsewhere; tokens are refused
+everywhere. After a failure repeat the command: files that were uploaded are not sent twice.
 
   hf-afro push student --repo_id ama/afro-mini --card card --private
   hf-afro push student --repo_id ama/afro-mini --card card --private --yes
@@ -28,7 +27,7 @@ twice.
 
 Log in with `hf auth login`, or set HF_TOKEN; no option takes a token, since other users see a command's options.
 
-What comes out: a commit at the Hub; with --output_dir also <output_dir>/push.json, a list of what is sent.
+What comes out: a commit on the Hub; with --output_dir also <output_dir>/push.json, a list of what is sent.
 """
 TAKES_SETTINGS = False
 OUTPUT_DIR = "a folder to write push.json to; without it nothing is written here"
@@ -37,24 +36,26 @@ REPORT_FILE = "push.json"
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Add the options of this command."""
-    parser.add_argument("folder", help="what is published: a model or adapter, or with --kind dataset other data")
-    parser.add_argument("--repo_id", required=True, metavar="OWNER/NAME", help="the repository; made where it is not")
+    parser.add_argument("folder", help="the folder of a model or adapter, or with --kind dataset of other data")
+    parser.add_argument("--repo_id", required=True, metavar="OWNER/NAME", help="the repository; created if needed")
     parser.add_argument("--kind", choices=("model", "dataset"), default="model")
     sending = parser.add_mutually_exclusive_group()
-    sending.add_argument("--yes", action="store_true", help="send it; without, only show what would be sent")
-    sending.add_argument("--dry-run", action="store_true", help="only show, as is done without --yes")
-    parser.add_argument("--private", action="store_true", help="make a new repository private; else the Hub decides")
-    parser.add_argument("--revision", metavar="BRANCH", help="by default main; made where there is none")
+    sending.add_argument("--yes", action="store_true", help="send it; without --yes, only show what would be sent")
+    sending.add_argument("--dry-run", action="store_true", help="only show what would be sent; the default")
+    parser.add_argument(
+        "--private", action="store_true", help="create the repository as private; by default the Hub decides"
+    )
+    parser.add_argument("--revision", metavar="BRANCH", help="the branch; main by default, created if needed")
     parser.add_argument("--pull_request", action="store_true", help="propose the commit as a pull request to main")
     parser.add_argument("--tag", help="a new tag for the commit, such as v1.0")
-    parser.add_argument("--message", help="what the commit says")
-    parser.add_argument("--replace", action="store_true", help="take away what else the repository holds")
-    parser.add_argument("--card", metavar="FILE", help="a card to publish as README.md, or its folder")
-    parser.add_argument("--base_model", metavar="NAME", help="of an adapter: what its model is called on the Hub")
+    parser.add_argument("--message", help="the message of the commit")
+    parser.add_argument("--replace", action="store_true", help="delete what else the repository holds")
+    parser.add_argument("--card", metavar="FILE", help="a card to publish as README.md, or a folder that holds one")
+    parser.add_argument("--base_model", metavar="NAME", help="for an adapter: the name of its model on the Hub")
 
 
 def run(args: Namespace) -> None:
-    """Show what is sent, and send it where that was said.
+    """Show what is sent, and send it with --yes.
 
     Raises:
         NotADirectoryError: If there is no such folder.
@@ -71,7 +72,7 @@ def run(args: Namespace) -> None:
 
 
 def send(args: Namespace) -> PushReport:
-    """Do a dry run and show it; then the push, where that was said."""
+    """Show a dry run, then push with --yes."""
     from hf_afro.hub import push
 
     settings = {
@@ -93,13 +94,13 @@ def send(args: Namespace) -> PushReport:
     report = push(args.folder, args.repo_id, **settings)
     for note in report.notes[len(planned.notes) :]:
         say(f"note: {note}")
-    done = "published" if report.changed else "nothing had changed since"
+    done = "published" if report.changed else "nothing has changed"
     say(f"\n{done}: {report.url}" + (f", tagged {report.tag}" if report.tag else ""))
     return report
 
 
 def show(planned: PushReport, *, private: bool) -> None:
-    """Print what would be sent: files, sizes, what is taken out, what stays at home, the card."""
+    """Print what would be sent: files, sizes, what is taken out, what is skipped, the card."""
     contents = planned.contents
     seen = "private, if it is new" if private else "public, unless it is private already or its owner's default is"
     say(f"{planned.kind} {planned.repo_id}, {planned.revision} ({seen}): {planned.url}\n")
@@ -109,7 +110,7 @@ def show(planned: PushReport, *, private: bool) -> None:
         for taken in file.taken_out:
             say(f"taken out of {file.path}: {taken}")
     for path, reason in contents.left_out.items():
-        say(f"stays at home: {path} ({reason})")
+        say(f"skipped: {path} ({reason})")
     for note in planned.notes:
         say(f"note: {note}")
     if contents.card is not None:

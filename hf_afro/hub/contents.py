@@ -1,10 +1,11 @@
-"""What of a folder is published: which files, with what taken out, which stay at home, and which are refused."""
+"""Decide which files of a folder are published, cleaned, skipped or refused."""
 
 from __future__ import annotations
 
 import fnmatch
 import json
 import os
+import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,35 +13,32 @@ from typing import Any
 
 import yaml
 
-from hf_afro.files import is_leftover, read_limited
-from hf_afro.hub.formats import refusal_of, safetensors_metadata
+from hf_afro.files import read_limited
 from hf_afro.hub.model_notes import model_notes
-from hf_afro.hub.traces import Traces
+from hf_afro.hub.scan import VOCABULARIES, Traces, safetensors_metadata, unsafe_format
 from hf_afro.model_folders import TOKENIZER_FILES, has_any
 
 CARD_FILE = "README.md"
-KINDS = ("model", "dataset")
 _INDEX = "model.safetensors.index.json"
-_LONGEST_TEXT = 256 << 20  # bytes; a tokenizer of 250,000 pieces has 17 MB
-_LONGEST_CARD = 2 << 20
+_LONGEST_TEXT, _LONGEST_CARD = 256 << 20, 2 << 20  # bytes; the tokenizer.json of 250,000 tokens has 17 MB
 _TEXTS = (".md", ".txt", ".yaml", ".yml", ".py", ".csv", ".tsv", ".html", ".svg", ".jinja", ".jsonl", ".toml", ".cff")
-_OF_TOKENIZERS = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
-_VOCABULARIES = ("vocab.txt", "merges.txt", "vocab.json", "added_tokens.json")
-# Where a library writes down what something was loaded from.
-_ORIGINS = ("_name_or_path", "name_or_path")
-_ADAPTER, _ORIGIN_OF_ADAPTER = "adapter_config.json", "base_model_name_or_path"
+_ORIGINS = ("_name_or_path", "name_or_path")  # where transformers notes what was loaded
+_ADAPTER, _ADAPTER_ORIGIN = "adapter_config.json", "base_model_name_or_path"
 
 _STATE = "state of the training, not of the model"
-_LEFT_OUT: tuple[tuple[tuple[str, ...], str], ...] = (
+_SKIPPED: tuple[tuple[tuple[str, ...], str], ...] = (
     (("training_args.bin",), "a pickle of the trainer's arguments, which may hold a token"),
     (("optimizer*.pt", "optimizer*.bin", "scheduler.pt", "scaler.pt", "rng_state*.pth", "trainer_state.json"), _STATE),
     (("global_step*", "pytorch_model_fsdp*", "zero_to_fp32.py", "latest"), _STATE),
-    (("checkpoint-*", "last-checkpoint"), "a checkpoint of the training"),
+    (("checkpoint-*", "last-checkpoint"), "a training checkpoint"),
     (("runs", "logs", "wandb", "*.log", "events.out.tfevents*"), "a log"),
     (("hf_afro_run.json", "manifest.json"), "how and where a command was run"),
-    ((".*", "_*", "*.lock", "*.tmp", "*.pyc"), "hidden or passing"),
+    ((".*", "_*", "*.lock", "*.tmp", "*.pyc"), "hidden or temporary"),
 )
-_PICKLED_WEIGHTS = ("pytorch_model*.bin", "pytorch_model.bin.index.json", "adapter_model.bin")
+_PICKLED_WEIGHTS = (
+    ("pytorch_model*.bin", "pytorch_model.bin.index.json", "adapter_model.bin"),
+    "pickled weights, beside the same in safetensors",
+)
 
 
 @dataclass(frozen=True)
@@ -50,21 +48,21 @@ class PublishedFile:
     Attributes:
         path: In the repository, with ``/``.
         size: In bytes.
-        source: The file here, where it goes as it is.
-        content: What goes, where that is another thing than the file here.
-        taken_out: What was taken out of it, in words.
+        source: The local file.
+        content: What is sent in place of the local file, if it was cleaned.
+        taken_out: What was removed from it, in words.
     """
 
     path: str
     size: int
-    source: Path | None = None
+    source: Path
     content: bytes | None = None
     taken_out: tuple[str, ...] = ()
 
     @property
     def data(self) -> str | bytes:
-        """What the client is given to send."""
-        return self.content if self.content is not None else str(self.source)
+        """The file as huggingface_hub takes it."""
+        return str(self.source) if self.content is None else self.content
 
 
 @dataclass(frozen=True)
@@ -72,10 +70,10 @@ class Contents:
     """What a push sends.
 
     Attributes:
-        files: In the order of their paths.
-        left_out: Why a file or folder stays at home, by its path.
-        notes: What somebody who publishes this should know.
-        card: The text of the card, None where there is none.
+        files: Sorted by path.
+        left_out: Why a file or folder is not published, by its path.
+        notes: What the publisher should know.
+        card: The text of the card, None if there is none.
     """
 
     files: tuple[PublishedFile, ...]
@@ -97,240 +95,175 @@ def gather(
     base_model: str | None = None,
     token: str | None = None,
 ) -> Contents:
-    """Look through a folder and decide what of it is published; nothing is written and nobody is asked.
+    """Decide what of a folder is published, without writing anything or asking the Hub.
 
     Args:
-        folder: What a trainer, a command or `save_pretrained` left; its checkpoints, optimizer states, logs and the
-            trainer's pickled arguments stay at home.
+        folder: What a trainer, a command or `save_pretrained` wrote. Checkpoints, optimizer states, logs and the
+            trainer's pickled arguments are skipped.
         kind: `model` or `dataset`.
-        card: A card to publish as README.md in place of the folder's own: a file, or its folder.
-        base_model: What an adapter's model is called on the Hub, where the folder names it by a local path.
-        token: A token that no file may hold, beside the one that the machine is logged in with.
+        card: A card to publish as README.md instead of the folder's own: a file or its folder.
+        base_model: The name on the Hub of an adapter's model, if the adapter names a local folder.
+        token: A token that no file may hold, in addition to the one this machine is logged in with.
 
     Raises:
-        NotADirectoryError: If there is no such folder.
-        ValueError: If something in it may not be published: a pickle or other weights than safetensors, damaged
-            weights, a link to another place, a local path in text that cannot be cut, a token. All are named.
+        NotADirectoryError: If the folder does not exist.
+        ValueError: If it holds something that may not be published: a pickle, weights in another format than
+            safetensors, a damaged file, a link, a token, or a local path outside of JSON. All files are named.
     """
     root = Path(folder)
     if not root.is_dir():
-        raise NotADirectoryError(f"{root} is no folder; expected one that holds a model, or counts")
-    if kind not in KINDS:
-        raise ValueError(f"kind is {kind!r}; expected {' or '.join(KINDS)}")
+        raise NotADirectoryError(f"{root} is not a folder; expected the folder of a model, an adapter or data")
+    if kind not in ("model", "dataset"):
+        raise ValueError(f"kind is {kind!r}; expected model or dataset")
     left_out: dict[str, str] = {}
-    sources = {path.relative_to(root).as_posix(): path for path in _files(root, root, left_out)}
+    sources = {path.relative_to(root).as_posix(): path for path in _walk(root, root, left_out)}
     if card is not None:
-        sources[CARD_FILE] = _card_file(Path(card))
-    traces = Traces(root, (token,))
-    files, refused = [], []
+        sources[CARD_FILE] = own = Path(card, CARD_FILE) if Path(card).is_dir() else Path(card)
+        if not own.is_file():
+            raise FileNotFoundError(f"{own} does not exist; expected a card, or a folder that holds one")
+    traces, files, refused = Traces(root, token), [], []
     for path, source in sorted(sources.items()):
         try:
             files.append(_published(root, path, source, traces, base_model))
-        except ValueError as error:
+        except (ValueError, zipfile.BadZipFile) as error:
             refused.append(f"{path}: {error}")
-    card_files = [one for one in files if one.path == CARD_FILE]
-    text = _text_of(card_files[0], sources[CARD_FILE]) if card_files else None
     refused += _missing(root, kind, sources)
     if refused:
-        raise ValueError(
-            f"{root} cannot be published as it is: " + "; ".join(refused) + ". Nothing was sent; mend it, or save the "
-            "model again with save_pretrained into a new folder"
-        )
+        raise ValueError(f"Cannot publish {root}: {'; '.join(refused)}. Nothing was sent")
+    texts = [file.content or file.source.read_bytes() for file in files if file.path == CARD_FILE]
+    text = texts[0].decode() if texts else None
     return Contents(tuple(files), left_out, tuple(_notes(root, kind, text)), text)
 
 
-def _text_of(file: PublishedFile, source: Path) -> str:
-    return file.content.decode() if file.content is not None else read_limited(source, _LONGEST_CARD)
-
-
-def _files(folder: Path, root: Path, left_out: dict[str, str]) -> Iterator[Path]:
-    """Yield the files to be published, noting those that are left out."""
+def _walk(folder: Path, root: Path, left_out: dict[str, str]) -> Iterator[Path]:
+    """Yield the files to publish and note those that are skipped."""
     for path in sorted(folder.iterdir()):
-        reason = _reason(path)
-        if reason:
+        if reason := _skipped(path):
             left_out[path.relative_to(root).as_posix()] = reason
         elif path.is_dir() and not path.is_symlink():
-            yield from _files(path, root, left_out)
+            yield from _walk(path, root, left_out)
         else:
             yield path
 
 
-def _reason(path: Path) -> str:
-    """Say why a file or folder is not published; nothing where it is."""
-    for patterns, reason in _LEFT_OUT:
-        if any(fnmatch.fnmatchcase(path.name, pattern) for pattern in patterns):
-            return reason
-    if is_leftover(path):
-        return "hidden or passing"
-    pickled = any(fnmatch.fnmatchcase(path.name, pattern) for pattern in _PICKLED_WEIGHTS)
-    return "pickled weights, beside the same in safetensors" if pickled and _has_safetensors(path.parent) else ""
-
-
-def _has_safetensors(folder: Path) -> bool:
-    return has_any(folder, ("*.safetensors",))
-
-
-def _card_file(card: Path) -> Path:
-    file = card / CARD_FILE if card.is_dir() else card
-    if not file.is_file():
-        raise FileNotFoundError(f"{file} does not exist; expected a card, or the folder that `hf-afro card` wrote")
-    return file
+def _skipped(path: Path) -> str:
+    """Say why a file or folder is skipped; nothing if it is published."""
+    rules = _SKIPPED if not has_any(path.parent, ("*.safetensors",)) else (*_SKIPPED, _PICKLED_WEIGHTS)
+    found = (why for names, why in rules if any(fnmatch.fnmatchcase(path.name, name) for name in names))
+    return next(found, "")
 
 
 def _published(root: Path, path: str, source: Path, traces: Traces, base_model: str | None) -> PublishedFile:
-    """Return a file as it is published, or raise a ValueError that says why it may not be."""
+    """Return a file as it is published, or raise a ValueError that says why it may not be and how to mend it."""
     if source.is_symlink() or not source.is_file():
-        raise ValueError("is a link, or no plain file, and could lead anywhere; put a copy of the file there")
-    refusal = refusal_of(source)
-    if refusal:
-        raise ValueError(refusal)
-    size = source.stat().st_size
+        raise ValueError("is a link or not a regular file; put a copy of the file there")
+    _refuse(unsafe_format(source))
     if source.suffix == ".safetensors":
-        _refuse_traces(json.dumps(safetensors_metadata(source)), traces, "its header")
-    elif source.suffix == ".json" and source.name not in _VOCABULARIES:
-        return _published_json(path, source, traces, base_model)
-    elif source.suffix in _TEXTS and source.name not in _VOCABULARIES:
-        if path == CARD_FILE:
-            return _published_card(source, traces, _local_origin(root), base_model)
-        _refuse_traces(read_limited(source, _LONGEST_TEXT), traces, "it")
+        _refuse(traces.in_text(json.dumps(safetensors_metadata(source))))
+    elif source.name in VOCABULARIES or source.suffix not in (".json", *_TEXTS):
+        _refuse(traces.in_binary(source))
+    elif path == CARD_FILE:
+        return _card(root, source, traces, base_model)
+    elif source.suffix == ".json":
+        return _json(path, source, traces, base_model)
     else:
-        _refuse_bytes(source, traces)
-    return PublishedFile(path, size, source)
+        _refuse(traces.in_text(read_limited(source, _LONGEST_TEXT)))
+    return PublishedFile(path, source.stat().st_size, source)
 
 
-def _published_card(source: Path, traces: Traces, origin: str, base_model: str | None) -> PublishedFile:
-    """Return a card; PEFT's own names the folder that an adapter's model came from, which is replaced."""
-    text = read_limited(source, _LONGEST_CARD)
-    taken_out = []
-    if origin and base_model is not None and origin in text:
-        text = text.replace(origin, base_model)
-        taken_out.append(f"the path {origin}, now {base_model}")
-    _refuse_traces(text, traces, "it")
-    _check_card(text)
-    content = text.encode()
-    if not taken_out:
-        return PublishedFile(CARD_FILE, len(content), source)
-    return PublishedFile(CARD_FILE, len(content), content=content, taken_out=tuple(taken_out))
+def _refuse(reason: str) -> None:
+    if reason:
+        raise ValueError(reason)
 
 
-def _local_origin(root: Path) -> str:
-    """Return the folder that an adapter's model came from; nothing where it is a name, or there is no adapter."""
-    if not (root / _ADAPTER).is_file():
-        return ""
-    try:
-        origin = json.loads(read_limited(root / _ADAPTER, _LONGEST_TEXT))[_ORIGIN_OF_ADAPTER]
-    except (ValueError, KeyError, TypeError):  # told where the file itself is read
-        return ""
-    return origin if isinstance(origin, str) and _is_local(origin) else ""
-
-
-def _published_json(path: str, source: Path, traces: Traces, base_model: str | None) -> PublishedFile:
-    text = read_limited(source, _LONGEST_TEXT)
-    try:
-        value = json.loads(text)
-    except ValueError as error:
-        raise ValueError(f"is no JSON ({error})") from error
-    if traces.has_token(text):
-        raise ValueError("holds a token of the Hub; take it out, and revoke the token if the file was ever shown")
-    taken_out: list[str] = []
+def _json(path: str, source: Path, traces: Traces, base_model: str | None) -> PublishedFile:
+    """Cut local paths out of a JSON file, and replace an adapter's local model by its name on the Hub."""
+    value, taken_out = _parsed(source), []
+    _refuse(traces.token_in(json.dumps(value, ensure_ascii=False)))
     if isinstance(value, dict):
-        value = _without_origins(source.name, value, traces, base_model, taken_out)
-    clean, places = traces.cleaned(value, tokenizer=source.name in _OF_TOKENIZERS)
+        for key in _ORIGINS:
+            if _is_local(value.get(key)):
+                taken_out.append(f"{key} {value.pop(key)!r}")
+        if source.name == _ADAPTER and _is_local(origin := value.get(_ADAPTER_ORIGIN, "")):
+            if base_model is None:
+                raise ValueError(
+                    f"{_ADAPTER_ORIGIN} is the local folder {Path(origin).name!r}; publish that model, and pass its "
+                    "name on the Hub as base_model"
+                )
+            taken_out.append(f"{_ADAPTER_ORIGIN} {origin!r}, now {base_model}")
+            value[_ADAPTER_ORIGIN] = base_model
+    value, places = traces.cleaned(source.name, value)
     taken_out += [f"the path {place}" for place in dict.fromkeys(places)]
     if not taken_out:
         return PublishedFile(path, source.stat().st_size, source)
-    content = (json.dumps(clean, indent=2, ensure_ascii=False) + "\n").encode()
-    return PublishedFile(path, len(content), content=content, taken_out=tuple(taken_out))
+    content = (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()
+    return PublishedFile(path, len(content), source, content, tuple(taken_out))
 
 
-def _without_origins(
-    name: str, value: dict[str, Any], traces: Traces, base_model: str | None, taken_out: list[str]
-) -> dict[str, Any]:
-    """Take out where a model was loaded from, and tell an adapter where its model is, if those are local."""
-    value = dict(value)
-    for key in _ORIGINS:
-        if isinstance(value.get(key), str) and _is_local(value[key]):
-            taken_out.append(f"{key} {value.pop(key)!r}")
-    origin = value.get(_ORIGIN_OF_ADAPTER)
-    if name != _ADAPTER or not isinstance(origin, str) or not _is_local(origin):
-        return value
-    if base_model is None:
-        raise ValueError(
-            f"{_ORIGIN_OF_ADAPTER} is {os.path.basename(origin)!r}, a local folder; publish that model, and say with "
-            "base_model what it is called on the Hub"
-        )
-    taken_out.append(f"{_ORIGIN_OF_ADAPTER} {origin!r}, now {base_model}")
-    return {**value, _ORIGIN_OF_ADAPTER: base_model}
-
-
-def _is_local(name: str) -> bool:
-    """Tell a folder from a name on the Hub, which is ``model`` or ``owner/model``; one that is here is a folder."""
-    elsewhere = os.path.isabs(name) or name.startswith((".", "~")) or "\\" in name
-    return elsewhere or name.count("/") > 1 or Path(name).exists()
-
-
-def _refuse_traces(text: str, traces: Traces, where: str) -> None:
-    if traces.has_token(text):
-        raise ValueError(f"{where} holds a token of the Hub; take it out, and revoke it if the file was ever shown")
-    place = traces.first_path(text)
-    if place is not None:
-        line = text.count("\n", 0, text.index(place)) + 1
-        raise ValueError(f"{where} names the local path {place} (line {line}); take it out")
-
-
-def _refuse_bytes(source: Path, traces: Traces) -> None:
-    """Look through a file that is no text, or a vocabulary, whose pieces are no paths, a block at a time."""
-    if source.name in _VOCABULARIES:
-        if traces.has_token(read_limited(source, _LONGEST_TEXT)):
-            raise ValueError("it holds a token of the Hub; take it out, and revoke it if the file was ever shown")
-        return
-    overlap = b""
-    with source.open("rb") as file:
-        while block := file.read(1 << 20):
-            found = traces.in_bytes(overlap + block, pieces=source.suffix == ".model")
-            if found is not None:
-                raise ValueError(f"it holds {found}; make it again so that it does not")
-            overlap = block[-256:]
-
-
-def _check_card(text: str) -> None:
-    """Raise a ValueError unless the front matter of a card, if any, is a mapping in YAML."""
-    if not text.startswith("---\n"):
-        return
-    front, end, _ = text[4:].partition("\n---")
+def _parsed(source: Path) -> Any:
+    text = read_limited(source, _LONGEST_TEXT)
     try:
-        metadata = yaml.safe_load(front)
-    except yaml.YAMLError as error:
-        raise ValueError(f"its front matter is no YAML: {' '.join(str(error).split())}") from error
-    if not end or not isinstance(metadata, dict | None):
-        raise ValueError("its front matter is no mapping between two lines of ---; expected `name: value` lines")
+        return json.loads(text)
+    except ValueError as error:
+        raise ValueError(f"is not JSON ({error})") from error
+
+
+def _is_local(name: Any) -> bool:
+    """Tell a local folder from a name on the Hub, ``model`` or ``owner/model``. A name that exists here is local."""
+    if not isinstance(name, str):
+        return False
+    return name.startswith(("/", ".", "~")) or "\\" in name or name.count("/") > 1 or Path(name).exists()
+
+
+def _card(root: Path, source: Path, traces: Traces, base_model: str | None) -> PublishedFile:
+    """Check a card. PEFT's own names the local folder of an adapter's model, which is replaced."""
+    text = read_limited(source, _LONGEST_CARD)
+    try:
+        origin = _parsed(root / _ADAPTER)[_ADAPTER_ORIGIN]
+    except (OSError, ValueError, KeyError, TypeError):  # no adapter, or one that is refused itself
+        origin = None
+    taken_out = []
+    if base_model is not None and _is_local(origin) and origin in text:
+        text = text.replace(origin, base_model)
+        taken_out.append(f"the path {origin}, now {base_model}")
+    _refuse(traces.in_text(text))
+    if text.startswith("---\n"):
+        front, end, _ = text[4:].partition("\n---")
+        try:
+            metadata = yaml.safe_load(front)
+        except yaml.YAMLError as error:
+            raise ValueError(f"its front matter is not YAML: {' '.join(str(error).split())}") from error
+        if not end or not isinstance(metadata, dict | None):
+            raise ValueError("its front matter is not a mapping; expected lines of `name: value` between two of ---")
+    content = text.encode()
+    return PublishedFile(CARD_FILE, len(content), source, content if taken_out else None, tuple(taken_out))
 
 
 def _missing(root: Path, kind: str, sources: dict[str, Path]) -> list[str]:
     """Return what has to be there and is not."""
     if kind == "dataset":
         return [] if set(sources) - {CARD_FILE} else ["it holds nothing to publish"]
-    of_model = (root / "config.json").is_file() and _has_safetensors(root)
-    of_adapter = (root / _ADAPTER).is_file() and (root / "adapter_model.safetensors").is_file()
-    if not of_model and not of_adapter:
-        return ["it holds no model: expected config.json and weights in safetensors, or those of an adapter"]
+    is_model = (root / "config.json").is_file() and has_any(root, ("*.safetensors",))
+    is_adapter = (root / _ADAPTER).is_file() and (root / "adapter_model.safetensors").is_file()
+    if not is_model and not is_adapter:
+        return ["it holds no model; expected config.json and *.safetensors, or an adapter. Use save_pretrained"]
     if _INDEX not in sources or (root / "model.safetensors").is_file():
         return []
     try:
-        index = json.loads(read_limited(root / _INDEX, _LONGEST_TEXT))
-        shards = sorted({*index["weight_map"].values()} - set(sources))
+        shards = sorted({*_parsed(root / _INDEX)["weight_map"].values()} - set(sources))
     except (ValueError, KeyError, TypeError, AttributeError):
-        return [f"{_INDEX} is no index of shards"]
+        return [f"{_INDEX} is not an index of shards"]
     return [f"it lacks {', '.join(map(str, shards))}, which {_INDEX} names"] if shards else []
 
 
 def _notes(root: Path, kind: str, card: str | None) -> Iterator[str]:
+    """Collect what the publisher of a folder should know: add further notes here."""
     if card is None:
         how = "; hf-afro card writes one" if kind == "model" else ""
-        yield f"there is no card (README.md): nobody will know what this is, nor what they may do with it{how}"
+        yield f"there is no card (README.md): nobody will know what this is or how it may be used{how}"
     elif not card.startswith("---\n"):
         yield "the card has no front matter: the Hub will not know its licence, languages and base model"
     if kind == "model" and not (root / _ADAPTER).is_file() and not has_any(root, TOKENIZER_FILES):
-        yield "there is no tokenizer: transformers makes one of five tokens up in its place, and says nothing"
+        yield "there is no tokenizer: transformers silently makes up one of five tokens"
     if kind == "model":
         yield from model_notes(root, card)

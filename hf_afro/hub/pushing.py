@@ -1,21 +1,62 @@
-"""`push`: a folder to a repository of the Hub, shown before, in one commit or not at all."""
+"""Publish a folder on the Hub: shown first, then sent in one commit or not at all.
+
+`HfApi.create_commit` makes the commit. `HfApi.upload_folder` would not do: with hf_xet it splits a folder into several
+commits, and sends a commit again if its answer was lost. huggingface_hub retries uploads and listings by itself, but
+neither the commit nor requests about repositories, branches and tags; these are retried here.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
+import hashlib
+import json
+import logging
 import os
-from dataclasses import asdict, dataclass
-from typing import Any
+import re
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, get_token
-from huggingface_hub.errors import HFValidationError
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, HTTPError
+from huggingface_hub.hf_api import RepoFile
 from huggingface_hub.utils import validate_repo_id
 
 from hf_afro.hub.contents import Contents, gather
-from hf_afro.hub.repository import ATTRIBUTES, MAIN, Repository, secrets_kept
-from hf_afro.hub.trouble import Patience, PushFailed, PushRefused
+from hf_afro.hub.scan import without_secrets
+from hf_afro.log_filters import filtered_log
 
-# Of a model that was there before; a loader may take them for parts of the new one.
+Result = TypeVar("Result")
+
+# Files of a former model that may be loaded together with the new ones.
 _LOADED = (".safetensors", ".bin", ".safetensors.index.json", "tokenizer.json", ".model", "vocab.txt", "merges.txt")
+_WAITS, _LONGEST_WAIT = (1, 2, 4, 8), 300  # seconds; the Hub's rate limits are per 300 seconds
+_TRANSIENT = (408, 409, 412, 429, 500, 502, 503, 504)  # with 409 and 412, what somebody else does meanwhile
+# What the client raises: errors of HTTP and of hf_xet, failed uploads, answers that cannot be read.
+_CLIENT_ERRORS = (HTTPError, OSError, RuntimeError, json.JSONDecodeError, KeyError)
+_LOGGERS = ("huggingface_hub.utils._http", "httpx", "httpcore.http11", "httpx2", "httpcore2.http11")  # all log URLs
+
+_LOG_IN = "run `hf auth login`, or set HF_TOKEN to a token with write permission"
+_NOTHING, _MOVED = "Nothing was published", "somebody else changed the repository: look at their change and push again"
+_HINTS = {
+    401: f"the Hub does not know the token: {_LOG_IN} (https://huggingface.co/settings/tokens)",
+    403: "the token may not write there: use one with write permission, your own repository, or a pull request",
+    404: "the repository or branch does not exist, or the token may not see it",
+    409: _MOVED,
+    412: _MOVED,
+    413: "the commit is too large: publish fewer files",
+    429: "the Hub asks for fewer requests: wait some minutes and push again",
+}
+
+
+class PushRefused(ValueError):
+    """The Hub refuses the push; trying again would not help."""
+
+
+class PushFailed(RuntimeError):
+    """The Hub or the connection failed; the same push may work later."""
 
 
 @dataclass(frozen=True)
@@ -27,31 +68,29 @@ class PushReport:
         kind: `model` or `dataset`.
         contents: What is sent.
         revision: The branch.
+        tag: The tag of the commit, if any.
+        notes: What the publisher should know.
+        url: The URL of the commit or pull request; of the repository after a dry run.
         commit: Its id; None after a dry run.
-        url: The address of the commit or pull request; of the repository after a dry run.
         changed: Whether the repository held something else before; None after a dry run.
-        tag: The tag on the commit, if any.
-        deleted: Files that the commit took away.
-        notes: What somebody should know: those of the contents, and what was found at the Hub.
+        deleted: Files that the commit removed.
     """
 
     repo_id: str
     kind: str
     contents: Contents
     revision: str
-    commit: str | None
-    url: str
-    changed: bool | None
     tag: str | None
-    deleted: tuple[str, ...]
     notes: tuple[str, ...]
+    url: str
+    commit: str | None = None
+    changed: bool | None = None
+    deleted: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the report for JSON, without what the files hold and where they lie."""
-        report = {name: value for name, value in asdict(self).items() if name != "contents"}
-        files = [
-            {"path": file.path, "size": file.size, "taken_out": list(file.taken_out)} for file in self.contents.files
-        ]
+        """Return the report for JSON, without the content and the local path of the files."""
+        report = {name: value for name, value in dataclasses.asdict(self).items() if name != "contents"}
+        files = [{"path": one.path, "size": one.size, "taken_out": one.taken_out} for one in self.contents.files]
         return {**report, "files": files, "left_out": self.contents.left_out}
 
 
@@ -71,123 +110,245 @@ def push(
     base_model: str | None = None,
     token: str | None = None,
     endpoint: str | None = None,
-    patience: Patience | None = None,
 ) -> PushReport:
-    """Publish a folder: what belongs to it and nothing else, in one commit, or leave the repository as it was.
+    """Publish what belongs to a folder in one commit, or leave the repository as it was.
 
-    Large files are sent first and show only with the commit; those that arrived before a push broke off are not sent
-    again. What can pass is tried again, as long as the Hub asks where it says so.
+    Large files are uploaded first and become visible with the commit. After a failure, push again: files that were
+    uploaded are not sent twice.
 
     Args:
         folder: A model, an adapter, or with ``kind="dataset"`` a folder of counts or other data; see `gather`.
-        repo_id: ``owner/name``; a name alone is one's own.
+        repo_id: ``owner/name``, or the name of a repository of your own. The repository is created if needed.
         kind: `model` or `dataset`.
-        dry_run: Only look and return what would be sent; nobody is asked.
-        private: Whether a new repository is to be private; None leaves it to the Hub, where it is public unless the
-            organisation says otherwise. True is refused for a repository that is there and public.
-        revision: The branch; made where there is none. By default `main`.
-        create_pr: Propose the commit as a pull request to `main`, which whoever may read the repository can.
+        dry_run: Return what would be sent, without asking the Hub.
+        private: Whether a new repository is private; by default the Hub decides. True is refused for a public one.
+        revision: The branch, `main` by default; created if needed.
+        create_pr: Propose the commit as a pull request to `main`.
         tag: A new tag for the commit.
-        message: What the commit says.
-        replace: Also take away, in the same commit, what the repository holds beside the folder's files.
+        message: The message of the commit.
+        replace: Also delete, in the same commit, what the repository holds besides the folder's files.
         card: See `gather`.
         base_model: See `gather`.
-        token: By default the one the machine is logged in with, or HF_TOKEN; it is written nowhere.
-        endpoint: By default the Hub's, or HF_ENDPOINT.
-        patience: How often and how long is tried again.
+        token: By default HF_TOKEN or the one this machine is logged in with. It is written nowhere.
+        endpoint: By default HF_ENDPOINT or the Hub's.
 
     Raises:
-        NotADirectoryError: If there is no such folder.
-        ValueError: If the folder cannot be published, see `gather`, or names and settings do not fit.
-        PushRefused: A ValueError too: if the Hub does not let it be done; the message says what to do.
-        PushFailed: If the Hub or the way to it failed, and still did after several tries.
+        ValueError: If the folder cannot be published, see `gather`, or the settings do not fit.
+        PushRefused: A ValueError: if the Hub refuses; the message says what to do.
+        PushFailed: If the Hub or the connection failed, and still did after several tries.
     """
-    if create_pr and (revision not in (None, MAIN) or tag is not None):
-        raise ValueError("a pull request goes to main and has no tag before it is merged; leave revision and tag out")
+    if create_pr and (revision not in (None, "main") or tag is not None or "/" not in repo_id):
+        raise ValueError("A pull request goes to main of owner/name and has no tag: omit revision and tag")
     try:
         validate_repo_id(repo_id)
     except HFValidationError as error:
-        raise ValueError(f"repo_id {repo_id!r} cannot be: {error}") from error
+        raise ValueError(f"Invalid repo_id {repo_id!r}: {error}") from error
     token = token or get_token()
     contents = gather(folder, kind=kind, card=card, base_model=base_model, token=token)
-    repository = Repository(HfApi(endpoint=endpoint, token=token), repo_id, kind, patience or Patience())
+    hub = _Repository(HfApi(endpoint=endpoint, token=token), repo_id, kind)
+    planned = PushReport(repo_id, kind, contents, revision or "main", tag, contents.notes, hub.url)
     if dry_run:
-        return PushReport(
-            repo_id, kind, contents, revision or MAIN, None, repository.url, None, tag, (), contents.notes
-        )
+        return planned
     if token is None:
-        raise PushRefused(
-            "nobody is logged in to the Hub: run `hf auth login`, or set HF_TOKEN to a token that may write "
-            "(https://huggingface.co/settings/tokens); nothing was sent"
-        )
-    with secrets_kept(token):
-        if create_pr:  # a repository that is to be made tells its owner then; one that is proposed to has to be found
-            repository.with_owner()
-        return _send(
-            repository, contents, private, revision or MAIN, tag, replace, message or _message(kind), create_pr
-        )
-
-
-def _message(kind: str) -> str:
-    return f"Publish the {kind} with hf_afro"
+        raise PushRefused(f"Not logged in to the Hub: {_LOG_IN}. {_NOTHING}")
+    with hub.errors_explained():
+        return _send(hub, planned, private, create_pr, message or f"Publish the {kind} with hf_afro", replace)
 
 
 def _send(
-    repository: Repository,
-    contents: Contents,
-    private: bool | None,
-    branch: str,
-    tag: str | None,
-    replace: bool,
-    message: str,
-    create_pr: bool,
+    hub: _Repository, planned: PushReport, private: bool | None, create_pr: bool, message: str, replace: bool
 ) -> PushReport:
-    notes = list(contents.notes)
-    there = repository.is_private()
-    if there is None:
-        if create_pr:
-            raise PushRefused(f"{repository.name} does not exist, or the token may not see it; nothing to propose to")
-        repository.create(private=private)
-        # A name without its owner is not found before, and may be of a repository that is there.
-        if private and repository.is_private() is False:
-            raise PushRefused(
-                f"{repository.name} is public, and private was asked for; make it private at the Hub first"
-            )
-    elif private and not there:
-        raise PushRefused(f"{repository.name} is public, and private was asked for; make it private at the Hub first")
-    refs = repository.refs()
-    if tag is not None and f"refs/tags/{tag}" in refs:
-        raise PushRefused(f"{repository.name} has a tag {tag} already; name another, or take it away at the Hub")
-    new = f"refs/heads/{branch}" not in refs
-    parent = refs[f"refs/heads/{MAIN if new else branch}"]
-    additions = [CommitOperationAdd(file.path, file.data) for file in contents.files]
-    others = sorted({*repository.paths(parent)} - {file.path for file in contents.files} - {ATTRIBUTES})
-    deletions = [CommitOperationDelete(path, is_folder=False) for path in others] if replace else []
-    stale = [path for path in others if path.endswith(_LOADED)]
-    if stale and not replace:
-        notes.append(f"{', '.join(stale)} stays there and may be loaded with the rest; `replace` takes it away")
-    # The new branch is made only when all large files are there; until then they are sent for the one it starts from.
-    repository.upload(additions, MAIN if new else branch, create_pr=create_pr)
-    with repository.branch_made(branch, parent, new=new):
-        change = repository.commit(
-            additions, deletions, message=message, branch=branch, parent=parent, create_pr=create_pr
-        )
-    if not repository.holds(change.commit, additions, deletions):
-        raise PushFailed(
-            f"commit {change.commit} of {repository.name} does not hold what was sent: look at {change.url}, and give "
-            "the command again"
-        )
+    """Create the repository, upload large files, create the branch, commit, check the commit, tag it."""
+    branch, tag, notes = f"refs/heads/{planned.revision}", planned.tag, planned.notes
+    if not create_pr:
+        hub.name = hub.ask(hub.api.create_repo, private=private, exist_ok=True).repo_id
+    if private and not hub.ask(hub.api.repo_info).private:
+        raise PushRefused(f"{hub.name} is public, but private was requested: make it private on the Hub first")
+    refs = hub.refs()
+    if f"refs/tags/{tag}" in refs:
+        raise PushRefused(f"{hub.name} already has a tag {tag}: choose another, or delete it on the Hub")
+    parent = refs.get(branch) or refs["refs/heads/main"]
+    additions = [CommitOperationAdd(file.path, file.data) for file in planned.contents.files]
+    others = sorted(hub.files(parent).keys() - {one.path_in_repo for one in additions} - {".gitattributes"})
+    deletions = [CommitOperationDelete(path, is_folder=False) for path in others if replace]
+    stale = [path for path in others if path.endswith(_LOADED) and not replace]
+    if stale:
+        notes = (*notes, f"{', '.join(stale)} stays there and may be loaded with the rest; `replace` removes it")
+    start = planned.revision if branch in refs else "main"
+    hub.ask(hub.api.preupload_lfs_files, additions=additions, revision=start, create_pr=create_pr, free_memory=False)
+    if branch not in refs:
+        hub.ask(hub.api.create_branch, branch=planned.revision, revision=parent, exist_ok=True)
+    operations = [*additions, *deletions]
+    commit, url = hub.commit(operations, message, planned.revision, {**refs, branch: parent}, create_pr)
+    if not hub.holds(commit, operations):
+        raise PushFailed(f"Commit {commit} of {hub.name} does not hold what was sent: look at {url} and push again")
     if tag is not None:
-        repository.tag(tag, change.commit)
-    return PushReport(
-        repository.name,
-        repository.kind,
-        contents,
-        branch,
-        change.commit,
-        change.url,
-        change.made,
-        tag,
-        tuple(others) if replace else (),
-        tuple(notes),
-    )
+        hub.outcome = f"The files are published as commit {commit}; only the tag is missing"
+        hub.ask(hub.api.create_tag, tag=tag, revision=commit, exist_ok=True)
+    deleted, changed = tuple(others) if replace else (), commit != parent
+    done = {"repo_id": hub.name, "notes": notes, "url": url, "commit": commit, "changed": changed, "deleted": deleted}
+    return dataclasses.replace(planned, **done)  # type: ignore[arg-type]
+
+
+@dataclass
+class _Repository:
+    """A repository on the Hub, and what errors say about the outcome of the push."""
+
+    api: HfApi
+    name: str
+    kind: str
+    outcome: str = _NOTHING
+
+    @property
+    def url(self) -> str:
+        return f"{self.api.endpoint}/{'datasets/' if self.kind == 'dataset' else ''}{self.name}"
+
+    def ask(
+        self, request: Callable[..., Result], find: Callable[[], Result | None] = lambda: None, **settings: Any
+    ) -> Result:
+        """Make a request, and make it again after an error that may pass.
+
+        Args:
+            request: A method of the client.
+            find: For a request that must not be done twice: looks for its result, in case only the answer was lost.
+            **settings: Passed to the request.
+        """
+        for wait in (*_WAITS, None):
+            try:
+                return request(self.name, repo_type=self.kind, **settings)
+            except _CLIENT_ERRORS as error:
+                if not _may_pass(error):
+                    raise
+                if (found := find()) is not None:
+                    return found
+                if wait is None or not _waited(error, wait):
+                    raise
+        raise AssertionError("the last try returns or raises")
+
+    def refs(self) -> dict[str, str]:
+        """Return the commits of branches, tags and pull requests by their full names."""
+        found = self.ask(self.api.list_repo_refs, include_pull_requests=True)
+        return {one.ref: one.target_commit for one in (*found.branches, *found.tags, *(found.pull_requests or ()))}
+
+    def files(self, commit: str) -> dict[str, str]:
+        """Return the SHA-256 of each large file of a commit, and git's SHA-1 of the others."""
+        tree = self.api.list_repo_tree(self.name, recursive=True, revision=commit, repo_type=self.kind)
+        return {one.path: one.lfs.sha256 if one.lfs else one.blob_id for one in tree if isinstance(one, RepoFile)}
+
+    def holds(self, commit: str, operations: Sequence[CommitOperationAdd | CommitOperationDelete]) -> bool:
+        """Check that a commit holds every file that was sent, byte for byte, and none that was deleted."""
+        files = self.files(commit)
+        return all(_is_done(one, files.get(one.path_in_repo)) for one in operations)
+
+    def commit(
+        self,
+        operations: Sequence[CommitOperationAdd | CommitOperationDelete],
+        message: str,
+        branch: str,
+        refs: dict[str, str],
+        create_pr: bool,
+    ) -> tuple[str, str]:
+        """Make one commit and return its id and URL. If the answer is lost, look for the commit before trying again.
+
+        Args:
+            operations: What it adds and deletes; large files have been uploaded.
+            message: Its message.
+            branch: The branch, also of a pull request.
+            refs: The refs seen before. The Hub refuses the commit if the branch has moved since.
+            create_pr: Whether to open a pull request.
+        """
+        ref = f"refs/heads/{branch}"
+
+        def find() -> tuple[str, str] | None:
+            self.outcome = f"It is not known whether the commit was made: look at {self.url}"
+            now = {one: commit for one, commit in self.refs().items() if refs.get(one) != commit}
+            new = {one: now[one] for one in now if (one.startswith("refs/pr/") if create_pr else one == ref)}
+            for one, commit in new.items():
+                if self.holds(commit, operations):
+                    place = f"discussions/{one.rpartition('/')[2]}" if create_pr else f"commit/{commit}"
+                    return commit, f"{self.url}/{place}"
+            self.outcome = _NOTHING
+            if new and not create_pr:
+                raise PushRefused(f"Push to {self.name} refused: {branch} moved; {_MOVED}. {_NOTHING}") from None
+            return None
+
+        def make(name: str, **settings: Any) -> tuple[str, str]:
+            info = self.api.create_commit(name, operations, **settings)
+            return info.oid, info.pr_url or str(info.commit_url)
+
+        settings = {"commit_message": message, "revision": branch, "parent_commit": refs[ref], "create_pr": create_pr}
+        return self.ask(make, find, **settings)
+
+    @contextlib.contextmanager
+    def errors_explained(self) -> Iterator[None]:
+        """Turn errors of the client into one line, and keep secrets out of it and out of the client's log."""
+
+        def hide(record: logging.LogRecord) -> bool:
+            record.msg, record.args = without_secrets(record.getMessage(), self.api.token), ()
+            return True
+
+        with contextlib.ExitStack() as stack:
+            for name in _LOGGERS:
+                stack.enter_context(filtered_log(name, hide))
+            try:
+                yield
+            except (PushRefused, PushFailed):
+                raise
+            except _CLIENT_ERRORS as error:
+                raise self._explained(error) from None  # the text of the error may hold signed URLs
+
+    def _explained(self, error: Exception) -> PushRefused | PushFailed:
+        cause, status = _cause(error), _status(error)
+        says = getattr(cause, "server_message", None) or f"{type(cause).__name__}: {cause}"
+        says = f"{without_secrets(says, self.api.token).rstrip('.')}. {self.outcome}"
+        if status is None:
+            return PushFailed(f"Push to {self.name} failed: {says}; push again later")
+        if status == 429 or status >= 500:
+            hint = _HINTS.get(status, "push again later")
+            return PushFailed(f"Push to {self.name} failed ({status}): {hint}. The Hub says: {says}")
+        hint = _HINTS.get(status, "the Hub does not accept it")
+        return PushRefused(f"Push to {self.name} refused ({status}): {hint}. The Hub says: {says}")
+
+
+def _is_done(operation: CommitOperationAdd | CommitOperationDelete, held: str | None) -> bool:
+    """Check a deletion, or compare a file with its id on the Hub: the SHA-256 of a large one, else git's SHA-1."""
+    if held is None or isinstance(operation, CommitOperationDelete):
+        return held is None and isinstance(operation, CommitOperationDelete)
+    if len(held) == 64:
+        return operation.upload_info.sha256.hex() == held
+    with operation.as_file() as file:
+        content = file.read()
+    return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest() == held
+
+
+def _cause(error: BaseException) -> BaseException:
+    """Return the HTTP error behind the RuntimeError that the client raises for an upload."""
+    while not isinstance(error, HTTPError) and error.__cause__ is not None:
+        error = error.__cause__
+    return error
+
+
+def _status(error: Exception) -> int | None:
+    cause = _cause(error)
+    return cause.response.status_code if isinstance(cause, HfHubHTTPError) else None
+
+
+def _may_pass(error: Exception) -> bool:
+    """Tell whether trying again may help."""
+    cause, status = _cause(error), _status(error)
+    if status is None:
+        return isinstance(cause, HTTPError | json.JSONDecodeError | KeyError)
+    # An upload was damaged on its way (400), or its signed URL has expired (403): the next try gets a new URL.
+    return status in _TRANSIENT or (cause is not error and status in (400, 403))
+
+
+def _waited(error: Exception, wait: float) -> bool:
+    """Wait before the next try, longer if the Hub asks for it; False if that would take too long."""
+    if _status(error) == 429:
+        headers = _cause(error).response.headers  # type: ignore[attr-defined]
+        asked = re.search(r"^(\d+)$|\bt=(\d+)", headers.get("Retry-After") or headers.get("RateLimit") or "")
+        wait = max(wait, float(asked[1] or asked[2])) if asked else wait
+    if wait > _LONGEST_WAIT:
+        return False
+    time.sleep(wait)
+    return True

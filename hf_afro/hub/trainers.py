@@ -1,4 +1,4 @@
-"""`push_to_hub` of the trainers, by way of `push`: no pickled arguments, no checkpoints, one commit or none."""
+"""Publish from a trainer: `push_to_hub` by way of `push`, so without checkpoints and pickled arguments."""
 
 from __future__ import annotations
 
@@ -11,11 +11,9 @@ from hf_afro.hub.pushing import PushReport, push
 if TYPE_CHECKING:
     from transformers import Trainer
 
-_OWN_TAG = "\n- hf_afro\n"
-
 
 def name_repository(trainer: Trainer) -> None:
-    """Note where a trainer publishes; unlike the Trainer's own it asks nobody, and makes no repository yet.
+    """Note where a trainer publishes, in place of `init_hf_repo`, which creates the repository at once.
 
     Raises:
         ValueError: If the trainer is to publish while it trains, which sends checkpoints and pickled arguments.
@@ -40,37 +38,22 @@ def push_trainer(
     private: bool | None,
     **card: Any,
 ) -> PushReport | None:
-    """Save a trainer's model and publish it; every process calls this, the main one publishes.
+    """Save a trainer's model and publish it. Every process calls this; the main one publishes and gets a report.
 
-    A card that `hf-afro card` or a recipe has put into the folder is kept; else the Trainer writes its own.
-
-    Args:
-        trainer: With its arguments; `hub_token` is used and not published.
-        message: What the commit says.
-        blocking: Always true; the Trainer's argument.
-        token: In place of `hub_token`.
-        revision: In place of `hub_revision`.
-        private: In place of `hub_private_repo`.
-        **card: Passed to `create_model_card`.
-
-    Returns:
-        What was published; None on the other processes.
-
-    Raises:
-        ValueError: As `push`.
-        PushFailed: As `push`.
+    The settings are those of the Trainer's `push_to_hub`; `hub_token`, `hub_revision` and `hub_private_repo` of its
+    arguments are the defaults. `card` is passed to `create_model_card`, unless the folder has a card by hf_afro.
     """
     if not blocking:
-        raise ValueError("blocking=False would leave nobody to tell of what goes wrong; leave it out")
+        raise ValueError("blocking=False is not supported: nobody would see an error; omit it")
     args = trainer.args
     trainer.callback_handler.on_push_begin(args, trainer.state, trainer.control)
     if trainer.hub_model_id is None:
         name_repository(trainer)
-    # Without this word it would publish once more where args.push_to_hub is set, and so without end.
-    trainer.save_model(_internal_call=True)
+    trainer.save_model(_internal_call=True)  # otherwise it publishes again, endlessly, if args.push_to_hub is set
     if not trainer.is_world_process_zero():
         return None
-    if not _has_own_card(Path(args.output_dir) / CARD_FILE):
+    own = Path(args.output_dir, CARD_FILE)
+    if not own.is_file() or "\n- hf_afro\n" not in own.read_text("utf-8"):  # libraries write a template there
         name = card.pop("model_name", None) or trainer.hub_model_id.rpartition("/")[2]
         trainer.create_model_card(model_name=name, **card)
     return push(
@@ -81,8 +64,3 @@ def push_trainer(
         revision=revision or args.hub_revision,
         private=args.hub_private_repo if private is None else private,
     )
-
-
-def _has_own_card(path: Path) -> bool:
-    """Tell whether a folder has a card of ours; libraries write one of blanks beside what they save."""
-    return path.is_file() and _OWN_TAG in path.read_text("utf-8")

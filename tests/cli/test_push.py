@@ -38,7 +38,7 @@ def test_it_shows_and_sends_nothing(hub, folder, capsys):
     assert f"model ama/model, main (private, if it is new): {hub.url}/ama/model" in out
     assert "model.safetensors  8,112" in out
     assert "taken out of config.json: _name_or_path '/home/ama/base'" in out
-    assert "stays at home: training_args.bin (a pickle of the trainer's arguments, which may hold a token)" in out
+    assert "skipped: training_args.bin (a pickle of the trainer's arguments, which may hold a token)" in out
     assert "license: apache-2.0" in out, "the card"
     assert out.endswith("Nothing was sent. The same command with --yes sends it.\n")
     assert hub.requests == []
@@ -72,8 +72,8 @@ def test_it_sends_and_leaves_a_list(hub, folder, capsys):
 def test_what_cannot_be_published_is_the_users_mistake(hub, folder, refused):
     (folder / "more.pkl").write_bytes(b"")
     assert "more.pkl: is .pkl, which may run code" in refused("push", "model", "--repo_id", "ama/model", "--yes")
-    assert "absent is no folder" in refused("push", "absent", "--repo_id", "ama/model")
-    assert "repo_id 'a/b/c' cannot be" in refused("push", "model", "--repo_id", "a/b/c")
+    assert "absent is not a folder" in refused("push", "absent", "--repo_id", "ama/model")
+    assert "Invalid repo_id 'a/b/c'" in refused("push", "model", "--repo_id", "a/b/c")
     assert "would replace what FOLDER model reads" in refused(
         "push", "model", "--repo_id", "ama/model", "--output_dir", "model", "--overwrite"
     )
@@ -89,9 +89,9 @@ def test_no_option_takes_a_token(hub, folder, refused):
 @pytest.mark.parametrize(
     ("kind", "code", "told"),
     [
-        ("401", 2, "push: error: the commit to ama/model was refused (401): the Hub does not know the token; log in"),
-        ("403", 2, "push: error: the commit to ama/model was refused (403): the token may not write there"),
-        ("500", 1, "push: failed: PushFailed: the commit to ama/model failed (500), several times"),
+        ("401", 2, "push: error: Push to ama/model refused (401): the Hub does not know the token: run"),
+        ("403", 2, "push: error: Push to ama/model refused (403): the token may not write there"),
+        ("500", 1, "push: failed: PushFailed: Push to ama/model failed (500): push again later"),
     ],
 )
 def test_what_the_hub_refuses_is_a_line_and_an_exit_code(hub, folder, capsys, kind, code, told):

@@ -17,14 +17,12 @@ ENDPOINTS = (
     "commit",
     "info",
     "tree",
-    "paths",
     "refs",
-    "commits",
     "branch",
     "tag",
     "resolve",
 )
-STATUSES = ("401", "403", "404", "409", "412", "429", "500", "503")
+STATUSES = ("401", "403", "404", "409", "412", "413", "429", "500", "503")
 KINDS = (
     *STATUSES,  # refused before anything is done
     "reset",  # the connection is reset when half of the request's body has been read
@@ -45,7 +43,7 @@ class Fault:
         endpoint: One of `ENDPOINTS`.
         count: How many requests it strikes.
         skip: How many requests to the endpoint it lets pass before.
-        retry_after: Seconds that a 429 or 503 asks to wait; the header is left out where it is None.
+        retry_after: Seconds that a 429 or 503 asks to wait; or, as text, a `RateLimit` header. None for no header.
         says: What the answer says.
     """
 

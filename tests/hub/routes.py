@@ -10,7 +10,7 @@ import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qs, unquote, urlencode
+from urllib.parse import unquote, urlencode
 
 from tests.hub.store import File, Refused, Repository, pointer
 
@@ -132,18 +132,6 @@ def create(request: Request) -> Answer:
         refused.body["url"] = url  # the client reads it also where the repository was there
         raise
     return Answer.of({"url": url, "name": name})
-
-
-@_at("DELETE", "/api/repos/delete", "create")
-def delete(request: Request) -> Answer:
-    asked = request.json
-    owner = asked.get("organization") or request.known()
-    if not request.may_write(owner):
-        raise Refused(403, "You don't have the rights to delete this repository")
-    key = (asked.get("type") or "model", f"{owner}/{asked['name']}")
-    if request.hub.store.repositories.pop(key, None) is None:
-        raise Refused(404, "Repository not found", "RepoNotFound")
-    return Answer()
 
 
 @_at("POST", "/api/validate-yaml", "yaml")
@@ -302,13 +290,6 @@ def tree(request: Request) -> Answer:
     return Answer.of(page, **{"Link": f'<{path}?{query}>; rel="next"'})
 
 
-@_at("POST", f"{_API}/paths-info/(?P<revision>[^/]+)", "paths")
-def paths_info(request: Request) -> Answer:
-    files = request.repository().files(request.words["revision"])
-    asked = parse_qs(request.body.decode()).get("paths", [])
-    return Answer.of([_described(path, files[path]) for path in asked if path in files])
-
-
 @_at("GET", f"{_API}/refs", "refs")
 def refs(request: Request) -> Answer:
     own = sorted(request.repository().refs.items())
@@ -323,46 +304,22 @@ def refs(request: Request) -> Answer:
     return Answer.of({**told, "converts": []})
 
 
-@_at("GET", f"{_API}/commits/(?P<revision>[^/]+)", "commits")
-def commits(request: Request) -> Answer:
-    repository = request.repository()
-    return Answer.of(
-        [
-            {"id": oid, "title": one.title, "message": one.description, "date": DATE, "authors": [{"user": "ama"}]}
-            for oid in repository.history(request.words["revision"])
-            for one in [repository.commits[oid]]
-        ]
-    )
-
-
-@_at("POST DELETE", f"{_API}/branch/(?P<ref>[^/]+)", "branch")
+@_at("POST", f"{_API}/branch/(?P<ref>[^/]+)", "branch")
 def branch(request: Request) -> Answer:
-    repository = request.repository(write=True)
-    start = request.json.get("startingPoint", "main") if request.body else None
-    return _put_ref(repository, f"refs/heads/{request.words['ref']}", start)
+    start = request.json.get("startingPoint", "main")
+    return _make_ref(request.repository(write=True), f"refs/heads/{request.words['ref']}", start)
 
 
 @_at("POST", f"{_API}/tag/(?P<revision>[^/]+)", "tag")
 def tag(request: Request) -> Answer:
-    repository = request.repository(write=True)
-    return _put_ref(repository, f"refs/tags/{request.json['tag']}", request.words["revision"])
+    return _make_ref(request.repository(write=True), f"refs/tags/{request.json['tag']}", request.words["revision"])
 
 
-@_at("DELETE", f"{_API}/tag/(?P<ref>[^/]+)", "tag")
-def delete_tag(request: Request) -> Answer:
-    return _put_ref(request.repository(write=True), f"refs/tags/{request.words['ref']}", None)
-
-
-def _put_ref(repository: Repository, ref: str, start: str | None) -> Answer:
-    """Make a branch or tag, or take it away where there is no commit to start at."""
+def _make_ref(repository: Repository, ref: str, start: str) -> Answer:
     with repository.lock:
-        if start is None:
-            if repository.refs.pop(ref, None) is None:
-                raise Refused(404, f"{ref} does not exist", "RevisionNotFound")
-        elif ref in repository.refs:
+        if ref in repository.refs:
             raise Refused(409, f"{ref} exists already")
-        else:
-            repository.refs[ref] = repository.resolve(start)
+        repository.refs[ref] = repository.resolve(start)
     return Answer()
 
 

@@ -15,14 +15,13 @@ import huggingface_hub.constants
 from huggingface_hub.utils import disable_progress_bars, enable_progress_bars
 
 from hf_afro.hub import PushFailed, PushRefused, push
-from hf_afro.hub.trouble import Patience
 from tests.hub.faults import STATUSES, Fault
 from tests.hub.folders import held, here, small_model
 from tests.hub.server import Hub
 
 NAME = "ama/model"
 UNCHANGED, COMPLETE, PARTIAL = "unchanged", "complete", "partial"
-ASKED = ("create", "yaml", "preupload", "batch", "put", "verify", "commit", "info", "tree", "paths", "refs")
+ASKED = ("create", "yaml", "preupload", "batch", "put", "verify", "commit", "info", "tree", "refs")
 _ANY = ("reset", "lost", "truncated", "slow", "done-500", *STATUSES)
 MOST_PUSHES = 3
 
@@ -82,14 +81,10 @@ def contents(hub: Hub) -> dict[str, dict[str, bytes]]:
     return {} if repository is None else {ref: held(hub, NAME, ref) for ref in repository.refs}
 
 
-def _at_once(_seconds: float) -> None:
-    """Wait no time."""
-
-
 def pushed(hub: Hub, folder: Path, **settings: Any) -> str:
     """Push and return what it said: nothing where it went well."""
     try:
-        push(folder, NAME, endpoint=hub.url, token=hub.token, patience=Patience(sleep=_at_once), **settings)
+        push(folder, NAME, endpoint=hub.url, token=hub.token, **settings)
     except (PushRefused, PushFailed) as error:
         return f"{type(error).__name__}: {error}"
     return ""

@@ -26,7 +26,6 @@ from tests.hub.faults import Fault, Faults
 from tests.hub.store import Refused, Store
 
 SLOW_PIECE, SLOW_PAUSE = 64, 0.002
-RETRY_HEADER = "Retry-After"
 
 
 class Hub:
@@ -120,7 +119,8 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             body = self._body(fault)
             if fault is not None and fault.kind.isdigit():
-                wait = {} if fault.retry_after is None else {RETRY_HEADER: str(fault.retry_after)}
+                header = "RateLimit" if isinstance(fault.retry_after, str) else "Retry-After"
+                wait = {} if fault.retry_after is None else {header: str(fault.retry_after)}
                 raise Refused(int(fault.kind), fault.says, **wait)
             if found is None:
                 raise Refused(404, f"the Hub on loopback knows no {self.command} {parts.path}")

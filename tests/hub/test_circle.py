@@ -259,6 +259,6 @@ def test_publishing_while_training_is_refused(hub, model, tokenizer, tmp_path):
     ):
         maft_trainer(model, tokenizer, tmp_path, push_to_hub=True, hub_model_id="ama/model")
     trainer = maft_trainer(model, tokenizer, tmp_path)
-    with pytest.raises(ValueError, match="blocking=False would leave nobody to tell"):
+    with pytest.raises(ValueError, match="blocking=False is not supported"):
         trainer.push_to_hub(blocking=False)
     assert len(hub.requests) == before

@@ -1,4 +1,4 @@
-"""What of a folder is published, what stays at home, and what is refused."""
+"""Which files of a folder are published, cleaned, skipped and refused."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_a_model_goes_whole(model):
     assert (contents.card, contents.left_out, contents.notes) == (CARD, {}, ())
 
 
-def test_what_a_trainer_leaves_stays_at_home(tmp_path, model):
+def test_what_a_trainer_leaves_is_skipped(tmp_path, model):
     trained = trained_model(tmp_path / "trained", TOKEN)
     assert names(trained) == names(model)
     left_out = gather(trained).left_out
@@ -42,7 +42,7 @@ def test_what_a_trainer_leaves_stays_at_home(tmp_path, model):
     assert "pickle" in left_out["training_args.bin"]
 
 
-def test_pickled_weights_stay_at_home_beside_the_same_in_safetensors_and_are_refused_alone(model):
+def test_pickled_weights_are_skipped_beside_safetensors_and_refused_alone(model):
     torch.save({}, model / "pytorch_model.bin")
     assert "pytorch_model.bin" in gather(model).left_out
     (model / "model.safetensors").unlink()
@@ -82,12 +82,13 @@ def object_archive(path: Path) -> None:
         ("some.zip", archive, "holds archive/data.pkl"),
         ("array.npy", object_array, "holds Python objects"),
         ("arrays.npz", object_archive, "holds one.npy, which holds Python objects"),
-        ("more.safetensors", lambda path: path.write_bytes(b"\x09" * 90), "is no whole safetensors file"),
-        ("broken.json", lambda path: path.write_text("{"), "is no JSON"),
+        ("cut.npz", lambda path: path.write_bytes(b"PK\x05\x06" + b"\x09" * 16 + b"\0\0"), "File is not a zip|Bad"),
+        ("more.safetensors", lambda path: path.write_bytes(b"\x09" * 90), "is not a complete safetensors file"),
+        ("broken.json", lambda path: path.write_text("{"), "is not JSON"),
         ("latin.md", lambda path: path.write_bytes(b"caf\xe9"), "is not UTF-8"),
-        ("out.txt", lambda path: path.symlink_to("/etc/hostname"), "is a link, or no plain file"),
-        ("folder", lambda path: path.symlink_to("/etc"), "is a link, or no plain file"),
-        ("pipe.txt", os.mkfifo, "is a link, or no plain file"),
+        ("out.txt", lambda path: path.symlink_to("/etc/hostname"), "is a link or not a regular file"),
+        ("folder", lambda path: path.symlink_to("/etc"), "is a link or not a regular file"),
+        ("pipe.txt", os.mkfifo, "is a link or not a regular file"),
     ],
 )
 def test_what_may_run_code_or_lead_elsewhere_is_refused(model, monkeypatch, name, write, message):
@@ -147,7 +148,7 @@ def test_the_pieces_of_a_tokenizer_are_no_paths(model):
 
 
 def test_what_looks_like_a_path_in_a_vocabulary_is_a_piece(model):
-    pieces = ["/tmp/", "/home/ama/x", "C:\\Users\\ama", f"{model.parent}/x"]
+    pieces = ["/tmp/", "/home/ama/x", "C:\\Users\\ama"]
     (model / "vocab.txt").write_text("\n".join(pieces), "utf-8")
     (model / "merges.txt").write_text("/tmp /x\n", "utf-8")
     (model / "vocab.json").write_text(json.dumps({piece: n for n, piece in enumerate(pieces)}), "utf-8")
@@ -156,7 +157,7 @@ def test_what_looks_like_a_path_in_a_vocabulary_is_a_piece(model):
     for name in ("vocab.txt", "merges.txt", "vocab.json", "spiece.model"):
         assert files[name].content is None, name
     (model / "vocab.txt").write_text(f"a\n{TOKEN}\n", "utf-8")
-    with pytest.raises(ValueError, match="vocab.txt: it holds a token"):
+    with pytest.raises(ValueError, match="vocab.txt: holds a token"):
         gather(model)
 
 
@@ -180,7 +181,7 @@ def test_a_letter_a_colon_and_a_backslash_are_no_path_of_windows(model, text):
 @pytest.mark.parametrize("text", ["c:\\users\\ama", "C:\\Users\\ama\\x", "D:\\runs\\afro", "in C:\\\\Temp\\\\x"])
 def test_a_path_of_windows_is_one(model, text):
     (model / "notes.txt").write_text(text, "utf-8")
-    with pytest.raises(ValueError, match="notes.txt: it names the local path"):
+    with pytest.raises(ValueError, match="notes.txt: names the local path"):
         gather(model)
 
 
@@ -191,14 +192,14 @@ def test_a_path_of_windows_is_one(model, text):
         ("README.md", "see file:///data/x", "local path file:///data/x"),
         ("notes.txt", "look in {folder}/texts", "local path {folder}/texts"),
         ("code.py", "open('~/corpora/x')", "local path ~/corpora/x"),
-        ("README.md", "---\nlicense: [\n---\n", "front matter is no YAML"),
+        ("README.md", "---\nlicense: [\n---\n", "its front matter is not YAML"),
         (
             "README.md",
             "---\nlicense: !!python/object/apply:os.system ['touch sprung']\n---\n",
-            "front matter is no YAML",
+            "its front matter is not YAML",
         ),
-        ("README.md", "---\n- mit\n---\n", "front matter is no mapping"),
-        ("README.md", "---\nlicense: mit\n", "front matter is no mapping"),
+        ("README.md", "---\n- mit\n---\n", "its front matter is not a mapping"),
+        ("README.md", "---\nlicense: mit\n", "its front matter is not a mapping"),
         ("README.md", f"my token is {TOKEN}", "holds a token"),
         ("config.json", json.dumps({"token": TOKEN}), "holds a token"),
         ("some.png", "x" * (1 << 20) + TOKEN, "holds a token"),
@@ -212,6 +213,12 @@ def test_paths_and_tokens_elsewhere_are_refused(model, monkeypatch, name, conten
         gather(model, token=TOKEN)
     assert TOKEN not in str(caught.value)
     assert not Path("sprung").exists()
+
+
+def test_a_token_that_is_not_in_use_is_found_in_a_binary_file(model):
+    (model / "graph.onnx").write_bytes(b"\x00" * ((1 << 20) - 9) + TOKEN.encode() + b"\x00")
+    with pytest.raises(ValueError, match=r"graph\.onnx: holds a token"):
+        gather(model)
 
 
 def test_all_that_is_wrong_is_told_at_once(model):
@@ -261,7 +268,7 @@ def test_an_adapter_says_where_its_model_is(tmp_path, monkeypatch):
     small_model(tmp_path / "pruned")
     for local in ("pruned", "./pruned", str(tmp_path / "pruned")):
         folder = adapter(tmp_path / "b", local)
-        with pytest.raises(ValueError, match="base_model_name_or_path is 'pruned', a local folder; publish"):
+        with pytest.raises(ValueError, match="base_model_name_or_path is the local folder 'pruned'; publish"):
             gather(folder)
         told = {file.path: file for file in gather(folder, base_model="ama/pruned").files}["adapter_config.json"]
         assert json.loads(told.content) == {"base_model_name_or_path": "ama/pruned"}
@@ -277,5 +284,5 @@ def test_data_needs_no_model(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match="holds nothing to publish"):
         gather(tmp_path / "empty", kind="dataset")
-    with pytest.raises(NotADirectoryError, match="absent is no folder"):
+    with pytest.raises(NotADirectoryError, match="absent is not a folder"):
         gather(tmp_path / "absent")

@@ -160,7 +160,8 @@ def _send(
 ) -> PushReport:
     """Create the repository, upload large files, create the branch, commit, check the commit, tag it."""
     branch, tag, notes = f"refs/heads/{planned.revision}", planned.tag, planned.notes
-    if not create_pr:
+    own = "/" not in hub.name  # the Hub completes such a name on creation only
+    if not create_pr and (own or not hub.ask(hub.api.repo_exists)):
         hub.name = hub.ask(hub.api.create_repo, private=private, exist_ok=True).repo_id
     if private and not hub.ask(hub.api.repo_info).private:
         raise PushRefused(f"{hub.name} is public, but private was requested: make it private on the Hub first")
@@ -180,10 +181,10 @@ def _send(
         hub.ask(hub.api.create_branch, branch=planned.revision, revision=parent, exist_ok=True)
     operations = [*additions, *deletions]
     commit, url = hub.commit(operations, message, planned.revision, {**refs, branch: parent}, create_pr)
+    hub.outcome = f"Commit {commit} was made" + (f", without the tag {tag}" if tag else "")
     if not hub.holds(commit, operations):
         raise PushFailed(f"Commit {commit} of {hub.name} does not hold what was sent: look at {url} and push again")
     if tag is not None:
-        hub.outcome = f"The files are published as commit {commit}; only the tag is missing"
         hub.ask(hub.api.create_tag, tag=tag, revision=commit, exist_ok=True)
     deleted, changed = tuple(others) if replace else (), commit != parent
     done = {"repo_id": hub.name, "notes": notes, "url": url, "commit": commit, "changed": changed, "deleted": deleted}

@@ -141,4 +141,9 @@ def run_sequence(seed: int, folder: Path) -> Outcome:
         wanted = held(hub, NAME, settings.get("revision", "main")) if "create_pr" not in settings else here(new)
         whole = here(new).items() <= wanted.items()
         assert not any(hub.token in text for text in outcome.told)
+        for text, before, state in zip(outcome.told, (UNCHANGED, *outcome.states), outcome.states, strict=False):
+            if "Nothing was published" in text:
+                assert state == before, text
+            elif "It is not known whether" not in text:
+                assert state == COMPLETE, text
     return Outcome((*outcome.told, last), (*outcome.states, COMPLETE if whole else "not there"), outcome.struck)

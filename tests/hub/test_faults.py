@@ -58,7 +58,8 @@ def test_what_fails_before_the_commit_leaves_nothing(hub, folders, endpoint, kin
     [
         *(("commit", kind) for kind in (*PASSING, "409", "412")),
         *(("put", kind) for kind in PASSING),
-        *((endpoint, "reset") for endpoint in ("create", "refs", "tree", "preupload", "batch", "verify")),
+        *((endpoint, "reset") for endpoint in ("info", "create", "refs", "tree")),
+        *((endpoint, "reset") for endpoint in ("preupload", "batch", "verify")),
     ],
 )
 def test_what_passes_is_tried_again(hub, folders, endpoint, kind):

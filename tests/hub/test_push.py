@@ -202,13 +202,21 @@ def test_a_commit_whose_answer_was_lost_is_not_made_twice(hub, send, api, model,
     assert report.url.endswith("/discussions/1" if create_pr else f"/commit/{report.commit}")
 
 
+@pytest.mark.parametrize("fault", [Fault("403", "tree", skip=1), Fault("403", "tag")])
+def test_a_failure_after_the_commit_says_that_it_was_made(hub, send, model, fault):
+    hub.faults.on(fault)
+    with pytest.raises(PushRefused, match=r"refused \(403\).*\. Commit [0-9a-f]{40} was made, without the tag v1$"):
+        send(model, tag="v1")
+    assert held(hub, NAME) == here(model)
+
+
 def test_waiting_is_bounded_and_as_long_as_the_hub_asks(hub, send, model, monkeypatch):
     waited = []
     monkeypatch.setattr("hf_afro.hub.pushing.time.sleep", waited.append)
     hub.faults.on(Fault("429", "create", retry_after=7), Fault("503", "create", count=2))
     send(model)
     assert waited == [7, 2, 4]
-    hub.faults.on(Fault("429", "create", retry_after='"api";r=0;t=55'))
+    hub.faults.on(Fault("429", "refs", retry_after='"api";r=0;t=55'))
     send(model)
     assert waited.pop() == 55
     hub.faults.on(Fault("429", "refs", retry_after=3600))

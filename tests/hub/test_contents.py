@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from hf_afro.hub import gather
 from tests.hub.folders import CARD, counts, small_model, trained_model
@@ -213,6 +214,13 @@ def test_paths_and_tokens_elsewhere_are_refused(model, monkeypatch, name, conten
         gather(model, token=TOKEN)
     assert TOKEN not in str(caught.value)
     assert not Path("sprung").exists()
+
+
+@pytest.mark.parametrize(("text", "message"), [("/home/ama/x", "names the local path"), (TOKEN, "holds a token")])
+def test_the_header_of_weights_is_looked_at(model, text, message):
+    save_file({"layer": torch.zeros(2)}, model / "model.safetensors", {"source": text})
+    with pytest.raises(ValueError, match=rf"model\.safetensors: {message}"):
+        gather(model)
 
 
 def test_a_token_that_is_not_in_use_is_found_in_a_binary_file(model):

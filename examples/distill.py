@@ -7,8 +7,8 @@ One process:
 Many GPUs (and with --use_cpu after the script's name, many CPU processes):
 
     accelerate launch --multi_gpu --num_processes 8 --num_machines 1 --mixed_precision no --dynamo_backend no \
-        examples/distill.py --teacher runs/maft --text texts --output_dir runs/student --processes 8
-    torchrun --standalone --nproc_per_node 8 examples/distill.py ... --processes 8
+        examples/distill.py --teacher runs/maft --text texts --output_dir runs/student
+    torchrun --standalone --nproc_per_node 8 examples/distill.py ...
 
 The student's head and the end of its last layer learn nothing here: fit them afterwards, with examples/maft.py on
 `runs/student` for a few hundred steps.
@@ -24,7 +24,7 @@ from transformers import AutoModelForMaskedLM, AutoTokenizer, HfArgumentParser
 
 from hf_afro import RelationDistillTrainer, RelationDistillTrainingArguments, build_student
 from hf_afro.corpora import prepare_corpora, read_corpora
-from hf_afro.training import leave_process_group
+from hf_afro.training import check_processes, leave_process_group
 
 
 @dataclass
@@ -36,20 +36,16 @@ class ScriptArguments:
     embedding_size: int | None = field(
         default=None, metadata={"help": "Width of the student's token table, where it is narrower than the student."}
     )
-    processes: int = field(
-        default=1, metadata={"help": "How many processes share the work. Some ways to start many are silently one."}
-    )
 
 
 def main() -> None:
     script, args = HfArgumentParser((ScriptArguments, RelationDistillTrainingArguments)).parse_args_into_dataclasses()
-    if args.world_size != script.processes:
-        raise SystemExit(f"{args.world_size} processes share the work, not {script.processes}; see this file's head")
+    check_processes(args)
 
     with args.main_process_first():
         corpora = prepare_corpora(read_corpora(script.text))
-    tokenizer = AutoTokenizer.from_pretrained(script.teacher)
-    teacher = AutoModelForMaskedLM.from_pretrained(script.teacher, dtype=torch.float32)
+    tokenizer = AutoTokenizer.from_pretrained(script.teacher, trust_remote_code=False)
+    teacher = AutoModelForMaskedLM.from_pretrained(script.teacher, dtype=torch.float32, trust_remote_code=False)
     student = build_student(
         teacher,
         tokenizer=tokenizer,

@@ -7,8 +7,8 @@ One process:
 Many GPUs (and with --use_cpu after the script's name, many CPU processes):
 
     accelerate launch --multi_gpu --num_processes 8 --num_machines 1 --mixed_precision no --dynamo_backend no \
-        examples/maft.py --model_name_or_path xlm-roberta-base --text texts --output_dir runs/maft --processes 8
-    torchrun --standalone --nproc_per_node 8 examples/maft.py ... --processes 8
+        examples/maft.py --model_name_or_path xlm-roberta-base --text texts --output_dir runs/maft
+    torchrun --standalone --nproc_per_node 8 examples/maft.py ...
 
 `texts` holds a file a language, named by its code: swa.txt, yor.txt, a line a sentence or paragraph.
 """
@@ -23,7 +23,7 @@ from transformers import AutoModelForMaskedLM, AutoTokenizer, HfArgumentParser
 
 from hf_afro import MAFTTrainer, MAFTTrainingArguments
 from hf_afro.corpora import prepare_corpora, read_corpora
-from hf_afro.training import leave_process_group
+from hf_afro.training import check_processes, leave_process_group
 
 
 @dataclass
@@ -32,9 +32,6 @@ class ScriptArguments:
 
     text: str = field(metadata={"help": "Folder with a text file a language."})
     model_name_or_path: str = field(metadata={"help": "Masked language model to adapt, with its tokenizer."})
-    processes: int = field(
-        default=1, metadata={"help": "How many processes share the work. Some ways to start many are silently one."}
-    )
 
 
 class MyTrainer(MAFTTrainer):
@@ -43,14 +40,16 @@ class MyTrainer(MAFTTrainer):
 
 def main() -> None:
     script, args = HfArgumentParser((ScriptArguments, MAFTTrainingArguments)).parse_args_into_dataclasses()
-    if args.world_size != script.processes:
-        raise SystemExit(f"{args.world_size} processes share the work, not {script.processes}; see this file's head")
+    check_processes(args)
 
     with args.main_process_first():
         corpora = prepare_corpora(read_corpora(script.text))
-    tokenizer = AutoTokenizer.from_pretrained(script.model_name_or_path)
+    tokenizer = AutoTokenizer.from_pretrained(script.model_name_or_path, trust_remote_code=False)
+    model = AutoModelForMaskedLM.from_pretrained(
+        script.model_name_or_path, dtype=torch.float32, trust_remote_code=False
+    )
     trainer = MyTrainer(
-        model=AutoModelForMaskedLM.from_pretrained(script.model_name_or_path, dtype=torch.float32),
+        model=model,
         args=args,
         train_dataset={code: Dataset.from_dict({"text": lines}) for code, lines in corpora.train.items()},
         eval_dataset={code: Dataset.from_dict({"text": lines}) for code, lines in corpora.evaluation.items()},

@@ -6,7 +6,6 @@ import ast
 import dataclasses
 import difflib
 import importlib.util
-import os
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, TypeVar
@@ -33,6 +32,8 @@ def parse_settings(
             processes were launched that would not work together.
     """
     from transformers import HfArgumentParser
+
+    from hf_afro.training import check_processes
 
     class Parser(HfArgumentParser):
         def error(self, message: str) -> NoReturn:
@@ -93,20 +94,6 @@ def _stock_settings() -> list[str]:
         for statement in node.body
         if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name)
     ]
-
-
-def check_processes(parsed: TrainingArguments) -> None:
-    """Refuse processes that do not know of each other: each would do the whole work and write the same files.
-
-    Raises:
-        ValueError: If the trainer sees another number of processes than were launched.
-    """
-    launched = int(os.environ.get("WORLD_SIZE", "1"))
-    if launched != parsed.world_size:
-        raise ValueError(
-            f"{launched} processes were launched and the trainer sees {parsed.world_size}; without a GPU for each, "
-            "add --use_cpu, and launch with --multi_gpu (accelerate) or by torchrun"
-        )
 
 
 def _describe_unknown(word: str, known: Sequence[str], kind: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hf_afro.training.arguments import MAFTTrainingArguments, RelationDistillTrainingArguments
 from hf_afro.training.distill import RelationDistillTrainer
 from hf_afro.training.maft import MAFTTrainer
-from hf_afro.training.processes import leave_process_group
+from hf_afro.training.processes import check_processes, leave_process_group
 from hf_afro.training.sweep import SweepResult, sweep_relations
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "RelationDistillTrainer",
     "RelationDistillTrainingArguments",
     "SweepResult",
+    "check_processes",
     "leave_process_group",
     "sweep_relations",
 ]

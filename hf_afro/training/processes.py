@@ -1,10 +1,46 @@
-"""The orderly end of a run of several processes."""
+"""Several processes: whether those launched work together, and the orderly end of their run."""
 
 from __future__ import annotations
 
 import gc
+import os
+from typing import TYPE_CHECKING
 
 import torch.distributed
+
+if TYPE_CHECKING:
+    from transformers import TrainingArguments
+
+# What MPI tells each process of how many there are, by implementation.
+_MPI_SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
+
+
+def check_processes(args: TrainingArguments) -> None:
+    """Refuse processes that do not share the work.
+
+    Either several were launched and do not know of each other, so that each would do the whole work and write the same
+    files; or several were asked for and one was launched, as by ``accelerate launch --cpu --num_processes 2``.
+
+    Args:
+        args: The arguments of the trainer, which know how many processes there are.
+
+    Raises:
+        ValueError: If the trainer sees another number of processes than were launched or asked for.
+    """
+    launched = int(os.environ.get("WORLD_SIZE", "1"))
+    if launched != args.world_size:
+        raise ValueError(
+            f"{launched} processes were launched and the trainer sees {args.world_size}; without a GPU for each, "
+            "add --use_cpu, and launch with --multi_gpu (accelerate) or by torchrun"
+        )
+    # accelerate tells one process where the others are, and starts no others.
+    by_accelerate = "ACCELERATE_MIXED_PRECISION" in os.environ and "MASTER_PORT" in os.environ
+    if by_accelerate and not any(name in os.environ for name in ("WORLD_SIZE", *_MPI_SIZES)):
+        raise ValueError(
+            "accelerate launch was asked for several processes and started one, as it does with --cpu; on CPUs give "
+            "--use_cpu to the command itself and launch with --multi_gpu, or by torchrun. For one process, give "
+            "--num_processes 1, and unset MASTER_PORT"
+        )
 
 
 def leave_process_group() -> None:

@@ -7,9 +7,12 @@ import subprocess
 import sys
 
 import pytest
+from accelerate.commands.launch import launch_command_parser
+from accelerate.utils.launch import prepare_simple_launcher_cmd_env
 
 from hf_afro.cli.own_settings import MAFT_SETTINGS
-from hf_afro.cli.settings import check_names, check_processes, parse_settings
+from hf_afro.cli.settings import check_names, parse_settings
+from hf_afro.training import check_processes
 from hf_afro.training.arguments import MAFTTrainingArguments
 
 
@@ -64,3 +67,22 @@ def test_processes_that_do_not_know_of_each_other_are_refused(tmp_path, monkeypa
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(ValueError, match="2 processes were launched and the trainer sees 1; .* --use_cpu"):
         check_processes(alone)
+
+
+def launcher(*words):
+    """The environment that `accelerate launch` gives to the one process of its simple launcher."""
+    args = launch_command_parser().parse_args([*words, "script.py"])
+    args.mixed_precision, args.dynamo_backend, args.num_machines = "no", "no", 1
+    return prepare_simple_launcher_cmd_env(args)[1]
+
+
+def test_one_process_where_several_were_asked_for_is_refused(tmp_path, monkeypatch):
+    for name, value in launcher("--cpu", "--num_processes", "1").items():
+        monkeypatch.setenv(name, value)
+    alone = parse(tmp_path, "--use_cpu")
+    for name, value in launcher("--cpu", "--num_processes", "2").items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ValueError, match="was asked for several processes and started one.*--multi_gpu"):
+        check_processes(alone)
+    with pytest.raises(ValueError, match="was asked for several processes and started one"):
+        parse(tmp_path, "--use_cpu")

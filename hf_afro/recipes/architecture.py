@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from hf_afro.families import FAMILIES
 from hf_afro.recipes.schema import setting
+
+PLANNED_TYPES = ("xlm-roberta", "roberta", "camembert", "bert", "afro-student")
+"""The model types whose parameters are counted by arithmetic."""
 
 
 @dataclass(frozen=True)
@@ -19,8 +24,12 @@ class Architecture:
         num_hidden_layers: Layers.
         num_attention_heads: Heads a layer; they change no size.
         intermediate_size: Width inside the feed-forward part.
-        max_position_embeddings: Rows of the position embedding; two more than the tokens of the longest text.
+        max_position_embeddings: Rows of the position embedding.
         embedding_size: Width of a row of the embedding where it is factorised.
+        type_vocab_size: Rows of the token type embedding; BERT has 2.
+        position_offset: Rows of the position embedding before the first token's: XLM-R counts from behind its
+            padding id, so that 514 rows hold 512 tokens; BERT counts from 0.
+        pad_token_id: The padding id. Of a student of BERT, whose positions are counted as XLM-R's.
     """
 
     vocab_size: int = setting(help="rows of the embedding", low=5)
@@ -30,6 +39,9 @@ class Architecture:
     intermediate_size: int = setting(help="width inside the feed-forward part", low=1)
     max_position_embeddings: int = setting(514, help="rows of the position embedding", low=5)
     embedding_size: int | None = setting(None, help="width of a row of the embedding, if factorised", low=1)
+    type_vocab_size: int = setting(1, help="rows of the token type embedding; 2 for BERT", low=1)
+    position_offset: int = setting(2, help="position rows before the first token's; 0 for BERT", low=0)
+    pad_token_id: int = setting(1, help="the padding id; 0 for BERT", low=0)
 
     def __post_init__(self) -> None:
         """Check what concerns several sizes."""
@@ -44,10 +56,22 @@ class Architecture:
         width, inner = self.hidden_size, self.intermediate_size
         row = self.embedding_size or width
         projection = row * width if row != width else 0
-        embeddings = self.vocab_size * row + projection + (self.max_position_embeddings + 1 + 2) * width
+        embeddings = (
+            self.vocab_size * row + projection + (self.max_position_embeddings + self.type_vocab_size + 2) * width
+        )
         layer = 4 * (width * width + width) + 2 * width * inner + inner + width + 4 * width
         head = width * row + row + 2 * row + self.vocab_size
         return embeddings + self.num_hidden_layers * layer + head
+
+    @property
+    def longest_text(self) -> int:
+        """Tokens of the longest text."""
+        return self.max_position_embeddings - self.position_offset
+
+    def student(self, **sizes: Any) -> Architecture:
+        """Return the sizes of a student of this model, whose positions are counted as XLM-R's are."""
+        offset = self.pad_token_id + 1
+        return self.with_(max_position_embeddings=self.longest_text + offset, position_offset=offset, **sizes)
 
     def with_(self, **sizes: Any) -> Architecture:
         """Return the same with some sizes changed."""
@@ -65,11 +89,20 @@ class Architecture:
         Raises:
             ValueError: If it is not of XLM-R's kind and has no such size.
         """
-        sizes: dict[str, Any] = {field.name: getattr(config, field.name, None) for field in dataclasses.fields(cls)}
+        sizes = {field.name: getattr(config, field.name, None) for field in dataclasses.fields(cls)}
         missing = [name for name in cls.required() if sizes[name] is None]
         if missing:
             raise ValueError(
                 f"the configuration of {config.model_type} has no {', '.join(missing)}; expected an encoder of "
                 "XLM-R's kind"
             )
-        return cls(**sizes)
+        return cls.of_facts({"model_type": config.model_type, **sizes})
+
+    @classmethod
+    def of_facts(cls, facts: Mapping[str, Any]) -> Architecture:
+        """Read the sizes off what a config.json holds; what it leaves out is as in XLM-R."""
+        names = [field.name for field in dataclasses.fields(cls)]
+        sizes = {name: facts[name] for name in names if facts.get(name) is not None}
+        family = FAMILIES.get(facts["model_type"])
+        counts_from_padding = family is None or bool(family.position_offset)
+        return cls(**sizes | {"position_offset": sizes.get("pad_token_id", 1) + 1 if counts_from_padding else 0})

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hf_afro.nearest import nearest
-from hf_afro.recipes.architecture import Architecture
+from hf_afro.recipes.architecture import PLANNED_TYPES, Architecture
 from hf_afro.recipes.pretrained import check_folder
 from hf_afro.recipes.recipe import DATA, Recipe, Stage
 from hf_afro.recipes.schema import RecipeError
@@ -76,10 +76,10 @@ def _base(recipe: Recipe, stage: Stage, plans: dict[str, StagePlan]) -> StagePla
     if not folder.is_dir():
         return _of_model(declared, "sizes as declared" if declared else "")
     facts = check_folder(folder)
-    found = {field.name: facts[field.name] for field in dataclasses.fields(Architecture) if field.name in facts}
-    if not set(Architecture.required()) <= found.keys():
+    known = facts.get("model_type") in PLANNED_TYPES and set(Architecture.required()) <= facts.keys()
+    if not known:
         return _of_model(declared, "sizes as declared" if declared else "")
-    return _of_model(Architecture(**found), "sizes of its configuration")
+    return _of_model(Architecture.of_facts(facts), "sizes of its configuration")
 
 
 def _tasks(recipe: Recipe, stage: Stage, plans: dict[str, StagePlan]) -> StagePlan:
@@ -148,7 +148,7 @@ def _distill(recipe: Recipe, stage: Stage, plans: dict[str, StagePlan]) -> Stage
             f"{settings.hidden_size}; legal are {', '.join(map(str, legal))}"
         )
     same = settings.hidden_size == teacher.hidden_size
-    student = teacher.with_(
+    student = teacher.student(
         hidden_size=settings.hidden_size,
         num_hidden_layers=settings.num_hidden_layers,
         num_attention_heads=settings.num_attention_heads or (teacher.num_attention_heads if same else 1),
@@ -166,10 +166,8 @@ def _distill(recipe: Recipe, stage: Stage, plans: dict[str, StagePlan]) -> Stage
 
 def _trained(recipe: Recipe, stage: Stage, architecture: Architecture | None, note: str = "") -> StagePlan:
     settings: TrainingSettings = stage.settings
-    if architecture is not None and settings.max_length > architecture.max_position_embeddings - 2:
-        raise ValueError(
-            f"max_length is {settings.max_length}; the model takes {architecture.max_position_embeddings - 2} tokens"
-        )
+    if architecture is not None and settings.max_length > architecture.longest_text:
+        raise ValueError(f"max_length is {settings.max_length}; the model takes {architecture.longest_text} tokens")
     _check_arguments(stage)
     if settings.max_steps is not None:
         return _of_model(

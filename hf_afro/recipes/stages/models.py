@@ -39,7 +39,16 @@ def run_base(context: StageContext) -> dict[str, Any]:
     # What "main" is today may be something else tomorrow; the commit is what this run used.
     revision = getattr(config, "_commit_hash", None) or settings.revision
     context.write_json(BASE_FILE, {"revision": revision})
-    return {"vocabulary": found.vocab_size, "parameters": found.parameters}
+    return {"vocabulary": found.vocab_size, "parameters": _parameters(config)}
+
+
+def _parameters(config: Any) -> int:
+    """Return how many parameters the masked language model of a configuration has, tied ones once."""
+    import torch
+    from transformers import AutoModelForMaskedLM
+
+    with torch.device("meta"):
+        return AutoModelForMaskedLM.from_config(config).num_parameters()
 
 
 def open_model(context: StageContext, stage: str, **settings: Any) -> PreTrainedModel:

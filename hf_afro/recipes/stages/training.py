@@ -62,7 +62,8 @@ def run_teacher(context: StageContext) -> dict[str, Any]:
     settings = context.settings
     tokenizer = _teacher_tokenizer(context)
     sizes = dataclasses.asdict(settings.architecture(len(tokenizer)))
-    sizes.pop("embedding_size")
+    for name in ("embedding_size", "type_vocab_size", "position_offset", "pad_token_id"):
+        sizes.pop(name)
     config = XLMRobertaConfig(
         **sizes,
         pad_token_id=tokenizer.pad_token_id,

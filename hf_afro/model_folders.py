@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
+ADAPTER_CONFIG = "adapter_config.json"
+# Tokenizers that make ids of characters or bytes, by arithmetic.
+_WITHOUT_VOCABULARY = ("CanineTokenizer", "ByT5Tokenizer", "PerceiverTokenizer")
 TOKENIZER_FILES = ("tokenizer.json", "*.model", "vocab.txt", "vocab.json")
 COUNTS_FILE = "counts.npz"
 MAP_FILE = "vocabulary_map.json"
@@ -47,6 +51,19 @@ def has_any(folder: Path, patterns: tuple[str, ...]) -> bool:
     return any(path for pattern in patterns for path in folder.glob(pattern))
 
 
+def written_in_python(kind: str) -> str:
+    """Say why a class of tokenizers cannot be used: what it is, and what is expected."""
+    if kind in _WITHOUT_VOCABULARY:
+        return (
+            "written in Python and makes ids of characters or bytes: it has no vocabulary to count or to prune; "
+            "expected a model with one, such as XLM-R or BERT"
+        )
+    return (
+        "written in Python; no version of it is backed by the tokenizers library, which hf_afro needs. Expected a "
+        "model whose tokenizer has a tokenizer.json, such as XLM-R or BERT"
+    )
+
+
 def check_tokenizer_files(folder: Path) -> None:
     """Refuse a folder without the files of a tokenizer, of which transformers would make one up.
 
@@ -54,10 +71,43 @@ def check_tokenizer_files(folder: Path) -> None:
         ValueError: If there are none.
     """
     if not has_any(folder, TOKENIZER_FILES):
+        settings = folder / "tokenizer_config.json"
+        kind = json.loads(settings.read_text("utf-8")).get("tokenizer_class") if settings.is_file() else None
+        if kind in _WITHOUT_VOCABULARY:
+            raise ValueError(f"{folder} has a {kind}, which is {written_in_python(kind)}")
         raise ValueError(
             f"{folder} holds no tokenizer; expected {', '.join(TOKENIZER_FILES)}. "
             "Save it there with tokenizer.save_pretrained, or name another folder."
         )
+
+
+def check_not_adapter(folder: Path, name: str | None = None) -> None:
+    """Refuse the folder of a PEFT adapter, and one of a model with an adapter beside its configuration.
+
+    Args:
+        folder: The folder of a model, or what the cache holds of a repository.
+        name: What to call it; the folder by default.
+
+    Raises:
+        ValueError: If it is one. transformers would put the adapter onto the model: onto its base, which is then not
+            trained as a whole, or a second time onto a model that it was merged into.
+    """
+    found = folder / ADAPTER_CONFIG
+    if not found.is_file():
+        return
+    name = name or str(folder)
+    if (folder / "config.json").is_file():
+        raise ValueError(
+            f"{name} holds a model and a PEFT adapter beside it, which transformers would put onto the model once "
+            f"more; move {ADAPTER_CONFIG} and adapter_model.safetensors into a folder of their own, such as "
+            f"{name}/adapter"
+        )
+    base = json.loads(found.read_text("utf-8")).get("base_model_name_or_path") or "the model it was trained on"
+    raise ValueError(
+        f"{name} holds a PEFT adapter and no model; expected a whole model. Put it on {base} with "
+        "PeftModel.from_pretrained, merge it with merge_and_unload(), and save the model and its tokenizer to a "
+        "folder of their own"
+    )
 
 
 def check_no_adapter(folder: Path, but: Path | None = None) -> None:
@@ -71,14 +121,13 @@ def check_no_adapter(folder: Path, but: Path | None = None) -> None:
     Raises:
         ValueError: If there is one.
     """
-    inside = sorted((folder / "adapter").rglob("adapter_config.json"))
-    if but is not None:
-        inside = [one for one in inside if one.parent.resolve() != but.resolve()]
-    for found in filter(Path.is_file, (folder / "adapter_config.json", *inside)):
-        raise ValueError(
-            f"{found.parent} holds a PEFT adapter, which would be lost; load it on its model and give the PeftModel "
-            "to prune_vocabulary, or merge it with merge_and_unload() and save the model"
-        )
+    check_not_adapter(folder)
+    for found in sorted((folder / "adapter").rglob(ADAPTER_CONFIG)):
+        if but is None or found.parent.resolve() != but.resolve():
+            raise ValueError(
+                f"{found.parent} holds a PEFT adapter, which would be lost; prune it along with --adapter, or load it "
+                "on its model and give the PeftModel to prune_vocabulary, or move it elsewhere"
+            )
 
 
 @contextlib.contextmanager
@@ -106,6 +155,11 @@ def readable(what: str, name: str) -> Iterator[None]:
 
 
 def _unreadable(what: str, name: str, error: Exception) -> str:
+    if "trust_remote_code" in str(error):
+        return (
+            f"the {what} of {name!r} needs the code that comes with it, which hf_afro never runs; "
+            "expected one of the classes of transformers"
+        )
     reason = str(error).strip().split("\n")[0].rstrip(".")
     if not isinstance(error, OSError | ValueError):
         reason = f"{type(error).__name__}: {reason}"

@@ -82,6 +82,13 @@ def test_the_table_of_pruning():
     assert printed[-1] == "0 rows with something wrong"
 
 
+def test_the_table_of_tensors():
+    printed = run("tensors_table", "--classes", "BertForPreTraining", "SiglipModel", "--size", "600").splitlines()
+    assert [line.count("| all |") for line in printed[2:4]] == [1, 1]
+    assert printed[3] == "| SiglipModel | text and images | 56 | not run | 56 | all |"
+    assert printed[-1] == "0 rows with something wrong"
+
+
 def test_the_table_of_distillation():
     printed = run("distillation_table", "--small", "--teachers", "albert", "modernbert")
     lines = printed.splitlines()

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import functools
+import logging
 import math
 import zipfile
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hf_afro.cli.count import codes, shown_unknown
 from hf_afro.cli.inputs import check_inputs
@@ -17,7 +18,9 @@ from hf_afro.model_folders import check_no_adapter, counts_file
 from hf_afro.sentence_modules import encoder_of, sentence_modules_of
 
 if TYPE_CHECKING:
-    from hf_afro.vocabulary import PrunedCheckpoint, PrunedModel, TextReport, VerificationReport
+    from hf_afro.vocabulary import PrunedCheckpoint, PrunedModel, TextReport, VerificationReport, VocabularyMap
+
+logger = logging.getLogger(__name__)
 
 DESCRIPTION = """\
 Cut a model's vocabulary to the tokens its languages use.
@@ -112,10 +115,9 @@ def run(args: Namespace) -> None:
     if modules is not None:
         modules.check(pruned=True)
 
-    from hf_afro.cli.loading import load_adapter, load_model, load_tokenizer
     from hf_afro.corpora import read_corpora
     from hf_afro.reports.plots import coverage_plot
-    from hf_afro.vocabulary import TokenCounts, prune_checkpoint, prune_vocabulary, select_tokens
+    from hf_afro.vocabulary import TokenCounts, select_tokens
 
     with finished_folder(args) as folder:
         keep = select_tokens(
@@ -129,17 +131,7 @@ def run(args: Namespace) -> None:
             strict=args.strict,
         )
         held_out = read_corpora(args.held_out) if args.held_out else None
-        pruned: PrunedCheckpoint | PrunedModel
-        if args.low_memory:
-            pruned = prune_checkpoint(args.model, keep, folder, held_out=held_out)
-            verification = pruned.verification
-        else:
-            model = load_model(encoder_of(args.model), all_heads=True)
-            if args.adapter is not None:
-                model = load_adapter(model, args.adapter)
-            tokenizer = load_tokenizer(encoder_of(args.model))
-            pruned = prune_vocabulary(model, tokenizer, keep, pad_to_multiple_of=args.pad_to_multiple_of)
-            verification = pruned.save_pretrained(folder, held_out=held_out, modules_from=args.model)
+        pruned, verification = prune_model(args, keep, folder, held_out)
         curve = coverage_plot(keep.provenance["curve"])
         if curve is not None:
             (folder / CURVE_FILE).write_text(curve.svg, encoding="utf-8")
@@ -147,6 +139,45 @@ def run(args: Namespace) -> None:
     if modules is not None:
         say(f"modules of sentence-transformers carried: {', '.join(modules.names)}")
     say(f"model written to {args.output_dir}")
+
+
+def prune_model(
+    args: Namespace, keep: VocabularyMap, folder: Path, held_out: Any
+) -> tuple[PrunedCheckpoint | PrunedModel, VerificationReport]:
+    """Prune in memory, where outputs are compared too, or file by file what cannot be pruned or compared so.
+
+    Raises:
+        ValueError: If it can be pruned in neither way.
+    """
+    from hf_afro.recipes.pretrained import LostTensors
+    from hf_afro.vocabulary import prune_checkpoint
+    from hf_afro.vocabulary.outputs import NotComparable
+
+    if not args.low_memory:
+        try:
+            return _prune_in_memory(args, keep, folder, held_out)
+        except (LostTensors, NotComparable) as error:
+            if args.adapter is not None or args.pad_to_multiple_of is not None:
+                raise
+            logger.info("pruned file by file, all tensors read back and no outputs compared: %s", error)
+    pruned = prune_checkpoint(args.model, keep, folder, held_out=held_out)
+    return pruned, pruned.verification
+
+
+def _prune_in_memory(
+    args: Namespace, keep: VocabularyMap, folder: Path, held_out: Any
+) -> tuple[PrunedModel, VerificationReport]:
+    from hf_afro.cli.loading import load_adapter, load_model, load_tokenizer
+    from hf_afro.vocabulary import prune_vocabulary
+    from hf_afro.vocabulary.outputs import check_comparable
+
+    model = load_model(encoder_of(args.model), all_heads=True)
+    check_comparable(model)
+    if args.adapter is not None:
+        model = load_adapter(model, args.adapter)
+    tokenizer = load_tokenizer(encoder_of(args.model))
+    pruned = prune_vocabulary(model, tokenizer, keep, pad_to_multiple_of=args.pad_to_multiple_of)
+    return pruned, pruned.save_pretrained(folder, held_out=held_out, modules_from=args.model)
 
 
 def _check_in_memory(args: Namespace) -> None:

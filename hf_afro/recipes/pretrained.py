@@ -11,7 +11,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hf_afro.log_filters import filtered_log
-from hf_afro.model_folders import MASKED_LM_HEAD, check_tokenizer_files, has_any, readable
+from hf_afro.model_folders import (
+    ADAPTER_CONFIG,
+    MASKED_LM_HEAD,
+    check_not_adapter,
+    check_tokenizer_files,
+    has_any,
+    readable,
+    written_in_python,
+)
 from hf_afro.tokenizer_files import check_built_as_written
 
 if TYPE_CHECKING:
@@ -20,7 +28,12 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# The head a checkpoint was saved with, by the end of its architecture's name.
+
+class LostTensors(ValueError):
+    """A checkpoint stores tensors that its model does not take, and that would be lost where it is written again."""
+
+
+# What builds a head where transformers has no class of an architecture's name, by the end of that name.
 _AUTO_CLASSES = {
     "ForMaskedLM": "AutoModelForMaskedLM",
     "ForPreTraining": "AutoModelForPreTraining",
@@ -48,9 +61,9 @@ def load_tokenizer(name: str, **settings: Any) -> PreTrainedTokenizerBase:
         **settings: Passed to `from_pretrained`.
 
     Raises:
-        ValueError: If there is none, or transformers builds another one than its tokenizer.json says. A folder
-            without the files of a tokenizer is refused here, since transformers would build one of five tokens from
-            the configuration alone and say nothing.
+        ValueError: If there is none, it is written in Python, or transformers builds another one than its
+            tokenizer.json says. A folder without the files of a tokenizer is refused here, since transformers would
+            build one of five tokens from the configuration alone and say nothing.
     """
     from transformers import AutoTokenizer
 
@@ -58,6 +71,9 @@ def load_tokenizer(name: str, **settings: Any) -> PreTrainedTokenizerBase:
         check_tokenizer_files(Path(name))
     with readable("tokenizer", name):
         tokenizer = AutoTokenizer.from_pretrained(name, **{**_NO_CODE, **settings})
+    if getattr(tokenizer, "backend_tokenizer", None) is None:
+        kind = type(tokenizer).__name__
+        raise ValueError(f"the tokenizer of {name} is a {kind}, which is {written_in_python(kind)}")
     check_built_as_written(tokenizer, name, **settings)
     return tokenizer
 
@@ -70,54 +86,95 @@ def load_config(name: str, **settings: Any) -> PretrainedConfig:
         **settings: Passed to `from_pretrained`.
 
     Raises:
-        ValueError: If there is none.
+        ValueError: If there is none, or it is a PEFT adapter, or has one beside it.
     """
     from transformers import AutoConfig
 
-    if not Path(name).is_dir():
+    if Path(name).is_dir():
+        check_not_adapter(Path(name))
+    else:
         logger.info("there is no folder %s here; asking the Hub", name)
+        _check_no_adapter_on_hub(name, settings.get("revision"))
     with readable("model", name):
         return AutoConfig.from_pretrained(name, **{**_NO_CODE, **settings})
+
+
+def _check_no_adapter_on_hub(name: str, revision: str | None) -> None:
+    """Refuse a repository that holds an adapter, as `check_not_adapter` refuses a folder; others are asked for later.
+
+    Raises:
+        ValueError: If it does.
+    """
+    from transformers.utils import cached_file
+
+    quiet = ("gated_repo", "missing_entries", "connection_errors")
+    settings = {f"_raise_exceptions_for_{one}": False for one in quiet} | {"revision": revision}
+    with readable("model", name):
+        adapter = cached_file(name, ADAPTER_CONFIG, **settings)
+        if adapter is not None:
+            cached_file(name, "config.json", **settings)  # lies beside it then, if there is one
+    if adapter is not None:
+        check_not_adapter(Path(adapter).parent, name)
+
+
+def load_encoder_config(name: str, **settings: Any) -> PretrainedConfig:
+    """Load the configuration of an encoder, with which text is read and none is written.
+
+    Raises:
+        ValueError: If there is none, or it is the configuration of a decoder or of an encoder and a decoder.
+    """
+    from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_FOR_MASKED_LM_MAPPING
+
+    config = load_config(name, **settings)
+    decodes = getattr(config, "is_decoder", False) or (
+        type(config) in MODEL_FOR_CAUSAL_LM_MAPPING and type(config) not in MODEL_FOR_MASKED_LM_MAPPING
+    )
+    kind = "an encoder-decoder" if getattr(config, "is_encoder_decoder", False) else "a decoder" if decodes else None
+    if kind is not None:
+        architecture = (config.architectures or [type(config).__name__])[0]
+        raise ValueError(
+            f"{name} is {kind} ({architecture}, model type {config.model_type!r}); expected an encoder, such as "
+            "XLM-R, BERT or ModernBERT. Only counting and pruning take models that write text"
+        )
+    return config
 
 
 def load_model(
     name: str, *, auto_class: str | None = None, all_heads: bool = False, seed: int = 0, **settings: Any
 ) -> PreTrainedModel:
-    """Load a model with the head it was saved with.
+    """Load a model as the class that its configuration names, with the head it was saved with.
 
     Args:
         name: A folder, or a repository of the Hub.
-        all_heads: Of a model of two pretraining heads, such as BertForPreTraining, load both, not the masked-LM head
-            alone: for what writes the model again.
+        all_heads: Load every stored tensor, for what writes the model again: of a model of two pretraining heads, such
+            as BertForPreTraining, both, not the masked-LM head alone; and what the class does not take is refused. By
+            default a head that the class does not take is left out, and logged.
         auto_class: Name of the Auto class to use whatever the head, such as ``AutoModelForMaskedLM``. Weights of a
             head that were not saved are then drawn at random, and a warning names them.
         seed: Seed of those weights; torch's global random state is left as it is.
         **settings: Passed to `from_pretrained`.
 
     Raises:
-        ValueError: If there is none, or its weights do not fit its configuration.
+        ValueError: If there is none, it is a PEFT adapter, its class is unknown, or its weights do not fit its
+            configuration.
+        LostTensors: With `all_heads`, if a tensor is stored that the class does not take.
         FloatingPointError: If a weight is not finite, from which nothing can be made.
     """
     import torch
-    import transformers
 
     from hf_afro.objectives.finite import first_not_finite
 
-    if auto_class is None:
-        revision = {key: value for key, value in settings.items() if key == "revision"}
-        architectures = load_config(name, **revision).architectures or []
-        auto_class = auto_class_of(architectures)
-        if auto_class == "AutoModelForPreTraining" and not all_heads and architectures[0] not in _WITHOUT_MASKED_LM:
-            auto_class = "AutoModelForMaskedLM"
+    config = load_config(name, **{key: value for key, value in settings.items() if key == "revision"})
+    kind = _class_of(name, config, all_heads) if auto_class is None else _auto_class(name, config, auto_class)
     # devices=[] and the CPU's own generator: `torch.manual_seed` would reseed the accelerators for good.
     with readable("model", name), _without_report(), torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         # Other shapes are asked for so that they are told here, in one line, and not raised with a table before.
-        model, info = getattr(transformers, auto_class).from_pretrained(
+        model, info = kind.from_pretrained(
             name, output_loading_info=True, ignore_mismatched_sizes=True, **{**_NO_CODE, **settings}
         )
-    _check_weights(name, model, info)
-    if auto_class == "AutoModelForMaskedLM" and any("pooler." not in weight for weight in info["missing_keys"]):
+    _check_weights(name, model, info, all_heads)
+    if type(model).__name__.endswith("ForMaskedLM") and any("pooler." not in one for one in info["missing_keys"]):
         setattr(model.config, MASKED_LM_HEAD, "drawn")
     broken = first_not_finite(model.named_parameters())
     if broken is not None:
@@ -126,6 +183,41 @@ def load_model(
             "copy the model again, or take an earlier one"
         )
     return model
+
+
+def _class_of(name: str, config: PretrainedConfig, all_heads: bool) -> Any:
+    """Return the class that a configuration names, or the one its tensors are of; see `load_model`."""
+    import transformers
+
+    from hf_afro.vocabulary.checkpoint_files import stored_tensors
+    from hf_afro.vocabulary.model_class import class_for
+
+    stored = {} if config.architectures or not Path(name).is_dir() else stored_tensors(Path(name))
+    if not config.architectures and not stored:
+        return transformers.AutoModel
+    try:
+        kind = class_for(config, stored, name)
+    except ValueError:
+        if all_heads:
+            raise
+        # The encoder is what is worked with; the heads left out are logged once it is loaded.
+        return getattr(transformers, auto_class_of(config.architectures))
+    two_heads = kind.__name__.endswith("ForPreTraining") and kind.__name__ not in _WITHOUT_MASKED_LM
+    return transformers.AutoModelForMaskedLM if two_heads and not all_heads else kind
+
+
+def _auto_class(name: str, config: PretrainedConfig, auto_class: str) -> Any:
+    """Return an Auto class, once it is known to have one for the configuration."""
+    import transformers
+
+    kind = getattr(transformers, auto_class)
+    if type(config) not in kind._model_mapping:
+        architecture = (config.architectures or [type(config).__name__])[0]
+        raise ValueError(
+            f"{name} is a {architecture}, and transformers has no {auto_class} of its model type "
+            f"{config.model_type!r}; expected an encoder that has one, such as XLM-R, BERT or ModernBERT"
+        )
+    return kind
 
 
 def load_adapter(model: PreTrainedModel, name: str) -> PeftModel:
@@ -194,15 +286,13 @@ def _without_report() -> Iterator[None]:
         yield
 
 
-def _check_weights(name: str, model: PreTrainedModel, info: dict[str, Any]) -> None:
+def _check_weights(name: str, model: PreTrainedModel, info: dict[str, Any], all_heads: bool) -> None:
     """Refuse weights that do not fit the configuration: transformers would draw those missing at random.
 
     Raises:
-        ValueError: If the encoder lacks some, has some in layers that the configuration has not, or one has another
-            shape.
+        ValueError: If the encoder lacks some, some are stored that it has not, or one has another shape.
+        LostTensors: With `all_heads`, if any is stored that the model does not take.
     """
-    from hf_afro.families import FAMILIES
-
     hint = "expected the weights that were saved with its config.json; copy the folder again"
     if info["mismatched_keys"]:
         weight, found, wanted = min(info["mismatched_keys"])
@@ -212,16 +302,34 @@ def _check_weights(name: str, model: PreTrainedModel, info: dict[str, Any]) -> N
     of_encoder = [weight for weight in missing if model.base_model is model or weight.startswith(prefix)]
     if of_encoder:
         raise ValueError(f"{name} lacks {_counted(of_encoder)}; {hint}")
-    family = FAMILIES.get(model.config.model_type)
-    beyond = [
-        weight
-        for weight in sorted(info["unexpected_keys"])
-        if family is not None and weight.removeprefix(prefix).startswith(f"{family.layers}.")
-    ]
-    if beyond:
-        raise ValueError(f"{name} has {_counted(beyond)}, and its configuration has not; {hint}")
+    _check_left_over(name, model, sorted(info["unexpected_keys"]), all_heads)
     if missing:
         logger.warning("%s lacks %s; the head is drawn at random, and has to be trained", name, _counted(missing))
+
+
+def _check_left_over(name: str, model: PreTrainedModel, left: list[str], all_heads: bool) -> None:
+    """Refuse tensors that are stored and not loaded, of the encoder or, if all are wanted, of any head; log others.
+
+    A pooler counts as a head: models with a masked-LM head have none, whatever was pretrained beside it.
+    """
+    prefix = f"{model.base_model_prefix}."
+    parts = {child for child, _ in model.base_model.named_children()} - {"pooler"}
+    of_encoder = [weight for weight in left if weight.removeprefix(prefix).split(".")[0] in parts]
+    if of_encoder:
+        raise ValueError(
+            f"{name} has {_counted(of_encoder)}, and its configuration has not; expected the weights that were saved "
+            "with its config.json; copy the folder again"
+        )
+    if left and all_heads:
+        raise LostTensors(
+            f"{name} stores {_counted(left)}, which a {type(model).__name__} does not take, and which would be lost; "
+            "prune it with --low_memory or prune_checkpoint, which copy them, or leave them out by loading it with "
+            "from_pretrained and saving it with save_pretrained"
+        )
+    if left:
+        logger.info(
+            "%s also stores %s, which a %s does not take; left out", name, _counted(left), type(model).__name__
+        )
 
 
 def _counted(names: list[str]) -> str:

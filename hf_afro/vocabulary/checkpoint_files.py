@@ -76,6 +76,14 @@ def checkpoint_folder(source: str | os.PathLike[str], revision: str | None = Non
         ) from error
 
 
+def stored_tensors(folder: Path) -> dict[str, StoredTensor]:
+    """Return the tensors that a folder stores in safetensors, by name; none where it has no whole files of them."""
+    files = [folder / name for name in _weight_names(folder)]
+    if not all(file.is_file() for file in files):
+        return {}
+    return {name: tensor for file in files for name, tensor in read_header(file).tensors.items()}
+
+
 def read_weights(folder: Path) -> CheckpointWeights:
     """Read the headers of a checkpoint's weights.
 

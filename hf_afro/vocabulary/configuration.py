@@ -10,7 +10,7 @@ from transformers import GenerationConfig, PretrainedConfig, PreTrainedModel
 
 from hf_afro.families import counted_padding_of
 from hf_afro.vocabulary.mapping import VocabularyMap
-from hf_afro.vocabulary.tensors import models_in
+from hf_afro.vocabulary.tensors import models_in, word_embedding_of
 
 # `_token_index` and the `_index` of XLM are older names for the same.
 _ID_ENDINGS = (
@@ -136,7 +136,7 @@ def _trust_the_weights(model: PreTrainedModel) -> None:
     whether the decoder's outputs are scaled.
     """
     output = model.get_output_embeddings()
-    if output is not None and output.weight is model.get_input_embeddings().weight:
+    if output is not None and output.weight is word_embedding_of(model).weight:
         config = model.config.get_text_config()
         if not config.tie_word_embeddings:
             config.tie_word_embeddings = True
@@ -176,8 +176,9 @@ def check_padding(model: PreTrainedModel, keep: VocabularyMap) -> None:
     counted = counted_padding_of(model)
     if counted is None:
         return
+    written = getattr(model.config.get_text_config(), "pad_token_id", None)
     # The modules count from the one; read back from disk, most families count from the other.
-    for pad in {counted, counted if model.config.pad_token_id is None else model.config.pad_token_id}:
+    for pad in {counted, counted if written is None else written}:
         if pad >= keep.old_size or not keep.keeps([pad])[0] or keep.to_new([pad])[0] != pad:
             raise ValueError(
                 f"{model.config.model_type} counts positions from the padding id {pad}, which the map would move or "

@@ -16,6 +16,10 @@ _SEQUENCES, _LENGTH = 4, 24
 _LOGITS = ("logits", "prediction_logits")
 
 
+class NotComparable(ValueError):
+    """A model cannot be run on token ids alone, so that its outputs cannot be compared."""
+
+
 @contextlib.contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
     """Put a model into evaluation mode, and every module back into the mode it had."""
@@ -47,12 +51,13 @@ def compare_outputs(
         largest logit, None where the model has no output embedding.
 
     Raises:
-        ValueError: If the model has an output embedding and does not say which of its outputs are its logits.
+        NotComparable: If the model does not run on token ids alone, or has an output embedding and does not say
+            which of its outputs are its logits.
     """
     generator = torch.Generator().manual_seed(seed)
     new_ids, mask = _draw(pruned, keep, generator)
     new = {"input_ids": new_ids, "attention_mask": mask}
-    if model.config.is_encoder_decoder:
+    if _has_decoder(model):
         decoder_ids, decoder_mask = _draw(pruned, keep, generator)
         new |= {"decoder_input_ids": decoder_ids, "decoder_attention_mask": decoder_mask}
     old = {name: keep.to_old(value) if name.endswith("input_ids") else value for name, value in new.items()}
@@ -68,6 +73,27 @@ def compare_outputs(
     return hidden, float(difference / old_logits.abs().max().clamp(min=torch.finfo(old_logits.dtype).tiny))
 
 
+@torch.inference_mode()
+def check_comparable(model: PreTrainedModel) -> None:
+    """Run a model on a few token ids, as `compare_outputs` will.
+
+    Raises:
+        NotComparable: If it needs other inputs (pixels, sound, boxes), or its outputs are not known.
+    """
+    ids = torch.zeros((1, 2), dtype=torch.long)
+    inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+    if _has_decoder(model):
+        inputs |= {"decoder_input_ids": ids, "decoder_attention_mask": torch.ones_like(ids)}
+    with evaluating(model):
+        _hidden_states(model, inputs)
+        if model.get_output_embeddings() is not None:
+            _logits(model, inputs)
+
+
+def _has_decoder(model: PreTrainedModel) -> bool:
+    return bool(getattr(model.config, "is_encoder_decoder", False))
+
+
 def _draw(
     pruned: PreTrainedModel, keep: VocabularyMap, generator: torch.Generator
 ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -78,14 +104,15 @@ def _draw(
     mask = torch.ones_like(new_ids)
     for sequence in range(_SEQUENCES):
         mask[sequence, length - sequence * length // _SEQUENCES :] = 0
-    if pruned.config.pad_token_id is not None:
-        new_ids[mask == 0] = pruned.config.pad_token_id
+    padding = getattr(pruned.config.get_text_config(), "pad_token_id", None)
+    if padding is not None:
+        new_ids[mask == 0] = padding
     return new_ids, mask
 
 
 def _hidden_states(model: PreTrainedModel, inputs: dict[str, torch.Tensor]) -> list[torch.Tensor]:
     """Return the last hidden states of a model, or of its encoder and its decoder."""
-    if not model.config.is_encoder_decoder:
+    if not _has_decoder(model):
         return [_forward(model.base_model, inputs)[0]]
     # Neither is run by itself: what lies between them differs. Nor is `output_hidden_states` asked for, with which
     # transformers leaves hooks behind in the model.
@@ -105,7 +132,7 @@ def _logits(model: PreTrainedModel, inputs: dict[str, torch.Tensor]) -> torch.Te
     outputs = _forward(model, inputs)
     found = next((outputs[name] for name in _LOGITS if name in outputs), None)
     if found is None:
-        raise ValueError(
+        raise NotComparable(
             f"{type(model).__name__} has an output embedding and gives {', '.join(outputs)}; expected "
             f"{' or '.join(_LOGITS)} among them, to compare. Prune it with prune_checkpoint, which runs no model"
         )
@@ -113,6 +140,17 @@ def _logits(model: PreTrainedModel, inputs: dict[str, torch.Tensor]) -> torch.Te
 
 
 def _forward(model: PreTrainedModel, inputs: dict[str, torch.Tensor]) -> Any:
-    """Run the forward of a model's class: a trainer may have left one with autocast on the model itself."""
+    """Run the forward of a model's class: a trainer may have left one with autocast on the model itself.
+
+    Raises:
+        NotComparable: If it does not run on these inputs.
+    """
     placed = {name: value.to(model.device) for name, value in inputs.items()}
-    return type(model).forward(model, **placed)
+    try:
+        return type(model).forward(model, **placed)
+    except (TypeError, ValueError, AttributeError) as error:  # what models raise for inputs they lack
+        raise NotComparable(
+            f"{type(model).__name__} does not run on {' and '.join(one for one in inputs if 'mask' not in one)} alone "
+            f"({type(error).__name__}: {' '.join(str(error).split())}). Prune it with prune_checkpoint, which runs no "
+            "model"
+        ) from error

@@ -47,7 +47,7 @@ def find_vocabulary_tensors(model: PreTrainedModel) -> VocabularyTensors:
             tensor is as large as the vocabulary and nothing says what it means.
     """
     family = FAMILIES.get(model.config.model_type)
-    embedding = model.get_input_embeddings()
+    embedding = word_embedding_of(model)
     if not isinstance(embedding, nn.Embedding) or not _is_in_place(embedding, model, family):
         raise ValueError(
             f"the word embedding of {type(model).__name__} is {type(embedding).__name__} and not the plain "
@@ -78,6 +78,25 @@ def find_vocabulary_tensors(model: PreTrainedModel) -> VocabularyTensors:
             f"{', '.join(strangers)}; remove them, or add them to the family's record in hf_afro/families.py"
         )
     return VocabularyTensors(rows, tuple(names))
+
+
+def word_embedding_of(model: PreTrainedModel) -> nn.Module:
+    """Return the embedding of a model's tokens; of a model of several towers that does not say, its text tower's.
+
+    Raises:
+        ValueError: If it has none.
+    """
+    own = _input_of(model)
+    if own is not None:
+        return own
+    rows = getattr(model.config.get_text_config(), "vocab_size", None)
+    of_parts = {id(one): one for one in map(_input_of, models_in(model)) if isinstance(one, nn.Embedding)}
+    found = [one for one in of_parts.values() if one.num_embeddings == rows]
+    if len(found) != 1:
+        raise ValueError(
+            f"{type(model).__name__} does not say where its word embedding is; expected a model that takes token ids"
+        )
+    return found[0]
 
 
 def row_axis(shape: Sequence[int], rows: int) -> int:

@@ -24,6 +24,7 @@ from hf_afro.vocabulary.tensors import (
     named_tensors,
     padding_value,
     row_axis,
+    word_embedding_of,
 )
 from hf_afro.vocabulary.tokenizers.backend import backend_state, kind_of, table_of
 from hf_afro.vocabulary.tokenizers.table import TokenizerTable
@@ -103,7 +104,7 @@ def verify(
     read_back = _read_back(folder, base)
     vocabulary_tensors, other_tensors = _check_weights(read_back, base, keep)
     if isinstance(model, PeftModel):
-        other_tensors += _check_adapters(folder, model, base, keep, len(read_back.get_input_embeddings().weight))
+        other_tensors += _check_adapters(folder, model, base, keep, len(word_embedding_of(read_back).weight))
         base, read_back = model.get_base_model(), load_adapters(read_back, folder, model).get_base_model()
     hidden, logits = compare_outputs(base, read_back, keep, seed)
     tolerance = _LOGIT_TOLERANCE.get(model.dtype, torch.finfo(model.dtype).eps)
@@ -273,7 +274,7 @@ def _check_weights(read_back: PreTrainedModel, model: PreTrainedModel, keep: Voc
     if set(old_tensors) != set(new_tensors):
         raise VerificationError(f"tensors on one side only: {sorted(set(old_tensors) ^ set(new_tensors))}")
     found = find_vocabulary_tensors(model)
-    rows = read_back.get_input_embeddings().weight.shape[0]
+    rows = word_embedding_of(read_back).weight.shape[0]
     for name, old in old_tensors.items():
         new = new_tensors[name]
         axis = row_axis(old.shape, found.rows) if name in found.names else None

@@ -5,18 +5,18 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Mapping
-from importlib import import_module
 from math import prod
 from pathlib import Path
 
 import torch
 from torch import nn
-from transformers import AutoConfig, AutoModel, GenerationConfig, PretrainedConfig, PreTrainedModel
+from transformers import AutoConfig, GenerationConfig, PreTrainedModel
 
 from hf_afro.vocabulary.checkpoint_files import CheckpointWeights
 from hf_afro.vocabulary.mapping import VocabularyMap
+from hf_afro.vocabulary.model_class import class_for, left_over, own_names, shown
 from hf_afro.vocabulary.safetensors_files import RowsKept, StoredTensor, same_tensor
-from hf_afro.vocabulary.tensors import VocabularyTensors, named_tensors, row_axis
+from hf_afro.vocabulary.tensors import VocabularyTensors, named_tensors, row_axis, word_embedding_of
 
 logger = logging.getLogger(__name__)
 
@@ -47,10 +47,11 @@ def model_without_weights(folder: Path, weights: CheckpointWeights) -> PreTraine
             f"{folder} is quantised, its rows being no plain numbers; prune the checkpoint it was made from and "
             "quantise the result"
         )
-    with torch.device("meta"):
-        model = _class_of(config, folder)(config)
     tensors = weights.tensors
-    names = _names_in(model, tensors)
+    kind = class_for(config, tensors, str(folder))
+    with torch.device("meta"):
+        model = kind(config)
+    names = own_names(model, tensors)
     _untie(model, weights, names)
     dtype = _stored_type(model, tensors, names)
     if config.dtype is None:  # as from_pretrained does
@@ -62,39 +63,6 @@ def model_without_weights(folder: Path, weights: CheckpointWeights) -> PreTraine
         model.generation_config = GenerationConfig.from_pretrained(folder)
     _check_shapes(model, tensors, names, folder)
     return model.to(dtype)
-
-
-def _class_of(config: PretrainedConfig, folder: Path) -> type[PreTrainedModel]:
-    """Return the class that a configuration's `architectures` names, the headless one where it names none."""
-    if not config.architectures:
-        return AutoModel._model_mapping[type(config)]
-    # transformers' own modules and those made like them lie side by side under these names.
-    module = import_module(type(config).__module__.replace("configuration_", "modeling_"))
-    found = getattr(module, config.architectures[0], None)
-    if found is None:
-        raise ValueError(
-            f"{folder / 'config.json'} names the architecture {config.architectures[0]!r}, which {module.__name__} "
-            "has not; expected a class of the installed transformers"
-        )
-    return found
-
-
-def _names_in(model: PreTrainedModel, tensors: Mapping[str, StoredTensor]) -> dict[str, str]:
-    """Return the model's own name of each stored tensor, where it has one.
-
-    As from_pretrained reads them: with the name of the encoder before them or without, whichever of the two was saved,
-    and with the names that BERT's first checkpoints have for the weights of a LayerNorm.
-    """
-    known = named_tensors(model)
-    prefix = f"{model.base_model_prefix}."
-    names = {}
-    for name in tensors:
-        now = name.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias")
-        for candidate in (now, prefix + now, now.removeprefix(prefix)):
-            if candidate in known:
-                names[name] = candidate
-                break
-    return names
 
 
 def _untie(model: PreTrainedModel, weights: CheckpointWeights, names: Mapping[str, str]) -> None:
@@ -112,7 +80,7 @@ def _untie(model: PreTrainedModel, weights: CheckpointWeights, names: Mapping[st
 
 def _stored_type(model: PreTrainedModel, tensors: Mapping[str, StoredTensor], names: Mapping[str, str]) -> torch.dtype:
     """Return the type that the word embedding is stored in."""
-    embedding = model.get_input_embeddings().weight
+    embedding = word_embedding_of(model).weight
     own = named_tensors(model)
     stored = [tensors[name].dtype for name, own_name in names.items() if own[own_name] is embedding]
     if not stored:
@@ -144,7 +112,7 @@ def warn_of_missing(model: PreTrainedModel, tensors: Mapping[str, StoredTensor])
     (NomicBert).
     """
     own = named_tensors(model)
-    names = _names_in(model, tensors)
+    names = own_names(model, tensors)
     held = {id(own[name]) for name in names.values()}
     made_anew = [*(model._keys_to_ignore_on_load_missing or ()), *(model._keys_to_ignore_on_save or ())]
     missing = {
@@ -176,15 +144,19 @@ def rows_kept(
     Raises:
         ValueError: If a tensor of the vocabulary's size is stored that the model does not know.
     """
-    names = _names_in(model, tensors)
+    names = own_names(model, tensors)
     strangers = [
         f"{name} {list(one.shape)}" for name, one in tensors.items() if name not in names and found.rows in one.shape
     ]
     if strangers:
         raise ValueError(
             f"the checkpoint has tensors as large as its vocabulary of {found.rows} that a {type(model).__name__} "
-            f"does not know: {', '.join(strangers)}; load it with from_pretrained and save it with save_pretrained"
+            f"does not know: {', '.join(strangers)}; if they are of no use, leave them out by loading it with "
+            "from_pretrained and saving it with save_pretrained"
         )
+    unused = left_over(model, tensors)
+    if unused:
+        logger.info("a %s does not take %s; copied as stored", type(model).__name__, shown(unused))
     kept = {}
     for name in [one for one, own_name in names.items() if own_name in found.names]:
         shape = tensors[name].shape

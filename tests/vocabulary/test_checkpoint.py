@@ -374,7 +374,7 @@ def write_below(path: Path) -> None:
         (without("tokenizer.json"), "holds no tokenizer"),
         (lambda folder: (folder / "tokenizer.json").write_text("{"), "no tokenizer could be read"),
         (lambda folder: (folder / "config.json").write_text("{"), "is no configuration of a known model"),
-        (lambda folder: (folder / "adapter_config.json").write_text("{}"), "holds a PEFT adapter"),
+        (lambda folder: (folder / "adapter_config.json").write_text("{}"), "holds a model and a PEFT adapter beside"),
         (lambda folder: write_below(folder / "adapter" / "swa" / "adapter_config.json"), "holds a PEFT adapter"),
         (lambda folder: rewrite_json(folder / "config.json", quantization_config={"bits": 8}), "is quantised"),
         (

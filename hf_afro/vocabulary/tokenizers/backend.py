@@ -15,6 +15,7 @@ from tokenizers import Tokenizer
 from tokenizers.models import Model
 from transformers import PreTrainedTokenizerBase
 
+from hf_afro.model_folders import written_in_python
 from hf_afro.vocabulary.tokenizers import bpe, byte_level, unigram, wordpiece
 from hf_afro.vocabulary.tokenizers.table import TokenizerKind, TokenizerTable
 
@@ -34,8 +35,8 @@ def backend_state(tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if not isinstance(backend, Tokenizer):
         raise TypeError(
-            f"expected a tokenizer backed by the tokenizers library, received {type(tokenizer).__name__}; "
-            "load it with transformers.AutoTokenizer"
+            f"expected a tokenizer backed by the tokenizers library, received {type(tokenizer).__name__}, which is "
+            f"{written_in_python(type(tokenizer).__name__)}"
         )
     return correct_padding(json.loads(backend.to_str()))
 

@@ -84,11 +84,13 @@ def run(args: Namespace) -> None:
 
     import torch
 
-    from hf_afro.cli.loading import load_model, load_tokenizer
+    from hf_afro.cli.loading import load_encoder_config, load_model, load_tokenizer
     from hf_afro.training import RelationDistillTrainer, RelationDistillTrainingArguments
 
     with finished_folder(args, resumable=True) as folder:
         settings = parse_settings(RelationDistillTrainingArguments, args.settings, folder, own)
+        for name in filter(None, (args.teacher, args.student_model)):
+            load_encoder_config(name)
         vocabulary_map = load_map(args.vocabulary_map)
         teacher = load_model(args.teacher, seed=settings.seed, dtype=torch.float32)
         check_map(teacher.get_input_embeddings().weight.shape[0], vocabulary_map, args.teacher)

@@ -140,10 +140,11 @@ def run(args: Namespace) -> None:
     with finished_folder(args, resumable=True) as folder, told_runs() as tell:
         bits = BITS_PER_BYTE in args.tasks
         transfer = sources_of(args)
+        tokenizer = tokenizer_of(args.model)
         data = load_sets(tasks_of(args.tasks), args.data or [], args.languages, transfer)
         there = sorted({one.language for one in data})
         check_sources(transfer, there)
-        model, tokenizer = load(args.model)
+        model = load(args.model)
         report = evaluate_model(
             model,
             tokenizer,
@@ -352,15 +353,22 @@ def own_settings(args: Namespace, data: list[TaskData], changes: dict[str, Any])
     }
 
 
-def load(name: str) -> tuple[Any, Any]:
-    """Return the model in fp32, with the head it was saved with, and its tokenizer."""
+def tokenizer_of(name: str) -> Any:
+    """Return the tokenizer of an encoder; what is none is refused before data and weights are read."""
+    from hf_afro.cli.loading import load_encoder_config, load_tokenizer
+
+    load_encoder_config(name)
+    return load_tokenizer(name)
+
+
+def load(name: str) -> Any:
+    """Return the model in fp32, with the head it was saved with."""
     import torch
 
-    from hf_afro.cli.loading import load_model, load_tokenizer
+    from hf_afro.cli.loading import load_model
     from hf_afro.tasks.heads import with_own_pooler
 
-    tokenizer = load_tokenizer(name)
-    return with_own_pooler(load_model(name, dtype=torch.float32), name), tokenizer
+    return with_own_pooler(load_model(name, dtype=torch.float32), name)
 
 
 def bits_per_byte(model: Any, tokenizer: Any, args: Namespace) -> tuple[Any, ...]:

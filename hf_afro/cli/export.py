@@ -70,10 +70,12 @@ def run(args: Namespace) -> None:
     if modules is not None:
         modules.check(pruned=False)
 
-    from hf_afro.cli.loading import load_model, load_tokenizer
+    from hf_afro.cli.loading import load_encoder_config, load_model, load_tokenizer
 
     with finished_folder(args) as folder:
-        tokenizer, model = load_tokenizer(encoder_of(args.model)), load_model(encoder_of(args.model))
+        encoder = encoder_of(args.model)
+        load_encoder_config(encoder)
+        tokenizer, model = load_tokenizer(encoder), load_model(encoder)
         _WRITERS[args.to](args, model, tokenizer, folder)
         if modules is not None and args.to != "sentence-transformers":  # that form needs them to be whole
             modules.carry(folder)

@@ -8,9 +8,10 @@ from pathlib import Path
 from hf_afro.cli.content import place_of
 from hf_afro.cli.output import check_free, unfinished
 from hf_afro.languages import find_languages, script_names
-from hf_afro.model_folders import map_file
+from hf_afro.model_folders import check_not_adapter, map_file
 
 _MODELS = ("model", "teacher", "student_model", "tokenizer", "adapter")
+_WHOLE_MODELS = ("model", "teacher", "student_model")
 _TEXTS = ("text", "eval_text", "held_out")
 _FILES = {
     "exclude": "a file or folder of sentences, one a line",
@@ -31,8 +32,8 @@ def check_inputs(args: Namespace) -> None:
         args: The options of any command; those it does not have are passed over.
 
     Raises:
-        ValueError: If `output_dir` may not be written, would replace an input, or a model's folder does not exist; if
-            a language is unknown or named twice, or there is no such script.
+        ValueError: If `output_dir` may not be written, would replace an input, or a model's folder does not exist or
+            is that of an adapter; if a language is unknown or named twice, or there is no such script.
         NotADirectoryError: If a folder of text is none.
         FileNotFoundError: If a file does not exist.
     """
@@ -44,6 +45,8 @@ def check_inputs(args: Namespace) -> None:
     for name, value in _given(args, _MODELS):
         if _is_path(value) and not Path(value).is_dir():
             raise ValueError(f"no {name} could be read from {value!r}: there is no such folder")
+        if name in _WHOLE_MODELS:
+            check_not_adapter(Path(value))
     for name, value in _given(args, _TEXTS):
         if not Path(value).is_dir():
             raise NotADirectoryError(

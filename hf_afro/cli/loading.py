@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
-from hf_afro.recipes.pretrained import auto_class_of, load_adapter, load_config, load_model, load_tokenizer
+from hf_afro.recipes.pretrained import (
+    auto_class_of,
+    load_adapter,
+    load_config,
+    load_encoder_config,
+    load_model,
+    load_tokenizer,
+)
 
-__all__ = ["auto_class_of", "load_adapter", "load_config", "load_model", "load_tokenizer"]
+__all__ = ["auto_class_of", "load_adapter", "load_config", "load_encoder_config", "load_model", "load_tokenizer"]

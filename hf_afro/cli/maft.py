@@ -78,11 +78,12 @@ def run(args: Namespace) -> None:
     own = ("model", "from_scratch", "config_overrides", "language_adapter_rank", *OPTIONS)
     check_names(args.settings, MAFT_SETTINGS, own, "MAFTTrainingArguments")
 
-    from hf_afro.cli.loading import load_tokenizer
+    from hf_afro.cli.loading import load_encoder_config, load_tokenizer
     from hf_afro.training import MAFTTrainer, MAFTTrainingArguments
 
     with finished_folder(args, resumable=True) as folder:
         settings = parse_settings(MAFTTrainingArguments, args.settings, folder, own)
+        load_encoder_config(args.model)
         tokenizer = load_tokenizer(args.model)
         text = prepare_text(args, settings.seed)
         model = load_masked_lm(args, tokenizer, settings.seed)

@@ -69,7 +69,7 @@ def by_name(folder):
 
 
 def by_command(folder):
-    return evaluate.load(str(folder))[0]
+    return evaluate.load(str(folder))
 
 
 def by_recipe(folder):

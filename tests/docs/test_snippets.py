@@ -23,7 +23,7 @@ from tests.texts import SENTENCES
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted((ROOT / "docs").glob("*.md"))
-SNIPPETS = 21
+SNIPPETS = 26
 """Python and shell snippets of all pages together; that none has dropped out of what is run."""
 
 # Trainings of the pages take hours; here each takes a step or two. A student is built at the width of the small model.

@@ -100,6 +100,7 @@ def check_padding(
         )
     raise ValueError(
         f"the {model.config.model_type} {role} counts positions from its padding id {counted}, and its text is padded "
-        f"with {pad_id}: read back from disk, it would count differently. {trained}, so correct the tokenizer: set "
-        f"tokenizer.pad_token = {token}, or `pad_token` in tokenizer_config.json"
+        f"with {pad_id}: token {counted} would be passed over in every text, and once trained and read back from disk "
+        f"it would count from {pad_id}. {trained}, so correct the tokenizer: set tokenizer.pad_token = {token}, or "
+        "`pad_token` in tokenizer_config.json"
     )

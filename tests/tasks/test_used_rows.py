@@ -13,6 +13,7 @@ from hf_afro.tasks.finetuning import finetune
 from hf_afro.tasks.heads import add_head
 from hf_afro.tasks.used_rows import UsedRows, only_used_rows
 from tests.tasks.conftest import make
+from tests.tiny_families import tiny
 
 ROWS = [{"input_ids": [0, 7, 2]}, {"input_ids": [0, 9, 7, 2]}]
 
@@ -60,8 +61,9 @@ def test_within_only_the_rows_used_are_parameters_and_after_it_all_are_there(cla
     assert changed == [0, 1, 2, 7, 9]
 
 
-def test_a_padding_of_the_tokenizers_own_is_a_row_too(model, tokenizer, quick, monkeypatch):
-    """It need not be the padding of the model, and no text has it."""
+def test_a_padding_of_the_tokenizers_own_is_a_row_too(tokenizer, quick, monkeypatch):
+    """It need not be the padding of the model, where that is no matter of positions, and no text has it."""
+    model = tiny("bert", vocab_size=len(tokenizer))
     tokenizer.pad_token = tokenizer.convert_ids_to_tokens(len(tokenizer) - 1)
     assert tokenizer.pad_token_id not in (model.config.pad_token_id, tokenizer.eos_token_id)
     data, settings = make("topic"), quick.replace(epochs=1)

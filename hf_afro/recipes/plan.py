@@ -10,7 +10,7 @@ from typing import Any
 
 from hf_afro.nearest import nearest
 from hf_afro.recipes.architecture import PLANNED_TYPES, Architecture
-from hf_afro.recipes.pretrained import check_folder
+from hf_afro.recipes.pretrained import check_folder, load_tokenizer
 from hf_afro.recipes.recipe import DATA, Recipe, Stage
 from hf_afro.recipes.schema import RecipeError
 from hf_afro.recipes.settings import SAMPLE, TOKENIZER_SIZE, TrainingSettings, codes_of
@@ -79,7 +79,10 @@ def _base(recipe: Recipe, stage: Stage, plans: dict[str, StagePlan]) -> StagePla
     known = facts.get("model_type") in PLANNED_TYPES and set(Architecture.required()) <= facts.keys()
     if not known:
         return _of_model(declared, "sizes as declared" if declared else "")
-    return _of_model(Architecture.of_facts(facts), "sizes of its configuration")
+    # A student's positions are counted from the padding id of its tokenizer, whatever the configuration says.
+    padding = load_tokenizer(str(folder)).pad_token_id
+    sizes = Architecture.of_facts(facts)
+    return _of_model(sizes if padding is None else sizes.with_(pad_token_id=padding), "sizes of its configuration")
 
 
 def _tasks(recipe: Recipe, stage: Stage, plans: dict[str, StagePlan]) -> StagePlan:

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import pytest
 import torch
-from transformers import AutoModelForMaskedLM, BertConfig, RobertaConfig, XLMRobertaConfig
+from tokenizers import Tokenizer, models
+from transformers import (
+    AutoModelForMaskedLM,
+    BertConfig,
+    PreTrainedTokenizerFast,
+    RobertaConfig,
+    XLMRobertaConfig,
+)
 
 from hf_afro.recipes import load_recipe
 from hf_afro.recipes.architecture import Architecture
@@ -36,7 +43,7 @@ def test_xlm_roberta_base_has_the_parameters_known_of_it():
 
 def teacher(kind, **settings):
     sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 48}
-    config = kind(vocab_size=100, max_position_embeddings=40, **sizes, **settings)
+    config = kind(**{"vocab_size": 100, "max_position_embeddings": 40, **sizes, **settings})
     torch.manual_seed(0)
     return AutoModelForMaskedLM.from_config(config)
 
@@ -56,7 +63,9 @@ def test_a_student_has_the_parameters_planned(kind, settings, longest, embedding
     planned = Architecture.of_config(model.config)
     assert (planned.parameters, planned.longest_text) == (model.num_parameters(), longest)
     sizes = {"num_hidden_layers": 1, "hidden_size": 16, "num_attention_heads": 2, "embedding_size": embedding_size}
-    student = build_student(model, **sizes, intermediate_size=64)
+    vocabulary = Tokenizer(models.WordLevel({str(index): index for index in range(5)}, unk_token="4"))
+    tokens = PreTrainedTokenizerFast(tokenizer_object=vocabulary, pad_token=str(planned.pad_token_id))
+    student = build_student(model, tokenizer=tokens, **sizes, intermediate_size=64)
     assert planned.student(**sizes, intermediate_size=64).parameters == student.num_parameters()
 
 
@@ -90,6 +99,20 @@ def test_the_plan_of_a_model_in_a_folder_is_what_it_has(tmp_path, tokenizer):
         else:
             with pytest.raises(RecipeError, match="max_length is 41; the model takes 40 tokens"):
                 plan_recipe(load_recipe(str(tmp_path / "r.yaml")))
+
+
+def test_a_student_is_planned_with_the_padding_id_of_its_tokenizer(tmp_path, tokenizer):
+    model = teacher(BertConfig, vocab_size=len(tokenizer))
+    assert model.config.pad_token_id == 0
+    assert tokenizer.pad_token_id == 1
+    model.save_pretrained(tmp_path / "m")
+    tokenizer.save_pretrained(tmp_path / "m")
+    distill = "{max_steps: 1, max_length: 16, num_hidden_layers: 1, hidden_size: 8, num_attention_heads: 2}"
+    recipe = f"name: r\ncorpora: {{text: sample}}\nbase: {{model: {tmp_path / 'm'}}}\ndistill: {distill}\n"
+    (tmp_path / "r.yaml").write_text(recipe, "utf-8")
+    student = build_student(model, tokenizer=tokenizer, num_hidden_layers=1, hidden_size=8, num_attention_heads=2)
+    planned = plan_recipe(load_recipe(str(tmp_path / "r.yaml")))["distill"].parameters
+    assert planned == student.num_parameters()
 
 
 def test_heads_have_to_divide_the_width():

@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 ADAPTER_CONFIG = "adapter_config.json"
 # Tokenizers that make ids of characters or bytes, by arithmetic.
@@ -64,6 +65,21 @@ def written_in_python(kind: str) -> str:
     )
 
 
+def read_object(path: Path) -> dict[str, Any]:
+    """Return what a JSON file holds, which has to be an object.
+
+    Raises:
+        ValueError: If it cannot be read so.
+    """
+    try:
+        value = json.loads(path.read_text("utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} cannot be read: {error}; expected JSON, in UTF-8") from error
+    if not isinstance(value, dict):
+        raise ValueError(f"{path} holds no object; expected `name: value` pairs in JSON")
+    return value
+
+
 def check_tokenizer_files(folder: Path) -> None:
     """Refuse a folder without the files of a tokenizer, of which transformers would make one up.
 
@@ -72,7 +88,7 @@ def check_tokenizer_files(folder: Path) -> None:
     """
     if not has_any(folder, TOKENIZER_FILES):
         settings = folder / "tokenizer_config.json"
-        kind = json.loads(settings.read_text("utf-8")).get("tokenizer_class") if settings.is_file() else None
+        kind = read_object(settings).get("tokenizer_class") if settings.is_file() else None
         if kind in _WITHOUT_VOCABULARY:
             raise ValueError(f"{folder} has a {kind}, which is {written_in_python(kind)}")
         raise ValueError(
@@ -102,7 +118,7 @@ def check_not_adapter(folder: Path, name: str | None = None) -> None:
             f"more; move {ADAPTER_CONFIG} and adapter_model.safetensors into a folder of their own, such as "
             f"{name}/adapter"
         )
-    base = json.loads(found.read_text("utf-8")).get("base_model_name_or_path") or "the model it was trained on"
+    base = read_object(found).get("base_model_name_or_path") or "the model it was trained on"
     raise ValueError(
         f"{name} holds a PEFT adapter and no model; expected a whole model. Put it on {base} with "
         "PeftModel.from_pretrained, merge it with merge_and_unload(), and save the model and its tokenizer to a "

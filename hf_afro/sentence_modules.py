@@ -136,14 +136,21 @@ def sentence_modules_of(name: str | os.PathLike[str], revision: str | None = Non
     return modules
 
 
-def encoder_of(name: str) -> str:
+def encoder_of(name: str, revision: str | None = None) -> str:
     """Return where the encoder of a model is loaded from: what was named, or a folder in it that holds the encoder.
 
     Args:
-        name: A folder, or a repository of the Hub, which stays as it is.
+        name: A folder, or a repository of the Hub, whose encoder is fetched where it lies in a folder of its own.
+        revision: Branch, tag or commit of the repository.
     """
-    modules = sentence_modules_of(name) if Path(name).is_dir() else None
-    return name if modules is None else str(modules.encoder)
+    modules = sentence_modules_of(name, revision)
+    if modules is None or not modules.entries[0]["path"]:
+        return name
+    if not Path(name).is_dir():
+        from huggingface_hub import snapshot_download
+
+        snapshot_download(name, revision=revision, allow_patterns=[f"{modules.entries[0]['path']}/*"])
+    return str(modules.encoder)
 
 
 def _entries(folder: Path) -> tuple[dict[str, Any], ...]:

@@ -24,6 +24,13 @@ _BERT_SETTINGS = {
     "strip_accents": "strip_accents",
     "handle_chinese_chars": "tokenize_chinese_chars",
 }
+# What the converter of transformers 4 wrote for SentencePiece models in place of a split at white space. Text is split
+# alike, once a precompiled normalizer has made all white space spaces.
+_METASPACE = {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "always", "split": True}
+_MARKS_SPACES = [
+    {"type": "Strip", "strip_left": False, "strip_right": True},
+    {"type": "Replace", "pattern": {"Regex": " {2,}"}, "content": "▁"},
+]
 _MOST_SHOWN = 4  # differences
 _LONGEST_VALUE = 120  # characters of a value
 _MISSING = object()
@@ -105,6 +112,9 @@ def _parts(state: dict[str, Any]) -> dict[str, Any]:
     read = json.loads(Tokenizer.from_str(json.dumps({**state, **around, "model": small})).to_str())
     splits = list(map(_split_as, _steps(read["pre_tokenizer"], "pretokenizers")))
     normalizes = list(map(_normalized_as, _steps(read["normalizer"], "normalizers")))
+    precompiled = any(step["type"] == "Precompiled" for step in normalizes)
+    if splits == [_METASPACE] and normalizes[-2:] == _MARKS_SPACES and precompiled:
+        splits, normalizes = [{"type": "WhitespaceSplit"}, _METASPACE], normalizes[:-2]
     if splits and splits[0]["type"] == "WhitespaceSplit":
         normalizes = [step for step in normalizes if not _only_moves_spaces(step)]
     return {

@@ -6,8 +6,10 @@ import json
 import shutil
 
 import pytest
+import sentencepiece
 import transformers as hf
-from tokenizers import Tokenizer
+from sentencepiece import sentencepiece_model_pb2
+from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
 
 from hf_afro.recipes.pretrained import load_tokenizer
 from hf_afro.tasks.heads import load_encoder
@@ -21,7 +23,7 @@ from hf_afro.vocabulary import (
     verify,
 )
 from tests.conftest import trained_tokenizer
-from tests.texts import AFRICAN
+from tests.texts import AFRICAN, SENTENCES
 from tests.vocabulary.kinds import EXAMPLES, bert, bert_model, byte_level, roberta
 
 PIECES = ["<s>", "<pad>", "</s>", "<unk>", "▁", "▁a", "b", "<mask>"]
@@ -192,6 +194,37 @@ def test_another_spelling_of_the_same_is_no_difference(name, change, tmp_path):
     MAKERS[name]().save_pretrained(tmp_path)
     edit(tmp_path, change)
     assert load_tokenizer(str(tmp_path)).tokenize("a")
+
+
+def test_spaces_as_transformers_4_marked_them_are_no_difference(tmp_path):
+    """XLM-R's tokenizer.json as the converter of transformers 4 wrote it, whose text is split alike."""
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(SENTENCES["swa"] * 9),
+        model_prefix=str(tmp_path / "m"),
+        vocab_size=60,
+        hard_vocab_limit=False,
+        minloglevel=2,
+    )
+    model = sentencepiece_model_pb2.ModelProto.FromString((tmp_path / "m.model").read_bytes())
+    charsmap = model.normalizer_spec.precompiled_charsmap
+    built = Tokenizer(models.Unigram([(piece.piece, piece.score) for piece in model.pieces], unk_id=0))
+    built.normalizer = normalizers.Precompiled(charsmap)
+    metaspace = pre_tokenizers.Metaspace(prepend_scheme="always")
+    built.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), metaspace])
+    written = Tokenizer.from_str(built.to_str())
+    written.normalizer = normalizers.Sequence(
+        [normalizers.Precompiled(charsmap), normalizers.Strip(False, True), normalizers.Replace(Regex(" {2,}"), "▁")]
+    )
+    written.pre_tokenizer = metaspace
+    tokenizer = hf.PreTrainedTokenizerFast(tokenizer_object=built)
+    check_built_from(tokenizer, json.loads(written.to_str()), "it")
+    for text in (*SENTENCES["swa"], "mvua  kubwa", " mvua\tkubwa ", "mvua\u3000kubwa\u00a0\n jana  "):
+        assert written.encode(text).tokens == built.encode(text).tokens
+    written.normalizer = normalizers.Sequence(
+        [normalizers.Strip(False, True), normalizers.Replace(Regex(" {2,}"), "▁")]
+    )
+    with pytest.raises(ValueError, match="normalizer differs"):
+        check_built_from(tokenizer, json.loads(written.to_str()), "it")
 
 
 def test_without_the_file_there_is_nothing_to_compare(tmp_path):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from hf_afro.recipes.pretrained import (
-    auto_class_of,
     load_adapter,
     load_config,
     load_encoder_config,
@@ -11,4 +10,4 @@ from hf_afro.recipes.pretrained import (
     load_tokenizer,
 )
 
-__all__ = ["auto_class_of", "load_adapter", "load_config", "load_encoder_config", "load_model", "load_tokenizer"]
+__all__ = ["load_adapter", "load_config", "load_encoder_config", "load_model", "load_tokenizer"]

@@ -3,37 +3,35 @@
 from __future__ import annotations
 
 import functools
-import logging
 import math
 import zipfile
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from hf_afro.cli.count import codes, shown_unknown
 from hf_afro.cli.inputs import check_inputs
 from hf_afro.cli.output import finished_folder, say
 from hf_afro.cli.table import format_table
 from hf_afro.model_folders import check_no_adapter, counts_file
-from hf_afro.sentence_modules import encoder_of, sentence_modules_of
+from hf_afro.sentence_modules import sentence_modules_of
 
 if TYPE_CHECKING:
-    from hf_afro.vocabulary import PrunedCheckpoint, PrunedModel, TextReport, VerificationReport, VocabularyMap
-
-logger = logging.getLogger(__name__)
+    from hf_afro.vocabulary import PrunedCheckpoint, PrunedModel, TextReport, VerificationReport
 
 DESCRIPTION = """\
 Cut a model's vocabulary to the tokens its languages use.
 
 Of the parameters of XLM-R-base 69 % are its embedding, most of it for other languages. The tokens to keep are chosen
 so that every language keeps --coverage of its running tokens; what is left of the budget goes to the most frequent.
-The rows kept are the old ones, bit by bit, and the folder just written is loaded again and compared with the original.
+The rows kept are the old ones, bit by bit.
 
   hf-afro prune --model FacebookAI/xlm-roberta-base --counts counts --budget 70000 --output_dir pruned
 
-A model larger than the memory is pruned with --low_memory: its safetensors files are rewritten piece by piece and it
-is never built. The tensors are the same, byte for byte, in the shards of the original; all of them are read back and
-compared, and the tokenizer as without it, but no model is run to compare outputs.
+Weights in safetensors are rewritten piece by piece, and the model is never built: every stored tensor is kept, byte
+for byte, in the shards of the original, and all of them are read back and compared, as is the tokenizer. Weights in
+other formats, --adapter and --pad_to_multiple_of build the model in memory, and outputs are compared too; --low_memory
+refuses what would need that.
 
 A model of sentence-transformers keeps its modules: pooling, dense layers, prompts and what else modules.json names.
 
@@ -84,7 +82,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--low_memory",
         action="store_true",
-        help="rewrite the safetensors files of --model piece by piece, without building the model",
+        help="refuse to build the model, also where its weights are not in safetensors",
     )
     parser.add_argument(
         "--pad_to_multiple_of",
@@ -116,8 +114,9 @@ def run(args: Namespace) -> None:
         modules.check(pruned=True)
 
     from hf_afro.corpora import read_corpora
+    from hf_afro.recipes.pruning import prune_model
     from hf_afro.reports.plots import coverage_plot
-    from hf_afro.vocabulary import TokenCounts, select_tokens
+    from hf_afro.vocabulary import TokenCounts, prune_checkpoint, select_tokens
 
     with finished_folder(args) as folder:
         keep = select_tokens(
@@ -131,7 +130,19 @@ def run(args: Namespace) -> None:
             strict=args.strict,
         )
         held_out = read_corpora(args.held_out) if args.held_out else None
-        pruned, verification = prune_model(args, keep, folder, held_out)
+        pruned: PrunedCheckpoint | PrunedModel
+        if args.low_memory:
+            pruned = prune_checkpoint(args.model, keep, folder, held_out=held_out)
+            verification = pruned.verification
+        else:
+            pruned, verification = prune_model(
+                args.model,
+                keep,
+                folder,
+                held_out=held_out,
+                adapter=args.adapter,
+                pad_to_multiple_of=args.pad_to_multiple_of,
+            )
         curve = coverage_plot(keep.provenance["curve"])
         if curve is not None:
             (folder / CURVE_FILE).write_text(curve.svg, encoding="utf-8")
@@ -139,45 +150,6 @@ def run(args: Namespace) -> None:
     if modules is not None:
         say(f"modules of sentence-transformers carried: {', '.join(modules.names)}")
     say(f"model written to {args.output_dir}")
-
-
-def prune_model(
-    args: Namespace, keep: VocabularyMap, folder: Path, held_out: Any
-) -> tuple[PrunedCheckpoint | PrunedModel, VerificationReport]:
-    """Prune in memory, where outputs are compared too, or file by file what cannot be pruned or compared so.
-
-    Raises:
-        ValueError: If it can be pruned in neither way.
-    """
-    from hf_afro.recipes.pretrained import LostTensors
-    from hf_afro.vocabulary import prune_checkpoint
-    from hf_afro.vocabulary.outputs import NotComparable
-
-    if not args.low_memory:
-        try:
-            return _prune_in_memory(args, keep, folder, held_out)
-        except (LostTensors, NotComparable) as error:
-            if args.adapter is not None or args.pad_to_multiple_of is not None:
-                raise
-            logger.info("pruned file by file, all tensors read back and no outputs compared: %s", error)
-    pruned = prune_checkpoint(args.model, keep, folder, held_out=held_out)
-    return pruned, pruned.verification
-
-
-def _prune_in_memory(
-    args: Namespace, keep: VocabularyMap, folder: Path, held_out: Any
-) -> tuple[PrunedModel, VerificationReport]:
-    from hf_afro.cli.loading import load_adapter, load_model, load_tokenizer
-    from hf_afro.vocabulary import prune_vocabulary
-    from hf_afro.vocabulary.outputs import check_comparable
-
-    model = load_model(encoder_of(args.model), all_heads=True)
-    check_comparable(model)
-    if args.adapter is not None:
-        model = load_adapter(model, args.adapter)
-    tokenizer = load_tokenizer(encoder_of(args.model))
-    pruned = prune_vocabulary(model, tokenizer, keep, pad_to_multiple_of=args.pad_to_multiple_of)
-    return pruned, pruned.save_pretrained(folder, held_out=held_out, modules_from=args.model)
 
 
 def _check_in_memory(args: Namespace) -> None:

@@ -100,9 +100,12 @@ class Architecture:
 
     @classmethod
     def of_facts(cls, facts: Mapping[str, Any]) -> Architecture:
-        """Read the sizes off what a config.json holds; what it leaves out is as in XLM-R."""
+        """Read the sizes off what a config.json holds; what it leaves out is as its model type has it."""
+        from transformers import CONFIG_MAPPING
+
+        defaults = CONFIG_MAPPING[facts["model_type"]]().to_dict() if facts["model_type"] in CONFIG_MAPPING else {}
         names = [field.name for field in dataclasses.fields(cls)]
-        sizes = {name: facts[name] for name in names if facts.get(name) is not None}
+        sizes = {name: value for name in names if (value := facts.get(name, defaults.get(name))) is not None}
         family = FAMILIES.get(facts["model_type"])
         counts_from_padding = family is None or bool(family.position_offset)
         return cls(**sizes | {"position_offset": sizes.get("pad_token_id", 1) + 1 if counts_from_padding else 0})

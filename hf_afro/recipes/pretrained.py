@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import warnings
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ from hf_afro.model_folders import (
     check_not_adapter,
     check_tokenizer_files,
     has_any,
+    read_object,
     readable,
     written_in_python,
 )
@@ -126,12 +126,14 @@ def load_encoder_config(name: str, **settings: Any) -> PretrainedConfig:
     from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_FOR_MASKED_LM_MAPPING
 
     config = load_config(name, **settings)
+    architecture = (config.architectures or [type(config).__name__])[0]
     decodes = getattr(config, "is_decoder", False) or (
         type(config) in MODEL_FOR_CAUSAL_LM_MAPPING and type(config) not in MODEL_FOR_MASKED_LM_MAPPING
     )
     kind = "an encoder-decoder" if getattr(config, "is_encoder_decoder", False) else "a decoder" if decodes else None
-    if kind is not None:
-        architecture = (config.architectures or [type(config).__name__])[0]
+    # The encoder alone of such a model, as sentence-t5's, and a decoder that was made to look both ways.
+    reads_only = architecture.endswith("EncoderModel") or getattr(config, "use_bidirectional_attention", False)
+    if kind is not None and not reads_only:
         raise ValueError(
             f"{name} is {kind} ({architecture}, model type {config.model_type!r}); expected an encoder, such as "
             "XLM-R, BERT or ModernBERT. Only counting and pruning take models that write text"
@@ -252,14 +254,9 @@ def check_folder(folder: Path) -> dict[str, Any]:
         ValueError: If files are missing, or the configuration is no JSON object.
     """
     path = folder / "config.json"
-    try:
-        config = json.loads(path.read_text("utf-8"))
-    except FileNotFoundError as error:
-        raise ValueError(f"{folder} holds no model; expected config.json, weights and a tokenizer") from error
-    except ValueError as error:
-        raise ValueError(f"{path} cannot be read: {error}; expected JSON, in UTF-8") from error
-    if not isinstance(config, dict):
-        raise ValueError(f"{path} holds no object; expected the configuration of a model")
+    if not path.is_file():
+        raise ValueError(f"{folder} holds no model; expected config.json, weights and a tokenizer")
+    config = read_object(path)
     if not has_any(folder, _WEIGHT_FILES):
         raise ValueError(f"{folder} holds no weights; expected {' or '.join(_WEIGHT_FILES)}")
     check_tokenizer_files(folder)
@@ -293,6 +290,8 @@ def _check_weights(name: str, model: PreTrainedModel, info: dict[str, Any], all_
         ValueError: If the encoder lacks some, some are stored that it has not, or one has another shape.
         LostTensors: With `all_heads`, if any is stored that the model does not take.
     """
+    from hf_afro.vocabulary.model_class import shown
+
     hint = "expected the weights that were saved with its config.json; copy the folder again"
     if info["mismatched_keys"]:
         weight, found, wanted = min(info["mismatched_keys"])
@@ -301,10 +300,12 @@ def _check_weights(name: str, model: PreTrainedModel, info: dict[str, Any], all_
     missing = [weight for weight in sorted(info["missing_keys"]) if "pooler." not in weight]
     of_encoder = [weight for weight in missing if model.base_model is model or weight.startswith(prefix)]
     if of_encoder:
-        raise ValueError(f"{name} lacks {_counted(of_encoder)}; {hint}")
+        raise ValueError(f"{name} lacks {shown(of_encoder)}; {hint}")
     _check_left_over(name, model, sorted(info["unexpected_keys"]), all_heads)
     if missing:
-        logger.warning("%s lacks %s; the head is drawn at random, and has to be trained", name, _counted(missing))
+        logger.warning("%s lacks %s; the head is drawn at random, and has to be trained", name, shown(missing))
+    elif all_heads and info["missing_keys"]:
+        logger.warning("%s lacks %s, drawn at random and written", name, shown(sorted(info["missing_keys"])))
 
 
 def _check_left_over(name: str, model: PreTrainedModel, left: list[str], all_heads: bool) -> None:
@@ -312,25 +313,22 @@ def _check_left_over(name: str, model: PreTrainedModel, left: list[str], all_hea
 
     A pooler counts as a head: models with a masked-LM head have none, whatever was pretrained beside it.
     """
+    from hf_afro.vocabulary.model_class import shown
+
     prefix = f"{model.base_model_prefix}."
     parts = {child for child, _ in model.base_model.named_children()} - {"pooler"}
     of_encoder = [weight for weight in left if weight.removeprefix(prefix).split(".")[0] in parts]
     if of_encoder:
         raise ValueError(
-            f"{name} has {_counted(of_encoder)}, and its configuration has not; expected the weights that were saved "
+            f"{name} has {shown(of_encoder)}, and its configuration has not; expected the weights that were saved "
             "with its config.json; copy the folder again"
         )
     if left and all_heads:
         raise LostTensors(
-            f"{name} stores {_counted(left)}, which a {type(model).__name__} does not take, and which would be lost; "
-            "prune it with --low_memory or prune_checkpoint, which copy them, or leave them out by loading it with "
-            "from_pretrained and saving it with save_pretrained"
+            f"{name} also stores {shown(left)}, which {type(model).__name__} does not take, so that they would be "
+            "lost. Weights in safetensors are pruned with all they hold, without --adapter and --pad_to_multiple_of; "
+            "or leave those tensors out: load the model with from_pretrained, save it with save_pretrained, and "
+            "prune that folder"
         )
     if left:
-        logger.info(
-            "%s also stores %s, which a %s does not take; left out", name, _counted(left), type(model).__name__
-        )
-
-
-def _counted(names: list[str]) -> str:
-    return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more weights"
+        logger.info("%s also stores %s, which %s does not take; left out", name, shown(left), type(model).__name__)

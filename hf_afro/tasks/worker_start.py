@@ -1,4 +1,4 @@
-"""How a process for fine-tuning begins: with its GPU chosen before anything is imported that would look for one."""
+"""Start of a process for fine-tuning: its GPU is chosen before anything looks for one."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def begin(places: Any, threads: int, gpus: int, saved: str, fingerprint: str, fo
         visible = os.environ.get("CUDA_VISIBLE_DEVICES")
         names = visible.split(",") if visible else [str(gpu) for gpu in range(gpus)]
         os.environ["CUDA_VISIBLE_DEVICES"] = names[place % gpus]
-    from hf_afro.tasks import workers  # which imports torch
+    from hf_afro.tasks import workers
 
     workers.prepare(threads, saved, fingerprint, folder)
 

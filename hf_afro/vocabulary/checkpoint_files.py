@@ -76,6 +76,13 @@ def checkpoint_folder(source: str | os.PathLike[str], revision: str | None = Non
         ) from error
 
 
+def has_safetensors(source: str | os.PathLike[str], revision: str | None = None) -> bool:
+    """Say whether the weights of a checkpoint are in safetensors, see `checkpoint_folder`."""
+    folder = checkpoint_folder(source, revision)
+    modules = sentence_modules_of(folder)
+    return bool(_weight_names(folder if modules is None else modules.encoder))
+
+
 def stored_tensors(folder: Path) -> dict[str, StoredTensor]:
     """Return the tensors that a folder stores in safetensors, by name; none where it has no whole files of them."""
     files = [folder / name for name in _weight_names(folder)]

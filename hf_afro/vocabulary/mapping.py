@@ -172,8 +172,8 @@ class VocabularyMap:
 
     @functools.cached_property
     def _new_of_old(self) -> np.ndarray:
-        # Without an unknown token, an id beyond the new vocabulary, which no model takes.
-        missing = len(self) if self.new_unknown_id is None else self.new_unknown_id
+        # Without an unknown token, an id that no model takes, however many rows of padding it has.
+        missing = np.iinfo(np.int32).max if self.new_unknown_id is None else self.new_unknown_id
         table = np.full(self.old_size, missing, dtype=np.int64)
         table[self.old_ids] = np.arange(len(self))
         return table

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from argparse import Namespace
 
 import pytest
@@ -43,14 +41,3 @@ def test_names_on_the_hub_and_a_folder_beside_are_let_through(tmp_path):
     (tmp_path / "text").mkdir()
     check_inputs(arguments(tmp_path / "out", model="FacebookAI/xlm-roberta-base", text=str(tmp_path / "text")))
     check_inputs(arguments(tmp_path / "text" / "out", tokenizer="gpt2", text=str(tmp_path / "text"), eval_text=None))
-
-
-def test_a_mistake_is_found_without_importing_torch():
-    code = (
-        "import sys; from hf_afro.cli.main import main; "
-        "words = 'maft --model x --text /nowhere/at/all --output_dir out'.split(); "
-        "assert main(words) == 2; assert main(['distill', '--help']) == 0; print('torch' in sys.modules)"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.stdout.splitlines()[-1] == "False", done.stderr
-    assert "/nowhere/at/all is no folder" in done.stderr

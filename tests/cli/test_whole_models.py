@@ -135,8 +135,8 @@ def prune(folder, counts_folder, out, *more):
 @pytest.mark.parametrize(
     ("name", "how"),
     [
-        ("BertForNextSentencePrediction", "hidden states differ by 0.0"),
-        ("CLIPTextModelWithProjection", "hidden states differ by 0.0"),
+        ("BertForNextSentencePrediction", "all 25 tensors read back"),
+        ("CLIPTextModelWithProjection", "all 21 tensors read back"),
         ("SiglipModel", "tensors read back"),
         ("WhisperForConditionalGeneration", "tensors read back"),
     ],
@@ -165,7 +165,7 @@ def with_pooler(model_folder, tmp_path):
 def test_prune_keeps_a_pooler_that_the_class_does_not_take(with_pooler, counts_folder, tmp_path, caplog):
     with caplog.at_level("INFO", "hf_afro"):
         assert prune(with_pooler, counts_folder, tmp_path / "out") == 0
-    assert "pruned file by file, all tensors read back and no outputs compared: " in caplog.text
+    assert "roberta.pooler.dense.bias, roberta.pooler.dense.weight; copied as stored" in caplog.text
     assert torch.equal(load_file(tmp_path / "out" / "model.safetensors")["roberta.pooler.dense.bias"], torch.ones(32))
 
 
@@ -174,4 +174,51 @@ def test_where_only_memory_would_do_the_tensors_that_would_be_lost_are_named(
 ):
     words = ["prune", "--model", with_pooler, "--counts", counts_folder, "--output_dir", tmp_path / "out"]
     line = refused(*words, "--pad_to_multiple_of", 64)
-    assert "stores roberta.pooler.dense.bias and 1 more weights, which a XLMRobertaForMaskedLM does not take" in line
+    assert (
+        "stores roberta.pooler.dense.bias, roberta.pooler.dense.weight, which XLMRobertaForMaskedLM does not" in line
+    )
+    assert "without --adapter and --pad_to_multiple_of" in line
+
+
+def test_pickled_weights_are_pruned_in_memory_and_what_is_drawn_is_told(model_folder, counts_folder, tmp_path, caplog):
+    folder = shutil.copytree(model_folder, tmp_path / "m")
+    torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
+    (folder / "model.safetensors").unlink()
+    assert prune(folder, counts_folder, tmp_path / "refused", "--low_memory") == 2
+    assert prune(folder, counts_folder, tmp_path / "out") == 0
+    before = torch.load(folder / "pytorch_model.bin", weights_only=True)
+    assert load_file(tmp_path / "out" / "model.safetensors").keys() == before.keys() - {"lm_head.decoder.bias"}
+
+
+@pytest.mark.parametrize("way", [(), ("--pad_to_multiple_of", 8)], ids=["file by file", "in memory"])
+def test_a_pooler_that_is_not_stored_is_not_invented_in_silence(
+    way, tokenizer, model_folder, counts_folder, tmp_path, caplog
+):
+    model = hf.BertModel(
+        hf.BertConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=32,
+            num_hidden_layers=1,
+            num_attention_heads=2,
+            intermediate_size=48,
+        ),
+        add_pooling_layer=False,
+    )
+    model.save_pretrained(tmp_path / "m")
+    hf.AutoTokenizer.from_pretrained(model_folder).save_pretrained(tmp_path / "m")
+    assert prune(tmp_path / "m", counts_folder, tmp_path / "out", *way) == 0
+    before, after = (load_file(tmp_path / folder / "model.safetensors").keys() for folder in ("m", "out"))
+    if not way:
+        assert after == before
+    else:
+        assert after - before == {"pooler.dense.weight", "pooler.dense.bias"}
+        assert "lacks pooler.dense.bias, pooler.dense.weight, drawn at random and written" in caplog.text
+
+
+def test_a_damaged_file_of_settings_is_named(refused, model_folder, text_folder, counts_folder, tmp_path):
+    for name in ("adapter_config.json", "tokenizer_config.json"):
+        folder = shutil.copytree(model_folder, tmp_path / name)
+        (folder / name).write_text("{", "utf-8")
+        (folder / {"adapter_config.json": "config.json", "tokenizer_config.json": "tokenizer.json"}[name]).unlink()
+        words = ["prune", "--model", folder, "--counts", counts_folder, "--output_dir", tmp_path / "out"]
+        assert f"{folder / name} cannot be read: " in refused(*words)

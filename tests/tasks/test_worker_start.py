@@ -34,9 +34,13 @@ def test_each_process_sees_one_gpu_and_logs_as_the_first_one_does(visible, seen,
     assert logging.getLogger("hf_afro.progress_log").isEnabledFor(logging.INFO)
 
 
-def test_nothing_that_looks_for_gpus_is_imported_before_that():
-    code = "import sys, hf_afro.tasks.worker_start; print('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False\n"
+def test_importing_it_looks_for_no_gpu():
+    code = (
+        "import torch\nasked = []\nfor name in ('is_available', 'device_count', 'init', '_lazy_init'):\n"
+        "    setattr(torch.cuda, name, lambda *_, name=name: asked.append(name))\n"
+        "import hf_afro.tasks.worker_start\nprint(asked)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "[]\n"
 
 
 def test_the_first_process_waits_for_nobody():

@@ -20,11 +20,11 @@ BASE_FILE = "base.json"
 
 def run_base(context: StageContext) -> dict[str, Any]:
     """See that the model is there and is what was declared, and write down the commit of one of the Hub."""
-    from hf_afro.recipes.pretrained import load_config, load_tokenizer
+    from hf_afro.recipes.pretrained import load_encoder_config, load_tokenizer
 
     settings = context.settings
     settings_of_hub = {"revision": settings.revision} if settings.revision else {}
-    config = load_config(settings.model, **settings_of_hub)
+    config = load_encoder_config(settings.model, **settings_of_hub)
     tokens = len(load_tokenizer(settings.model, **settings_of_hub))
     found = Architecture.of_config(config)
     if tokens > found.vocab_size:
@@ -99,18 +99,20 @@ def run_count(context: StageContext) -> dict[str, Any]:
 
 def run_prune(context: StageContext) -> dict[str, Any]:
     """Choose the tokens to keep, cut model and tokenizer, and verify what was written."""
-    from hf_afro.vocabulary import TokenCounts, prune_vocabulary, select_tokens
+    from hf_afro.recipes.pruning import prune_model
+    from hf_afro.vocabulary import TokenCounts, select_tokens
 
     settings = context.settings
     counts = TokenCounts.load(context.input("counts"))
     keep = select_tokens(
         counts, settings.budget, coverage=settings.coverage, smoothing=settings.smoothing, strict=settings.strict
     )
-    source = settings.model
-    pruned = prune_vocabulary(open_model(context, source), open_tokenizer(context, source), keep)
+    source, revision = _source_of(context, settings.model)
     held_out = read_text(context.input("text"), HELD_OUT)
     judged = {language: held_out[language] for language in counts.languages if language in held_out}
-    verification = pruned.save_pretrained(context.folder / "model", held_out=judged)
+    pruned, verification = prune_model(
+        source, keep, context.folder / "model", revision=revision.get("revision"), held_out=judged
+    )
     # Verified as a folder of its own; nothing of the stage's may stand in its way there.
     for path in sorted((context.folder / "model").iterdir()):
         path.rename(context.folder / path.name)
@@ -123,6 +125,4 @@ def run_prune(context: StageContext) -> dict[str, Any]:
         "below_coverage": keep.provenance["below_floor"],
         "held_out_lines": sum(one.lines for one in verification.held_out.values()),
         "new_unknown": sum(one.new_unknown for one in verification.held_out.values()),
-        "hidden_difference": verification.hidden_difference,
-        "logit_difference": verification.logit_difference,
     }

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import pickle
 import shutil
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -233,7 +232,9 @@ def _unpickled(path: Path) -> dict[str, Any]:
 
     try:
         weights = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+    except OSError:
+        raise
+    except Exception as error:  # an error of the pickle module, which nothing here imports, or of torch
         reason = str(error).strip().split("\n")[0]
         raise ValueError(
             f"{path} holds no weights that can be read safely: {reason}; expected tensors alone"

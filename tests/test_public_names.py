@@ -34,8 +34,11 @@ def test_tab_completion_lists_every_name(package):
 @pytest.mark.parametrize("package", PACKAGES, ids=lambda package: package.__name__)
 def test_type_checkers_see_the_same_names(package):
     tree = ast.parse(Path(package.__file__).read_text(encoding="utf-8"))
-    block = next(node for node in tree.body if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING")
-    seen = {alias.asname or alias.name for node in block.body for alias in node.names}
+    blocks = [
+        node.body for node in tree.body if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+    ]
+    imports = [node for node in (blocks[0] if blocks else tree.body) if isinstance(node, ast.ImportFrom)]
+    seen = {alias.name for node in imports if node.module != "__future__" for alias in node.names}
     assert seen == set(package.__all__) - {"__version__"}
 
 

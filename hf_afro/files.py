@@ -143,9 +143,17 @@ def locked(path: Path) -> Iterator[None]:
 def open_up(folder: Path) -> None:
     """Give the files of a folder, and below it, the permissions that the umask gives to new files.
 
-    safetensors 0.8 writes weights that their owner alone can read, whatever the umask.
+    For a folder that was written whole by this process; in any other one a file may be private on purpose.
     """
     _open_up(folder.rglob("*"), folder)
+
+
+def open_up_weights(folder: Path) -> None:
+    """Give the weights that were saved in a folder the permissions that the umask gives to new files.
+
+    safetensors 0.8 writes weights that their owner alone can read, whatever the umask.
+    """
+    _open_up(folder.glob("*.safetensors"), folder)
 
 
 def _open_up(paths: Iterable[Path], folder: Path) -> None:
@@ -154,9 +162,10 @@ def _open_up(paths: Iterable[Path], folder: Path) -> None:
     usual = stat.S_IMODE(probe.stat().st_mode)
     probe.unlink()
     for path in paths:
-        own = path.lstat()
-        if stat.S_ISREG(own.st_mode) and own.st_uid == os.geteuid() and usual & ~own.st_mode:
-            path.chmod(stat.S_IMODE(own.st_mode) | usual)
+        with contextlib.suppress(FileNotFoundError):  # it was moved or removed meanwhile
+            own = path.lstat()
+            if stat.S_ISREG(own.st_mode) and own.st_uid == os.geteuid() and usual & ~own.st_mode:
+                path.chmod(stat.S_IMODE(own.st_mode) | usual)
 
 
 def move_into_place(work: Path, target: Path) -> None:

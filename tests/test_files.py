@@ -20,6 +20,7 @@ from hf_afro.files import (
     is_leftover,
     locked,
     move_into_place,
+    open_up_weights,
     remove_leftovers,
     remove_leftovers_of,
     write_whole,
@@ -366,3 +367,14 @@ def test_a_file_that_may_be_run_stays_one_and_a_link_is_not_followed(umask, tmp_
     move_into_place(work, tmp_path / "done")
     assert stat.S_IMODE((tmp_path / "done" / "run.sh").stat().st_mode) == 0o744
     assert stat.S_IMODE(outside.stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize("umask", [0o022], indirect=True)
+def test_a_file_that_vanishes_meanwhile_is_no_failure(umask, tmp_path, monkeypatch):
+    for name in ("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"):
+        save_weights(tmp_path / name)
+    gone, kept = sorted(tmp_path.iterdir())
+    monkeypatch.setattr(Path, "glob", lambda folder, pattern: iter([gone, kept]))
+    gone.unlink()
+    open_up_weights(tmp_path)
+    assert stat.S_IMODE(kept.stat().st_mode) == 0o644

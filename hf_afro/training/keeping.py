@@ -15,7 +15,7 @@ from accelerate.utils import broadcast_object_list, reduce, wait_for_everyone
 from transformers import TrainerCallback
 
 from hf_afro.checkpoints import checkpoints_in, fault_of, last_checkpoint, mark_whole, rotate, step_of, unmark
-from hf_afro.files import open_up, write_whole
+from hf_afro.files import open_up_weights, write_whole
 
 if TYPE_CHECKING:
     from transformers import TrainerControl, TrainerState, TrainingArguments
@@ -169,6 +169,6 @@ def begin_saving(output_dir: str | None) -> None:
 
 
 def end_saving(args: TrainingArguments, output_dir: str | None) -> None:
-    """Give what was saved the permissions that the umask gives to new files, from the process that wrote it."""
+    """Give the weights saved the permissions that the umask gives to new files, from the process that wrote them."""
     if args.should_save:
-        open_up(Path(output_dir or args.output_dir))
+        open_up_weights(Path(output_dir or args.output_dir))

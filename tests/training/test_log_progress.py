@@ -41,6 +41,10 @@ def test_a_resumed_run_logs_its_own_steps(model, tokenizer, tmp_path, trainer_of
 def test_what_is_saved_has_the_permissions_of_other_files(model, tokenizer, tmp_path, trainer_of, name):
     """The library safetensors 0.8 writes its files for their owner alone."""
     former = os.umask(0o022)
+    private = [tmp_path / "final" / ".env", tmp_path / "final" / "keys" / "id_rsa"]
+    for path in private:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch(mode=0o600)
     try:
         trainer = trainer_of(model, tokenizer, tmp_path, max_steps=1, save_strategy="steps", save_steps=1)
         trainer.train()
@@ -49,4 +53,6 @@ def test_what_is_saved_has_the_permissions_of_other_files(model, tokenizer, tmp_
         os.umask(former)
     weights = sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.safetensors"))
     assert weights == ["checkpoint-1/model.safetensors", "final/model.safetensors"]
-    assert {stat.S_IMODE(path.stat().st_mode) for path in tmp_path.rglob("*") if path.is_file()} == {0o644}
+    modes = {path: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.rglob("*") if path.is_file()}
+    assert [modes.pop(path) for path in private] == [0o600, 0o600]
+    assert set(modes.values()) == {0o644}

@@ -16,6 +16,7 @@ from hf_afro.cli.own_settings import MAFT_SETTINGS, describe_own_settings
 from hf_afro.cli.settings import check_names, parse_settings
 from hf_afro.cli.table import format_table
 from hf_afro.cli.text import OPTIONS, add_text_arguments, datasets_of, prepare_text
+from hf_afro.model_folders import HOW_MADE
 from hf_afro.nearest import nearest
 
 if TYPE_CHECKING:
@@ -147,15 +148,20 @@ def load_masked_lm(args: Namespace, tokenizer: PreTrainedTokenizerBase, seed: in
             raise ValueError(f"--config_overrides {overrides}: the configuration has no {name!r}; {hint}")
         if not sign:
             raise ValueError(f"--config_overrides {overrides}: {name} has no value; expected {name}=...")
+    for name in HOW_MADE:  # that is told of the model whose weights are left behind
+        if hasattr(config, name):
+            delattr(config, name)
     set_seed(seed)
     try:
-        config.update_from_string(overrides)
+        if overrides:  # of no text at all it makes an error
+            config.update_from_string(overrides)
         if tokenizer.pad_token_id is not None:  # a new model counts positions from what its text is padded with
             config.pad_token_id = tokenizer.pad_token_id
-        return AutoModelForMaskedLM.from_config(config)
+        return AutoModelForMaskedLM.from_config(config, dtype=torch.float32)  # whatever its weights were saved in
     except (ValueError, TypeError) as error:
         # What a configuration refuses is the user's, though the library raises it.
-        raise ValueError(f"--config_overrides {overrides}: {error}") from error
+        asked = f"--config_overrides {overrides}" if overrides else "--from_scratch"
+        raise ValueError(f"{asked}: {error}") from error
 
 
 def train(trainer: Trainer, folder: Path) -> dict[str, dict[str, Any]]:

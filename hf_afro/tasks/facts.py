@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from hf_afro.families import encoder_of
-from hf_afro.model_folders import MASKED_LM_HEAD
+from hf_afro.model_folders import HOW_MADE, MASKED_LM_HEAD
 from hf_afro.tasks.heads import uses_pooler
 
 if TYPE_CHECKING:
@@ -29,8 +29,6 @@ _NOT_OF_ENCODER = {
     "_name_or_path",
     MASKED_LM_HEAD,
 }
-# What a configuration of ours says of how the model was made.
-_MADE = (MASKED_LM_HEAD, "built_from")
 _WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
 
 
@@ -54,7 +52,7 @@ def model_facts(model: PreTrainedModel, folder: str | os.PathLike[str] | None = 
     return {
         "model_type": config.model_type,
         "architecture": type(model).__name__,
-        **{name: getattr(config, name) for name in _MADE if getattr(config, name, None)},
+        **{name: getattr(config, name) for name in HOW_MADE if getattr(config, name, None)},
         **({"library": "sentence-transformers"} if is_embedder else {}),
         "parameters": sum(tensor.numel() for tensor in tensors),
         "encoder_parameters": sum(tensor.numel() for tensor in encoder_of(model).parameters()),

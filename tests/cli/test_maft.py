@@ -121,6 +121,28 @@ def test_an_architecture_from_scratch(model_folder, text_folder, tmp_path):
     assert (config.num_hidden_layers, config.hidden_size, config.pad_token_id) == (1, 16, 1)
 
 
+def test_an_architecture_is_taken_from_scratch_as_it_is_and_what_was_made_of_its_weights_is_not(
+    model_folder, text_folder, tmp_path, caplog
+):
+    source, out = tmp_path / "source", tmp_path / "out"
+    shutil.copytree(model_folder, source)
+    path = source / "config.json"
+    config = json.loads(path.read_text("utf-8"))
+    said = {"dtype": "float16", "masked_lm_head": "untrained", "built_from": {"teacher": "large", "layers": [1, 3]}}
+    path.write_text(json.dumps(config | said), "utf-8")
+    more = ("--from_scratch", "--max_steps", 1, "--eval_lines", 0, "--save_strategy", "no")
+    assert main(words_of(source, text_folder, out, *more)) == 0
+    new = json.loads((out / "config.json").read_text("utf-8"))
+    sizes = ("vocab_size", "hidden_size", "num_hidden_layers", "intermediate_size", "max_position_embeddings")
+    assert [new[name] for name in sizes] == [config[name] for name in sizes]
+    assert "built_from" not in new
+    assert (new["masked_lm_head"], new["dtype"]) == ("kept", "float32")
+    assert "The weights to be trained were" not in caplog.text  # they were drawn in single precision
+    old, trained = (load_file(folder / "model.safetensors") for folder in (source, out))
+    words = "roberta.embeddings.word_embeddings.weight"
+    assert not torch.allclose(old[words], trained[words], atol=0.01)
+
+
 @pytest.mark.parametrize(
     ("more", "message"),
     [

@@ -11,6 +11,7 @@ from transformers import Trainer
 
 from hf_afro.corpora.batching import PLACE
 from hf_afro.corpora.streaming import StreamedSamples
+from hf_afro.families import encoder_of
 from hf_afro.hub.trainers import name_repository, push_trainer
 from hf_afro.model_folders import MASKED_LM_HEAD
 from hf_afro.training.best_metric import check_best_metric
@@ -134,8 +135,17 @@ class LanguageTrainer(Trainer):
         return result
 
     def _record_head(self) -> None:
-        """Note in the configuration what becomes of the masked-LM head, so that whoever has the model can tell."""
-        config = self.model.config  # type: ignore[union-attr]
+        """Note in the configuration what becomes of the masked-LM head, so that whoever has the model can tell.
+
+        A head that is frozen, as beside an adapter of the layers, stays what it was. An output embedding tied to the
+        word embedding is the encoder's.
+        """
+        model: Any = self.model
+        of_encoder = {id(weight) for weight in encoder_of(model).parameters()}
+        of_head = [weight for weight in model.parameters() if id(weight) not in of_encoder]
+        if self.trains_head and of_head and not any(weight.requires_grad for weight in of_head):
+            return
+        config = model.config
         late = getattr(config, MASKED_LM_HEAD, None) in ("untrained", "fitted_after_distillation")
         trained = "fitted_after_distillation" if late else "kept"
         setattr(config, MASKED_LM_HEAD, trained if self.trains_head else "untrained")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 
+import peft
 import pytest
+import torch
 from transformers import AutoConfig, XLMRobertaModel
 
 from hf_afro.recipes.pretrained import load_model
@@ -43,3 +45,32 @@ def test_a_head_that_was_drawn_is_known_until_it_is_trained(tokenizer, tmp_path)
     assert model.config.masked_lm_head == "drawn"
     assert recorded(maft_trainer(model, tokenizer, tmp_path / "a", max_steps=1), tmp_path / "a") == "kept"
     assert load_model(str(tmp_path / "a")).config.masked_lm_head == "kept"
+
+
+def lora(model):
+    return peft.get_peft_model(model, peft.LoraConfig(r=2, target_modules=["query", "value"]))
+
+
+def with_frozen_head(model):
+    for name, weight in model.named_parameters():
+        weight.requires_grad_("lm_head" not in name)
+    return model
+
+
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")  # peft reads it
+@pytest.mark.parametrize("frozen", [lora, with_frozen_head])
+@pytest.mark.parametrize("said", ["drawn", "untrained", "fitted_after_distillation"])
+def test_a_head_that_is_not_trained_stays_what_it_was(model, tokenizer, tmp_path, frozen, said):
+    model.config.masked_lm_head = said
+    head = {name: weight.clone() for name, weight in model.lm_head.named_parameters() if "decoder" not in name}
+    trainer = maft_trainer(frozen(copy.deepcopy(model)), tokenizer, tmp_path, max_steps=1)
+    trainer.train()
+    inner = trainer.model.get_base_model() if frozen is lora else trainer.model
+    assert all(torch.equal(weight, inner.lm_head.get_parameter(name)) for name, weight in head.items())
+    assert inner.config.masked_lm_head == said
+
+
+def test_a_head_of_which_the_norm_alone_is_trained_is_trained(model, tokenizer, tmp_path):
+    model.config.masked_lm_head = "drawn"
+    with_frozen_head(model).lm_head.layer_norm.requires_grad_(True)
+    assert recorded(maft_trainer(model, tokenizer, tmp_path, max_steps=1), tmp_path) == "kept"

@@ -5,8 +5,8 @@ python -m benchmarks.padding_table [--families bert mpnet ...]
 The tokenizer pads with 1, as XLM-R's does, and its id 0 begins every text. A configuration that disagrees says 0, as
 that of multilingual-e5-small. The columns: whether a student with every layer and the full width computes what its
 teacher does; whether a model trained by MAFT, and a student trained by distillation, are the same when read back from
-disk; whether these run a text of their full length. A cell is the largest difference of hidden states, "yes", or how
-the model was refused. The models are small and untrained, the rows are drawn.
+disk; whether these run a text of their full length. A cell is the largest difference of hidden states and logits,
+"yes", or how the model was refused. The models are small and untrained, the rows are drawn.
 """
 
 from __future__ import annotations
@@ -77,13 +77,14 @@ def rows(seed: int) -> list[list[int]]:
 
 @torch.no_grad()
 def difference(one: PreTrainedModel, other: PreTrainedModel) -> float:
-    """Return the largest difference of the hidden states of two encoders on a padded batch."""
+    """Return the largest difference of two models' hidden states and logits on a padded batch."""
     own = rows(7)[:3]
     width = max(map(len, own))
     ids = torch.tensor([row + [PAD] * (width - len(row)) for row in own])
     mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in own])
-    states = [model.eval().base_model(input_ids=ids, attention_mask=mask)[0][mask.bool()] for model in (one, other)]
-    return float((states[0] - states[1]).abs().max())
+    batch = {"input_ids": ids, "attention_mask": mask}
+    found = [(model.eval().base_model(**batch)[0], model(**batch).logits) for model in (one, other)]
+    return max(float((own - its)[mask.bool()].abs().max()) for own, its in zip(*found, strict=True))
 
 
 @torch.no_grad()

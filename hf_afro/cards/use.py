@@ -16,7 +16,10 @@ _CLASSIFIERS = {
     "ForTokenClassification": "token-classification",
     "ForSequenceClassification": "text-classification",
 }
-_TOLD = ("teacher", "teacher_model_type", "layers", "embeddings", "embedding_energy", "head_bias", "head_transform")
+_TOLD = (
+    *("teacher", "teacher_model_type", "layers", "embeddings", "embedding_energy"),
+    *("head_bias", "head_transform", "head_differs"),
+)
 _TRAINED, _WITHOUT_HEAD = ("kept", "fitted_after_distillation"), ("drawn", "untrained")
 
 

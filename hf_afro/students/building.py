@@ -65,7 +65,8 @@ def build_student(
     - **Factorised** (``E = embedding_size < H``): word rows ``sqrt(E/d) U_E S_E Q'``, and a projection such that rows
       times projection is exactly the best approximation of rank E of what the rows would be without factorising.
     - **Layers**: copied bit by bit where width and intermediate size are the teacher's; initialised otherwise.
-    - **Masked-LM head**: the bias of each token is copied; dense layer and norm where their shapes fit.
+    - **Masked-LM head**: the bias of each token is copied; dense layer and norm where their shapes fit. It applies
+      GELU and is tied to the word embeddings; where the teacher's does not or is not, a warning says so.
 
     A row of zeros, as XLM-R's padding has, stays zero. What is initialised comes from `seed` alone; torch's global
     random state and the teacher are left as they are. Relation distillation never trains the last layer's attention

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -9,10 +10,13 @@ from typing import Any
 import torch
 from torch import nn
 from transformers import PreTrainedModel
+from transformers.activations import GELUActivation
 
 from hf_afro.families import encoder_of, family_of, layers_of, position_offset_of
 from hf_afro.students.modeling_afro_student import AfroStudentEmbeddings
 from hf_afro.students.projection import Spectrum, project_rows
+
+logger = logging.getLogger(__name__)
 
 
 @torch.no_grad()
@@ -97,15 +101,21 @@ def transplant_layers(teacher: PreTrainedModel, student: PreTrainedModel, source
 def transplant_head(teacher: PreTrainedModel, student: PreTrainedModel) -> dict[str, Any]:
     """Copy of the masked-LM head what has the same shape.
 
+    A student's head applies GELU, and its output embedding is tied to the word embeddings. Where the teacher's head
+    has another activation, as that of BERT may, or an output embedding of its own, the copy does not compute what the
+    teacher's head does; a warning says so.
+
     Args:
         teacher: With its head or without.
         student: With a masked-LM head.
 
     Returns:
-        How: ``head_bias`` and ``head_transform`` are each "copied" or "initialised".
+        How: ``head_bias`` and ``head_transform`` are each "copied" or "initialised"; ``head_differs`` is there where
+        what was copied computes something else, and says in what the heads differ.
     """
     family = family_of(teacher)
     how = {"head_bias": "initialised", "head_transform": "initialised"}
+    differs: list[str] = []
     if family.masked_lm_head not in dict(teacher.named_children()):
         return how
     decoder = teacher.get_output_embeddings()
@@ -114,10 +124,23 @@ def transplant_head(teacher: PreTrainedModel, student: PreTrainedModel) -> dict[
         how["head_bias"] = "copied"
     # Every family has one dense layer and one norm between the encoder and the decoder.
     parts = list(teacher.get_submodule(family.masked_lm_head).modules())
+    activation = next((part.transform_act_fn for part in parts if hasattr(part, "transform_act_fn")), None)
     dense = next(part for part in parts if isinstance(part, nn.Linear) and part is not decoder)
     norm = next(part for part in parts if isinstance(part, nn.LayerNorm))
     if dense.weight.shape == student.lm_head.dense.weight.shape:
         student.lm_head.dense.load_state_dict(dense.state_dict())
         student.lm_head.layer_norm.load_state_dict(norm.state_dict())
         how["head_transform"] = "copied"
+        if not isinstance(activation, GELUActivation | None):
+            differs.append("activation")
+    words = teacher.get_input_embeddings().weight
+    if decoder.weight is not words and not torch.equal(decoder.weight.cpu(), words.cpu()):
+        differs.append("output embedding")
+    if differs and "copied" in how.values():
+        how["head_differs"] = " and ".join(differs)
+        logger.warning(
+            "The student's masked-LM head was copied and differs from the teacher's in its %s: a student's head "
+            "applies GELU, and its output embedding is tied to the word embeddings. Train it before it fills masks.",
+            how["head_differs"],
+        )
     return how

@@ -223,6 +223,60 @@ def test_the_bias_of_each_token_is_copied_and_the_rest_of_the_head_where_it_fits
     assert student.config.built_from["head_transform"] == "initialised"
 
 
+def bert_with(activation: str) -> PreTrainedModel:
+    torch.manual_seed(0)
+    sizes = {"vocab_size": 120, "num_hidden_layers": 4, "hidden_act": activation, **SIZES, **OFF}
+    return randomise(BertForMaskedLM(BertConfig(**sizes)))
+
+
+def untied(family: str) -> PreTrainedModel:
+    like = make_teacher(family)
+    torch.manual_seed(1)
+    model = type(like)(type(like.config)(**{**like.config.to_dict(), "tie_word_embeddings": False}))
+    assert model.get_output_embeddings().weight is not model.get_input_embeddings().weight
+    return randomise(model)
+
+
+def untied_and_equal() -> PreTrainedModel:
+    model = untied("xlm-roberta")
+    model.lm_head.decoder.weight.data.copy_(model.get_input_embeddings().weight)
+    return model
+
+
+@pytest.mark.parametrize(
+    ("make", "differs"),
+    [
+        (lambda: bert_with("gelu"), None),
+        (lambda: bert_with("relu"), "activation"),
+        (lambda: bert_with("gelu_new"), "activation"),
+        (lambda: untied("xlm-roberta"), "output embedding"),
+        (lambda: untied("roberta"), "output embedding"),
+        (lambda: untied("bert"), "output embedding"),
+        (untied_and_equal, None),
+    ],
+)
+def test_a_head_that_computes_something_else_than_the_teachers_is_said_to(make, differs, batch, caplog):
+    teacher = make()
+    batch["input_ids"].clamp_(min=4)
+    batch["attention_mask"].fill_(1)
+    student = build(teacher, **SAME)
+    with torch.no_grad():
+        assert torch.equal(student.base_model(**batch)[0], teacher.base_model(**batch)[0])
+    built_from = student.config.built_from
+    assert (built_from["head_bias"], built_from["head_transform"]) == ("copied", "copied")
+    assert built_from.get("head_differs") == differs
+    assert torch.equal(logits(student, batch), logits(teacher, batch)) == (differs is None)
+    said = [one.getMessage() for one in caplog.records if "head was copied and differs" in one.getMessage()]
+    assert len(said) == (differs is not None)
+    assert not said or f"from the teacher's in its {differs}: " in said[0]
+
+
+def test_a_head_that_is_new_differs_in_nothing(caplog):
+    built_from = build(bert_with("relu"), num_hidden_layers=2, hidden_size=16).config.built_from
+    assert (built_from["head_transform"], built_from.get("head_differs")) == ("initialised", None)
+    assert "head was copied" not in caplog.text
+
+
 def test_a_teacher_without_a_head(batch):
     torch.manual_seed(0)
     encoder = randomise(XLMRobertaModel(tiny_config(120, num_hidden_layers=4)))

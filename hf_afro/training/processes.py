@@ -7,6 +7,7 @@ import os
 from typing import TYPE_CHECKING
 
 import torch.distributed
+from accelerate.utils import parse_flag_from_env
 
 if TYPE_CHECKING:
     from transformers import TrainingArguments
@@ -33,13 +34,14 @@ def check_processes(args: TrainingArguments) -> None:
             f"{launched} processes were launched and the trainer sees {args.world_size}; without a GPU for each, "
             "add --use_cpu, and launch with --multi_gpu (accelerate) or by torchrun"
         )
-    # accelerate tells one process where the others are, and starts no others.
-    by_accelerate = "ACCELERATE_MIXED_PRECISION" in os.environ and "MASTER_PORT" in os.environ
-    if by_accelerate and not any(name in os.environ for name in ("WORLD_SIZE", *_MPI_SIZES)):
+    # accelerate tells one process where the others are, and starts no others. It does so on CPUs alone.
+    by_accelerate = {"ACCELERATE_MIXED_PRECISION", "MASTER_ADDR", "MASTER_PORT"} <= os.environ.keys()
+    on_cpus = parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.accelerator.is_available()
+    if by_accelerate and on_cpus and not any(name in os.environ for name in ("WORLD_SIZE", *_MPI_SIZES)):
         raise ValueError(
             "accelerate launch was asked for several processes and started one, as it does with --cpu; on CPUs give "
             "--use_cpu to the command itself and launch with --multi_gpu, or by torchrun. For one process, give "
-            "--num_processes 1, and unset MASTER_PORT"
+            "--num_processes 1, and unset MASTER_ADDR and MASTER_PORT"
         )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
+import torch
 from accelerate.commands.launch import launch_command_parser
 from accelerate.utils.launch import prepare_simple_launcher_cmd_env
 
@@ -66,7 +67,7 @@ def test_processes_that_do_not_know_of_each_other_are_refused(tmp_path, monkeypa
 def launcher(*words):
     """The environment that `accelerate launch` gives to the one process of its simple launcher."""
     args = launch_command_parser().parse_args([*words, "script.py"])
-    args.mixed_precision, args.dynamo_backend, args.num_machines = "no", "no", 1
+    args.mixed_precision, args.dynamo_backend, args.num_machines, args.use_cpu = "no", "no", 1, False
     return prepare_simple_launcher_cmd_env(args)[1]
 
 
@@ -74,9 +75,25 @@ def test_one_process_where_several_were_asked_for_is_refused(tmp_path, monkeypat
     for name, value in launcher("--cpu", "--num_processes", "1").items():
         monkeypatch.setenv(name, value)
     alone = parse(tmp_path, "--use_cpu")
+    monkeypatch.setenv("MASTER_PORT", "29511")  # as a script for a cluster may
+    check_processes(alone)
     for name, value in launcher("--cpu", "--num_processes", "2").items():
         monkeypatch.setenv(name, value)
     with pytest.raises(ValueError, match="was asked for several processes and started one.*--multi_gpu"):
         check_processes(alone)
     with pytest.raises(ValueError, match="was asked for several processes and started one"):
         parse(tmp_path, "--use_cpu")
+
+
+def test_one_process_on_a_gpu_may_know_an_address(tmp_path, monkeypatch):
+    """Scripts for a cluster export where the main process is, however many there are."""
+    alone = parse(tmp_path, "--use_cpu")
+    for name, value in launcher("--num_processes", "1").items():
+        monkeypatch.setenv(name, value)
+    for name, value in {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29511"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
+    check_processes(alone)
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
+    with pytest.raises(ValueError, match="unset MASTER_ADDR and MASTER_PORT"):
+        check_processes(alone)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from hf_afro.families import encoder_of
+from hf_afro.model_folders import check_not_adapter
 from hf_afro.tasks.kinds import kind_of
 from hf_afro.tokenizer_files import check_built_as_written
 
@@ -108,8 +109,8 @@ def load_encoder(
     """Return a model in fp32 and its tokenizer, loading what was given by name.
 
     Raises:
-        ValueError: If a model was given as an object without its tokenizer, or transformers builds another tokenizer
-            than the model's tokenizer.json says.
+        ValueError: If a model was given as an object without its tokenizer, a folder holds an adapter, alone or beside
+            the model, or transformers builds another tokenizer than the model's tokenizer.json says.
     """
     if not isinstance(model, str | os.PathLike):
         if tokenizer is None:
@@ -117,6 +118,7 @@ def load_encoder(
         return model, tokenizer
     from transformers import AutoConfig, AutoModel, AutoModelForMaskedLM, AutoTokenizer
 
+    check_not_adapter(Path(model))
     heads = AutoConfig.from_pretrained(model, trust_remote_code=False).architectures or [""]
     # With the head it was saved with, where that is the usual one: then no weight is reported as left over.
     kind: Any = AutoModelForMaskedLM if heads[0].endswith("ForMaskedLM") else AutoModel

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import json
 
+import peft
 import pytest
 import torch
 from transformers import AutoModel, AutoModelForMaskedLM, BertConfig, BertForMaskedLM, BertForPreTraining, pipeline
@@ -107,6 +109,19 @@ def test_a_pooler_that_was_not_saved_is_of_the_head(bert, tmp_path, load, archit
     assert model_fingerprint(first) == model_fingerprint(again)
     heads = [add_head(one, "topic", LABELS, seed=1).bert.pooler.dense.weight for one in (first, again)]
     assert torch.equal(*heads)
+
+
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")  # peft reads it
+def test_an_adapter_beside_a_model_is_refused(model, tokenizer, tmp_path):
+    """Left alone, transformers puts it on, onto a model that it may have been merged into."""
+    peft.get_peft_model(copy.deepcopy(model), peft.LoraConfig(r=2, target_modules=["query"])).save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="holds a PEFT adapter and no model"):
+        load_encoder(tmp_path, tokenizer)
+    model.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    for folder in (tmp_path, str(tmp_path)):
+        with pytest.raises(ValueError, match="holds a model and a PEFT adapter beside it"):
+            load_encoder(folder, None)
 
 
 def test_the_head_is_a_function_of_the_seed():

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from hf_afro.reports import EvalReport
+    from hf_afro.reports import EvalReport, Score
     from hf_afro.reports.tables import Table
     from hf_afro.tasks.comparison import Predictions
 
@@ -29,7 +30,7 @@ class LoadedReport:
 
 
 def difference_tables(loaded: Sequence[LoadedReport]) -> tuple[Table, ...]:
-    """Return a table a task: by how much each model differs from the first, and how likely that is by chance.
+    """Return a table per task: by how much each model differs from the first, and how likely that is by chance.
 
     Args:
         loaded: The models.
@@ -44,13 +45,14 @@ def difference_tables(loaded: Sequence[LoadedReport]) -> tuple[Table, ...]:
     tables = []
     reports = [one.report for one in loaded]
     for task in tasks_in(reports):
-        languages = sorted({score.language for report in reports for score in report.select(task=task)})
+        scores = [score for report in reports for score in report.select(task=task)]
+        languages = sorted({score.language for score in scores})
+        one_set_a_language = len(languages) == len({(score.language, _set_of(score)) for score in scores})
         rows = []
         for language in languages:
-            read = [_read(one, f"{task}/{language}") for one in loaded]
-            told = [_difference(task, read[0], other) for other in read[1:]]
-            if any(told):
-                rows.append((Cell(language_name(language)), *(Cell(text or DASH) for text in told)))
+            for name, told in _differences(loaded, task, language).items():
+                label = language_name(language) if one_set_a_language else f"{language_name(language)}, {name}"
+                rows.append((Cell(label), *(Cell(text or DASH) for text in told)))
         if rows:
             header = ("language", *(report.name for report in reports[1:]))
             note = (
@@ -61,6 +63,21 @@ def difference_tables(loaded: Sequence[LoadedReport]) -> tuple[Table, ...]:
     return tuple(tables)
 
 
+def _differences(loaded: Sequence[LoadedReport], task: str, language: str) -> dict[str, list[str]]:
+    """Return how each other model differs from the first, by data set; empty text where that cannot be told."""
+    first, *others = [_read(one, task, language) for one in loaded]
+    found = {}
+    for name in sorted(first):
+        told = []
+        for other in others:
+            # A set may have another name in another report, where it is not one that the first model has too.
+            alike = [*other.get(name, ()), *(one for key, own in other.items() if key not in first for one in own)]
+            told.append(_difference(task, first[name], alike))
+        if any(told):
+            found[name] = told
+    return found
+
+
 def _heading(task: str) -> str:
     from hf_afro.reports.formatting import describe_metric, task_name
     from hf_afro.tasks.kinds import kind_of
@@ -68,30 +85,37 @@ def _heading(task: str) -> str:
     return f"{task_name(task)}, {describe_metric(kind_of(task).main_metric).name}"
 
 
-def _read(loaded: LoadedReport, key: str) -> Predictions | None:
+def _set_of(score: Score) -> str:
+    return f"{score.dataset} {score.split}"
+
+
+def _read(loaded: LoadedReport, task: str, language: str) -> dict[str, list[Predictions]]:
+    """Return the predictions of the parts of a report by data set."""
     from hf_afro.tasks.comparison import read_predictions
 
+    found: dict[str, list[Predictions]] = {}
     for report, folder in loaded.parts:
-        file = report.predictions.get(key)
+        file = report.predictions.get(f"{task}/{language}")
         if file is None or not (folder / file).is_file():
             continue
         # A report is from anywhere: it names what lies beside it, and nothing else is read.
         if not (folder / file).resolve().is_relative_to(folder.resolve()):
             raise ValueError(f"the report of {report.name} names predictions outside its folder: {file!r}")
-        return read_predictions(folder / file)
-    return None
+        sets = [_set_of(score) for score in report.select(task=task, language=language)]
+        found.setdefault(sets[0] if sets else "", []).append(read_predictions(folder / file))
+    return found
 
 
-def _difference(task: str, first: Predictions | None, other: Predictions | None) -> str:
-    from hf_afro.tasks.comparison import compare
+def _difference(task: str, first: Sequence[Predictions], other: Sequence[Predictions]) -> str:
+    """Return how another model does beside the first on the first of its predictions that are of the same examples."""
+    from hf_afro.tasks.comparison import compare, same_examples
 
-    if first is None or other is None or list(first.gold) != list(other.gold):
-        return ""
-    if len(first.predicted) != len(other.predicted):
-        return ""
-    # How the other does beside the first: more is better.
-    found = compare(other, first, task)
-    return f"{100 * found.difference:+.1f} (p {_chance(found.p_value)})"
+    for own, beside in product(other, first):
+        if same_examples(own, beside) and len(own.predicted) == len(beside.predicted):
+            # More is better.
+            found = compare(own, beside, task)
+            return f"{100 * found.difference:+.1f} (p {_chance(found.p_value)})"
+    return ""
 
 
 def _chance(value: float) -> str:

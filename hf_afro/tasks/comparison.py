@@ -150,10 +150,9 @@ def compare(
     Raises:
         ValueError: If the right labels or the numbers are not the same, so that the models saw other examples.
     """
-    if list(first.gold) != list(second.gold):
-        raise ValueError("the two were not evaluated on the same examples: their right labels differ")
-    if _is_sample(first) and _is_sample(second) and first.index != second.index:
-        raise ValueError("the two were not evaluated on the same examples: their numbers (`index`) differ")
+    if not same_examples(first, second):
+        what = "right labels" if list(first.gold) != list(second.gold) else "numbers (`index`)"
+        raise ValueError(f"the two were not evaluated on the same examples: their {what} differ")
     methods = {"randomisation": approximate_randomisation, "bootstrap": paired_bootstrap}
     if method not in methods:
         raise ValueError(f"no method {method!r}; expected {' or '.join(methods)}")
@@ -165,6 +164,12 @@ def compare(
         first, second = (dataclasses.replace(own, in_train=known if own.in_train else ()) for own in (first, second))
     one, other = (own.counts(task, labels, deduplicated=deduplicated) for own in (first, second))
     return methods[method](one, other, _measure(task, metric), resamples=resamples, seed=seed)
+
+
+def same_examples(first: Predictions, second: Predictions) -> bool:
+    """Tell whether the examples of two models are the same, by the right labels and, of samples, by the numbers."""
+    of_samples = _is_sample(first) and _is_sample(second)
+    return list(first.gold) == list(second.gold) and not (of_samples and first.index != second.index)
 
 
 def _is_sample(predictions: Predictions) -> bool:

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from hf_afro.cli.main import main
+from hf_afro.cli.report import load_reports
+from hf_afro.cli.report_differences import difference_tables
 from hf_afro.corpora.cleaning_report import CleaningReport
 from hf_afro.reports import EvalReport
 from hf_afro.reports.tables import comparison_table
@@ -108,6 +110,66 @@ def test_a_joined_report_is_compared_by_the_predictions_of_its_parts(tmp_path, c
     shown = capsys.readouterr().out
     assert "a (a-ner)" not in shown
     assert "+26.7 (p < 0.001)" in shown.split("difference from a")[1]
+
+
+def measured(tmp_path, folder: str, dataset: str, answers: list[str], numbers: range = range(60)) -> str:
+    """The folder of a report of news topics, by a model that is named by the first part of the folder's name."""
+    place = tmp_path / folder
+    place.mkdir()
+    facts = zip(numbers, ["x", "y"] * 30, answers, strict=True)
+    lines = [json.dumps({"index": index, "gold": gold, "predicted": {"1": one}}) for index, gold, one in facts]
+    (place / "swa.jsonl").write_text("\n".join(lines) + "\n", "utf-8")
+    name = folder.partition("-")[0]
+    own = score("swa", (0.5,), task="topic", metric="weighted_f1", dataset=dataset)
+    found = {"encoder_fingerprint": name}
+    EvalReport(name, {}, (own,), provenance=found, predictions={"topic/swa": "swa.jsonl"}).save(place)
+    return str(place)
+
+
+def test_samples_of_other_examples_are_a_dash(tmp_path):
+    """Their right labels are the same, and their numbers are not."""
+    right, flat = ["x", "y"] * 30, ["x"] * 60
+    paths = [
+        measured(tmp_path, name, "news/swa", own, range(start, start + 60))
+        for name, own, start in (("a", flat, 3), ("b", right, 5), ("c", right, 3))
+    ]
+    (table,) = difference_tables(load_reports(paths))
+    assert [cell.text for cell in table.rows[0]] == ["Swahili (swa)", "–", "+66.7 (p < 0.001)"]
+
+
+@pytest.mark.parametrize(
+    "names", [("a-news", "a-sib", "b-sib"), ("a-sib", "a-news", "b-sib"), ("b-sib", "a-news", "a-sib")]
+)
+def test_each_set_of_a_joined_report_is_compared_whatever_the_order(tmp_path, names):
+    right, flat = ["x", "y"] * 30, ["x"] * 60
+    paths = {
+        "a-news": measured(tmp_path, "a-news", "masakhanews/swa", right, range(9, 69)),
+        "a-sib": measured(tmp_path, "a-sib", "sib200/swa", flat),
+        "b-sib": measured(tmp_path, "b-sib", "sib200/swa", right),
+    }
+    (table,) = difference_tables(load_reports([paths[name] for name in names]))
+    difference = "-66.7 (p < 0.001)" if names[0] == "b-sib" else "+66.7 (p < 0.001)"
+    assert [[cell.text for cell in row] for row in table.rows] == [["Swahili (swa), sib200/swa test", difference]]
+
+
+def test_joined_reports_are_compared_set_by_set(tmp_path):
+    """Both sets have the same labels in the same order."""
+    right, flat = ["x", "y"] * 30, ["x"] * 60
+    paths = [
+        measured(tmp_path, folder, dataset, answers)
+        for folder, dataset, answers in (
+            ("a-1", "sib200/swa", flat),
+            ("a-2", "masakhanews/swa", right),
+            ("b-1", "masakhanews/swa", right),
+            ("b-2", "sib200/swa", right),
+            ("c-1", "masakhanews/swa", right),
+        )
+    ]
+    (table,) = difference_tables(load_reports(paths))
+    assert [[cell.text for cell in row] for row in table.rows] == [
+        ["Swahili (swa), masakhanews/swa test", "+0.0 (p 1.000)", "+0.0 (p 1.000)"],
+        ["Swahili (swa), sib200/swa test", "+66.7 (p < 0.001)", "–"],
+    ]
 
 
 def test_predictions_outside_a_report_are_not_read(tmp_path, refused):

@@ -27,6 +27,7 @@ _KINDS = {
     "token-classification": "classifier of words",
     "text-classification": "classifier of texts",
     "sentence-similarity": "sentence encoder",
+    "question-answering": "question-answering model",
 }
 
 

@@ -12,10 +12,13 @@ from hf_afro.reports import EvalReport
 
 FILL_MASK, FEATURES, SIMILARITY = "fill-mask", "feature-extraction", "sentence-similarity"
 SENTENCE_TRANSFORMERS, TRANSFORMERS = "sentence-transformers", "transformers"
-_CLASSIFIERS = {
+_HEADS = {
     "ForTokenClassification": "token-classification",
     "ForSequenceClassification": "text-classification",
+    "ForQuestionAnswering": "question-answering",
 }
+_MASKED_LM = ("ForMaskedLM", "WithLMHeadModel", "ForPreTraining")
+_DETECTORS = ("ElectraForPreTraining", "FunnelForPreTraining")  # of words that another model put in
 _TOLD = (
     *("teacher", "teacher_model_type", "layers", "embeddings", "embedding_energy"),
     *("head_bias", "head_transform", "head_differs"),
@@ -30,8 +33,8 @@ class Use:
     Attributes:
         pipeline: The `pipeline_tag`.
         library: The `library_name`.
-        head: What became of its masked-LM head, a key of `HEADS`; empty where that is not known, or where it is
-            another head that the model is offered with.
+        head: What became of its masked-LM head, a key of `HEADS`; empty where that is not known, or where the model
+            has another head.
         built_from: What `hf_afro.build_student` noted of how it made the model; empty where it did not make it.
     """
 
@@ -50,7 +53,8 @@ def use_of(report: EvalReport, facts: CardFacts) -> Use:
     """Return what a model is offered for.
 
     A masked-LM head counts as trained where the facts or the model's configuration say so, or where the model was
-    saved with one and is no student of `build_student`, whose head is new. All else is an encoder.
+    saved with one and is no student of `build_student`, whose head is new. An encoder alone has none, unless the facts
+    say so. Of a model with another head nothing is said of a masked-LM head.
 
     Args:
         report: Of the model itself.
@@ -61,14 +65,15 @@ def use_of(report: EvalReport, facts: CardFacts) -> Use:
     # A configuration is saved in the order of the alphabet.
     built_from = dict(sorted(built_from.items(), key=_place)) if isinstance(built_from, Mapping) else {}
     library = SENTENCE_TRANSFORMERS if report.model.get("library") == SENTENCE_TRANSFORMERS else TRANSFORMERS
-    head = facts.head or head_told(report)
-    pipeline = next((task for ending, task in _CLASSIFIERS.items() if architecture.endswith(ending)), "")
+    pipeline = next((task for ending, task in _HEADS.items() if architecture.endswith(ending)), "")
     if library == SENTENCE_TRANSFORMERS:
         pipeline = SIMILARITY
     if pipeline:
         return Use(pipeline, library, "", built_from)
-    if architecture and not architecture.endswith("ForMaskedLM"):
-        return Use(FEATURES, library, "untrained", built_from)
+    if architecture and (not architecture.endswith(_MASKED_LM) or architecture in _DETECTORS):
+        alone = architecture.endswith("Model") and not architecture.endswith(("HeadModel", "HeadsModel"))
+        return Use(FEATURES, library, (facts.head or "untrained") if alone else "", built_from)
+    head = facts.head or _head_told(report)
     known = bool(architecture or head)
     trained = head in _TRAINED or (known and head not in _WITHOUT_HEAD and not built_from)
     return Use(FILL_MASK if trained else FEATURES, library, head, built_from)
@@ -79,7 +84,7 @@ def _place(item: tuple[str, Any]) -> int:
     return _TOLD.index(item[0]) if item[0] in _TOLD else len(_TOLD)
 
 
-def head_told(report: EvalReport) -> str:
+def _head_told(report: EvalReport) -> str:
     """Return what became of the masked-LM head by the model's configuration; empty where it does not say."""
     head = report.model.get(MASKED_LM_HEAD, "")
     return head if head in HEADS else ""

@@ -8,7 +8,7 @@ import re
 import pytest
 import torch
 from huggingface_hub import ModelCard
-from transformers import XLMRobertaForMaskedLM
+from transformers import XLMRobertaForMaskedLM, XLMRobertaForQuestionAnswering
 
 from hf_afro import build_student
 from hf_afro.cards import CardFacts, render_card
@@ -45,6 +45,11 @@ MASKED, ENCODER = {"architecture": "XLMRobertaForMaskedLM"}, {"architecture": "X
         ({"architecture": "AfroStudentForTokenClassification"}, "", "token-classification"),
         ({"architecture": "BertForSequenceClassification"}, "kept", "text-classification"),
         (ENCODER | {"library": "sentence-transformers"}, "", "sentence-similarity"),
+        ({"architecture": "FlaubertWithLMHeadModel"}, "", "fill-mask"),
+        ({"architecture": "BertForPreTraining"}, "", "fill-mask"),
+        ({"architecture": "BertForPreTraining"}, "drawn", "feature-extraction"),
+        ({"architecture": "ElectraForPreTraining"}, "", "feature-extraction"),
+        ({"architecture": "XLMRobertaForQuestionAnswering"}, "", "question-answering"),
     ],
 )
 def test_what_is_offered_follows_from_what_is_known(model, head, pipeline):
@@ -93,6 +98,7 @@ def saved(request, model, tokenizer, tmp_path, monkeypatch):
             ),
             "token-classification": lambda: add_head(model, "ner", ("O", "B-PER"), seed=1),
             "text-classification": lambda: add_head(model, "topic", ("a", "b"), seed=1),
+            "question-answering": lambda: XLMRobertaForQuestionAnswering(tiny_config(len(tokenizer))),
         }[kind]()
         folder = None
         own.save_pretrained("saved")
@@ -102,7 +108,14 @@ def saved(request, model, tokenizer, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     "saved",
-    ["fill-mask", "feature-extraction", "token-classification", "text-classification", "sentence-similarity"],
+    [
+        "fill-mask",
+        "feature-extraction",
+        "token-classification",
+        "text-classification",
+        "question-answering",
+        "sentence-similarity",
+    ],
     indirect=True,
 )
 @pytest.mark.filterwarnings("ignore:Importing from 'sentence_transformers:DeprecationWarning")
@@ -116,6 +129,7 @@ def test_the_code_on_the_card_of_each_kind_runs(saved, capsys):
     found = {
         "fill-mask": lambda: len(names["fill"](f"Mvua {names['fill'].tokenizer.mask_token}")) == 5,
         "feature-extraction": lambda: isinstance(names["model"], torch.nn.Module),
+        "question-answering": lambda: isinstance(names["model"], XLMRobertaForQuestionAnswering),
         "sentence-similarity": lambda: names["vectors"].shape == (2, 32),
         "token-classification": lambda: callable(names["classify"]),
     }.get(kind, lambda: {"label", "score"} <= names["classify"]("Mvua")[0].keys())
@@ -124,18 +138,28 @@ def test_the_code_on_the_card_of_each_kind_runs(saved, capsys):
 
 
 @pytest.mark.parametrize(
-    ("model", "head"),
+    ("model", "told", "head"),
     [
-        (MASKED | {"masked_lm_head": "kept"}, "kept"),
-        (ENCODER | {"masked_lm_head": "kept"}, "untrained"),  # it stayed behind
-        ({"architecture": "XLMRobertaForTokenClassification", "masked_lm_head": "untrained"}, ""),
-        (ENCODER | {"library": "sentence-transformers", "masked_lm_head": "untrained"}, ""),
+        (MASKED | {"masked_lm_head": "kept"}, "", "kept"),
+        (MASKED | {"masked_lm_head": "kept"}, "drawn", "drawn"),
+        (ENCODER, "", "untrained"),
+        (ENCODER | {"masked_lm_head": "kept"}, "", "untrained"),  # it stayed behind
+        (ENCODER, "kept", "kept"),
+        ({"architecture": "FlaubertWithLMHeadModel"}, "", ""),
+        ({"architecture": "BertForPreTraining"}, "", ""),
+        ({"architecture": "BertForPreTraining", "masked_lm_head": "drawn"}, "", "drawn"),
+        ({"architecture": "ElectraForPreTraining"}, "kept", ""),
+        ({"architecture": "GPT2LMHeadModel"}, "", ""),
+        ({"architecture": "BertForMultipleChoice"}, "", ""),
+        ({"architecture": "XLMRobertaForQuestionAnswering"}, "kept", ""),
+        ({"architecture": "XLMRobertaForTokenClassification", "masked_lm_head": "untrained"}, "", ""),
+        (ENCODER | {"library": "sentence-transformers", "masked_lm_head": "untrained"}, "", ""),
     ],
 )
-def test_a_head_is_told_of_where_the_model_could_have_it(model, head):
-    use = use_of(EvalReport("a", model, ()), CardFacts("a"))
-    assert use.head == head
-    said = render_card([EvalReport("a", model, (score(),))])
+def test_a_head_is_told_of_where_the_model_could_have_it(model, told, head):
+    facts = CardFacts("a", head=told)
+    assert use_of(EvalReport("a", model, ()), facts).head == head
+    said = render_card([EvalReport("a", model, (score(),))], facts)
     assert [key for key, sentence in HEADS.items() if sentence in said] == ([head] if head else [])
 
 

@@ -95,15 +95,15 @@ def _shown(settings: dict[str, Any]) -> dict[str, Any]:
 def run_card(context: StageContext) -> dict[str, Any]:
     """Write the card of one model, beside those it was measured with, and the facts it was written from."""
     from hf_afro.cards import render_card
-    from hf_afro.cards.use import head_told
+    from hf_afro.cards.use import use_of
 
     settings = context.settings
     reports = read_reports(context.input("reports"))
     models = context.recipe.stage(settings.reports).settings.models
     own = reports.pop(next(name for name, stage in models.items() if stage == settings.model))
     facts = card_facts(context)
-    # The model itself knows better than the names of the stages: an objective may train the head or leave it.
-    facts = dataclasses.replace(facts, head=head_told(own) or facts.head)
+    # The model itself knows better than the names of the stages: it may have no head, or an objective that trains it.
+    facts = dataclasses.replace(facts, head=use_of(own, dataclasses.replace(facts, head="")).head or facts.head)
     facts.save(context.folder)
     write_whole(context.folder / CARD_FILE, render_card([own, *reports.values()], facts))
     return {"file": CARD_FILE}

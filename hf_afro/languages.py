@@ -286,6 +286,8 @@ def _of_the_standard(head: str) -> Language | None:
     if as_given.is_valid():
         tag = as_given  # where langcodes prefers the code of a larger language
     code = tag.to_alpha3()
+    if len(head) == 2:
+        return _INDEX.get(code) or _of_the_standard(code)  # by three letters some are now part of another language
     likely = LIKELY_SUBTAGS.get(tag.language, "").split("-")
     script = likely[1] if len(likely) > 1 else ""
     name = tag.language_name()

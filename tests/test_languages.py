@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
+import string
+
 import pytest
 import regex
 
@@ -114,6 +118,24 @@ def test_any_code_of_the_standard_is_a_language(code, iso639_3, iso639_1, tag, n
     )
     assert found.sets == ()
     assert find_language(found.iso639_3).iso639_3 == iso639_3
+
+
+def test_the_key_of_a_language_is_that_language(monkeypatch):
+    """Of every code of two and three letters that is taken."""
+    monkeypatch.setattr(languages, "_suggestion", lambda wanted: "")  # takes long
+    codes = ["".join(letters) for size in (2, 3) for letters in itertools.product(string.ascii_lowercase, repeat=size)]
+    keys = {}
+    for code in codes:
+        with contextlib.suppress(ValueError):
+            keys[code] = find_language(code).iso639_3
+    assert len(keys) > 7000
+    assert {code: key for code, key in keys.items() if find_language(key).iso639_3 != key} == {}
+
+
+@pytest.mark.parametrize(("short", "long", "key"), [("tl", "tgl", "fil"), ("mo", "mol", "ron"), ("sh", "hbs", "srp")])
+def test_two_and_three_letters_are_one_language(short, long, key):
+    assert find_language(short) == find_language(long) == find_language(key)
+    assert find_language(key).iso639_3 == key
 
 
 def test_a_variety_of_a_language_of_the_table_is_taken_as_that_and_it_is_said(caplog):

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 # To be raised whenever encoding or the files change in meaning; files of another format are not found.
-_FORMAT = 1
+_FORMAT = 2
 
 
 def encode_with_cache(
@@ -37,9 +37,9 @@ def encode_with_cache(
 ) -> list[Row]:
     """Encode a split as `encode` does, unless the cache holds it.
 
-    A file of the cache is found by the fingerprint of the split, the tokenizer, `max_length`, the version of the
-    tokenizers library and that of the format, all of which it also holds; a file that is damaged or holds something
-    else is made anew. Processes may share a cache: files appear whole or not at all.
+    A file of the cache is found by the fingerprint of the split, the labels by id, the tokenizer, `max_length`, the
+    version of the tokenizers library and that of the format, all of which it also holds; a file that is damaged or
+    holds something else is made anew. Processes may share a cache: files appear whole or not at all.
 
     Args:
         data: The task.
@@ -69,6 +69,7 @@ def _identity(data: TaskData, split: str, tokenizer: PreTrainedTokenizerBase, ma
     return {
         "format": _FORMAT,
         "data": data.fingerprint_of(split),
+        "labels": list(data.labels),  # whose ids are in the rows
         "tokenizer": hashlib.sha256(written.encode("utf-8", "surrogatepass")).hexdigest(),
         # What is put in front and behind may be asked of the Python object.
         "special": [tokenizer("")["input_ids"], list(tokenizer.model_input_names)],

@@ -76,6 +76,7 @@ def run_key(
         model_fingerprint,
         hashlib.sha256((backend.to_str() if backend else repr(tokenizer)).encode()).hexdigest(),
         {split: data.fingerprint_of(split) for split in sorted(data.splits)},
+        data.labels,
         dataclasses.asdict(settings),
         seed,
         [data.fingerprint_of("test") for data in elsewhere],

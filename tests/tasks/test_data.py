@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from hf_afro.tasks.data import make_task_data
@@ -48,14 +50,42 @@ def test_examples_that_splits_share_are_counted_and_kept():
     assert len(data.splits["test"]) == 2
 
 
-def test_the_fingerprint_is_of_test_and_its_labels():
+def test_the_fingerprint_is_of_test():
     def fingerprint(**changes):
         return make_task_data("topic", "swa", "set/swa", {**ROWS, **changes}).fingerprint
 
     assert fingerprint() == fingerprint(dev=[("other", "x")])
     assert fingerprint() != fingerprint(test=[("d", "x"), ("a", "x")])
     assert fingerprint() != fingerprint(test=[("a", "y"), ("d", "x")])
-    assert fingerprint() != fingerprint(train=[("a", "x"), ("b", "z")], dev=[("c", "z")])
+    assert fingerprint() == fingerprint(train=[("a", "x"), ("b", "w")], dev=[("c", "w")])
+
+
+TEXTS = {
+    "train": [("a", "negative"), ("b", "neutral"), ("c", "positive")],
+    "dev": [("d", "neutral")],
+    "test": [("e", "negative"), ("f", "positive")],
+}
+WORDS = {
+    "train": [(["a", "b", "c"], ["NOUN", "NOUN", "X"])],
+    "dev": [(["a"], ["NOUN"])],
+    "test": [(["a", "b"], ["VERB", "NOUN"]), (["b"], ["VERB"])],
+}
+ENTITIES = {
+    "train": [(["a", "b"], ["B-DATE", "B-PER"])],
+    "dev": [(["a"], ["O"])],
+    "test": [(["a", "b"], ["B-PER", "I-PER"])],
+}
+
+
+@pytest.mark.parametrize(("task", "rows"), [("sentiment", TEXTS), ("pos", WORDS), ("ner", ENTITIES)])
+def test_a_test_split_has_one_fingerprint_alone_and_with_the_others(task, rows):
+    """Its labels have other ids in each."""
+    whole = make_task_data(task, "swa", "set/swa", rows, unseen_labels=True)
+    alone = make_task_data(task, "swa", "set/swa", {"test": rows["test"]}, trained=False)
+    assert whole.gold() != alone.gold()
+    assert whole.fingerprint == alone.fingerprint
+    # The same ids of other labels are other examples.
+    assert dataclasses.replace(alone, labels=alone.labels[::-1]).fingerprint != alone.fingerprint
 
 
 def test_limits_choose_by_seed_and_keep_the_order(topic):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -9,6 +11,8 @@ from hf_afro.tasks import encoding_cache
 from hf_afro.tasks.data import make_task_data
 from hf_afro.tasks.encoding import encode
 from hf_afro.tasks.encoding_cache import encode_with_cache
+from hf_afro.tasks.predictions import run_key
+from hf_afro.tasks.presets import FineTuningSettings
 from tests.tasks.conftest import make
 
 PAIRS = {split: [(("na", "na jana"), "x"), (("mvua", "a"), "y")] for split in ("train", "dev", "test")}
@@ -50,6 +54,31 @@ def test_anything_else_is_made_anew(ner, tokenizer, tmp_path, calls):
     encode_with_cache(ner, "train", tokenizer, 16, tmp_path)
     assert len(calls) == 5
     assert len(list(tmp_path.iterdir())) == 5
+
+
+def test_the_same_examples_with_other_ids_are_made_anew(tokenizer, tmp_path, calls):
+    """The fingerprint of test is the same in both."""
+    test = [("mvua", "x"), ("jana", "z")]
+    sets = [
+        make_task_data("topic", "swa", "a/swa", {"test": test, **others}, trained=False)
+        for others in ({}, {"train": [("na", "y")]})
+    ]
+    assert sets[0].fingerprint == sets[1].fingerprint
+    rows = [encode_with_cache(data, "test", tokenizer, 16, tmp_path) for data in sets]
+    assert [[row["labels"] for row in own] for own in rows] == [[0, 1], [0, 2]]
+    assert len(calls) == 2
+
+
+def test_runs_that_predict_other_ids_have_other_keys(tokenizer):
+    """What is left of train may not have all labels that the ids are of."""
+    train = [("na", "x"), ("jana", "z"), ("leo", "y")]
+    splits = {"dev": [("a", "x")], "test": [("mvua", "x"), ("jana", "z")]}
+    few = make_task_data("topic", "swa", "a/swa", {**splits, "train": train[:2]})
+    every = make_task_data("topic", "swa", "a/swa", {**splits, "train": train})
+    every = dataclasses.replace(every, splits={**every.splits, "train": every.splits["train"].select([0, 1])})
+    assert all(few.fingerprint_of(split) == every.fingerprint_of(split) for split in few.splits)
+    keys = {run_key("model", tokenizer, data, FineTuningSettings(), 1) for data in (few, every)}
+    assert len(keys) == 2
 
 
 @pytest.mark.parametrize("damage", [lambda content: content[:-100], lambda content: b"", lambda content: b"x" * 50])

@@ -160,8 +160,10 @@ def size_plot(reports: Sequence[EvalReport], task: str, metric: str, cost: Cost 
             linestyle="--",
             linewidth=1.2,
         )
-        for size, mean, series, name in points:
-            axes.plot(size, mean, MARKS[series % len(MARKS)], color=colour(series), markersize=8, label=name)
+        drawn = [
+            (axes.plot(size, mean, MARKS[series % len(MARKS)], color=colour(series), markersize=8)[0], name)
+            for size, mean, series, name in points
+        ]
         axes.set_xlim(min(size for size, *_ in points) / 1.5, largest)
         axes.margins(y=0.15)
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
@@ -169,7 +171,7 @@ def size_plot(reports: Sequence[EvalReport], task: str, metric: str, cost: Cost 
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _short_count(value)))
         axes.set_xlabel(cost.axis)
         _label_metric(axes.yaxis, metric)
-        _legend(axes, len(points))
+        _legend(axes, drawn)
         svg = as_svg(axes, f"{title}: {told}")
     caption = (
         f"Mean over {count} language{'s' * (count != 1)}. The dashed steps are the best that can be had at that "
@@ -192,26 +194,28 @@ def language_plot(reports: Sequence[EvalReport], task: str, metric: str) -> Figu
     title = f"{_heading(task, metric)} by language"
     lane = 0.7 / len(reports)
     with axes_of(1.2 + len(rows) * max(0.25, 0.1 * len(reports))) as axes:
+        drawn = []
         for series, (report, scores) in enumerate(zip(reports, scored, strict=True)):
             places = [
                 rows.index(language_name(one.language)) + lane * (series - (len(reports) - 1) / 2) for one in scores
             ]
-            axes.errorbar(
+            bars = axes.errorbar(
                 [one.mean for one in scores],
                 places,
                 xerr=[one.spread or 0.0 for one in scores],
                 fmt=MARKS[series % len(MARKS)],
                 color=colour(series),
                 markersize=6,
-                label=report.name,
             )
+            drawn.append((bars, report.name))
         axes.set_yticks(range(len(rows)), rows)
         axes.set_ylim(len(rows) - 0.5, -0.5)
         axes.grid(axis="y", visible=False)
         low, high = axes.get_xlim()
-        axes.set_xlim(max(low, 0.0), min(high, 1.01) if described.percent else high)
+        if described.percent:
+            axes.set_xlim(max(low, 0.0), min(high, 1.01))
         _label_metric(axes.xaxis, metric)
-        _legend(axes, len(reports))
+        _legend(axes, drawn)
         svg = as_svg(axes, title)
     caption = {True: "Further right is better.", False: "Further left is better.", None: ""}[
         described.higher_is_better
@@ -245,10 +249,12 @@ def coverage_plot(curve: Mapping[str, Any]) -> Figure | None:
             "function",
             functions=(lambda share: -np.log10(np.maximum(1 - share, MISSED_LEAST)), lambda nines: 1 - 10.0**-nines),
         )
+        drawn = []
         for language in [*others, *reversed(named)]:
             line = [min(share, highest) for share in coverage[language]]
             if language in named:
-                axes.plot(budgets, line, color=colour(named.index(language)), label=language_name(language))
+                curves = axes.plot(budgets, line, color=colour(named.index(language)))
+                drawn.append((curves[0], language_name(language)))
             else:
                 axes.plot(budgets, line, color=FAINT, linewidth=1)
         axes.set_xlim(0, max(budgets))
@@ -258,7 +264,7 @@ def coverage_plot(curve: Mapping[str, Any]) -> Figure | None:
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _short_count(value)))
         axes.set_xlabel("tokens in the vocabulary")
         axes.set_ylabel("running tokens kept")
-        _legend(axes, len(named), reverse=True)
+        _legend(axes, drawn[::-1])
         svg = as_svg(axes, title)
     grey = f"The {len(named)} languages that lose most are named, {len(others)} others are grey. " if others else ""
     caption = (
@@ -288,14 +294,16 @@ def loss_plot(history: Sequence[Mapping[str, Any]], stage: str) -> Figure | None
         return None
     title = f"Loss: {stage}"
     with axes_of(3.2) as axes:
+        drawn = []
         for series, (name, points) in enumerate(lines.items()):
             mark = MARKS[series] if len(points) <= 25 else ""
-            axes.plot(*zip(*points, strict=True), color=colour(series), marker=mark, markersize=4, label=name)
+            curves = axes.plot(*zip(*points, strict=True), color=colour(series), marker=mark, markersize=4)
+            drawn.append((curves[0], name))
         axes.set_xlim(left=0)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_xlabel("steps")
         axes.set_ylabel("loss")
-        _legend(axes, len(lines))
+        _legend(axes, drawn)
         svg = as_svg(axes, title)
     return Figure(title, "", svg)
 
@@ -314,9 +322,15 @@ def pareto_front(points: Sequence[tuple[float, float]]) -> list[tuple[float, flo
     return front
 
 
-def _legend(axes: Axes, series: int, *, reverse: bool = False) -> None:
-    """Name the series above the plot, where they hide nothing."""
-    axes.figure.legend(loc="outside upper left", ncols=min(series, 3), reverse=reverse)  # type: ignore[union-attr,call-arg]
+def _legend(axes: Axes, drawn: Sequence[tuple[Any, str]]) -> None:
+    """Name what was drawn above the plot, where the names hide nothing."""
+    handles, names = zip(*drawn, strict=True)
+    legend = axes.figure.legend(  # type: ignore[union-attr]
+        handles, [""] * len(names), loc="outside upper left", ncols=min(len(names), 3)
+    )
+    # As labels, names that begin with an underscore would be left out, by matplotlib before 3.10 even here.
+    for text, name in zip(legend.get_texts(), names, strict=True):
+        text.set_text(name)
 
 
 def _label_metric(axis: Any, metric: str) -> None:

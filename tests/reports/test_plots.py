@@ -87,6 +87,25 @@ def test_language_plot_has_a_mark_for_every_score_and_no_other():
     assert language_plot(three(), "sentiment", "weighted_f1") is None
 
 
+def test_a_name_that_begins_with_an_underscore_is_in_the_legend():
+    models = [dataclasses.replace(one, name=f"_{one.name}") for one in three()]
+    for figure in (size_plot(models, "ner", "entity_f1"), language_plot(models, "ner", "entity_f1")):
+        assert {"_teacher", "_pruned", "_student"} < set(texts(figure.svg))
+
+
+def test_values_below_zero_are_drawn():
+    """Of a metric that may have them, such as a correlation."""
+    values = {"amh": (-0.4,), "hau": (0.0,), "swa": (0.4,)}
+    model = EvalReport("a", {}, tuple(score(code, own, metric="correlation") for code, own in values.items()))
+    svg = language_plot([model], "ner", "correlation").svg
+    width = float(ET.fromstring(svg).get("viewBox").split()[2])
+    places = [x for x, _ in marks(svg, 0)]
+    assert len(places) == 3
+    assert all(0 < x < width for x in places)
+    assert places[1] - places[0] == pytest.approx(places[2] - places[1], rel=1e-3)
+    assert "-0.4" in texts(svg)
+
+
 def test_language_plot_says_what_its_bars_are():
     assert "one standard deviation" in language_plot(three(), "ner", "entity_f1").caption
 

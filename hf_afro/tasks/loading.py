@@ -143,14 +143,16 @@ def load_described(
 def _described_files(
     description: SetDescription, names: Sequence[str], folder: Path, *, trained: bool
 ) -> dict[str, str]:
-    """Return the files of a language by split, under the first of its names that test is there by."""
+    """Return the files of a language by split, under the first of its names that all are there by, or else test."""
     tried = [description.file_of("test", name) for name in names]
-    own = next((name for name, file in zip(names, tried, strict=True) if (folder / file).is_file()), None)
-    if own is None:
+    found = [name for name, file in zip(names, tried, strict=True) if (folder / file).is_file()]
+    if not found:
         others = f", nor are {', '.join(tried[1:])}" if tried[1:] else ""
         raise FileNotFoundError(f"{folder / tried[0]} is no file{others}; {description.name} has its test split there")
-    files = {split: description.file_of(split, own) for split in SPLITS}
-    missing = [file for file in files.values() if not (folder / file).is_file()]
+    by_name = [{split: description.file_of(split, name) for split in SPLITS} for name in found]
+    lacking = [[file for file in files.values() if not (folder / file).is_file()] for files in by_name]
+    own = lacking.index([]) if trained and [] in lacking else 0
+    files, missing = by_name[own], lacking[own]
     if missing and trained:
         split = next(split for split, file in files.items() if file in missing)
         raise FileNotFoundError(

@@ -190,6 +190,21 @@ def test_the_language_stands_in_file_names_in_any_of_its_codes(tmp_path, there, 
             load_described(describe({**facts, "languages": languages}), asked, tmp_path)
 
 
+def test_a_language_that_is_trained_on_is_read_by_the_name_that_has_all_splits(tmp_path):
+    """As in a set whose test split is there by the tag too."""
+    for name, splits in (("gaz_Latn", ["test"]), ("orm", ["train", "dev", "test"])):
+        (tmp_path / name).mkdir()
+        for split in splits:
+            (tmp_path / name / f"{split}.tsv").write_text(f"text\tlabel\n{name}\tx\nb\ty\n", "utf-8")
+    files = {split: f"{{language}}/{split}.tsv" for split in ("train", "dev", "test")}
+    description = describe({"name": "a", "task": "texts", "files": files})
+    assert load_described(description, "gaz_Latn", tmp_path).texts()[0] == "orm"
+    assert load_described(description, "gaz_Latn", tmp_path, trained=False).files == {"test": "gaz_Latn/test.tsv"}
+    (tmp_path / "orm" / "dev.tsv").unlink()
+    with pytest.raises(FileNotFoundError, match="gaz_Latn/train.tsv is no file; a has its train split there"):
+        load_described(description, "gaz_Latn", tmp_path)
+
+
 def test_the_hub_is_asked_for_any_of_the_codes(monkeypatch):
     rows = Dataset.from_dict({"text": ["a", "b"], "label": ["x", "y"]})
     asked = []

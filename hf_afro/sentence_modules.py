@@ -7,6 +7,7 @@ import logging
 import os
 import shutil
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
@@ -120,7 +121,8 @@ def sentence_modules_of(name: str | os.PathLike[str], revision: str | None = Non
         revision: Branch, tag or commit of the repository.
 
     Raises:
-        ValueError: If `modules.json` is damaged, or names a place outside the folder.
+        ValueError: If `modules.json` is damaged, names a place outside the folder, or cannot be fetched although the
+            Hub may have it.
     """
     folder = Path(name) if Path(name).is_dir() else _fetched_list(str(name), revision)
     if folder is None or not (folder / MODULES_FILE).is_file():
@@ -179,22 +181,48 @@ def _class_of(entry: dict[str, Any]) -> str:
 
 def _fetched_list(name: str, revision: str | None) -> Path | None:
     """Return the cached folder of a repository once it holds the list of modules; None if there is none."""
-    from huggingface_hub import hf_hub_download, try_to_load_from_cache
-    from huggingface_hub.errors import LocalEntryNotFoundError
+    from huggingface_hub import _CACHED_NO_EXIST, hf_hub_download, try_to_load_from_cache
+    from huggingface_hub.errors import (
+        FileMetadataError,
+        GatedRepoError,
+        HfHubHTTPError,
+        HFValidationError,
+        LocalEntryNotFoundError,
+        OfflineModeIsEnabled,
+        RemoteEntryNotFoundError,
+        RepositoryNotFoundError,
+    )
 
     try:
         return Path(hf_hub_download(name, MODULES_FILE, revision=revision)).parent
-    except LocalEntryNotFoundError:
-        if isinstance(try_to_load_from_cache(name, "config.json", revision=revision), str):
-            logger.warning(
-                "%s is not in the cache of %s and cannot be asked for; if that is a model of sentence-transformers, "
-                "its modules are not carried",
-                MODULES_FILE,
-                name,
-            )
-    except (OSError, ValueError):  # no such file, or no such repository: who loads the model says so
-        pass
+    except (RemoteEntryNotFoundError, HFValidationError):
+        return None
+    except OSError as error:
+        if isinstance(error, RepositoryNotFoundError) and not isinstance(error, GatedRepoError):
+            return None  # who loads the model says so
+        if try_to_load_from_cache(name, MODULES_FILE, revision=revision) is _CACHED_NO_EXIST:
+            return None
+        answered = isinstance(error.__cause__, HfHubHTTPError | FileMetadataError)
+        if answered or not isinstance(error, LocalEntryNotFoundError):
+            raise ValueError(
+                f"{MODULES_FILE} of {name} could not be fetched: {error.__cause__ or error}; without it the modules "
+                "of a model of sentence-transformers would be lost. Ask for access to the repository, or try again"
+            ) from error
+        is_cached = isinstance(try_to_load_from_cache(name, "config.json", revision=revision), str)
+        if is_cached or not isinstance(error.__cause__, OfflineModeIsEnabled):
+            _warn_of_modules(name)
     return None
+
+
+@cache
+def _warn_of_modules(name: str) -> None:
+    """Say once that it is not known whether a model has modules."""
+    logger.warning(
+        "%s is not in the cache of %s and cannot be asked for; if that is a model of sentence-transformers, its "
+        "modules are not carried",
+        MODULES_FILE,
+        name,
+    )
 
 
 def _files_in(folder: Path) -> list[Path]:

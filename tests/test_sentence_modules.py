@@ -4,10 +4,20 @@ from __future__ import annotations
 
 import json
 import shutil
+from types import SimpleNamespace
+from unittest.mock import Mock
 
 import pytest
 import torch
 from huggingface_hub import constants
+from huggingface_hub.errors import (
+    FileMetadataError,
+    GatedRepoError,
+    HfHubHTTPError,
+    LocalEntryNotFoundError,
+    RemoteEntryNotFoundError,
+    RepositoryNotFoundError,
+)
 from safetensors.torch import load_file
 
 from hf_afro.sentence_modules import encoder_of, sentence_modules_of
@@ -160,8 +170,69 @@ def test_of_a_repository_in_the_cache(tmp_path, monkeypatch, caplog):
     assert not caplog.records
     (snapshot / "config.json").write_text("{}", "utf-8")
     assert sentence_modules_of("you/embedder") is None
-    assert "its modules are not carried" in caplog.text
+    assert encoder_of("you/embedder") == "you/embedder"
+    (told,) = caplog.messages
+    assert told.startswith("modules.json is not in the cache of you/embedder")
+    assert told.endswith("its modules are not carried")
     folder_of(snapshot, entry("Transformer", ""), entry("Pooling", "1_Pooling"))
     found = sentence_modules_of("you/embedder")
     assert (found.folder, found.names) == (snapshot, ("Transformer", "Pooling"))
     assert encoder_of("you/embedder") == "you/embedder"
+
+
+def test_of_a_repository_that_is_known_to_have_none(tmp_path, monkeypatch, caplog):
+    """The cache remembers that the Hub was asked."""
+    for name in ("constants", "_snapshot_download.constants", "file_download.constants"):
+        monkeypatch.setattr(f"huggingface_hub.{name}.HF_HUB_CACHE", str(tmp_path))
+    repository = tmp_path / "models--you--plain"
+    for file, content in (
+        ("refs/main", "a" * 40),
+        (f"snapshots/{'a' * 40}/config.json", "{}"),
+        (f".no_exist/{'a' * 40}/modules.json", ""),
+    ):
+        (repository / file).parent.mkdir(parents=True)
+        (repository / file).write_text(content, "utf-8")
+    assert sentence_modules_of("you/plain") is None
+    assert not caplog.records
+
+
+def answers(kind: type[HfHubHTTPError], message: str = "no") -> HfHubHTTPError:
+    return kind(message, response=SimpleNamespace(headers={}, request=None))
+
+
+def missing(cause: Exception) -> LocalEntryNotFoundError:
+    error = LocalEntryNotFoundError("not in the cache")
+    error.__cause__ = cause
+    return error
+
+
+@pytest.mark.parametrize("error", [answers(RemoteEntryNotFoundError), answers(RepositoryNotFoundError)])
+def test_a_repository_that_has_no_list_is_another_model(monkeypatch, caplog, error):
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", Mock(side_effect=error))
+    assert sentence_modules_of("you/other") is None
+    assert not caplog.records
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        answers(GatedRepoError, "ask for access"),
+        answers(HfHubHTTPError, "ask for access"),
+        missing(answers(HfHubHTTPError, "ask for access")),
+        missing(FileMetadataError("ask for access")),
+        PermissionError("ask for access"),
+    ],
+)
+def test_a_list_that_cannot_be_fetched_is_not_taken_for_none(monkeypatch, error):
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", Mock(side_effect=error))
+    with pytest.raises(
+        ValueError, match=r"modules\.json of you/gated could not be fetched: ask for access; without it"
+    ):
+        sentence_modules_of("you/gated")
+
+
+def test_without_a_connection_it_is_said_once(monkeypatch, caplog):
+    error = missing(OSError("no route to host"))
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", Mock(side_effect=error))
+    assert [sentence_modules_of("you/far") for _ in range(2)] == [None, None]
+    assert len(caplog.records) == 1

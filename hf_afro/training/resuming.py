@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from accelerate.utils import broadcast_object_list
+
 from hf_afro.files import write_whole
 from hf_afro.log_filters import filtered_log
 
@@ -30,13 +32,17 @@ def evaluate_before(trainer: Trainer, folder: Path) -> dict[str, float]:
         trainer: With an `eval_dataset`; its model has not been trained.
         folder: Keeps the figures in `BEFORE_FILE`, which whoever ends the run removes.
     """
-    path = folder / BEFORE_FILE
-    if not path.is_file():
-        figures = trainer.evaluate()  # by all processes together, so each has looked for the file before it is there
-        if trainer.is_world_process_zero():
-            write_whole(path, json.dumps(figures, indent=1) + "\n")
-        return figures
-    return json.loads(path.read_text("utf-8"))
+    path, is_main = folder / BEFORE_FILE, trainer.is_world_process_zero()
+    # The main process looks, for all: they evaluate together or not at all.
+    found = [json.loads(path.read_text("utf-8")) if is_main and path.is_file() else None]
+    if trainer.args.world_size > 1:
+        broadcast_object_list(found)
+    if found[0] is not None:
+        return found[0]
+    figures = trainer.evaluate()
+    if is_main:
+        write_whole(path, json.dumps(figures, indent=1) + "\n")
+    return figures
 
 
 @contextmanager

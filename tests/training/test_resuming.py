@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import copy
+import json
 import logging
+from types import SimpleNamespace
 
 import pytest
 
+from hf_afro.training import resuming
 from hf_afro.training.resuming import tied_keys_not_missing
 from tests.training.recipes import HYBRID, StopAt, distill_trainer, maft_trainer, text_datasets
 
@@ -43,6 +46,42 @@ def test_keys_that_are_missing_are_told(model, warnings_of_trainer):
     assert MISSING.format(tied) not in warnings_of_trainer.text
     logger.warning(MISSING.format(tied))  # and the filter is gone afterwards
     assert MISSING.format(tied) in warnings_of_trainer.text
+
+
+class Evaluated:
+    """What `evaluate_before` asks of a trainer, on one of two processes."""
+
+    def __init__(self, is_main: bool) -> None:
+        self.args = SimpleNamespace(world_size=2)
+        self.is_main = is_main
+
+    def is_world_process_zero(self) -> bool:
+        return self.is_main
+
+    def evaluate(self) -> dict[str, float]:
+        return {"eval_loss": 2.0}
+
+
+@pytest.mark.parametrize("is_main", [True, False])
+@pytest.mark.parametrize("there", [None, {"eval_loss": 1.0}])
+@pytest.mark.parametrize("seen", [None, {"eval_loss": 1.0}])
+def test_all_processes_do_what_the_main_one_finds(tmp_path, monkeypatch, is_main, there, seen):
+    """Another one may see the file early or late; evaluation waits for all."""
+
+    def broadcast(found):
+        if not is_main:
+            found[0] = there
+        sent.append(list(found))
+
+    sent = []
+    monkeypatch.setattr(resuming, "broadcast_object_list", broadcast)
+    on_disk = there if is_main else seen
+    if on_disk is not None:
+        (tmp_path / resuming.BEFORE_FILE).write_text(json.dumps(on_disk))
+    assert resuming.evaluate_before(Evaluated(is_main), tmp_path) == (there or {"eval_loss": 2.0})
+    assert sent == [[there]]
+    written = (tmp_path / resuming.BEFORE_FILE).is_file()
+    assert written == (is_main or on_disk is not None)
 
 
 BEST = {"eval_strategy": "steps", "eval_steps": 1, "greater_is_better": False, "max_steps": 1}

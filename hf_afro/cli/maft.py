@@ -110,7 +110,7 @@ def run(args: Namespace) -> None:
                 eval_dataset=datasets_of(text.evaluation) or None,
                 processing_class=tokenizer,
             )
-            metrics = train(trainer, folder) | {"unknown_share": trainer.unknown_shares}
+            metrics = train(trainer, folder)
             save(trainer, text, metrics, folder)
     report(metrics, text)
     say(f"{'model' if args.language_adapter_rank is None else 'adapters'} written to {args.output_dir}")
@@ -183,6 +183,7 @@ def train(trainer: Trainer, folder: Path) -> dict[str, dict[str, Any]]:
     metrics["train"] = trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint)).metrics
     if trainer.eval_dataset is not None:
         metrics["after"] = trainer.evaluate()
+    metrics["unknown_share"] = trainer.unknown_shares
     return metrics
 
 

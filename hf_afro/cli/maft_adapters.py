@@ -88,7 +88,7 @@ def train_adapters(
             processing_class=tokenizer,
             peft_config=LoraConfig(r=rank, lora_alpha=LORA_SCALE * rank, lora_dropout=0.0),
         )
-        metrics = train(trainer, own) | {"unknown_share": trainer.unknown_shares}
+        metrics = train(trainer, own)
         trainer.save_model(str(own))
         if main:
             write_base(own, base)

@@ -10,6 +10,7 @@ import torch
 from transformers import Trainer
 
 from hf_afro.corpora.batching import PLACE
+from hf_afro.corpora.mixing import MixtureDataset
 from hf_afro.corpora.streaming import StreamedSamples
 from hf_afro.families import encoder_of
 from hf_afro.hub.trainers import name_repository, push_trainer
@@ -30,7 +31,9 @@ from hf_afro.training.loading import mixture_dataloader
 from hf_afro.training.log_progress import LogProgress
 from hf_afro.training.resuming import tied_keys_not_missing
 from hf_afro.training.tokens_seen import TokensSeen
+from hf_afro.training.unknowns import unknown_shares
 from hf_afro.training.window import Batch, count_over_window, is_past_the_end, tokens_by_language
+from hf_afro.unknown_text import warn_of_unknown
 
 if TYPE_CHECKING:
     from torch.utils.data import DataLoader
@@ -50,6 +53,10 @@ class LanguageTrainer(Trainer):
     and measures by language (`evaluate`, `figure_names`). Shared are the mixture, the count over a whole optimizer
     step on all processes, checkpoints that count only when complete, the tokens seen of each language, the end on
     SIGTERM and on a loss that is not finite, and publishing.
+
+    Languages of which the tokenizer does not know a large share are warned of before training; `unknown_shares` has
+    the shares by language. Those of streamed text are of its beginning, which the main process alone reads once more
+    for them as training starts; the others have none.
 
     Args:
         model: The model.
@@ -85,6 +92,9 @@ class LanguageTrainer(Trainer):
             LogProgress(self.name),
         ):
             self.add_callback(callback)
+        self.unknown_shares: dict[str, float] = {}
+        if isinstance(self.train_dataset, MixtureDataset):
+            self._measure_unknown()
 
     def count_items(self, batch: Batch) -> torch.Tensor:
         """Return what the loss of a micro-batch is divided by: an int64 scalar, or one for each term of the loss."""
@@ -115,6 +125,8 @@ class LanguageTrainer(Trainer):
         checkpoint = find_checkpoint(self.args, resume_from_checkpoint)
         self._record_head()
         if isinstance(self.train_dataset, StreamedSamples):
+            if self.is_world_process_zero():
+                self._measure_unknown()
             self.train_dataset.go_on_from(self._keep_places.load(checkpoint))
         try:
             with tied_keys_not_missing(self.model):
@@ -133,6 +145,13 @@ class LanguageTrainer(Trainer):
             raise SystemExit(TERMINATED)
         result.metrics.update(self.tokens_seen.figures("train_"))
         return result
+
+    def _measure_unknown(self) -> None:
+        """Measure what share of each language's tokens is unknown, and warn of large ones."""
+        if self.processing_class is not None:  # there are ids alone without it
+            self.unknown_shares = unknown_shares(self.train_dataset, self.processing_class)
+            if self.is_world_process_zero():
+                warn_of_unknown(self.unknown_shares)
 
     def _record_head(self) -> None:
         """Note in the configuration what becomes of the masked-LM head, so that whoever has the model can tell.

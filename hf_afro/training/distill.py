@@ -28,6 +28,7 @@ from hf_afro.training.loading import (
 )
 from hf_afro.training.padding import check_padding, fit_padding
 from hf_afro.training.precision import train_in_float32
+from hf_afro.training.processes import warning_level
 from hf_afro.training.vector_cache import VectorCache
 from hf_afro.training.window import Batch, part_of_step
 
@@ -101,7 +102,7 @@ class RelationDistillTrainer(LanguageTrainer):
         check_settings(args, trainer_settings)
         check_models(model, teacher_model, args.max_length)
         check_vocabularies(model, teacher_model, processing_class, vocabulary_map)
-        pad_id = fit_padding(model, processing_class)
+        pad_id = fit_padding(model, processing_class, warning_level(args))
         teacher_pad = pad_id if vocabulary_map is None else int(vocabulary_map.to_old(torch.tensor(pad_id)))
         check_padding(teacher_model, teacher_pad, None if vocabulary_map else processing_class, "teacher")
         if args.mlm_weight or args.logit_weight:
@@ -113,7 +114,7 @@ class RelationDistillTrainer(LanguageTrainer):
             )
         self.plan = plan_distillation(args, teacher_model, model)
         self.num_relation_heads = self.plan.num_heads
-        train_in_float32(model)
+        train_in_float32(model, warning_level(args))
         rows = model.get_input_embeddings().weight.shape[0]
         num_tokens = rows if processing_class is None else len(processing_class)
         self.terms = DistillTerms(self.plan, args, model, teacher_model, vocabulary_map, num_tokens)

@@ -29,10 +29,9 @@ from hf_afro.training.loading import LanguageDatasets, by_language, data_seed, s
 from hf_afro.training.masked_only import MaskedOnlyHead
 from hf_afro.training.padding import fit_padding
 from hf_afro.training.precision import train_in_float32
-from hf_afro.training.unknowns import unknown_shares
+from hf_afro.training.processes import warning_level
 from hf_afro.training.whole_words import words_of_pieces
 from hf_afro.training.window import Batch, masked_tokens, part_of_step
-from hf_afro.unknown_text import warn_of_unknown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -50,8 +49,7 @@ class MAFTTrainer(LanguageTrainer):
     all processes, so a step is the same for any split into processes and accumulation steps. Masks and order are
     functions of (seed, pass, sample), so a resumed run ends in the weights of an unbroken one.
 
-    Adapting to a single language is LAFT: give one language. Languages of which the tokenizer does not know a large
-    share are warned of before training; `unknown_shares` has the shares by language (of a stream, of its beginning).
+    Adapting to a single language is LAFT: give one language.
 
     Args:
         model: A `...ForMaskedLM` model. Families not in `hf_afro.families` keep their full head. Half-precision
@@ -101,13 +99,13 @@ class MAFTTrainer(LanguageTrainer):
         check_masked_lm(model, processing_class)
         check_bidirectional(model)
         check_length(model, args.max_length)
-        fit_padding(model, processing_class)
+        fit_padding(model, processing_class, warning_level(args))
         if peft_config is not None:
             # devices=[] and the CPU's own generator: `torch.manual_seed` would reseed the accelerators for good.
             with torch.random.fork_rng(devices=[]):
                 torch.default_generator.manual_seed(args.seed)
                 model = with_adapter(model, peft_config)
-        train_in_float32(model)
+        train_in_float32(model, warning_level(args))
         self.restrict_to = restrict_to
         self.head = MaskedOnlyHead(model)
         super().__init__(
@@ -128,11 +126,6 @@ class MAFTTrainer(LanguageTrainer):
             processing_class=processing_class,
             **trainer_settings,
         )
-        self.unknown_shares: dict[str, float] = {}
-        if self.train_dataset is not None:
-            self.unknown_shares = unknown_shares(self.train_dataset, processing_class)
-            if args.process_index == 0:
-                warn_of_unknown(self.unknown_shares)
         assert not isinstance(args.language_sets, str)  # TrainingArguments has read the JSON
         if self.eval_dataset is not None:
             check_evaluated_languages(args.language_sets or {}, self.eval_dataset)

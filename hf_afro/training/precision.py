@@ -16,8 +16,8 @@ logger = logging.getLogger(__name__)
 _HALF = (torch.float16, torch.bfloat16)
 
 
-def train_in_float32(model: PreTrainedModel) -> None:
-    """Convert a model whose trainable weights are in half precision to float32, in place, and log a warning.
+def train_in_float32(model: PreTrainedModel, level: int = logging.WARNING) -> None:
+    """Convert a model whose trainable weights are in half precision to float32, in place, and log it.
 
     bfloat16 keeps 8 bits of a weight, and most steps of the optimizer are smaller than that, so that the weight does
     not move. `from_pretrained` loads a checkpoint in the precision it was saved in.
@@ -25,6 +25,7 @@ def train_in_float32(model: PreTrainedModel) -> None:
     Args:
         model: To be trained. Where only adapters are trained, or the model is quantized, its frozen weights stay as
             they are.
+        level: Level of the log message about it.
     """
     trainable = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
     half = [weight for weight in trainable.values() if weight.dtype in _HALF]
@@ -39,7 +40,8 @@ def train_in_float32(model: PreTrainedModel) -> None:
             weight.data = weight.data.float()
     else:
         model.float()
-    logger.warning(
+    logger.log(
+        level,
         "The weights to be trained were %s: they are trained and saved in float32, since small steps are lost in half "
         "precision. bf16=True or fp16=True gives mixed precision on top of that.",
         found,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import logging
 import os
 from typing import TYPE_CHECKING
 
@@ -43,6 +44,11 @@ def check_processes(args: TrainingArguments) -> None:
             "--use_cpu to the command itself and launch with --multi_gpu, or by torchrun. For one process, give "
             "--num_processes 1, and unset MASTER_ADDR and MASTER_PORT"
         )
+
+
+def warning_level(args: TrainingArguments) -> int:
+    """Return the level at which to log what is the same on every process: a warning on the main one alone."""
+    return logging.WARNING if args.process_index == 0 else logging.DEBUG
 
 
 def leave_process_group() -> None:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
     from hf_afro.corpora.streaming import StreamedSamples
+    from hf_afro.corpora.streams import LanguageStream
 
 # Samples at the beginning of a stream that stand for it.
 _OF_A_STREAM = 64
@@ -24,8 +25,12 @@ def unknown_shares(samples: MixtureDataset | StreamedSamples, tokenizer: PreTrai
     """Return unknown tokens over running tokens of each language, special tokens left out, 0 to 1.
 
     Args:
-        samples: The rows of all languages; of a stream the first rows are read.
+        samples: The rows of all languages. Of a stream the first rows are read, and thrown away: a stream that is
+            shuffled by `datasets` fills its buffer for them.
         tokenizer: The one they were tokenised with. One that has no unknown token of its own leaves nothing unknown.
+
+    Raises:
+        ValueError: If a stream has no text; the message names its language.
     """
     unknown = tokenizer.unk_token_id
     around = {getattr(tokenizer, f"{name}_token_id") for name in ("bos", "eos", "sep", "cls")} - {None}
@@ -34,9 +39,15 @@ def unknown_shares(samples: MixtureDataset | StreamedSamples, tokenizer: PreTrai
     if isinstance(samples, MixtureDataset):
         flat = {language: [rows.tokens] for language, rows in samples.chunks.items()}
     else:
-        first = {language: stream.samples_from(Place()) for language, stream in samples.streams.items()}
-        flat = {code: [row for _, row in itertools.islice(rows, _OF_A_STREAM)] for code, rows in first.items()}
+        flat = {language: _beginning(language, stream) for language, stream in samples.streams.items()}
     return {language: _share(rows, unknown, around) for language, rows in flat.items()}
+
+
+def _beginning(language: str, stream: LanguageStream) -> list[np.ndarray]:
+    try:
+        return [row for _, row in itertools.islice(stream.samples_from(Place()), _OF_A_STREAM)]
+    except ValueError as error:
+        raise ValueError(f"{language}: {error}") from error
 
 
 def _share(rows: Iterable[np.ndarray], unknown: int, around: set[int]) -> float:

@@ -52,6 +52,7 @@ def test_a_student_by_sizes_learns_and_loads(model_folder, text_folder, tmp_path
     assert (student.config.num_hidden_layers, student.config.embedding_size) == (1, 8)
     metrics = json.loads((out / "metrics.json").read_text("utf-8"))
     assert metrics["after"]["eval_swa_loss"] < metrics["before"]["eval_swa_loss"]
+    assert metrics["unknown_share"] == {"swa": 0.0, "yor": 0.0}
     assert f"student of {student.num_parameters():,} parameters" in capsys.readouterr().out
 
 

@@ -64,6 +64,10 @@ def test_every_stage_leaves_a_whole_folder_that_anybody_can_load(finished):
         model = AutoModelForMaskedLM.from_pretrained(finished / name)
         assert len(AutoTokenizer.from_pretrained(finished / name)) == model.config.vocab_size
         assert not list((finished / name).glob("checkpoint-*"))
+    for name in ("teacher", "maft", "distill", "fit"):
+        shares = json.loads((finished / name / training.METRICS_FILE).read_text())["unknown_share"]
+        assert shares
+        assert max(shares.values()) < 0.01
     assert (finished / "report" / "index.html").is_file()
     assert (finished / "card" / "README.md").is_file()
     assert set(bits(finished)) == {"teacher", "pruned", "adapted", "student"}

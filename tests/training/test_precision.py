@@ -9,9 +9,10 @@ import peft
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import XLMRobertaForMaskedLM
+from transformers import TrainingArguments, XLMRobertaForMaskedLM
 
 from hf_afro.training.precision import train_in_float32
+from tests.tiny_families import tiny
 from tests.training.recipes import checksum, distill_trainer, maft_trainer, student_of, teacher_of
 
 pytestmark = pytest.mark.filterwarnings(
@@ -90,3 +91,17 @@ def test_float32_is_left_alone(model, caplog):
     train_in_float32(model)
     assert {name: weight.data_ptr() for name, weight in model.named_parameters()} == before
     assert caplog.records == []
+
+
+def test_the_main_process_alone_warns(tokenizer, tmp_path, caplog, monkeypatch):
+    """Of the precision, and of a padding id that is corrected."""
+    monkeypatch.setattr(TrainingArguments, "process_index", property(lambda args: 1))
+    with caplog.at_level(logging.DEBUG, logger="hf_afro"):
+        for trainer_of in (
+            maft_trainer,
+            lambda model, *rest: distill_trainer(teacher_of(tokenizer), *rest, model=model),
+        ):
+            model = tiny("bert", vocab_size=len(tokenizer), pad_token_id=0).bfloat16()
+            trainer_of(model, tokenizer, tmp_path)
+    said = [one for one in caplog.records if "corrected to 1" in one.getMessage() or "float32" in one.getMessage()]
+    assert [one.levelno for one in said] == [logging.DEBUG] * 4

@@ -10,7 +10,8 @@ from datasets import Dataset
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import BertTokenizer
 
-from hf_afro import MAFTTrainer, MAFTTrainingArguments
+from hf_afro import MAFTTrainer, MAFTTrainingArguments, RelationDistillTrainer, RelationDistillTrainingArguments
+from hf_afro.corpora.streams import LanguageStream
 from hf_afro.training.unknowns import unknown_shares
 from hf_afro.unknown_text import HIGH_UNKNOWN_SHARE, warn_of_unknown
 from hf_afro.vocabulary import count_tokens, count_with_cache, select_tokens
@@ -92,17 +93,60 @@ def test_the_warning_begins_above_the_threshold(caplog):
     assert len(warnings(caplog)) == 1
 
 
+def adapting(tokenizer, folder, text, **more):
+    args = MAFTTrainingArguments(output_dir=str(folder), **SETTINGS, **more)
+    return MAFTTrainer(bert_model(tokenizer), args, text, processing_class=tokenizer)
+
+
+def distilling(tokenizer, folder, text, **more):
+    args = RelationDistillTrainingArguments(output_dir=str(folder), **SETTINGS, **more)
+    return RelationDistillTrainer(bert_model(tokenizer), bert_model(tokenizer), args, text, processing_class=tokenizer)
+
+
+SETTINGS = {"max_steps": 1, "max_length": 32, "report_to": "none", "use_cpu": True, "save_strategy": "no"}
+STREAMED = {"streaming": True, "language_alpha": 0.0}
+TRAINERS = pytest.mark.parametrize("trainer_of", [adapting, distilling])
+
+
+@TRAINERS
 @pytest.mark.parametrize("streaming", [False, True])
-def test_training_text_is_looked_at_before_training(streaming, tokenizer, tmp_path, caplog):
-    settings = {"max_steps": 1, "report_to": "none", "use_cpu": True, "streaming": streaming, "language_alpha": 0.0}
-    args = MAFTTrainingArguments(output_dir=str(tmp_path), max_length=32, **settings)
+def test_training_text_is_looked_at_before_training(streaming, trainer_of, tokenizer, tmp_path, caplog):
     text = {language: Dataset.from_dict({"text": lines}) for language, lines in TEXT.items()}
-    trainer = MAFTTrainer(bert_model(tokenizer), args, text, processing_class=tokenizer)
+    trainer = trainer_of(tokenizer, tmp_path, text, **(STREAMED if streaming else {}))
+    if streaming:
+        assert trainer.unknown_shares == {}
+        trainer.train()
     expected = {language: by_hand(tokenizer, lines) for language, lines in TEXT.items()}
     assert trainer.unknown_shares == {code: pytest.approx(share, abs=0.05) for code, share in expected.items()}
     if not streaming:
         assert trainer.unknown_shares == pytest.approx(expected)
-    assert any("amh" in message and "swa" not in message for message in warnings(caplog))
+    said = [message for message in warnings(caplog) if "does not know much" in message]
+    assert len(said) == 1
+    assert "amh" in said[0]
+    assert "swa" not in said[0]
+
+
+@TRAINERS
+def test_a_stream_is_read_by_the_main_process_alone_and_as_training_starts(
+    trainer_of, tokenizer, tmp_path, monkeypatch
+):
+    begun, whole = [], LanguageStream.samples_from
+    monkeypatch.setattr(LanguageStream, "samples_from", lambda one, place: begun.append(one) or whole(one, place))
+    text = {language: Dataset.from_dict({"text": lines}) for language, lines in TEXT.items()}
+    trainer = trainer_of(tokenizer, tmp_path, text, **STREAMED)
+    assert begun == []
+    monkeypatch.setattr(trainer, "is_world_process_zero", lambda: False)
+    trainer.train()
+    assert len(begun) == len(text)  # for training itself
+    assert trainer.unknown_shares == {}
+
+
+@TRAINERS
+def test_a_stream_without_text_is_named(trainer_of, tokenizer, tmp_path):
+    text = {"hau": Dataset.from_dict({"text": ["", ""]}), "swa": Dataset.from_dict({"text": TEXT["swa"]})}
+    trainer = trainer_of(tokenizer, tmp_path, text, **STREAMED)
+    with pytest.raises(ValueError, match="^hau: "):
+        trainer.train()
 
 
 def test_a_token_that_separates_documents_is_not_unknown(tokenizer):

@@ -194,7 +194,8 @@ def _train(context: StageContext, trainer: Trainer, figure: str) -> dict[str, An
     trained = trainer.train(resume_from_checkpoint=last_checkpoint(context.folder))
     after = trainer.evaluate() if evaluated else {}
     trainer.save_model(str(context.folder))
-    context.write_json(METRICS_FILE, {"before": before, "train": trained.metrics, "after": after})
+    metrics = {"before": before, "train": trained.metrics, "after": after, "unknown_share": trainer.unknown_shares}
+    context.write_json(METRICS_FILE, metrics)
     context.write_json(HISTORY_FILE, trainer.state.log_history)
     (context.folder / BEFORE_FILE).unlink(missing_ok=True)
     for folder in [

@@ -30,7 +30,7 @@ Counts of parts of a text add up: count them apart, on several machines, and nam
 
 --text is a folder with one file a language, named by its code: swa.txt, yor.txt.gz, amh.jsonl, hau.parquet.
 What comes out: <output_dir>/counts.npz, which `TokenCounts.load` reads, and a table of what was counted. Its column
-`unknown` is the share of the tokens that stand for text the tokenizer does not know; from 1 % on there is a warning.
+`unknown` is the share of the tokens that stand for text the tokenizer does not know; above 1 % there is a warning.
 """
 TAKES_SETTINGS = False
 

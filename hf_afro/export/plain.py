@@ -62,7 +62,7 @@ def plain_student(student: PreTrainedModel) -> PreTrainedModel:
     plain_class = _PLAIN_CLASS.get(type(student))
     if plain_class is None:
         raise TypeError(
-            f"the model is a {type(student).__name__}; expected a student, one of "
+            f"the class of the model is {type(student).__name__}; expected a student, one of "
             f"{', '.join(each.__name__ for each in _PLAIN_CLASS)}; merge adapters with merge_and_unload() first"
         )
     if weights_without_place(student):

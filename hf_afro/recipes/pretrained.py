@@ -216,7 +216,7 @@ def _auto_class(name: str, config: PretrainedConfig, auto_class: str) -> Any:
     if type(config) not in kind._model_mapping:
         architecture = (config.architectures or [type(config).__name__])[0]
         raise ValueError(
-            f"{name} is a {architecture}, and transformers has no {auto_class} of its model type "
+            f"{name} holds {architecture}, and transformers has no {auto_class} of its model type "
             f"{config.model_type!r}; expected an encoder that has one, such as XLM-R, BERT or ModernBERT"
         )
     return kind

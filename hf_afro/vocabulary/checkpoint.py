@@ -178,7 +178,9 @@ def _check_weights(weights: CheckpointWeights, written: CheckpointWeights, kept:
 def _check_model(old: PreTrainedModel, new: PreTrainedModel, found: VocabularyTensors, keep: VocabularyMap) -> None:
     """Compare the model that the written configuration builds: its class, its tensors, what is tied, its size."""
     if type(new) is not type(old):
-        raise VerificationError(f"the pruned model is a {type(new).__name__}, expected {type(old).__name__}")
+        raise VerificationError(
+            f"the class of the pruned model is {type(new).__name__}; expected {type(old).__name__}"
+        )
     expected = {name: tuple(tensor.shape) for name, tensor in named_tensors(old).items()}
     for name in found.names:
         expected[name] = RowsKept(row_axis(expected[name], found.rows), keep.old_ids).shape_of(expected[name])

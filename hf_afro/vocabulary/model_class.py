@@ -79,9 +79,10 @@ def class_for(config: PretrainedConfig, tensors: Mapping[str, StoredTensor], whe
             f"no class of the model type {config.model_type!r} takes them. Load it as the class you need with "
             "from_pretrained and save it with save_pretrained, which leaves them out"
         )
-    kind = "model" if headless is None else headless.__name__
+    kind = "" if headless is None else f" as {headless.__name__}"
     raise ValueError(
-        f"config.json of {where} names no architecture, and a {kind} would lose {shown(lost)} of its weights; {advice}"
+        f"config.json of {where} names no architecture, and loading it{kind} would lose weights ({shown(lost)}); "
+        f"{advice}"
     )
 
 

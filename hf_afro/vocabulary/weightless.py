@@ -84,7 +84,7 @@ def _stored_type(model: PreTrainedModel, tensors: Mapping[str, StoredTensor], na
     own = named_tensors(model)
     stored = [tensors[name].dtype for name, own_name in names.items() if own[own_name] is embedding]
     if not stored:
-        raise ValueError(f"the checkpoint has no word embedding for a {type(model).__name__}; copy it again")
+        raise ValueError(f"the checkpoint has no word embedding for {type(model).__name__}; copy it again")
     if stored[0] not in _TYPES:
         raise ValueError(f"the word embedding is stored as {stored[0]}; expected one of {', '.join(_TYPES)}")
     return _TYPES[stored[0]]
@@ -123,7 +123,7 @@ def warn_of_missing(model: PreTrainedModel, tensors: Mapping[str, StoredTensor])
     renamed = sum(prod(one.shape) for name, one in tensors.items() if name not in names)
     if missing and renamed != sum(own[name].numel() for name in missing.values()):
         logger.warning(
-            "the checkpoint lacks %d weights of a %s, such as %s; so will the pruned one",
+            "the checkpoint lacks %d weights of %s, such as %s; so will the pruned one",
             len(missing),
             type(model).__name__,
             min(missing.values()),
@@ -150,13 +150,13 @@ def rows_kept(
     ]
     if strangers:
         raise ValueError(
-            f"the checkpoint has tensors as large as its vocabulary of {found.rows} that a {type(model).__name__} "
+            f"the checkpoint has tensors as large as its vocabulary of {found.rows} that {type(model).__name__} "
             f"does not know: {', '.join(strangers)}; if they are of no use, leave them out by loading it with "
             "from_pretrained and saving it with save_pretrained"
         )
     unused = left_over(model, tensors)
     if unused:
-        logger.info("a %s does not take %s; copied as stored", type(model).__name__, shown(unused))
+        logger.info("%s does not take %s; copied as stored", type(model).__name__, shown(unused))
     kept = {}
     for name in [one for one, own_name in names.items() if own_name in found.names]:
         shape = tensors[name].shape

@@ -57,7 +57,7 @@ def test_without_a_pooler():
 
 
 def test_what_is_no_student_and_what_xlm_roberta_cannot_express(model):
-    with pytest.raises(TypeError, match="the model is a XLMRobertaForMaskedLM; expected a student"):
+    with pytest.raises(TypeError, match="the class of the model is XLMRobertaForMaskedLM; expected a student"):
         plain_student(model)
     with pytest.raises(ValueError, match="head of width 8 under layers of width 32 is not XLM-R's"):
         plain_student(make("ForMaskedLM", student_config()))

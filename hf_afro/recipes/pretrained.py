@@ -309,18 +309,12 @@ def _check_weights(name: str, model: PreTrainedModel, info: dict[str, Any], all_
 
 
 def _check_left_over(name: str, model: PreTrainedModel, left: list[str], all_heads: bool) -> None:
-    """Refuse tensors that are stored and not loaded, of the encoder or, if all are wanted, of any head; log others.
+    """Refuse tensors that are stored and not loaded, of the encoder or, if all are wanted, of any head; log others."""
+    from hf_afro.vocabulary.model_class import of_encoder, shown
 
-    A pooler counts as a head: models with a masked-LM head have none, whatever was pretrained beside it.
-    """
-    from hf_afro.vocabulary.model_class import shown
-
-    prefix = f"{model.base_model_prefix}."
-    parts = {child for child, _ in model.base_model.named_children()} - {"pooler"}
-    of_encoder = [weight for weight in left if weight.removeprefix(prefix).split(".")[0] in parts]
-    if of_encoder:
+    if beyond := of_encoder(model, left):
         raise ValueError(
-            f"{name} has {shown(of_encoder)}, and its configuration has not; expected the weights that were saved "
+            f"{name} has {shown(beyond)}, and its configuration has not; expected the weights that were saved "
             "with its config.json; copy the folder again"
         )
     if left and all_heads:

@@ -30,7 +30,7 @@ from hf_afro.vocabulary.segmentation import TextReport, ids_found_in, probe_text
 from hf_afro.vocabulary.source_tokenizer import SourceTokenizer, read_tokenizer
 from hf_afro.vocabulary.tensors import VocabularyTensors, named_tensors, row_axis
 from hf_afro.vocabulary.verify import VerificationError, VerificationReport, check_sizes, check_ties, verify_tokenizer
-from hf_afro.vocabulary.weightless import model_without_weights, rows_kept, warn_of_missing
+from hf_afro.vocabulary.weightless import check_complete, model_without_weights, rows_kept
 
 logger = logging.getLogger(__name__)
 
@@ -103,7 +103,7 @@ def prune_checkpoint(
     original, pruned_tokenizer = read_tokenizer(encoder, keep)
     found = check_together(model, original.table, keep)
     kept = rows_kept(model, found, weights.tensors, keep)
-    warn_of_missing(model, weights.tensors)
+    check_complete(model, weights.tensors, encoder)
     with folder_written_whole(output_dir, MAP_FILE) as beside:
         _write_configuration(model, found, keep, beside)
         save_tokenizer(pruned_tokenizer, beside)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib import import_module
 from importlib.util import find_spec
 from types import ModuleType
@@ -123,6 +123,16 @@ def left_over(model: PreTrainedModel, tensors: Mapping[str, StoredTensor]) -> li
         and not any(re.search(one, name) for one in ignored)
         and not any(one.rename_source_key(name)[1] for one in converted)
     ]
+
+
+def of_encoder(model: PreTrainedModel, names: Iterable[str]) -> list[str]:
+    """Return the names of tensors that belong to a model's encoder; a pooler counts as a head.
+
+    Models with a masked-LM head have no pooler, whatever was pretrained beside it.
+    """
+    prefix = f"{model.base_model_prefix}."
+    parts = {child for child, _ in model.base_model.named_children()} - {"pooler"}
+    return [name for name in names if name.removeprefix(prefix).split(".")[0] in parts]
 
 
 def shown(names: list[str]) -> str:

@@ -23,6 +23,13 @@ import numpy as np
 # took 0.2 s in pieces of 256 KiB and 1.9 s in pieces of 4 MiB (ext4, Linux 6).
 _PIECE = 1 << 18
 _LONGEST_HEADER = 100_000_000  # that of the safetensors library
+# The bits of an exponent, which are all set where a number is infinite or none.
+_EXPONENTS: dict[str, tuple[type[np.unsignedinteger[Any]], int]] = {
+    "F16": (np.uint16, 0x7C00),
+    "BF16": (np.uint16, 0x7F80),
+    "F32": (np.uint32, 0x7F80_0000),
+    "F64": (np.uint64, 0x7FF0_0000_0000_0000),
+}
 _ITEM_SIZES = {
     **dict.fromkeys(("BOOL", "U8", "I8", "F8_E4M3", "F8_E5M2", "F8_E8M0", "F8_E4M3FNUZ", "F8_E5M2FNUZ"), 1),
     **dict.fromkeys(("U16", "I16", "F16", "BF16"), 2),
@@ -132,20 +139,36 @@ def write_with_rows(source: SafetensorsFile, target: Path, kept: Mapping[str, Ro
 
     Returns:
         The file written, its header read back.
+
+    Raises:
+        FloatingPointError: If a number that is written is not finite, from which nothing can be made.
     """
     shapes = {
         name: kept[name].shape_of(one.shape) if name in kept else one.shape for name, one in source.tensors.items()
     }
     sizes = {name: prod(shape) * _ITEM_SIZES[source.tensors[name].dtype] for name, shape in shapes.items()}
-    buffer = bytearray(_PIECE)
+    buffer = bytearray(max(8, _PIECE // 8 * 8))  # whole numbers of any type
     with source.path.open("rb", buffering=0) as old, target.open("xb", buffering=0) as new:
         _write(new, memoryview(_header(source, shapes, sizes)))
         for name, one in source.tensors.items():
             pieces = _rows(old, one, kept[name], buffer) if name in kept else _bytes(old, one.start, one.size, buffer)
             for piece in pieces:
+                if not _is_finite(piece, one.dtype):
+                    raise FloatingPointError(
+                        f"{name} of {source.path.parent} holds numbers that are not finite; expected weights of a "
+                        "training that ended well: copy the model again, or take an earlier one"
+                    )
                 _write(new, piece.data.cast("B"))
         os.fsync(new.fileno())
     return read_header(target)
+
+
+def _is_finite(piece: np.ndarray, dtype: str) -> bool:
+    """Say whether no number of some bytes is infinite or none at all: whether no exponent has all bits set."""
+    if dtype not in _EXPONENTS:
+        return True
+    kind, exponent = _EXPONENTS[dtype]
+    return bool(((piece.reshape(-1).view(kind) & exponent) != exponent).all())
 
 
 def _header(source: SafetensorsFile, shapes: Mapping[str, tuple[int, ...]], sizes: Mapping[str, int]) -> bytes:

@@ -14,7 +14,7 @@ from transformers import AutoConfig, GenerationConfig, PreTrainedModel
 
 from hf_afro.vocabulary.checkpoint_files import CheckpointWeights
 from hf_afro.vocabulary.mapping import VocabularyMap
-from hf_afro.vocabulary.model_class import class_for, left_over, own_names, shown
+from hf_afro.vocabulary.model_class import class_for, left_over, of_encoder, own_names, shown
 from hf_afro.vocabulary.safetensors_files import RowsKept, StoredTensor, same_tensor
 from hf_afro.vocabulary.tensors import VocabularyTensors, named_tensors, row_axis, word_embedding_of
 
@@ -104,13 +104,17 @@ def _check_shapes(
             )
 
 
-def warn_of_missing(model: PreTrainedModel, tensors: Mapping[str, StoredTensor]) -> None:
-    """Tell of weights that are not stored, under any of the names they are tied by; loading draws them at random.
+def check_complete(model: PreTrainedModel, tensors: Mapping[str, StoredTensor], folder: Path) -> None:
+    """Refuse an encoder that is stored in part, or with more than it has; tell of heads and poolers that are missing.
 
-    Not of those that are never stored, such as Marian's table of positions, which the model computes; and not where
-    as many numbers are stored under names that the model has not, since transformers then reads them under its own
-    (NomicBert).
+    A weight is stored if it is there under any of the names it is tied by. Weights that are never stored are not
+    missing, such as Marian's table of positions, which the model computes; nor are any where as many numbers are
+    stored under names that the model does not have, since transformers then reads them under its own (NomicBert).
+
+    Raises:
+        ValueError: If weights of the encoder are missing, or some are stored that it does not have.
     """
+    expected = "expected the weights that were saved with its config.json; copy the folder again"
     own = named_tensors(model)
     names = own_names(model, tensors)
     held = {id(own[name]) for name in names.values()}
@@ -121,13 +125,20 @@ def warn_of_missing(model: PreTrainedModel, tensors: Mapping[str, StoredTensor])
         if id(own[name]) not in held and not any(re.search(pattern, name) for pattern in made_anew)
     }
     renamed = sum(prod(one.shape) for name, one in tensors.items() if name not in names)
-    if missing and renamed != sum(own[name].numel() for name in missing.values()):
-        logger.warning(
-            "the checkpoint lacks %d weights of %s, such as %s; so will the pruned one",
-            len(missing),
-            type(model).__name__,
-            min(missing.values()),
-        )
+    if missing and renamed == sum(own[name].numel() for name in missing.values()):
+        return
+    if beyond := of_encoder(model, left_over(model, tensors)):
+        raise ValueError(f"{folder} has {shown(beyond)}, and its configuration has not; {expected}")
+    if not missing:
+        return
+    if lost := of_encoder(model, sorted(missing.values())):
+        raise ValueError(f"{folder} lacks {shown(lost)}; {expected}")
+    logger.warning(
+        "the checkpoint lacks %d weights of %s, such as %s; so will the pruned one",
+        len(missing),
+        type(model).__name__,
+        min(missing.values()),
+    )
 
 
 def rows_kept(

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from datasets import Dataset
 
 from hf_afro.corpora import PaddingCollator
+from hf_afro.model_folders import MASKED_LM_HEAD
 from hf_afro.reports import Score
 from hf_afro.tasks.encoding import longest
 from hf_afro.tasks.finetuning import check_tokenizer
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from hf_afro.vocabulary import VocabularyMap
+
+logger = logging.getLogger(__name__)
 
 BITS_PER_BYTE = "bits_per_byte"
 
@@ -62,7 +66,13 @@ def bits_per_byte_scores(
     check_tokenizer(model, tokenizer)
     if model.get_output_embeddings() is None:
         raise ValueError(
-            f"{type(model).__name__} has no masked-LM head; bits a byte need one: load AutoModelForMaskedLM"
+            f"{type(model).__name__} has no masked-LM head; bits per byte need one: load AutoModelForMaskedLM"
+        )
+    if getattr(model.config, MASKED_LM_HEAD, None) in ("drawn", "untrained"):
+        logger.warning(
+            "the masked-LM head of this %s was never trained, and its bits per byte say little of the encoder; train "
+            "the head first, with MAFTTrainer or hf-afro maft",
+            type(model).__name__,
         )
     columns = {language: Dataset.from_dict({"text": list(lines)}) for language, lines in sentences.items()}
     masked = masked_sentences(columns, tokenizer, longest(model, max_length))

@@ -30,6 +30,10 @@ SNIPPETS = 26
 SMALLER = (
     (r"max_steps([ =])\d+", r"max_steps\g<1>2"),
     (r"layers=6,hidden_size=384,embedding_size=128", "layers=1,hidden_size=32,embedding_size=16"),
+    (
+        r"num_hidden_layers=6, hidden_size=384, embedding_size=128",
+        "num_hidden_layers=1, hidden_size=32, embedding_size=16",
+    ),
     (r"--preset small", "--preset small --max_train 8 --max_dev 4 --max_test 4 --epochs 1"),
 )
 NOT_RUN = {"text", "js", "yaml"}

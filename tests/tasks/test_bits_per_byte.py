@@ -62,3 +62,10 @@ def test_words_that_cannot_be_written_are_told_of(model, tokenizer):
 def test_a_model_without_a_head_for_tokens_is_refused(model, tokenizer):
     with pytest.raises(ValueError, match="has no masked-LM head"):
         bits_per_byte_scores(AutoModel.from_config(model.config), tokenizer, TEXT)
+
+
+@pytest.mark.parametrize(("what", "told"), [("untrained", True), ("drawn", True), ("kept", False)])
+def test_a_head_that_was_never_trained_is_told(what, told, model, tokenizer, caplog):
+    model.config.masked_lm_head = what
+    bits_per_byte_scores(model, tokenizer, {"swa": TEXT["swa"]})
+    assert ("was never trained" in caplog.text) == told

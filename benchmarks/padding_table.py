@@ -84,7 +84,9 @@ def difference(one: PreTrainedModel, other: PreTrainedModel) -> float:
     mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in own])
     batch = {"input_ids": ids, "attention_mask": mask}
     found = [(model.eval().base_model(**batch)[0], model(**batch).logits) for model in (one, other)]
-    return max(float((own - its)[mask.bool()].abs().max()) for own, its in zip(*found, strict=True))
+    apart = [own - its for own, its in zip(*found, strict=True)]
+    # One row per token, or one per text where a classifier gives those.
+    return max(float((one[mask.bool()] if one.shape[:2] == mask.shape else one).abs().max()) for one in apart)
 
 
 @torch.no_grad()

@@ -81,7 +81,8 @@ def test_distill(folder, tmp_path, start):
 
 def test_a_start_that_is_silently_one_process_is_refused(folder, tmp_path):
     options = ["--model_name_or_path", str(folder / "model"), "--text", str(folder / "texts")]
-    asked = {"ACCELERATE_MIXED_PRECISION": "no", "MASTER_PORT": "29500"}  # as accelerate launch --cpu
+    # As accelerate launch --cpu.
+    asked = {"ACCELERATE_MIXED_PRECISION": "no", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}
     done = run("maft.py", PLAIN, *options, "--output_dir", str(tmp_path), **asked)
     assert done.returncode == 1
     assert "asked for several processes and started one" in done.stderr

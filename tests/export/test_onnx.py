@@ -153,13 +153,13 @@ def test_a_pruned_classifier_in_both_precisions(tmp_path, tokenizer, head_class)
     assert 0.5 < done.int8_agreement <= 1
 
 
-# The ten lines of the README and the guide, in a process in which torch cannot be imported.
+# The ten lines of the guide, in a process in which torch cannot be imported.
 def test_ten_lines_without_torch_read_the_folder(tmp_path, tokenizer):
     model, tokenizer = pruned(tokenizer, XLMRobertaForTokenClassification)
     export_onnx(model, tokenizer, tmp_path / "exported", LINES)
     (code,) = [
         block
-        for block in re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.S)
+        for block in re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "laptop.md").read_text("utf-8"), re.S)
         if "onnxruntime" in block
     ]
     lines = [line for line in code.splitlines() if line.strip()]

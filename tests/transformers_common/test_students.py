@@ -12,7 +12,6 @@ import pytest
 pytest.importorskip("transformers_tests", reason="transformers' own tests are not fetched; run `tox -e transformers`")
 
 from transformers import PreTrainedConfig, XLMRobertaConfig  # noqa: E402
-from transformers.models.auto import modeling_auto  # noqa: E402
 from transformers.models.xlm_roberta import modeling_xlm_roberta  # noqa: E402
 from transformers_tests.test_configuration_common import ConfigTester  # noqa: E402
 from transformers_tests.test_modeling_common import (  # noqa: E402
@@ -21,7 +20,7 @@ from transformers_tests.test_modeling_common import (  # noqa: E402
     random_attention_mask,
 )
 
-from hf_afro.registration import MODEL_FOR  # noqa: E402
+from hf_afro.registration import MODELS  # noqa: E402
 from hf_afro.students import AfroStudentConfig, modeling_afro_student  # noqa: E402
 
 HEADS = (
@@ -102,9 +101,9 @@ class Student(Common):
     def setUp(self) -> None:
         super().setUp()
         # The tests know what a class is for by tables of names, which the public registration does not enter.
-        for auto, name in MODEL_FOR.items():
-            names = getattr(modeling_auto, auto)._model_mapping._model_mapping
-            self.enterContext(mock.patch.dict(names, {AfroStudentConfig.model_type: name}))
+        for auto_class, model_class in MODELS.items():
+            names = auto_class._model_mapping._model_mapping
+            self.enterContext(mock.patch.dict(names, {AfroStudentConfig.model_type: model_class.__name__}))
         # They take a model whose `**kwargs` are not annotated in full for one that cannot give attention weights.
         full = inspect.signature(modeling_xlm_roberta.XLMRobertaModel.forward).parameters["kwargs"].annotation
         for model_class in self.all_model_classes:

@@ -17,9 +17,9 @@ COUNTS_FILE = "counts.npz"
 MAP_FILE = "vocabulary_map.json"
 
 MASKED_LM_HEAD = "masked_lm_head"
-"""What became of the masked-LM head, in a configuration: a key of `hf_afro.cards.facts.HEADS`."""
+"""Key of a configuration that says what became of the masked-LM head: one of `hf_afro.cards.facts.HEADS`."""
 HOW_MADE = (MASKED_LM_HEAD, "built_from")
-"""What a configuration of ours says of how the model was made."""
+"""Keys of a configuration that say how the model was made."""
 
 
 def counts_file(path: str | os.PathLike[str]) -> Path:

@@ -1,4 +1,4 @@
-"""What a model is offered for at the Hub: the pipeline and the library; what nothing tells of is not offered."""
+"""The pipeline and the library that a card offers a model for; nothing is offered without evidence."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _TRAINED, _WITHOUT_HEAD = ("kept", "fitted_after_distillation"), ("drawn", "untr
 
 @dataclass(frozen=True)
 class Use:
-    """What a model is offered for.
+    """The use that a card offers.
 
     Attributes:
         pipeline: The `pipeline_tag`.
@@ -45,7 +45,7 @@ class Use:
 
     @property
     def teacher(self) -> str:
-        """What the model was built from, by `built_from`; empty where that is not known."""
+        """The facts of `built_from`; empty where they are not known."""
         return str(self.built_from.get("teacher") or "")
 
 
@@ -80,7 +80,7 @@ def use_of(report: EvalReport, facts: CardFacts) -> Use:
 
 
 def _place(item: tuple[str, Any]) -> int:
-    """Where a fact of `built_from` is told: those that are not known here come last."""
+    """Return the place of a fact of `built_from` on a card; unknown ones come last."""
     return _TOLD.index(item[0]) if item[0] in _TOLD else len(_TOLD)
 
 

@@ -95,7 +95,7 @@ def gather(
     base_model: str | None = None,
     token: str | None = None,
 ) -> Contents:
-    """Decide what of a folder is published, without writing anything or asking the Hub.
+    """Decide which files of a folder are published, without writing anything or asking the Hub.
 
     Args:
         folder: What a trainer, a command or `save_pretrained` wrote. Checkpoints, optimizer states, logs and the

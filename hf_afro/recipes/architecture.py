@@ -10,9 +10,6 @@ from typing import Any
 from hf_afro.families import FAMILIES
 from hf_afro.recipes.schema import setting
 
-PLANNED_TYPES = ("xlm-roberta", "roberta", "camembert", "bert", "afro-student")
-"""The model types whose parameters are counted by arithmetic."""
-
 
 @dataclass(frozen=True)
 class Architecture:

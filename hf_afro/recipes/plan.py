@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hf_afro.nearest import nearest
-from hf_afro.recipes.architecture import PLANNED_TYPES, Architecture
+from hf_afro.recipes.architecture import Architecture
 from hf_afro.recipes.pretrained import check_folder, load_tokenizer
 from hf_afro.recipes.recipe import DATA, Recipe, Stage
 from hf_afro.recipes.schema import RecipeError
@@ -75,8 +75,10 @@ def _base(recipe: Recipe, stage: Stage, plans: dict[str, StagePlan]) -> StagePla
     declared, folder = stage.settings.architecture, Path(stage.settings.model)
     if not folder.is_dir():
         return _of_model(declared, "sizes as declared" if declared else "")
+    from hf_afro.students.building import LIKE_XLMR  # the types whose parameters the arithmetic counts
+
     facts = check_folder(folder)
-    known = facts.get("model_type") in PLANNED_TYPES and set(Architecture.required()) <= facts.keys()
+    known = facts.get("model_type") in LIKE_XLMR and set(Architecture.required()) <= facts.keys()
     if not known:
         return _of_model(declared, "sizes as declared" if declared else "")
     # A student's positions are counted from the padding id of its tokenizer, whatever the configuration says.

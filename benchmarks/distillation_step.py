@@ -25,7 +25,7 @@ import torch
 from transformers import XLMRobertaConfig, XLMRobertaModel
 
 from benchmarks.timing import in_turn, peak_memory
-from hf_afro.objectives import relation_loss
+from hf_afro.losses import relation_loss
 from hf_afro.training import RelationDistillTrainer, RelationDistillTrainingArguments
 from hf_afro.training.capture import RELATIONS, StudentCapture, TeacherCapture
 

@@ -20,7 +20,7 @@ from collections.abc import Callable
 from typing import Any
 
 from benchmarks.timing import print_ratios
-from hf_afro.tasks import FineTuningSettings, TaskData, finetune, load_task
+from hf_afro.evaluation import FineTuningSettings, TaskData, finetune, load_task
 
 
 def main() -> None:

@@ -18,7 +18,7 @@ import torch
 from transformers import XLMRobertaConfig, XLMRobertaForMaskedLM
 
 from benchmarks.timing import in_turn, peak_memory, print_ratios
-from hf_afro.objectives import masked_lm_loss
+from hf_afro.losses import masked_lm_loss
 from hf_afro.training.masked_only import MaskedOnlyHead
 
 SMALL = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}

@@ -2,8 +2,8 @@
 
     python -m benchmarks.malformed_inputs
 
-`tests/tasks/test_malformed.py` holds every line of the table: what an error says, or which repair is counted and what
-examples are left.
+`tests/evaluation/test_malformed.py` holds every line of the table: what an error says, or which repair is
+counted and what examples are left.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from hf_afro.tasks.loading import load_task
+from hf_afro.evaluation.data.loading import load_task
 
 CONLL = b"Eshe B-PER\nyupo O\n\nKano B-LOC\n"
 TWEETS = b"tweet\tlabel\nvizuri\tpositive\nvibaya\tnegative\n"

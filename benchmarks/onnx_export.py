@@ -27,11 +27,11 @@ from benchmarks.student_inference import SHAPES, Batches, batched, mixed_sentenc
 from benchmarks.timing import in_turn, print_ratios
 from hf_afro import AfroStudentConfig, AfroStudentModel
 from hf_afro.corpora import read_corpora
+from hf_afro.evaluation import load_task, preset
+from hf_afro.evaluation.encoding import encode, words_of
+from hf_afro.evaluation.finetuning import finetune, score
 from hf_afro.export import OnnxExport, export_onnx
 from hf_afro.export.onnx_folder import GRAPH, QUANTISED
-from hf_afro.tasks import load_task, preset
-from hf_afro.tasks.encoding import encode, words_of
-from hf_afro.tasks.finetuning import finetune, score
 
 BASE = {"hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12, "intermediate_size": 3072}
 STUDENT = {"hidden_size": 384, "num_hidden_layers": 6, "num_attention_heads": 6, "intermediate_size": 1536}

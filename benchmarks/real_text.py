@@ -37,7 +37,7 @@ from hf_afro import (
     select_tokens,
 )
 from hf_afro.corpora import prepare_corpora, read_corpora
-from hf_afro.tasks import evaluate_model, load_task, preset
+from hf_afro.evaluation import evaluate_model, load_task, preset
 from hf_afro.vocabulary import PrunedModel
 
 logger = logging.getLogger("real_text")

@@ -15,7 +15,7 @@ import sys
 import torch
 
 from benchmarks.timing import in_turn, peak_memory, print_ratios
-from hf_afro.objectives import attention_relation_loss, chunked, relation_loss
+from hf_afro.losses import attention_relation_loss, relation_loss, relations_chunked as chunked
 
 TEACHER_WIDTH, STUDENT_WIDTH = 768, 384
 

@@ -17,7 +17,7 @@ import argparse
 from dataclasses import dataclass
 from pathlib import Path
 
-from hf_afro.tasks.loading import language_folders, load_task
+from hf_afro.evaluation.data.loading import language_folders, load_task
 
 Sizes = tuple[int, int, int]
 

@@ -11,8 +11,8 @@ import transformers as hf
 from sentencepiece import sentencepiece_model_pb2
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
 
+from hf_afro.evaluation.heads import load_encoder
 from hf_afro.recipes.pretrained import load_tokenizer
-from hf_afro.tasks.heads import load_encoder
 from hf_afro.tokenizer_files import check_built_as_written, check_built_from
 from hf_afro.vocabulary import (
     VerificationError,

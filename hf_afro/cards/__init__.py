@@ -2,7 +2,5 @@
 
 from __future__ import annotations
 
-from hf_afro.cards.facts import CardFacts, TextSource
-from hf_afro.cards.render import render_card
-
-__all__ = ["CardFacts", "TextSource", "render_card"]
+from hf_afro.cards.facts import CardFacts as CardFacts, TextSource as TextSource
+from hf_afro.cards.render import render_card as render_card

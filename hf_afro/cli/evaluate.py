@@ -16,7 +16,7 @@ from hf_afro.cli.output import finished_folder, say
 from hf_afro.nearest import nearest
 
 if TYPE_CHECKING:
-    from hf_afro.tasks import FineTuningSettings, TaskData
+    from hf_afro.evaluation import FineTuningSettings, TaskData
 
 DESCRIPTION = """\
 Fine-tune a model on tasks and score it, or measure its bits a byte of text.
@@ -134,7 +134,7 @@ def run(args: Namespace) -> None:
     check_inputs(args)
     check_options(args)
 
-    from hf_afro.tasks import evaluate_model
+    from hf_afro.evaluation import evaluate_model
 
     settings = read_settings(args.settings)
     with finished_folder(args, resumable=True) as folder, told_runs() as tell:
@@ -189,7 +189,7 @@ def check_options(args: Namespace) -> None:
     Raises:
         ValueError: If so; the message says what is wanted.
     """
-    from hf_afro.tasks.presets import ADAPTATIONS, check_seeds
+    from hf_afro.evaluation.presets import ADAPTATIONS, check_seeds
 
     check_places(args)
     bits, trained = BITS_PER_BYTE in args.tasks, tasks_of(args.tasks)
@@ -298,7 +298,7 @@ def read_settings(words: list[str]) -> dict[str, Any]:
     Raises:
         ValueError: If one is unknown, the message naming the nearest, or its value is not a number.
     """
-    from hf_afro.tasks import FineTuningSettings
+    from hf_afro.evaluation import FineTuningSettings
 
     known = [field.name for field in dataclasses.fields(FineTuningSettings)]
     settings: dict[str, Any] = {}
@@ -344,8 +344,8 @@ def number(name: str, text: str) -> int | float | None:
 
 def own_settings(args: Namespace, data: list[TaskData], changes: dict[str, Any]) -> dict[str, FineTuningSettings]:
     """Return the preset's settings of each task, with those of the command line in place of its own."""
-    from hf_afro.tasks import preset
-    from hf_afro.tasks.presets import adapted
+    from hf_afro.evaluation import preset
+    from hf_afro.evaluation.presets import adapted
 
     return {
         one.task: adapted(preset(args.preset, one.task, one.dataset), args.adaptation).replace(**changes)
@@ -366,7 +366,7 @@ def load(name: str) -> Any:
     import torch
 
     from hf_afro.cli.loading import load_model
-    from hf_afro.tasks.heads import with_own_pooler
+    from hf_afro.evaluation.heads import with_own_pooler
 
     return with_own_pooler(load_model(name, dtype=torch.float32), name)
 
@@ -374,8 +374,8 @@ def load(name: str) -> Any:
 def bits_per_byte(model: Any, tokenizer: Any, args: Namespace) -> tuple[Any, ...]:
     """Return the scores of `--task bits_per_byte`."""
     from hf_afro.corpora import read_corpora
+    from hf_afro.evaluation import bits_per_byte_scores
     from hf_afro.reports.published_sets import key_of_folder
-    from hf_afro.tasks import bits_per_byte_scores
 
     texts = read_corpora(args.text, args.languages, errors=args.errors)
     sentences = {language: [line for line in text if line.strip()] for language, text in texts.items()}

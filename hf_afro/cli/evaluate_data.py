@@ -10,7 +10,7 @@ from hf_afro.cli.evaluate_shown import BITS_PER_BYTE
 from hf_afro.cli.output import say
 
 if TYPE_CHECKING:
-    from hf_afro.tasks import TaskData
+    from hf_afro.evaluation import TaskData
 
 
 def tasks_of(tasks: Sequence[str]) -> list[str]:
@@ -44,7 +44,7 @@ def places_of(tasks: Sequence[str], given: Sequence[str]) -> dict[str, str]:
 
 def _found(task: str, root: str, *, alone: bool) -> str:
     """The set of a task at or below a folder."""
-    from hf_afro.tasks.loading import language_folders
+    from hf_afro.evaluation.data.loading import language_folders
 
     folder = Path(root)
     if alone and (not folder.is_dir() or language_folders(folder) or not (folder / task).is_dir()):
@@ -67,7 +67,7 @@ def adapters_of(root: str) -> dict[str, Path]:
     Raises:
         ValueError: If there is none.
     """
-    from hf_afro.tasks.loading import language_folders
+    from hf_afro.evaluation.data.loading import language_folders
 
     found = {
         code: path for code, path in language_folders(Path(root)).items() if (path / "adapter_config.json").is_file()
@@ -102,11 +102,11 @@ def load_sets(
 
     Raises:
         ValueError: If a task has no set or a language is in none of the sets, or is named twice; see
-            `hf_afro.tasks.loading`.
+            `hf_afro.evaluation.data.loading`.
     """
+    from hf_afro.evaluation import load_task
+    from hf_afro.evaluation.data.loading import languages_of
     from hf_afro.languages import find_languages
-    from hf_afro.tasks import load_task
-    from hf_afro.tasks.loading import languages_of
 
     places = places_of(tasks, given) if tasks else {}
     wanted = None if languages is None else find_languages(languages)

@@ -62,9 +62,9 @@ def train_adapters(
     from accelerate.utils import broadcast_object_list
     from peft import LoraConfig
 
-    from hf_afro.tasks.adaptation import LORA_SCALE
-    from hf_afro.tasks.facts import model_fingerprint
-    from hf_afro.tasks.language_adapters import write_base
+    from hf_afro.evaluation.adaptation import LORA_SCALE
+    from hf_afro.evaluation.facts import model_fingerprint
+    from hf_afro.evaluation.language_adapters import write_base
     from hf_afro.training import MAFTTrainer
     from hf_afro.training.resuming import BEFORE_FILE
 

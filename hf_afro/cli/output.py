@@ -13,6 +13,7 @@ from typing import Any
 
 from hf_afro.checkpoints import BROKEN_FOLDER, last_checkpoint
 from hf_afro.cli.content import fingerprints
+from hf_afro.evaluation.predictions import has_runs
 from hf_afro.files import (
     beside,
     finish_move,
@@ -24,7 +25,6 @@ from hf_afro.files import (
     write_whole,
 )
 from hf_afro.recipes.folders import RUN_FILE, check_place, held
-from hf_afro.tasks.predictions import has_runs
 from hf_afro.version import __version__
 
 __all__ = ["ADAPTER_MARK", "RUN_FILE", "finished_folder", "is_main_process", "last_checkpoint", "say"]

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from hf_afro.evaluation.comparison import Predictions
     from hf_afro.reports import EvalReport, Score
     from hf_afro.reports.tables import Table
-    from hf_afro.tasks.comparison import Predictions
 
 
 @dataclass(frozen=True)
@@ -79,8 +79,8 @@ def _differences(loaded: Sequence[LoadedReport], task: str, language: str) -> di
 
 
 def _heading(task: str) -> str:
+    from hf_afro.evaluation.data.kinds import kind_of
     from hf_afro.reports.formatting import describe_metric, task_name
-    from hf_afro.tasks.kinds import kind_of
 
     return f"{task_name(task)}, {describe_metric(kind_of(task).main_metric).name}"
 
@@ -91,7 +91,7 @@ def _set_of(score: Score) -> str:
 
 def _read(loaded: LoadedReport, task: str, language: str) -> dict[str, list[Predictions]]:
     """Return the predictions of the parts of a report by data set."""
-    from hf_afro.tasks.comparison import read_predictions
+    from hf_afro.evaluation.comparison import read_predictions
 
     found: dict[str, list[Predictions]] = {}
     for report, folder in loaded.parts:
@@ -108,7 +108,7 @@ def _read(loaded: LoadedReport, task: str, language: str) -> dict[str, list[Pred
 
 def _difference(task: str, first: Sequence[Predictions], other: Sequence[Predictions]) -> str:
     """Return how another model does beside the first on the first of its predictions that are of the same examples."""
-    from hf_afro.tasks.comparison import compare, same_examples
+    from hf_afro.evaluation.comparison import compare, same_examples
 
     for own, beside in product(other, first):
         if same_examples(own, beside) and len(own.predicted) == len(beside.predicted):

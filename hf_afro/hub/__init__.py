@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from hf_afro.hub.contents import Contents, PublishedFile, gather
-from hf_afro.hub.pushing import PushFailed, PushRefused, PushReport, push
-
-__all__ = ["Contents", "PublishedFile", "PushFailed", "PushRefused", "PushReport", "gather", "push"]
+from hf_afro.hub.contents import Contents as Contents, PublishedFile as PublishedFile, gather as gather
+from hf_afro.hub.pushing import (
+    PushFailed as PushFailed,
+    PushRefused as PushRefused,
+    PushReport as PushReport,
+    push as push,
+)

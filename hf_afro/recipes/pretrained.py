@@ -164,7 +164,7 @@ def load_model(
     """
     import torch
 
-    from hf_afro.objectives.finite import first_not_finite
+    from hf_afro.losses.finite import first_not_finite
 
     config = load_config(name, **{key: value for key, value in settings.items() if key == "revision"})
     kind = _class_of(name, config, all_heads) if auto_class is None else _auto_class(name, config, auto_class)

@@ -6,10 +6,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from typing import Any
 
+from hf_afro.evaluation.presets import ADAPTATIONS, LARGEST_SEED, check_seeds, preset
 from hf_afro.languages import find_language, find_languages, languages_in
 from hf_afro.recipes.architecture import Architecture
 from hf_afro.recipes.schema import is_folder_name, setting
-from hf_afro.tasks.presets import ADAPTATIONS, LARGEST_SEED, check_seeds, preset
 
 SAMPLE = "sample"
 """In place of a folder: what the package brings along."""
@@ -230,7 +230,7 @@ class DistillSettings(TrainingSettings):
 
 @dataclass(frozen=True, kw_only=True)
 class FinetuneSettings:
-    """What is changed of the preset for one task; the names are those of `hf_afro.tasks.FineTuningSettings`.
+    """What is changed of the preset for one task; the names are those of `hf_afro.evaluation.FineTuningSettings`.
 
     `null` takes away `patience` and the limits of examples; with any other it stands for what the preset says.
     """

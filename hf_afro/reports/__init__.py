@@ -5,6 +5,4 @@ The tables, plots and page have modules of their own, so that a report is read w
 
 from __future__ import annotations
 
-from hf_afro.reports.evaluation_report import EvalReport, Score
-
-__all__ = ["EvalReport", "Score"]
+from hf_afro.reports.evaluation_report import EvalReport as EvalReport, Score as Score

@@ -2,24 +2,13 @@
 
 from __future__ import annotations
 
-from hf_afro.students.building import build_student
-from hf_afro.students.configuration_afro_student import AfroStudentConfig
+from hf_afro.students.building import build_student as build_student
+from hf_afro.students.configuration_afro_student import AfroStudentConfig as AfroStudentConfig
 from hf_afro.students.modeling_afro_student import (
-    AfroStudentForMaskedLM,
-    AfroStudentForMultipleChoice,
-    AfroStudentForQuestionAnswering,
-    AfroStudentForSequenceClassification,
-    AfroStudentForTokenClassification,
-    AfroStudentModel,
+    AfroStudentForMaskedLM as AfroStudentForMaskedLM,
+    AfroStudentForMultipleChoice as AfroStudentForMultipleChoice,
+    AfroStudentForQuestionAnswering as AfroStudentForQuestionAnswering,
+    AfroStudentForSequenceClassification as AfroStudentForSequenceClassification,
+    AfroStudentForTokenClassification as AfroStudentForTokenClassification,
+    AfroStudentModel as AfroStudentModel,
 )
-
-__all__ = [
-    "AfroStudentConfig",
-    "AfroStudentForMaskedLM",
-    "AfroStudentForMultipleChoice",
-    "AfroStudentForQuestionAnswering",
-    "AfroStudentForSequenceClassification",
-    "AfroStudentForTokenClassification",
-    "AfroStudentModel",
-    "build_student",
-]

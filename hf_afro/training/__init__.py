@@ -2,19 +2,11 @@
 
 from __future__ import annotations
 
-from hf_afro.training.arguments import MAFTTrainingArguments, RelationDistillTrainingArguments
-from hf_afro.training.distill import RelationDistillTrainer
-from hf_afro.training.maft import MAFTTrainer
-from hf_afro.training.processes import check_processes, leave_process_group
-from hf_afro.training.sweep import SweepResult, sweep_relations
-
-__all__ = [
-    "MAFTTrainer",
-    "MAFTTrainingArguments",
-    "RelationDistillTrainer",
-    "RelationDistillTrainingArguments",
-    "SweepResult",
-    "check_processes",
-    "leave_process_group",
-    "sweep_relations",
-]
+from hf_afro.training.arguments import (
+    MAFTTrainingArguments as MAFTTrainingArguments,
+    RelationDistillTrainingArguments as RelationDistillTrainingArguments,
+)
+from hf_afro.training.distill import RelationDistillTrainer as RelationDistillTrainer
+from hf_afro.training.maft import MAFTTrainer as MAFTTrainer
+from hf_afro.training.processes import check_processes as check_processes, leave_process_group as leave_process_group
+from hf_afro.training.sweep import SweepResult as SweepResult, sweep_relations as sweep_relations

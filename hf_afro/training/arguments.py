@@ -8,7 +8,7 @@ from typing import Any
 
 from transformers import TrainingArguments
 
-from hf_afro.objectives.relations import IMPLEMENTATIONS
+from hf_afro.losses.relations import IMPLEMENTATIONS
 from hf_afro.training.checks import check_language_sets
 
 # Raju et al. 2025: the distillation of outputs and that of attention weigh 0.5 each.
@@ -178,7 +178,7 @@ class RelationDistillTrainingArguments(MixtureTrainingArguments):
         num_relation_heads: Relation heads, dividing both widths (four times the teacher's heads, or the next lower
             number that does). `minilm` and `hybrid` have the attention heads.
         relation_weights: One for each relation of the objective, 0 or more (1 each; 0.5 of `hybrid`).
-        relation_impl: How the loss is computed, see `hf_afro.objectives.relation_loss` (`auto`).
+        relation_impl: How the loss is computed, see `hf_afro.losses.relation_loss` (`auto`).
         mlm_weight: Weight of the student's masked-LM loss, 0 or more; above 0, text is masked (0).
         logit_weight: Weight of matching the teacher's predictions of masked tokens, 0 or more (0; 0.5 of `hybrid`).
         temperature: What both logits are divided by in that term, above 0 (2).

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 import torch
 from transformers import Trainer
 
-from hf_afro.corpora.batching import PLACE
-from hf_afro.corpora.mixing import MixtureDataset
-from hf_afro.corpora.streaming import StreamedSamples
+from hf_afro.batching.collators import PLACE
+from hf_afro.batching.mixing import MixtureDataset
+from hf_afro.batching.streaming import StreamedSamples
 from hf_afro.families import encoder_of
 from hf_afro.hub.trainers import name_repository, push_trainer
 from hf_afro.model_folders import MASKED_LM_HEAD

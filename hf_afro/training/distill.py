@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from transformers import PreTrainedModel
 
-from hf_afro.corpora.batching import MaskingCollator, PaddingCollator
+from hf_afro.batching.collators import MaskingCollator, PaddingCollator
 from hf_afro.families import depth_of
 from hf_afro.training.arguments import RelationDistillTrainingArguments
 from hf_afro.training.base import LanguageTrainer

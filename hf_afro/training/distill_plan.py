@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hf_afro.families import depth_of, family_of, layer_at
-from hf_afro.objectives.relations import legal_relation_heads
+from hf_afro.losses.relations import legal_relation_heads
 from hf_afro.training.capture import RELATIONS, vector_width
 
 if TYPE_CHECKING:

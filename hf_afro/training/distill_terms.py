@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from hf_afro.objectives import attention_relation_loss, masked_lm_loss, relation_loss, relation_losses
-from hf_afro.objectives.matching import attention_map_matching, logit_matching
+from hf_afro.losses import attention_relation_loss, masked_lm_loss, relation_loss, relation_losses
+from hf_afro.losses.matching import attention_map_matching, logit_matching
 from hf_afro.training.capture import StudentCapture, TeacherCapture
 from hf_afro.training.masked_only import MaskedOnlyHead
 from hf_afro.training.window import masked_tokens, sequences_with_a_token

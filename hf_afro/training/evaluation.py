@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from datasets import Dataset, IterableDataset
 
-from hf_afro.corpora.batching import IGNORED, PaddingCollator, pad_rows
-from hf_afro.corpora.word_masks import MaskedSentence, mask_sentences
-from hf_afro.objectives import MaskedWordTotals, masked_lm_loss, restrict_to_kept
+from hf_afro.batching.collators import IGNORED, PaddingCollator, pad_rows
+from hf_afro.batching.word_masks import MaskedSentence, mask_sentences
+from hf_afro.losses import MaskedWordTotals, masked_lm_loss, restrict_to_kept
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase

@@ -14,7 +14,7 @@ from transformers import TrainerCallback
 
 from hf_afro.checkpoints import BROKEN_FOLDER
 from hf_afro.files import written_whole
-from hf_afro.objectives.finite import first_not_finite
+from hf_afro.losses.finite import first_not_finite
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, TrainerControl, TrainerState, TrainingArguments

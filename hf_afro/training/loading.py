@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 import torch
 from datasets import ClassLabel, Dataset, DatasetDict, IterableDataset, IterableDatasetDict
-from torch.utils.data import DataLoader
-from torch.utils.data import Dataset as TorchDataset
+from torch.utils.data import DataLoader, Dataset as TorchDataset
 
-from hf_afro.corpora.chunks import TokenRows, cut, pack
-from hf_afro.corpora.mixing import Mixture, MixtureBatchSampler, MixtureDataset, Order
-from hf_afro.corpora.streaming import StreamedSamples, StreamSchedule
-from hf_afro.corpora.streams import LanguageStream, ReadyRows, TextRows
-from hf_afro.corpora.tokenizing import boundary_ids, ready_rows, tokenize_corpus
+from hf_afro.batching.mixing import Mixture, MixtureBatchSampler, MixtureDataset, Order
+from hf_afro.batching.packing import TokenRows, cut, pack
+from hf_afro.batching.streaming import StreamedSamples, StreamSchedule
+from hf_afro.batching.streams import LanguageStream, ReadyRows, TextRows
+from hf_afro.batching.tokenizing import boundary_ids, ready_rows, tokenize_corpus
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

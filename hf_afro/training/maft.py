@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from transformers import PreTrainedModel
 
-from hf_afro.corpora.batching import MaskingCollator
-from hf_afro.corpora.word_masks import MaskedSentence
-from hf_afro.objectives import MaskedWordTotals
+from hf_afro.batching.collators import MaskingCollator
+from hf_afro.batching.word_masks import MaskedSentence
+from hf_afro.losses import MaskedWordTotals
 from hf_afro.training.adapters import with_adapter
 from hf_afro.training.arguments import MAFTTrainingArguments
 from hf_afro.training.base import LanguageTrainer

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 from hf_afro.families import FAMILIES, encoder_of
-from hf_afro.objectives import masked_lm_loss, projected_masked_lm_loss
+from hf_afro.losses import masked_lm_loss, projected_masked_lm_loss
 
 if TYPE_CHECKING:
     import torch

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hf_afro.corpora.mixing import MixtureDataset
-from hf_afro.corpora.streams import Place
+from hf_afro.batching.mixing import MixtureDataset
+from hf_afro.batching.streams import Place
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-    from hf_afro.corpora.streaming import StreamedSamples
-    from hf_afro.corpora.streams import LanguageStream
+    from hf_afro.batching.streaming import StreamedSamples
+    from hf_afro.batching.streams import LanguageStream
 
 # Samples at the beginning of a stream that stand for it.
 _OF_A_STREAM = 64

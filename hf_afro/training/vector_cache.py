@@ -24,7 +24,7 @@ from hf_afro.training.capture import RELATIONS, vector_width
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-    from hf_afro.corpora.mixing import MixtureDataset
+    from hf_afro.batching.mixing import MixtureDataset
     from hf_afro.training.capture import Vectors
     from hf_afro.vocabulary import VocabularyMap
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hf_afro.corpora.whole_words import WordsOfPieces
+from hf_afro.batching.whole_words import WordsOfPieces
 from hf_afro.vocabulary.tokenizers import read_table
 from hf_afro.vocabulary.tokenizers.spelling import piece_bytes
 

@@ -14,12 +14,11 @@ from transformers import XLMRobertaForMaskedLM
 
 from hf_afro import count_tokens, prune_vocabulary, select_tokens
 from hf_afro.cards import CardFacts, TextSource
+from hf_afro.evaluation import bits_per_byte_scores, evaluate_model
 from hf_afro.reports import EvalReport
-from hf_afro.tasks import bits_per_byte_scores, evaluate_model
 from tests.cards.golden import MODEL_CARDS
 from tests.conftest import _tokenizer, tiny_config
-from tests.tasks.conftest import make
-from tests.tasks.conftest import quick as quick_settings
+from tests.evaluation.conftest import make, quick as quick_settings
 from tests.texts import SENTENCES
 
 LANGUAGES = ("hau", "swa", "yor")

@@ -7,8 +7,8 @@ import yaml
 
 from hf_afro.cards import CardFacts, TextSource
 from hf_afro.cards.metadata import card_metadata, evaluation_result
+from hf_afro.evaluation.data.kinds import KINDS, TASKS
 from hf_afro.reports import EvalReport
-from hf_afro.tasks.kinds import KINDS, TASKS
 from tests.cards.test_facts import FACTS
 from tests.reports.examples import report, score
 

@@ -9,8 +9,7 @@ import re
 import pytest
 from huggingface_hub import ModelCard
 
-from hf_afro.cards import CardFacts, render_card
-from hf_afro.cards import render as module
+from hf_afro.cards import CardFacts, render as module, render_card
 from hf_afro.cards.facts import HEADS
 from hf_afro.reports import EvalReport
 from tests.cards.golden import FOLDERS, card_file, read

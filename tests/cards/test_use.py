@@ -14,10 +14,10 @@ from hf_afro import build_student
 from hf_afro.cards import CardFacts, render_card
 from hf_afro.cards.facts import HEADS
 from hf_afro.cards.use import use_of
+from hf_afro.evaluation.facts import model_facts
+from hf_afro.evaluation.heads import add_head
 from hf_afro.export import export_sentence_transformer
 from hf_afro.reports import EvalReport
-from hf_afro.tasks.facts import model_facts
-from hf_afro.tasks.heads import add_head
 from tests.conftest import tiny_config
 from tests.reports.examples import score
 

@@ -17,9 +17,9 @@ from transformers import XLMRobertaForMaskedLM
 
 from hf_afro.cli.output import RUN_FILE
 from tests.conftest import tiny_config
+from tests.evaluation.conftest import labelled, tagged
 from tests.recipes.conftest import TINY
 from tests.reports.examples import three
-from tests.tasks.conftest import labelled, tagged
 from tests.texts import SENTENCES
 
 BASE = "name: based\nbase:\n  model: m\ncorpora:\n  text: text\nmaft:\n  max_steps: 2\n  max_length: 32\n"

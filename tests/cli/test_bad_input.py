@@ -419,7 +419,7 @@ def test_a_full_disk_in_a_later_stage_keeps_the_earlier_ones(place, capsys):
 # first.
 KILLED_AT_THE_THIRD_BATCH = """
 import itertools, os, signal, torch
-from hf_afro.corpora.batching import MaskingCollator
+from hf_afro.batching.collators import MaskingCollator
 with torch.autograd.profiler.record_function("the lazy import"):
     pass
 collate, made = MaskingCollator.__call__, itertools.count(1)

@@ -13,10 +13,10 @@ from hf_afro.cli.evaluate import read_settings
 from hf_afro.cli.evaluate_shown import told_runs
 from hf_afro.cli.main import main
 from hf_afro.cli.output import RUN_FILE
+from hf_afro.evaluation import run_table
+from hf_afro.evaluation.finetuning import finetune
 from hf_afro.reports import EvalReport
-from hf_afro.tasks import run_table
-from hf_afro.tasks.finetuning import finetune
-from tests.tasks.conftest import labelled, tagged
+from tests.evaluation.conftest import labelled, tagged
 
 QUICK = ("--preset", "small", "--epochs", 2, "--learning_rate=5e-3", "--max-length", 32)
 

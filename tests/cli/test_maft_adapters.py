@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForMaskedLM
 
 from hf_afro.cli.main import main
-from hf_afro.tasks.language_adapters import check_language_adapter
+from hf_afro.evaluation.language_adapters import check_language_adapter
 from tests.cli.test_maft import launched, words_of
 
 pytestmark = pytest.mark.filterwarnings(

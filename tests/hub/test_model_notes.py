@@ -11,10 +11,10 @@ from transformers import XLMRobertaForMaskedLM
 
 from hf_afro import build_student
 from hf_afro.cards import render_card
+from hf_afro.evaluation.facts import model_facts
 from hf_afro.export import add_remote_code
 from hf_afro.hub.contents import gather
 from hf_afro.reports import EvalReport
-from hf_afro.tasks.facts import model_facts
 from tests.conftest import tiny_config
 from tests.reports.examples import report, score
 

@@ -6,12 +6,12 @@ from collections import Counter
 
 import pytest
 
+from hf_afro.evaluation.metrics import classification_scores
 from hf_afro.recipes import load_recipe, run_recipe
 from hf_afro.recipes.manifest import read
 from hf_afro.recipes.pretrained import load_model, load_tokenizer
 from hf_afro.recipes.stages.evaluation import read_reports
 from hf_afro.recipes.stages.text import load, sources_of
-from hf_afro.tasks.metrics import classification_scores
 from hf_afro.vocabulary import verify
 
 pytestmark = pytest.mark.slow

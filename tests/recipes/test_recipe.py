@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from hf_afro.evaluation.presets import preset
 from hf_afro.recipes import RecipeError, load_recipe, shipped_recipes
 from hf_afro.recipes.manifest import key_of
-from hf_afro.tasks.presets import preset
 
 TEXT = """\
 name: mine

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from hf_afro.evaluation.data.hub_sets import HUB_SETS
 from hf_afro.reports.published_sets import PUBLISHED_SETS, hub_id_of, key_of_folder, set_title
-from hf_afro.tasks.hub_sets import HUB_SETS
 
 
 @pytest.mark.parametrize(

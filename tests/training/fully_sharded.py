@@ -15,7 +15,7 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 
 from hf_afro.families import layers_of
-from hf_afro.objectives import relation_loss
+from hf_afro.losses import relation_loss
 from hf_afro.training import leave_process_group
 from hf_afro.training.capture import RELATIONS, StudentCapture, TeacherCapture
 from tests.tiny_families import tiny

@@ -10,7 +10,7 @@ from datasets import Dataset
 from transformers import AutoModelForMaskedLM, AutoTokenizer, TrainerCallback
 
 from hf_afro import MAFTTrainer, MAFTTrainingArguments
-from hf_afro.corpora import MaskingCollator, PaddingCollator
+from hf_afro.batching import MaskingCollator, PaddingCollator
 from hf_afro.training import leave_process_group
 
 

@@ -19,7 +19,7 @@ from transformers import (
     XLMRobertaModel,
 )
 
-from hf_afro.objectives import relation_loss
+from hf_afro.losses import relation_loss
 from hf_afro.training import RelationDistillTrainer, RelationDistillTrainingArguments
 from hf_afro.training.capture import RELATIONS
 from hf_afro.training.checks import check_length
@@ -275,7 +275,7 @@ def test_the_implementation_asked_for_is_used(teacher, tokenizer, tmp_path, monk
     def refuse(*_given):
         raise AssertionError("chunked was called")
 
-    monkeypatch.setattr("hf_afro.objectives.relations.chunked_relation_loss", refuse)
+    monkeypatch.setattr("hf_afro.losses.relations.chunked_relation_loss", refuse)
     with pytest.raises(AssertionError, match="chunked was called"):
         steps_of(distill_trainer(teacher, tokenizer, tmp_path, relation_impl="chunked"))
     assert np.allclose(steps_of(distill_trainer(teacher, tokenizer, tmp_path, relation_impl="reference")), expected)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from transformers import ErnieConfig, ErnieForMaskedLM
 
-from hf_afro.objectives import masked_lm_loss
+from hf_afro.losses import masked_lm_loss
 from hf_afro.training.masked_only import MaskedOnlyHead
 from tests.tiny_families import TINY, tiny
 

@@ -28,8 +28,7 @@ from hf_afro.vocabulary import (
 from tests.conftest import tiny_config
 from tests.texts import AFRICAN
 from tests.vocabulary.kinds import EXAMPLES, model_for
-from tests.vocabulary.models import MODELS as OTHER_MODELS
-from tests.vocabulary.models import SPECIALS, bart
+from tests.vocabulary.models import MODELS as OTHER_MODELS, SPECIALS, bart
 from tests.vocabulary.test_pruning import MODELS
 
 INDEX = "model.safetensors.index.json"

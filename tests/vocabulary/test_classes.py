@@ -12,8 +12,7 @@ from transformers.models.mbart.tokenization_mbart import FAIRSEQ_LANGUAGE_CODES
 from hf_afro.vocabulary import count_tokens, prune_vocabulary, select_tokens
 from tests.texts import AFRICAN
 from tests.vocabulary.kinds import byte_level, gemma
-from tests.vocabulary.models import albert, deberta, gpt2, llama, mbart, t5
-from tests.vocabulary.models import gemma as gemma_config
+from tests.vocabulary.models import albert, deberta, gemma as gemma_config, gpt2, llama, mbart, t5
 
 LINES = [line for lines in AFRICAN.values() for line in lines]
 

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 import torch
 import transformers as hf
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from hf_afro.vocabulary import VocabularyMap, count_tokens, prune_vocabulary, report_on_text, select_tokens
 from hf_afro.vocabulary.pruning import prune_tokenizer

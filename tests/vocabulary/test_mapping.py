@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 import torch
 from datasets import Dataset, DatasetDict
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from hf_afro.model_folders import MAP_FILE
 from hf_afro.vocabulary import VocabularyMap

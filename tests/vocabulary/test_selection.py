@@ -7,8 +7,7 @@ import logging
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from hf_afro.vocabulary import TextSize, TokenCounts, count_tokens, measure_coverage, select_tokens
 from hf_afro.vocabulary.selection import wanted_scripts

@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 import sentencepiece
 import transformers as hf
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 
 from hf_afro.vocabulary import count_tokens, prune_checkpoint, prune_vocabulary, select_tokens
 from hf_afro.vocabulary.pruning import prune_tokenizer

@@ -11,7 +11,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import BertTokenizer
 
 from hf_afro import MAFTTrainer, MAFTTrainingArguments, RelationDistillTrainer, RelationDistillTrainingArguments
-from hf_afro.corpora.streams import LanguageStream
+from hf_afro.batching.streams import LanguageStream
 from hf_afro.training.unknowns import unknown_shares
 from hf_afro.unknown_text import HIGH_UNKNOWN_SHARE, warn_of_unknown
 from hf_afro.vocabulary import count_tokens, count_with_cache, select_tokens

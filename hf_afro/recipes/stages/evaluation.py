@@ -16,8 +16,8 @@ from hf_afro.reports.evaluation_report import REPORT_FILE
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+    from hf_afro.evaluation import FineTuningSettings, TaskData
     from hf_afro.reports import Score
-    from hf_afro.tasks import FineTuningSettings, TaskData
 
 NAMES_FILE = "models.json"
 
@@ -40,7 +40,7 @@ def run_evaluate(context: StageContext) -> dict[str, Any]:
 
 
 def _measure(context: StageContext, name: str, stage: str, data: list[TaskData]) -> None:
-    from hf_afro.tasks import evaluate_model
+    from hf_afro.evaluation import evaluate_model
 
     settings = context.settings
     tokenizer = open_tokenizer(context, stage)
@@ -67,7 +67,7 @@ def _measure(context: StageContext, name: str, stage: str, data: list[TaskData])
 
 def open_encoder(context: StageContext, stage: str) -> PreTrainedModel:
     """Return the model of a finished stage with the pooler that its checkpoint holds, for heads that stand on it."""
-    from hf_afro.tasks.heads import with_own_pooler
+    from hf_afro.evaluation.heads import with_own_pooler
 
     model = open_model(context, stage)
     return with_own_pooler(model, model.name_or_path, getattr(model.config, "_commit_hash", None))
@@ -93,8 +93,8 @@ def _tasks_of(context: StageContext) -> list[TaskData]:
 
 
 def _settings_of(context: StageContext, data: list[TaskData]) -> dict[str, FineTuningSettings]:
-    from hf_afro.tasks import preset
-    from hf_afro.tasks.presets import adapted
+    from hf_afro.evaluation import preset
+    from hf_afro.evaluation.presets import adapted
 
     settings = context.settings
     return {
@@ -106,7 +106,7 @@ def _settings_of(context: StageContext, data: list[TaskData]) -> dict[str, FineT
 
 
 def _bits_per_byte(context: StageContext, stage: str, tokenizer: Any) -> tuple[Score, ...]:
-    from hf_afro.tasks import bits_per_byte_scores
+    from hf_afro.evaluation import bits_per_byte_scores
 
     sentences = read_text(context.input("text"), HELD_OUT, context.settings.languages)
     return bits_per_byte_scores(open_model(context, stage), tokenizer, sentences)

@@ -41,8 +41,7 @@ def run_report(context: StageContext) -> dict[str, Any]:
 
 def work_before(context: StageContext) -> Work:
     """Return what was done before the models were measured, from the manifests of the stages."""
-    from hf_afro.reports.page import Stage as PageStage
-    from hf_afro.reports.page import Work
+    from hf_afro.reports.page import Stage as PageStage, Work
     from hf_afro.vocabulary.mapping import MAP_FILE
 
     stages, losses = [], {}

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
     from hf_afro.corpora import EvaluationSentences, PreparedCorpora
+    from hf_afro.evaluation import TaskData
     from hf_afro.recipes.recipe import Stage
-    from hf_afro.tasks import TaskData
 
 TASKS = ("ner", "topic", "sentiment")
 SENTENCES, TASKS_FILE, SAMPLE_TASKS = "sentences.jsonl", "tasks.json", "sample"
@@ -78,7 +78,7 @@ def load(folder: Path, task: str, source: TaskSource, language: str, *, trained:
         language: ISO 639-3.
         trained: See `trained_on`.
     """
-    from hf_afro.tasks import load_hub_task, load_task
+    from hf_afro.evaluation import load_hub_task, load_task
 
     if source.folder == HUB:
         return load_hub_task(task, language, trained=trained)

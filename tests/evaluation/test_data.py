@@ -1,0 +1,107 @@
+"""`TaskData`: its labels come from the data, its fingerprint from the examples, and shared examples are counted."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from hf_afro.evaluation.data.task_data import make_task_data
+from tests.evaluation.conftest import make
+
+ROWS = {"train": [("a", "x"), ("b", "y"), ("c", "x")], "dev": [("c", "y")], "test": [("a", "x"), ("d", "x")]}
+
+
+def test_labels_are_those_of_the_data(ner, topic):
+    assert ner.labels == ("O", "B-LOC", "I-LOC", "B-PER", "I-PER")
+    assert topic.labels == ("farming", "music", "rain")
+    row = ner.splits["train"][0]
+    assert [ner.labels[tag] for tag in row["tags"]][:1] == ["B-PER"]
+    assert len(row["tokens"]) == len(row["tags"])
+
+
+def test_a_label_that_train_has_not_is_refused():
+    with pytest.raises(ValueError, match="test has the labels postive, which train has not; it has x, y"):
+        make_task_data("topic", "swa", "set/swa", {**ROWS, "test": [("a", "postive")]})
+    tagged = {"train": [(["a"], ["B-PER"])], "dev": [(["a"], ["B-PER"])], "test": [(["a"], ["B-ORG"])]}
+    with pytest.raises(ValueError, match="ORG"):
+        make_task_data("ner", "swa", "set/swa", tagged)
+
+
+def test_an_i_that_only_test_has_is_no_new_label():
+    tagged = {"train": [(["a"], ["B-PER"])], "dev": [(["a"], ["O"])], "test": [(["a", "b"], ["B-PER", "I-PER"])]}
+    assert make_task_data("ner", "swa", "set/swa", tagged).labels == ("O", "B-PER", "I-PER")
+
+
+def test_a_split_without_examples_and_a_single_label_are_refused():
+    with pytest.raises(ValueError, match="no examples in dev"):
+        make_task_data("topic", "swa", "set/swa", {**ROWS, "dev": []})
+    with pytest.raises(ValueError, match="nothing to tell apart"):
+        make_task_data("topic", "swa", "set/swa", {split: [("a", "x")] for split in ROWS})
+
+
+def test_examples_that_splits_share_are_counted_and_kept():
+    data = make_task_data("topic", "swa", "set/swa", ROWS)
+    assert data.repairs == {
+        "dev examples also in train": 1,
+        "dev examples also in train with another label": 1,
+        "test examples also in train": 1,
+    }
+    assert len(data.splits["test"]) == 2
+
+
+def test_the_fingerprint_is_of_test():
+    def fingerprint(**changes):
+        return make_task_data("topic", "swa", "set/swa", {**ROWS, **changes}).fingerprint
+
+    assert fingerprint() == fingerprint(dev=[("other", "x")])
+    assert fingerprint() != fingerprint(test=[("d", "x"), ("a", "x")])
+    assert fingerprint() != fingerprint(test=[("a", "y"), ("d", "x")])
+    assert fingerprint() == fingerprint(train=[("a", "x"), ("b", "w")], dev=[("c", "w")])
+
+
+TEXTS = {
+    "train": [("a", "negative"), ("b", "neutral"), ("c", "positive")],
+    "dev": [("d", "neutral")],
+    "test": [("e", "negative"), ("f", "positive")],
+}
+WORDS = {
+    "train": [(["a", "b", "c"], ["NOUN", "NOUN", "X"])],
+    "dev": [(["a"], ["NOUN"])],
+    "test": [(["a", "b"], ["VERB", "NOUN"]), (["b"], ["VERB"])],
+}
+ENTITIES = {
+    "train": [(["a", "b"], ["B-DATE", "B-PER"])],
+    "dev": [(["a"], ["O"])],
+    "test": [(["a", "b"], ["B-PER", "I-PER"])],
+}
+
+
+@pytest.mark.parametrize(("task", "rows"), [("sentiment", TEXTS), ("pos", WORDS), ("ner", ENTITIES)])
+def test_a_test_split_has_one_fingerprint_alone_and_with_the_others(task, rows):
+    """Its labels have other ids in each."""
+    whole = make_task_data(task, "swa", "set/swa", rows, unseen_labels=True)
+    alone = make_task_data(task, "swa", "set/swa", {"test": rows["test"]}, trained=False)
+    assert whole.gold() != alone.gold()
+    assert whole.fingerprint == alone.fingerprint
+    # The same ids of other labels are other examples.
+    assert dataclasses.replace(alone, labels=alone.labels[::-1]).fingerprint != alone.fingerprint
+
+
+def test_limits_choose_by_seed_and_keep_the_order(topic):
+    limited = topic.limited(train=10, test=None)
+    assert {split: len(rows) for split, rows in limited.splits.items()} == {"train": 10, "dev": 16, "test": 16}
+    texts = topic.splits["train"]["text"]
+    assert limited.splits["train"]["text"] == topic.limited(train=10).splits["train"]["text"]
+    places, start = [], 0
+    for text in limited.splits["train"]["text"]:
+        start = list(texts).index(text, start) + 1
+        places.append(start)
+    assert len(places) == 10
+    assert limited.fingerprint == topic.fingerprint
+    assert topic.limited(test=3).fingerprint != topic.fingerprint
+
+
+def test_sentences_are_what_adaptation_text_must_not_hold():
+    assert make("ner").sentences()[0].split()[-1] == "jana"
+    assert len(make("topic").sentences("train")) == 64

@@ -1,0 +1,150 @@
+"""Bootstrap and significance on counts that are known by hand, and against the slow way round."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sklearn.metrics import accuracy_score, f1_score
+
+from hf_afro.evaluation.metrics import task_scores
+from hf_afro.evaluation.resampling import (
+    MEASURES,
+    accuracy,
+    approximate_randomisation,
+    bootstrap_interval,
+    macro_f1,
+    micro_f1,
+    paired_bootstrap,
+    task_counts,
+)
+
+TAGS = ("O", "B-LOC", "I-LOC", "B-PER", "I-PER")
+
+
+def random_tags(seed: int, sentences: int = 200, classes: int = 5) -> list[list[int]]:
+    draw = np.random.default_rng(seed)
+    sizes = np.random.default_rng(0).integers(1, 20, size=sentences)
+    return [draw.integers(0, classes, size=size).tolist() for size in sizes]
+
+
+def answers(right: list[bool]) -> np.ndarray:
+    """Counts of texts of two classes, all of class 0, answered so."""
+    return task_counts("topic", ("a", "b"), [0] * len(right), [0 if one else 1 for one in right])
+
+
+def test_counts_by_hand():
+    right, predicted = [[3, 4, 0, 1], [0, 0]], [[3, 4, 0, 3], [1, 0]]
+    assert task_counts("ner", TAGS, right, predicted)[:, 0].tolist() == [[1, 2, 2], [0, 1, 0]]
+    assert task_counts("topic", ("a", "b"), [0, 1], [0, 0]).tolist() == [
+        [[1, 1, 1], [0, 0, 0]],
+        [[0, 1, 0], [0, 0, 1]],
+    ]
+    with pytest.raises(ValueError, match="sentence 0 has 2 right tags and 1 predicted"):
+        task_counts("pos", TAGS, [[0, 0]], [[0]])
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_sums_of_counts_give_the_scores_of_seqeval_and_scikit_learn(seed):
+    right, predicted = random_tags(seed), random_tags(seed + 10)
+    entity = task_scores("ner", TAGS, right, predicted)["entity_f1"]
+    assert micro_f1(task_counts("ner", TAGS, right, predicted).sum(0)) == pytest.approx(entity, abs=1e-15)
+    # A class that neither has is no part of the macro average.
+    labels = (*TAGS, "X")
+    sums = task_counts("pos", labels, right, predicted).sum(0)
+    flat = [sum(own, []) for own in (right, predicted)]
+    for name, score in (
+        ("macro_f1", f1_score(*flat, average="macro")),
+        ("weighted_f1", f1_score(*flat, average="weighted")),
+        ("accuracy", accuracy_score(*flat)),
+    ):
+        assert MEASURES[name](sums) == pytest.approx(score, abs=1e-15)
+
+
+def test_nothing_to_divide_by_is_zero():
+    assert micro_f1(np.zeros((1, 3))) == macro_f1(np.zeros((2, 3))) == accuracy(np.zeros((2, 3))) == 0
+
+
+def test_the_interval_is_that_of_resampled_sentences():
+    right, predicted = random_tags(1, sentences=40), random_tags(2, sentences=40)
+    counts = task_counts("ner", TAGS, right, predicted)
+    interval = bootstrap_interval([counts], micro_f1, resamples=50, seed=3)
+    draw = np.random.default_rng(3)
+    places = draw.integers(0, 40, size=(50, 40))
+    slow = [
+        task_scores("ner", TAGS, [right[one] for one in own], [predicted[one] for one in own])["entity_f1"]
+        for own in places
+    ]
+    assert (interval.low, interval.high) == pytest.approx(tuple(np.quantile(slow, [0.025, 0.975])), abs=1e-12)
+    assert interval.low < interval.score < interval.high
+    assert interval == bootstrap_interval([counts], micro_f1, resamples=50, seed=3)
+    assert interval != bootstrap_interval([counts], micro_f1, resamples=50, seed=4)
+
+
+def test_the_interval_of_a_share_is_as_wide_as_its_standard_error_says():
+    counts = answers([True] * 300 + [False] * 100)
+    interval = bootstrap_interval([counts], accuracy, resamples=4000)
+    half = 1.96 * (0.75 * 0.25 / 400) ** 0.5
+    assert interval.score == 0.75
+    assert (interval.low, interval.high) == pytest.approx((0.75 - half, 0.75 + half), abs=0.005)
+
+
+def test_runs_are_averaged_within_a_resample():
+    one, other = answers([True, False]), answers([False, True])
+    interval = bootstrap_interval([one, other], accuracy, resamples=100)
+    # Whatever is drawn, what one run gets right the other does not.
+    assert (interval.score, interval.low, interval.high) == (0.5, 0.5, 0.5)
+
+
+def test_randomisation_by_hand():
+    # Three texts that one model has right and the other has not: of the 8 ways to swap, 2 differ by as much.
+    first, second = answers([True] * 3), answers([False] * 3)
+    compared = approximate_randomisation([first], [second], accuracy, resamples=8000)
+    assert compared.difference == 1
+    assert compared.p_value == pytest.approx(0.25, abs=0.02)
+    # Ten: 2 of 1,024.
+    ten = approximate_randomisation([answers([True] * 10)], [answers([False] * 10)], accuracy, resamples=20000)
+    assert ten.p_value == pytest.approx(2 / 1024, abs=0.0015)
+
+
+def test_models_that_answer_alike_do_not_differ():
+    counts = answers([True, False] * 20)
+    for compare in (approximate_randomisation, paired_bootstrap):
+        compared = compare([counts], [counts], accuracy)
+        assert (compared.difference, compared.p_value) == (0, 1)
+
+
+def test_the_paired_bootstrap_by_hand():
+    # One text of n is answered better: it is missing from a resample with (1 - 1/n) ** n, and the difference is zero.
+    first, second = answers([True] * 10), answers([True] * 9 + [False])
+    compared = paired_bootstrap([first], [second], accuracy, resamples=8000)
+    assert compared.difference == pytest.approx(0.1)
+    assert compared.p_value == pytest.approx(2 * 0.9**10, abs=0.03)
+    clear = paired_bootstrap([answers([True] * 50)], [answers([False] * 50)], accuracy, resamples=999)
+    assert clear.p_value == 2 / 1000
+    turned = paired_bootstrap([second], [first], accuracy, resamples=8000)
+    assert (turned.difference, turned.p_value) == (-compared.difference, compared.p_value)
+
+
+def test_large_sets_are_drawn_in_blocks_with_the_same_result(monkeypatch):
+    first, second = answers([True] * 30 + [False] * 10), answers([True, False] * 20)
+    results = []
+    for block in (1 << 22, 100):
+        monkeypatch.setattr("hf_afro.evaluation.resampling._BLOCK", block)
+        results.append(
+            (bootstrap_interval([first], accuracy), paired_bootstrap([first], [second], accuracy, resamples=77))
+        )
+    assert results[0] == results[1]
+
+
+def test_what_cannot_be_compared_is_refused():
+    counts = answers([True])
+    with pytest.raises(ValueError, match="expected one for all runs"):
+        paired_bootstrap([counts], [answers([True, False])], accuracy)
+    with pytest.raises(ValueError, match="of at least one sentence"):
+        bootstrap_interval([answers([])], accuracy)
+    with pytest.raises(ValueError, match="1 and 2 runs"):
+        approximate_randomisation([counts], [counts, counts], accuracy)
+    with pytest.raises(ValueError, match=r"confidence=95; expected a share"):
+        bootstrap_interval([counts], accuracy, confidence=95)
+    with pytest.raises(ValueError, match="resamples=0"):
+        bootstrap_interval([counts], accuracy, resamples=0)

@@ -1,4 +1,4 @@
-"""Log lines with the step, the speed and the time left of long work, where the output is not a terminal with a bar."""
+"""Log step, speed and time left of long work where the output is not a terminal with a progress bar."""
 
 from __future__ import annotations
 
@@ -7,21 +7,24 @@ import math
 import sys
 import time
 from collections.abc import Callable
+from typing import Any
+
+from transformers import TrainerCallback, TrainerControl, TrainerState
 
 logger = logging.getLogger(__name__)
 
 EVERY = 30.0
-"""Seconds between two lines, at least."""
+"""Minimum number of seconds between two lines."""
 
 
 class ProgressLog:
-    """Logs how far some work is, at level INFO, at most once in `EVERY` seconds, and nothing on a terminal.
+    """Logs the progress of some work at level INFO, at most once per `EVERY` seconds; nothing on a terminal.
 
     Args:
-        name: What is done, such as `ner swa, seed 1`.
-        total: How many units there are; None where that is not known.
-        done: Units that were done before, by a run that is resumed.
-        unit: What is counted.
+        name: Name of the work, such as `ner swa, seed 1`.
+        total: Number of units; None if unknown.
+        done: Units done before, by the run that is resumed.
+        unit: Name of the units.
         clock: Returns the time in seconds.
     """
 
@@ -43,7 +46,7 @@ class ProgressLog:
         """Log a line if it is time.
 
         Args:
-            done: Units that are done, those of a run before included.
+            done: Units done, those of earlier runs included.
         """
         now = self._clock()
         if now - self._said < EVERY or done <= self._first or sys.stderr.isatty():
@@ -58,8 +61,32 @@ class ProgressLog:
         logger.info(", ".join(parts))
 
 
+class LogProgress(TrainerCallback):
+    """Logs the progress of a `transformers.Trainer` from the main process; see `ProgressLog`.
+
+    Args:
+        name: Name of the training, such as `ner swa, seed 1`.
+        clock: Returns the time in seconds.
+    """
+
+    def __init__(self, name: str, clock: Callable[[], float] = time.monotonic) -> None:
+        self.name, self.clock = name, clock
+        self._log: ProgressLog | None = None
+
+    def on_train_begin(self, args: Any, state: TrainerState, control: TrainerControl, **parts: Any) -> None:
+        """Start the clock, at the step that a resumed run starts from."""
+        self._log = None
+        if state.is_world_process_zero:
+            self._log = ProgressLog(self.name, state.max_steps, done=state.global_step, clock=self.clock)
+
+    def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **parts: Any) -> None:
+        """Log a line if it is time."""
+        if self._log is not None:
+            self._log.update(state.global_step)
+
+
 def duration(seconds: float) -> str:
-    """Return a time in the unit that suits it: `40 s`, `12 min`, `3.5 h`."""
+    """Return a time in a readable unit: `40 s`, `12 min`, `3.5 h`."""
     if seconds < 90:
         return f"{math.ceil(seconds)} s"
     return f"{math.ceil(seconds / 60)} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -66,7 +66,7 @@ def test_what_is_being_written_has_no_mark(tmp_path):
     path = write_checkpoint(tmp_path, 4)
     unmark(path)
     unmark(path)
-    assert "was not written to its end" in fault_of(path)
+    assert "so the checkpoint is not complete" in fault_of(path)
 
 
 def test_rotation_keeps_whole_ones_and_counts_no_others(tmp_path):

@@ -1,14 +1,13 @@
-"""A student's outputs and attention maps matched to a teacher's, position by position: the terms of the hybrid loss.
+"""Match a student's predictions and attention maps to a teacher's: the terms of the hybrid loss.
 
 AfroXLMR-Comet's hybrid is half logit matching at temperature 2 and half the mean squared difference between attention
-maps of the last layers, each averaged over its heads, the student's through a learned projection:
+maps of the last layers, each averaged over its heads:
 
-    0.5 x T^2 KL(teacher || student) + 0.5 x MSE(projection of the student's map, the teacher's map)
+    0.5 x T^2 KL(teacher || student) + 0.5 x MSE(the student's map, the teacher's map)
 
-No equation that says which axis the projection works on is known to us. What is assumed here: it weighs the student's
-heads (`head_weights`), and begins as their average; a projection of positions would tie the loss to one length and to
-the side of the padding. The MSE of a sequence is over its own pairs of tokens, and sequences weigh the same. The two
-terms are functions of their own because they are counts of different things, positions and sequences.
+The paper puts a learned projection on the student's map, but we know of no equation that says on which axis it works;
+it is left out here. The MSE of a sequence is over its own pairs of tokens, and all sequences weigh the same. The two
+terms are separate functions because they have different counts: positions and sequences.
 """
 
 from __future__ import annotations
@@ -20,24 +19,19 @@ from hf_afro.losses.relations import Reduction, check_heads, check_pair, reduced
 from hf_afro.losses.relations_reference import split_heads
 from hf_afro.losses.sequences import label_sequences, tokens_of_own_sequence
 
-COMET_TEMPERATURE = 2.0
-COMET_LOGIT_WEIGHT = 0.5
-COMET_ATTENTION_WEIGHT = 0.5
-"""The settings of AfroXLMR-Comet."""
-
 
 def logit_matching(
     student_logits: torch.Tensor, teacher_logits: torch.Tensor, temperature: float = 1.0
 ) -> torch.Tensor:
     """Return the summed T^2 KL(softmax(teacher / T) || softmax(student / T)), in nats.
 
-    A sum and not a mean, as `masked_lm_loss` is: the count of positions belongs to the whole step. The factor T^2
-    keeps the gradient's size whatever the temperature: it is T (softmax(student / T) - softmax(teacher / T)).
+    It is a sum, as `masked_lm_loss` is: the count of positions is that of the whole step. The factor T^2
+    keeps the size of the gradient at any temperature: it is T (softmax(student / T) - softmax(teacher / T)).
 
     Args:
         student_logits: ``[positions, vocabulary]``, at the positions that count only.
         teacher_logits: ``[positions, vocabulary]``, at the same positions; those of a teacher with a larger
-            vocabulary gathered at the ids that were kept. Gets no gradient.
+            vocabulary gathered at the kept ids. Gets no gradient.
         temperature: T, above 0.
 
     Returns:
@@ -70,14 +64,13 @@ def attention_map_matching(
     attention_mask: torch.Tensor,
     num_teacher_heads: int,
     num_student_heads: int,
-    head_weights: torch.Tensor | None = None,
     reduction: Reduction = "mean",
     sequence_ids: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Return the mean squared difference between two attention maps, each averaged over its heads.
 
-    A map is softmax(Q K^T / sqrt(d_k)) of each head, over the tokens of a sequence; a sequence's loss is the sum of
-    (student's map - teacher's map)^2 divided by its tokens squared. Memory grows with heads x length squared.
+    A map is softmax(Q K^T / sqrt(d_k)) of each head, over the tokens of a sequence; its loss is the sum of
+    (student's map - teacher's map)^2 divided by the square of its tokens. Memory grows with heads x length squared.
 
     Args:
         teacher_query: ``[batch, length, d_teacher]``. Gets no gradient.
@@ -87,8 +80,6 @@ def attention_map_matching(
         attention_mask: ``[batch, length]``, nonzero where there is a token.
         num_teacher_heads: Attention heads of the teacher, dividing its width.
         num_student_heads: Attention heads of the student, dividing its width; the two need not be equal.
-        head_weights: ``[num_student_heads]``, what the student's heads are weighed by, 1 / heads where not given; the
-            learned projection, see the module. Gets a gradient.
         reduction: ``mean`` over the sequences that hold a token, or their ``sum``.
         sequence_ids: See `hf_afro.losses.relation_loss`.
 
@@ -99,23 +90,15 @@ def attention_map_matching(
         ValueError: If shapes disagree or heads do not divide their width.
 
     References:
-        Raju et al., "AfroXLMR-Comet", arXiv 2502.18020; see the module for what is assumed.
+        Raju et al., "AfroXLMR-Comet", arXiv 2502.18020; the docstring of this module says what is left out.
     """
     check_pair(teacher_query, teacher_key, student_query, student_key, attention_mask, sequence_ids)
     check_heads("num_teacher_heads", num_teacher_heads, teacher_query)
     check_heads("num_student_heads", num_student_heads, student_query)
-    if head_weights is None:
-        head_weights = student_query.new_full((num_student_heads,), 1.0 / num_student_heads)
-    if head_weights.shape != (num_student_heads,):
-        raise ValueError(
-            f"head_weights has shape {tuple(head_weights.shape)}; expected one a head of the student, "
-            f"({num_student_heads},)"
-        )
     labels = label_sequences(attention_mask, sequence_ids)
     with torch.autocast(device_type=student_query.device.type, enabled=False):
         taught = _attention(teacher_query.detach(), teacher_key.detach(), labels, num_teacher_heads).mean(1)
-        maps = _attention(student_query, student_key, labels, num_student_heads)
-        learnt = torch.einsum("bhij,h->bij", maps, head_weights.to(maps.dtype))
+        learnt = _attention(student_query, student_key, labels, num_student_heads).mean(1)
         is_own = (labels[:, :, None] == labels[:, None, :]) & (labels >= 0)[:, :, None]
         difference = (learnt - taught).masked_fill(~is_own, 0)
         losses = (difference.square().sum(-1) / tokens_of_own_sequence(labels) ** 2).sum(1)

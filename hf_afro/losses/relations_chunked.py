@@ -1,18 +1,18 @@
-"""The relation losses in blocks of a few heads and rows, their gradient taken in the forward pass.
+"""The relation losses in blocks of a few heads and rows, their gradient computed in the forward pass.
 
 The full form holds heads x length squared numbers several times over, and reads each from memory many times. A block
-stays in cache, and once its gradient is taken nothing of it is kept: what is saved for the backward pass is the
-gradient itself, ``[batch, length, d_student]``. A block is of so many numbers whatever the length, so memory is linear
+stays in cache, and once its gradient is computed nothing of it is kept: what is saved for the backward pass is the
+gradient itself, ``[batch, length, d_student]``. The size of a block does not depend on the length, so memory is linear
 in length.
 
-Of a row i of scores s, with the teacher's t: z_t = sum_j exp(t_j - max t) and z_s likewise, so that
+For row i of the scores s, with the teacher's t: z_t = sum_j exp(t_j - max t) and z_s likewise, so that
 
     KL = 1 / z_t x sum_j exp(t_j - max t) x ((t_j - max t) - (s_j - max s)) - log z_t + log z_s
     G_j = dKL / ds_j = exp(s_j - max s) / z_s - exp(t_j - max t) / z_t
 
 and with s = A B^T / sqrt(d), dKL / dA = G B / sqrt(d) and dKL / dB = G^T A / sqrt(d). Where B is A, both are gradients
 of the same vectors and add up. Neither relation is ever divided by its sum as a matrix: the rows of
-G' = z_t G = z_t / z_s x exp(s - max s) - exp(t - max t) are weighed by 1 / z_t in A and in G' B, which are narrow.
+G' = z_t G = z_t / z_s x exp(s - max s) - exp(t - max t) are weighted by 1 / z_t in A and in G' B, which are narrow.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from torch.autograd.function import once_differentiable
 
 from hf_afro.losses.sequences import places_by_length
 
-# Numbers in one block of relations, 2 MiB in fp32. The handful of blocks alive at a time then stay near the cores, and
-# threads wait for each other seldom; benchmarks/relation_loss.py times other sizes.
+# Numbers in one block of relations, 2 MiB in fp32. The few blocks alive at a time then stay in cache, and
+# threads rarely wait for each other; benchmarks/relation_loss.py times other sizes.
 BLOCK_NUMBERS = 2**19
 
-# Sequences of fewer tokens are computed in double precision: they cost next to nothing, and in sums of so few numbers
+# Sequences of fewer tokens are computed in double precision: they cost almost nothing, and in sums of so few numbers
 # one unlucky rounding of an exp shows in the gradient.
 FEW_TOKENS = 32
 
@@ -41,7 +41,7 @@ def chunked_relation_loss(
     labels: torch.Tensor,
     num_heads: int,
 ) -> torch.Tensor:
-    """Return one relation's loss for each row: what `reference_relation_loss` does, in the memory of a block.
+    """Return the loss of one relation for each row, as `reference_relation_loss` does, in the memory of a block.
 
     Arguments, result and source are those of `hf_afro.losses.relations_reference.reference_relation_loss`. The
     gradient reaches the student alone, and cannot be differentiated again.
@@ -51,7 +51,7 @@ def chunked_relation_loss(
 
 
 class _ChunkedLoss(torch.autograd.Function):
-    """Loss of each row; the gradient of each with respect to the student is ready when the forward ends."""
+    """Computes the loss of each row; its gradient with respect to the student is ready when the forward ends."""
 
     @staticmethod
     def forward(
@@ -70,7 +70,7 @@ class _ChunkedLoss(torch.autograd.Function):
         teachers = [teacher_left] if teacher_right is None else [teacher_left, teacher_right]
         with_gradient = any(ctx.needs_input_grad[:2])
         gradients = (
-            # Contiguous whatever the student's strides are: below, rows of a flat view are written.
+            # Contiguous whatever the student's strides are: rows of a flat view are written below.
             [torch.zeros_like(one, dtype=dtype, memory_format=torch.contiguous_format) for one in students]
             if with_gradient
             else []
@@ -89,7 +89,7 @@ class _ChunkedLoss(torch.autograd.Function):
                     1, 2
                 )  # [sequences, tokens, width]
                 gradient.flatten(0, 1)[places] = (of_tokens * (weight / heads.shape[1] ** 0.5)).to(dtype)
-        # Kept in fp32: what the caller multiplies it by, a loss scale for one, has to come before any rounding.
+        # Kept in fp32: what the caller multiplies it by, such as a loss scale, has to come before any rounding.
         ctx.save_for_backward(*gradients)
         ctx.dtype = student_left.dtype
         return losses.to(dtype)
@@ -102,9 +102,9 @@ class _ChunkedLoss(torch.autograd.Function):
 
 
 def _gather_heads(vectors: torch.Tensor, places: torch.Tensor, num_heads: int, dtype: torch.dtype) -> torch.Tensor:
-    """Return the heads of some sequences of equal length, ``[sequences x heads, d, tokens]``, contiguous.
+    """Return the heads of sequences of equal length, ``[sequences x heads, d, tokens]``, contiguous.
 
-    Tokens come last because products of a wide matrix with a narrow one then take half to a third of the time.
+    Tokens come last because products of a wide matrix with a narrow one then take half to a third of the time in MKL.
     """
     chosen = vectors.flatten(0, 1)[places].to(dtype).transpose(1, 2)  # [sequences, width, tokens]
     return chosen.reshape(len(places) * num_heads, -1, places.shape[1]).contiguous()
@@ -113,29 +113,30 @@ def _gather_heads(vectors: torch.Tensor, places: torch.Tensor, num_heads: int, d
 def _heads_losses(
     teachers: list[torch.Tensor], students: list[torch.Tensor], with_gradient: bool
 ) -> tuple[torch.Tensor, list[torch.Tensor]]:
-    """Return each head's summed KL, ``[heads]`` in double precision, and the gradients of that with respect to s.
+    """Return the summed KL of each head, ``[heads]`` in double precision, and its gradients.
 
     Args:
-        teachers: A and B, or A alone where B is A: ``[heads, d_teacher, tokens]``.
+        teachers: A and B, or A alone if B is A: ``[heads, d_teacher, tokens]``.
         students: The same of the student, ``[heads, d_student, tokens]``.
-        with_gradient: Whether gradients are wanted: one for each of the students, to be divided by sqrt(d_student).
+        with_gradient: Whether to compute gradients: one for each of `students`, still to be divided by
+            sqrt(d_student).
     """
     heads, _, tokens = students[0].shape
-    heads_a_block = min(heads, max(1, BLOCK_NUMBERS // tokens**2))
-    rows_a_block = min(tokens, max(1, BLOCK_NUMBERS // (heads_a_block * tokens)))
-    # Blocks are summed in double precision: there may be many, and the sum must not lose what each got right.
+    heads_per_block = min(heads, max(1, BLOCK_NUMBERS // tokens**2))
+    rows_per_block = min(tokens, max(1, BLOCK_NUMBERS // (heads_per_block * tokens)))
+    # Blocks are summed in double precision: there may be many, and the sum must not lose their digits.
     losses = torch.zeros(heads, dtype=torch.float64, device=students[0].device)
     gradients = [torch.zeros_like(one) for one in students] if with_gradient else []
-    rooms = [students[0].new_empty(heads_a_block * rows_a_block * tokens) for _ in range(4)]
-    for start in range(0, heads, heads_a_block):
-        some = slice(start, start + heads_a_block)
-        for row in range(0, tokens, rows_a_block):
-            rows = slice(row, row + rows_a_block)
+    buffers = [students[0].new_empty(heads_per_block * rows_per_block * tokens) for _ in range(4)]
+    for start in range(0, heads, heads_per_block):
+        some = slice(start, start + heads_per_block)
+        for row in range(0, tokens, rows_per_block):
+            rows = slice(row, row + rows_per_block)
             losses[some] += _block(
                 (teachers[0][some, :, rows], teachers[-1][some]),
                 (students[0][some, :, rows], students[-1][some]),
                 (gradients[0][some, :, rows], gradients[-1][some]) if gradients else None,
-                rooms,
+                buffers,
             )
     return losses, gradients
 
@@ -144,20 +145,22 @@ def _block(
     teacher: tuple[torch.Tensor, torch.Tensor],
     student: tuple[torch.Tensor, torch.Tensor],
     gradient: tuple[torch.Tensor, torch.Tensor] | None,
-    rooms: list[torch.Tensor],
+    buffers: list[torch.Tensor],
 ) -> torch.Tensor:
     """Return the summed KL of some rows of some heads, ``[heads]``; their gradients are added to `gradient`.
 
     Args:
         teacher: Rows of A, ``[heads, d_teacher, rows]``, and all of B, ``[heads, d_teacher, tokens]``.
         student: The same of the student.
-        gradient: Where the gradients of the student's two are added up; they may be the same memory.
-        rooms: Four flat pieces of memory for ``heads x rows x tokens`` numbers each.
+        gradient: Two tensors to which the student's gradients are added; they may share memory.
+        buffers: Four flat buffers of ``heads x rows x tokens`` numbers each.
     """
     left, right = student
     shape = (len(left), left.shape[2], right.shape[2])  # heads, rows, tokens
     numbers = shape[0] * shape[1] * shape[2]
-    teacher_scores, student_scores, teacher_weights, student_weights = (room[:numbers].view(shape) for room in rooms)
+    teacher_scores, student_scores, teacher_weights, student_weights = (
+        buffer[:numbers].view(shape) for buffer in buffers
+    )
     teacher_sums = _shifted_exp(*teacher, teacher_scores, teacher_weights)  # [heads, rows, 1]
     student_sums = _shifted_exp(left, right, student_scores, student_weights)
     divergence = teacher_scores.sub_(student_scores).mul_(teacher_weights).sum(-1, keepdim=True)

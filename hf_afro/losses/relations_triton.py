@@ -1,21 +1,22 @@
 """The relation losses in tiles on the GPU, forward and backward, in memory linear in length.
 
-Forward, once over the tiles of a row, in the manner of flash attention: with t and s the scores of teacher and
-student, m the largest t met so far and z = sum exp(t - m), it keeps e = sum exp(t - m) x (t - s), and for the student
-its own maximum and sum. When a larger t comes, z and e shrink by the same factor. At the end
+The forward pass goes once over the tiles of a row, as in flash attention: with t and s the scores of teacher and
+student, m the largest t so far and z = sum exp(t - m), it keeps e = sum exp(t - m) x (t - s), and the maximum and sum
+of the student. When a larger t comes, z and e shrink by the same factor. At the end
 
     KL = e / z - logsumexp(t) + logsumexp(s)
 
-Backward, the tiles are made again from the vectors and the maxima and sums that were kept: a logsumexp in one number
+The backward pass computes the tiles again from the vectors and the kept maxima and sums: a logsumexp in one number
 would cost the last digits of large scores. With s_ij = a_i . b_j / sqrt(d), G_ij = softmax(s_i)_j - softmax(t_i)_j and
 
     dKL / da_i = sum_j G_ij b_j / sqrt(d)        dKL / db_j = sum_i G_ij a_i / sqrt(d)
 
-of which the second is the same kernel with the sides changed, and maxima and sums taken from the columns. Where b is
+of which the second is the same kernel with the sides exchanged, and maxima and sums taken from the columns. Where b is
 a, s_ij = s_ji: one tile of scores serves both sums, G_ij by the maximum and sum of its row and G_ji by its column's.
 
 Everything is computed in fp32, whatever the dtype of the vectors; the products of half-precision vectors may run on
-tensor cores, where they are exact. So far this has run in Triton's interpreter alone, and on no GPU.
+tensor cores, where they are exact. So far this has run only in Triton's interpreter, never on a
+GPU.
 """
 
 from __future__ import annotations
@@ -32,8 +33,8 @@ from hf_afro.losses.sequences import tokens_of_own_sequence
 
 ROWS = 64
 COLUMNS = 64
-SMALLEST_DOT = 16  # what tl.dot takes at least in each dimension
-LOWEST = tl.constexpr(-1.0e30)  # below any score, and finite: a row that has met no token yet stays free of nan
+SMALLEST_DOT = 16  # the least that tl.dot takes in each dimension
+LOWEST = tl.constexpr(-1.0e30)  # below any score, and finite: a row without a token so far stays free of nan
 
 
 def triton_relation_loss(
@@ -44,7 +45,7 @@ def triton_relation_loss(
     labels: torch.Tensor,
     num_heads: int,
 ) -> torch.Tensor:
-    """Return one relation's loss for each row: what `reference_relation_loss` does, in tiles.
+    """Return the loss of one relation for each row, as `reference_relation_loss` does, in tiles.
 
     Arguments, result and source are those of `hf_afro.losses.relations_reference.reference_relation_loss`; fp32, bf16
     or fp16, on a GPU. The gradient reaches the student alone, and cannot be differentiated again.
@@ -53,18 +54,17 @@ def triton_relation_loss(
         ValueError: If the vectors are in float64 or on a CPU (unless Triton's interpreter is on).
     """
     if student_left.dtype == torch.float64 or teacher_left.dtype == torch.float64:
-        raise ValueError("impl='triton' computes in fp32 and was given float64; use 'chunked' or 'reference'")
+        raise ValueError("impl='triton' computes in fp32 but got float64; use 'chunked' or 'reference'")
     if not student_left.is_cuda and os.environ.get("TRITON_INTERPRET") != "1":
         raise ValueError(
-            f"impl='triton' needs tensors on a GPU and was given some on {student_left.device}; "
-            "use 'auto' or 'chunked'"
+            f"impl='triton' needs tensors on a GPU but got some on {student_left.device}; use 'auto' or 'chunked'"
         )
     teacher_right = None if teacher_right is None else teacher_right.detach()
     return _TritonLoss.apply(student_left, student_right, teacher_left.detach(), teacher_right, labels, num_heads)
 
 
 class _TritonLoss(torch.autograd.Function):
-    """Loss of each row; kept for the backward pass are the vectors and four numbers a row and head."""
+    """Computes the loss of each row; keeps the vectors and four numbers per row and head for the backward pass."""
 
     @staticmethod
     def forward(
@@ -97,7 +97,7 @@ class _TritonLoss(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, of_losses: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        weights, *of_places = ctx.saved_tensors[:8]  # three bounds, and four numbers a row and head
+        weights, *of_places = ctx.saved_tensors[:8]  # three bounds, and four numbers per row and head
         vectors = ctx.saved_tensors[8:]
         teachers, students = vectors[: len(vectors) // 2], vectors[len(vectors) // 2 :]
         scale = (weights * of_losses[:, None])[:, :, None]
@@ -123,8 +123,8 @@ class _TritonLoss(torch.autograd.Function):
 def _bounds(labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Return labels, and the first and the last place of each position's sequence, ``[batch, length]`` int32.
 
-    They tell a tile which others can hold a token of its sequences, so that packed and padded rows cost what their
-    sequences do.
+    They tell a tile which others can hold a token of its sequences, so that packed and padded rows cost no more
+    than their sequences.
     """
     places = labels.clamp_min(0)
     positions = torch.arange(labels.shape[1], device=labels.device).expand_as(labels)
@@ -137,9 +137,9 @@ def _bounds(labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Ten
 
 
 def _dimensions(teacher: torch.Tensor, student: torch.Tensor, num_heads: int) -> dict[str, Any]:
-    """Return the constants that both kernels are compiled for."""
+    """Return the constants that both kernels are compiled with."""
     teacher_dim, student_dim = teacher.shape[-1] // num_heads, student.shape[-1] // num_heads
-    # bf16 and fp16 lose nothing in tf32, which has the digits of fp16 and the range of bf16, and tensor cores.
+    # bf16 and fp16 are exact in tf32, which has the digits of fp16, the range of bf16, and tensor cores.
     is_exact_in_tf32 = max(teacher.element_size(), student.element_size()) == 2 and torch.version.hip is None
     return {
         "TEACHER_DIM": teacher_dim,
@@ -156,7 +156,7 @@ def _dimensions(teacher: torch.Tensor, student: torch.Tensor, num_heads: int) ->
 
 @triton.jit
 def _load(vectors, batch, head, places, is_token, length, num_heads, DIM: tl.constexpr, PADDED: tl.constexpr):
-    """Load one head's vectors at some places, ``[places, PADDED]`` in fp32, zeros at padding and past the width."""
+    """Load the vectors of one head at some places, ``[places, PADDED]`` in fp32, zeros elsewhere."""
     columns = tl.arange(0, PADDED)
     offsets = (batch.to(tl.int64) * length + places[:, None]) * (num_heads * DIM) + head * DIM + columns[None, :]
     return tl.load(vectors + offsets, mask=is_token[:, None] & (columns[None, :] < DIM), other=0.0).to(tl.float32)
@@ -170,7 +170,7 @@ def _scores(left, right, ROOT: tl.constexpr, PRECISION: tl.constexpr):
 
 @triton.jit
 def _take_in(scores, is_own, largest, total):
-    """Take a tile into maximum and sum; return these, its exponentials and the factor of what was there."""
+    """Add a tile to maximum and sum; return these, its exponentials and the factor of the former sums."""
     larger = tl.maximum(largest, tl.max(scores, 1))
     shrink = tl.exp(largest - larger)
     exponentials = tl.where(is_own, tl.exp(scores - larger[:, None]), 0.0)
@@ -179,14 +179,14 @@ def _take_in(scores, is_own, largest, total):
 
 @triton.jit
 def _softmax(scores, tops, sums, places, there):
-    """Return the softmax of a tile by the maxima and sums kept of its rows, or of its columns."""
+    """Return the softmax of a tile from the kept maxima and sums of its rows, or of its columns."""
     top = tl.load(tops + places, mask=there, other=0.0)
     return tl.exp(scores - top) / tl.load(sums + places, mask=there, other=1.0)
 
 
 @triton.jit
 def _own_rows(labels, first, last, batch, length, ROWS: tl.constexpr):
-    """Return a tile's rows, their labels, and the first and the place after the last that they relate to."""
+    """Return the rows of a tile, their labels, and the range of places (end excluded) that they relate to."""
     rows = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
     offsets = batch * length + rows
     row_labels = tl.load(labels + offsets, mask=rows < length, other=-1)
@@ -222,7 +222,7 @@ def _forward_kernel(
     ROWS: tl.constexpr,
     COLUMNS: tl.constexpr,
 ):
-    """Write KL and both logsumexps of a tile of rows of one head."""
+    """Write KL, and the maxima and sums of both sides, for a tile of rows of one head."""
     batch, head = tl.program_id(1) // num_heads, tl.program_id(1) % num_heads
     rows, row_labels, start, end = _own_rows(labels, first, last, batch, length, ROWS)
     own = row_labels >= 0
@@ -232,7 +232,7 @@ def _forward_kernel(
     student_max = tl.full([ROWS], LOWEST, tl.float32)
     teacher_sum = tl.zeros([ROWS], tl.float32)
     student_sum = tl.zeros([ROWS], tl.float32)
-    weighed = tl.zeros([ROWS], tl.float32)
+    weighted = tl.zeros([ROWS], tl.float32)
     for column in range((start // COLUMNS) * COLUMNS, end, COLUMNS):
         columns = column + tl.arange(0, COLUMNS)
         column_labels = tl.load(labels + batch * length + columns, mask=columns < length, other=-1)
@@ -244,10 +244,10 @@ def _forward_kernel(
         student = tl.where(is_own, _scores(student_rows, right, STUDENT_ROOT, PRECISION), LOWEST)
 
         teacher_max, teacher_sum, exponentials, shrink = _take_in(teacher, is_own, teacher_max, teacher_sum)
-        weighed = weighed * shrink + tl.sum(exponentials * (teacher - student), 1)
+        weighted = weighted * shrink + tl.sum(exponentials * (teacher - student), 1)
         student_max, student_sum, exponentials, shrink = _take_in(student, is_own, student_max, student_sum)
     teacher_sum, student_sum = tl.where(own, teacher_sum, 1.0), tl.where(own, student_sum, 1.0)
-    of_rows = weighed / teacher_sum - (teacher_max - student_max) - (tl.log(teacher_sum) - tl.log(student_sum))
+    of_rows = weighted / teacher_sum - (teacher_max - student_max) - (tl.log(teacher_sum) - tl.log(student_sum))
     offsets = (batch * num_heads + head).to(tl.int64) * length + rows
     tl.store(divergence + offsets, of_rows, mask=own)
     tl.store(teacher_tops + offsets, teacher_max, mask=own)
@@ -258,7 +258,7 @@ def _forward_kernel(
 
 @triton.jit
 def _gradient_kernel(
-    teacher_left,  # [batch, length, heads x TEACHER_DIM]; left is the side the gradient is of
+    teacher_left,  # [batch, length, heads x TEACHER_DIM]; left is the side of the gradient
     teacher_right,
     student_left,  # [batch, length, heads x STUDENT_DIM]
     student_right,
@@ -310,7 +310,7 @@ def _gradient_kernel(
             by_column = (start_of_head + columns)[None, :]
             difference += _softmax(student, student_tops, student_sums, by_column, there[None, :])
             difference -= _softmax(teacher, teacher_tops, teacher_sums, by_column, there[None, :])
-        # Between sequences exp may overflow, so that what is not wanted is put away and not multiplied by zero.
+        # Between sequences exp may overflow, so unwanted values are replaced, not multiplied by zero.
         difference = tl.where(is_own, difference, 0.0)
         total += tl.dot(difference, right, input_precision="ieee")
     total = total / STUDENT_ROOT

@@ -1,4 +1,4 @@
-"""Which tokens of a batch make up one sequence: rows padded on either side, or several sequences packed in one."""
+"""Find the tokens of each sequence in a batch: rows padded on either side, or several sequences packed into one."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import torch
 
 
 def label_sequences(attention_mask: torch.Tensor, sequence_ids: torch.Tensor | None = None) -> torch.Tensor:
-    """Number the sequences of each row from 0 on, ``[batch, length]`` int64, -1 at padding.
+    """Number the sequences of each row from 0, ``[batch, length]`` int64, -1 at padding.
 
-    Linear in length, and without a wait for the device.
+    Linear in length, and without waiting for the device.
 
     Args:
         attention_mask: ``[batch, length]``, nonzero where there is a token.
-        sequence_ids: ``[batch, length]``, integers: tokens of one row with the same id are one sequence, side by side
-            or not. None where each row is one sequence.
+        sequence_ids: ``[batch, length]``, integers: tokens of one row with the same id are one sequence, adjacent or
+            not. None if each row is one sequence.
     """
     is_token = attention_mask.bool()
     if sequence_ids is None:
@@ -27,7 +27,7 @@ def label_sequences(attention_mask: torch.Tensor, sequence_ids: torch.Tensor | N
 
 
 def count_sequences(attention_mask: torch.Tensor, sequence_ids: torch.Tensor | None = None) -> torch.Tensor:
-    """Return how many sequences hold a token, a scalar int64: what a sum of relation losses is divided by.
+    """Return the number of sequences that hold a token, a scalar int64, by which a sum of relation losses is divided.
 
     Arguments are those of `label_sequences`.
     """
@@ -35,24 +35,24 @@ def count_sequences(attention_mask: torch.Tensor, sequence_ids: torch.Tensor | N
 
 
 def count_labels(labels: torch.Tensor) -> torch.Tensor:
-    """Return the number of sequences in what `label_sequences` gave, a scalar int64."""
+    """Return the number of sequences in the output of `label_sequences`, a scalar int64."""
     if labels.shape[1] == 0:
         return labels.new_zeros(())
     return (labels.amax(1) + 1).sum()
 
 
 def tokens_of_own_sequence(labels: torch.Tensor) -> torch.Tensor:
-    """Return for each position how many tokens its sequence holds, ``[batch, length]`` int64, 1 at padding."""
+    """Return the number of tokens of each position's sequence, ``[batch, length]`` int64, 1 at padding."""
     places = labels.clamp_min(0)
     counts = torch.zeros_like(labels).scatter_add_(1, places, (labels >= 0).long())
     return counts.gather(1, places).masked_fill_(labels < 0, 1)
 
 
 def places_by_length(labels: torch.Tensor) -> list[torch.Tensor]:
-    """Return where the sequences stand, those of equal length together: ``[sequences, tokens]`` for each length.
+    """Return the places of the sequences, grouped by length: ``[sequences, tokens]`` for each length.
 
-    Places count through the batch, row times length plus position, so that they index vectors of ``[batch x length,
-    width]``. The lengths are read from the device once.
+    A place is row times length plus position, so that places index vectors of ``[batch x length, width]``. The lengths
+    are read from the device once.
     """
     length = labels.shape[1]
     rows = torch.arange(len(labels), device=labels.device)[:, None]

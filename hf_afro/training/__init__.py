@@ -1,4 +1,4 @@
-"""The two trainers, thin over Hugging Face's: MAFT adapts a model to languages, relation distillation shrinks it."""
+"""Two trainers on top of Hugging Face's: MAFT adapts a model to languages, relation distillation shrinks it."""
 
 from __future__ import annotations
 
@@ -9,4 +9,3 @@ from hf_afro.training.arguments import (
 from hf_afro.training.distill import RelationDistillTrainer as RelationDistillTrainer
 from hf_afro.training.maft import MAFTTrainer as MAFTTrainer
 from hf_afro.training.processes import check_processes as check_processes, leave_process_group as leave_process_group
-from hf_afro.training.sweep import SweepResult as SweepResult, sweep_relations as sweep_relations

@@ -1,4 +1,4 @@
-"""Adapters by PEFT around a masked language model: what is refused, what is filled in, and one adapter a language."""
+"""Put PEFT adapters into a masked language model, and refuse those that would merge wrongly."""
 
 from __future__ import annotations
 
@@ -20,43 +20,43 @@ if TYPE_CHECKING:
 
 _ADVICE = (
     "adapt the layers alone (target_modules of the attention, say), or train rows of the embedding by "
-    "trainable_token_indices, which merges rightly"
+    "trainable_token_indices, which merges correctly"
 )
 
 
 def with_adapter(model: PreTrainedModel, config: peft.PeftConfig) -> PeftModel:
-    """Put an adapter into a model, which from then on is trained through it alone.
+    """Put an adapter into a model, which is then trained through the adapter alone.
 
-    PEFT does not know which projections of some families to adapt; queries and values are filled in from the table of
-    families, as PEFT has it for BERT.
+    For families whose projections PEFT does not know, queries and values are filled in from the table of families, as
+    PEFT does for BERT.
 
     Args:
-        model: A masked language model; its layers are changed in place, and `PeftModel.unload` changes them back.
-        config: Any configuration of PEFT. `task_type` stays unset: PEFT has none for masked language models.
+        model: A masked language model; its layers are changed in place, and `PeftModel.unload` restores them.
+        config: Any PEFT configuration. `task_type` stays unset: PEFT has none for masked language models.
 
     Raises:
         TypeError: If the model has an adapter already.
-        ValueError: If the adapter could not be merged rightly, see `check_adapter`, or learns a prompt.
+        ValueError: If the adapter would merge wrongly, see `check_adapter`, or learns a prompt.
     """
     if isinstance(model, PeftModel):
         raise TypeError("the model has an adapter already; pass it without peft_config, or unload() it first")
     if config.is_prompt_learning:
         raise ValueError(
-            f"{type(config).__name__} puts virtual tokens in front of every row, where the masked positions would not "
-            "be found again; use an adapter of the layers, such as peft.LoraConfig"
+            f"{type(config).__name__} puts virtual tokens in front of every row, which would shift the masked "
+            "positions; use an adapter of the layers, such as peft.LoraConfig"
         )
     check_adapter(model, config)
     with warnings.catch_warnings():
-        # PEFT reads a property by the name that transformers will take away; nobody who trains can do anything of it.
+        # PEFT reads a property by a name that transformers deprecates, about which users can do nothing.
         warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
         return get_peft_model(model, _with_targets(model, config))
 
 
 def check_adapter(model: PreTrainedModel | PeftModel, config: peft.PeftConfig) -> None:
-    """Refuse the two kinds of adapter that are lost or wrong once they are merged into a model with tied embeddings.
+    """Refuse the two kinds of adapter that are lost or wrong once merged into a model with tied embeddings.
 
-    A copy of the head to train (`modules_to_save`) is merged in memory, but the merged model, saved and loaded, has
-    the old one back; and an adapter of the word embedding is merged into the head too, which it never adapted.
+    A trained copy of the head (`modules_to_save`) is merged in memory, but the merged model, saved and loaded, has the
+    old head again; and an adapter of the word embedding is merged into the head too, which it never adapted.
 
     Raises:
         ValueError: If `config` asks for one of them; the message names the modules and what to do.
@@ -88,13 +88,13 @@ def _with_targets(model: PreTrainedModel, config: peft.PeftConfig) -> peft.PeftC
         return config
     family = FAMILIES.get(model_type)
     if family is None:
-        return config  # PEFT says itself that it needs them
+        return config  # PEFT raises the error itself
     paths = (family.query, family.value) if family.fused is None else (family.fused,)
     return dataclasses.replace(config, target_modules={path.rpartition(".")[2] for path in paths if path is not None})
 
 
 def _tied_modules(model: nn.Module) -> list[str]:
-    """Return the names of modules that hold a parameter which another one holds too."""
+    """Return the names of modules that share a parameter with another module."""
     owners: dict[int, set[str]] = {}
     for name, parameter in model.named_parameters(remove_duplicate=False):
         owners.setdefault(id(parameter), set()).add(name.rpartition(".")[0].removesuffix(".base_layer"))
@@ -102,7 +102,7 @@ def _tied_modules(model: nn.Module) -> list[str]:
 
 
 def _targets(targets: str | Iterable[str] | None, name: str) -> bool:
-    """Say whether PEFT would adapt a module of that name, by its own rules."""
+    """Return whether PEFT would adapt a module of that name, by its own rules."""
     if targets is None or targets == "all-linear":  # which leaves the output embedding out
         return False
     if isinstance(targets, str):
@@ -111,5 +111,5 @@ def _targets(targets: str | Iterable[str] | None, name: str) -> bool:
 
 
 def _covers(saved: str, name: str) -> bool:
-    """Say whether a module to save, named by its end, is or holds the module of that name."""
+    """Return whether a module to save, named by its end, is or holds the module of that name."""
     return f".{saved}." in f".{name}."

@@ -12,25 +12,22 @@ from transformers import PreTrainedModel
 
 from hf_afro.batching.collators import MaskingCollator, PaddingCollator
 from hf_afro.families import depth_of
-from hf_afro.training.arguments import RelationDistillTrainingArguments
-from hf_afro.training.base import LanguageTrainer
+from hf_afro.training.arguments import RelationDistillTrainingArguments, check_settings
+from hf_afro.training.base import Batch, LanguageTrainer
 from hf_afro.training.capture import Vectors, parameters_without_part
-from hf_afro.training.checks import check_masked_lm, check_models, check_settings, check_vocabularies
 from hf_afro.training.distill_plan import plan_distillation
 from hf_afro.training.distill_terms import DistillTerms
 from hf_afro.training.finite import check_evaluated
-from hf_afro.training.loading import (
-    LanguageDatasets,
-    RowsDataset,
-    data_seed,
-    evaluation_rows,
-    samples_of,
+from hf_afro.training.model_checks import (
+    check_masked_lm,
+    check_models,
+    check_padding,
+    check_vocabularies,
+    fit_padding,
+    train_in_float32,
 )
-from hf_afro.training.padding import check_padding, fit_padding
-from hf_afro.training.precision import train_in_float32
 from hf_afro.training.processes import warning_level
-from hf_afro.training.vector_cache import VectorCache
-from hf_afro.training.window import Batch, part_of_step
+from hf_afro.training.training_data import LanguageDatasets, RowsDataset, data_seed, evaluation_rows, samples_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,37 +43,36 @@ class RelationDistillTrainer(LanguageTrainer):
     """Distils a teacher into a student by the relations among its queries, its keys and its values.
 
     The objective is that of MiniLMv2, of MiniLM or of AfroXLMR-Comet (`hybrid`), alone or with a masked-LM loss and
-    with the matching of the teacher's predictions. Every term's sum is divided by its own count over the whole
-    optimizer step on all processes, sequences or masked tokens, so a step is the same for any split into processes
-    and accumulation steps. The teacher is not part of the model: it is in no checkpoint and no optimizer, stays in
-    eval mode, and runs only up to the last layer taught, to its head only where its predictions are matched.
+    matching of the teacher's predictions. The sum of every term is divided by its own count (sequences or masked
+    tokens) over the whole optimizer step on all processes, so a step is the same for any split into processes and
+    accumulation steps. The teacher is not part of the model: it is in no checkpoint and no optimizer, stays in eval
+    mode, and runs only up to the last layer that teaches, or to its head where its predictions are matched.
 
-    With relations alone, what follows the projections in the student's last layer, and its head, take no part and
-    keep their weights, weight decay or not: fit the head afterwards, with a short run of `MAFTTrainer`, or give the
-    masked-LM loss a weight.
+    With relations alone, everything after the projections in the student's last layer, and its head, takes no part
+    and keeps its weights, with or without weight decay: fit the head afterwards with a short run of `MAFTTrainer`, or
+    give the masked-LM loss a weight.
 
     Args:
         model: The student, of a family in `hf_afro.families`, with or without a head. Half-precision weights are
             trained, and saved, in float32.
         teacher_model: The teacher, likewise; of any width and number of heads. It is put into eval mode and onto the
-            device, in `args.teacher_dtype`; one that was loaded in 8 bit, with ``quantization_config=
+            device, in `args.teacher_dtype`; a teacher loaded in 8 bit, with ``quantization_config=
             BitsAndBytesConfig(load_in_8bit=True)``, or spread over devices with ``device_map``, stays as it is.
         args: See `RelationDistillTrainingArguments`.
-        train_dataset: ``{language: dataset}``, or one dataset with a column `language`; with `text`, tokenised here,
+        train_dataset: ``{language: dataset}``, or one dataset with a column `language`; with `text`, tokenized here,
             or `input_ids`.
         eval_dataset: The same form; `eval_<language>_loss` is the mean over its sequences.
         processing_class: The student's tokenizer; saved with the student.
-        data_collator: In place of those of `hf_afro.corpora`. It is given samples with `input_ids` and their places,
-            and returns `input_ids`, `attention_mask`, those places, and `labels` where a term asks for masked text.
-        vocabulary_map: For a teacher of the full vocabulary and a student of the pruned one: the ids of each batch
-            are mapped back for the teacher, and its predictions are taken at the tokens that were kept.
-        **trainer_settings: Whatever else `transformers.Trainer` takes: callbacks, optimizers and so on.
+        data_collator: In place of those of `hf_afro.batching`. It takes samples with `input_ids` and their places,
+            and returns `input_ids`, `attention_mask`, those places, and `labels` where a term needs masked text.
+        vocabulary_map: For a teacher with the full vocabulary and a student with the pruned one: the ids of each
+            batch are mapped back for the teacher, and its predictions are taken at the kept tokens.
+        **trainer_settings: Passed to `transformers.Trainer`: callbacks, optimizers and so on.
 
     Raises:
-        TypeError: If a part is handed in that the trainer makes itself, or data of another form.
-        ValueError: If teacher and student do not fit: parameters they share, a vocabulary without its map, another
-            padding id, relation heads that do not divide both widths, a layer that is not there; or a setting has no
-            meaning here.
+        TypeError: If an argument replaces a part that the trainer makes itself, or data has another form.
+        ValueError: If teacher and student do not fit (shared parameters, a vocabulary without its map, another padding
+            id, relation heads that do not divide both widths, a missing layer), or a setting has no meaning here.
         FloatingPointError: From `train` and `evaluate`, if a loss or a weight is not finite.
 
     References:
@@ -109,11 +105,10 @@ class RelationDistillTrainer(LanguageTrainer):
             check_masked_lm(model, processing_class)
         if args.logit_weight and teacher_model.get_output_embeddings() is None:
             raise ValueError(
-                f"logit_weight={args.logit_weight}, and {type(teacher_model).__name__} makes no predictions; load the "
-                "teacher with AutoModelForMaskedLM, or set logit_weight=0"
+                f"logit_weight={args.logit_weight}, but the teacher ({type(teacher_model).__name__}) has no masked-LM "
+                "head; load it with AutoModelForMaskedLM, or set logit_weight=0"
             )
         self.plan = plan_distillation(args, teacher_model, model)
-        self.num_relation_heads = self.plan.num_heads
         train_in_float32(model, warning_level(args))
         rows = model.get_input_embeddings().weight.shape[0]
         num_tokens = rows if processing_class is None else len(processing_class)
@@ -131,11 +126,8 @@ class RelationDistillTrainer(LanguageTrainer):
             **trainer_settings,
         )
         self.teacher_model = _placed(teacher_model, self.accelerator.device, args.teacher_dtype)
-        if args.teacher_cache_dir is not None and self.train_dataset is not None:
-            self.keeps_sample_ids = True
-            self.terms.cache = self._cache(args.teacher_cache_dir, vocabulary_map)
         logger.info(
-            "%s: layers (of the teacher's %d and the student's %d) %s, in %d heads; weights %s.",
+            "%s: layers (teacher of %d, student of %d) %s; %d heads; weights %s.",
             self.plan.objective,
             depth_of(teacher_model),
             depth_of(model),
@@ -147,14 +139,14 @@ class RelationDistillTrainer(LanguageTrainer):
     def get_decay_parameter_names(self, model: torch.nn.Module) -> list[str]:
         """Return the parameters that decay: none of those without a part in the loss.
 
-        Left alone they have no gradient, and the optimizer passes them by. But the compiler and some wrappers hand
-        out gradients of zero, and weight decay would wear the weights down.
+        Usually they have no gradient, and the optimizer skips them. But the compiler and some wrappers give gradients
+        of zero, and weight decay would shrink the weights.
         """
         decaying = super().get_decay_parameter_names(model)
         return [name for name in decaying if name.removeprefix("_orig_mod.").removeprefix("module.") not in self._idle]
 
     def count_items(self, batch: Batch) -> torch.Tensor:
-        """Return what each term is divided by, of a micro-batch: sequences or masked tokens."""
+        """Return what each term of a micro-batch is divided by: sequences or masked tokens."""
         return self.terms.counts(batch)
 
     def compute_loss(
@@ -164,21 +156,22 @@ class RelationDistillTrainer(LanguageTrainer):
         return_outputs: bool = False,
         num_items_in_batch: torch.Tensor | None = None,
     ) -> torch.Tensor | tuple[torch.Tensor, Vectors]:
-        """Return the loss of one micro-batch as its part of the step's; in evaluation, of means over the batch.
+        """Return the loss of one micro-batch as its part of the step's loss.
 
         Args:
             model: The student as it was wrapped.
             inputs: `input_ids` and `attention_mask`, ``[batch, length]``, and `labels` where text is masked.
             return_outputs: Whether to return the student's vectors too, ``{layer: {relation: [batch, length,
                 width]}}``.
-            num_items_in_batch: What each term is divided by over the whole step; without it the loss stands alone.
+            num_items_in_batch: What each term is divided by over the whole step; without it, by its count in this
+                batch.
         """
         with self.accelerator.autocast():
             sums, learnt = self.terms(model, inputs)
         own_counts = self.terms.counts(inputs)
         step_counts = [None] * len(sums) if num_items_in_batch is None else list(num_items_in_batch.reshape(-1))
         parts = [
-            self.terms.weights[name] * part_of_step(total, own, whole, self.accelerator.num_processes)
+            self.terms.weights[name] * self.part_of_step(total, own, whole)
             for (name, total), own, whole in zip(sums.items(), own_counts, step_counts, strict=True)
         ]
         loss = torch.stack(parts).sum()
@@ -192,23 +185,23 @@ class RelationDistillTrainer(LanguageTrainer):
         ignore_keys: list[str] | None = None,
         metric_key_prefix: str = "eval",
     ) -> dict[str, float]:
-        """Measure how far the student's relations are from the teacher's, by language.
+        """Measure the distillation loss on held-out text, by language.
 
         Args:
             eval_dataset: In place of the one given to the trainer.
-            ignore_keys: Not used; the Trainer's signature.
-            metric_key_prefix: What the names of the figures start with.
+            ignore_keys: Not used; part of the Trainer's signature.
+            metric_key_prefix: Prefix of the names.
 
         Returns:
             `<prefix>_<language>_loss`, the weighted sum of the terms, each a mean over the language's sequences or
-            masked tokens, and `<prefix>_loss` over all of them; of several terms also `<prefix>_<term>_loss`. The
+            masked tokens, and `<prefix>_loss` over all languages; with several terms also `<prefix>_<term>_loss`. The
             same for any number of processes and any batch size, up to rounding.
         """
         rows = self.eval_dataset
         if eval_dataset is not None:
             rows = evaluation_rows(eval_dataset, self.processing_class, self.args)
         if rows is None:
-            raise ValueError("evaluation was asked for without an eval_dataset; pass {language: dataset}")
+            raise ValueError("evaluate needs an eval_dataset; pass {language: dataset}")
         sums = {language: self._sums_and_counts(own) for language, own in rows.items()}
         check_evaluated({language: float(own[0].sum()) for language, own in sums.items()})
         weights = torch.tensor(list(self.terms.weights.values()), dtype=torch.float64)
@@ -224,37 +217,28 @@ class RelationDistillTrainer(LanguageTrainer):
                 for name, mean in zip(self.terms.weights, means, strict=True)
             }
         metrics[f"{metric_key_prefix}_loss"] = float(weights @ means)
-        self.log(metrics)
-        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
-        return metrics
+        return self._report(metrics)
 
-    def figure_names(self) -> list[str]:
-        """Return the names, without prefix, of what `evaluate` gives of the trainer's own `eval_dataset`."""
+    def metric_names(self) -> list[str]:
+        """Return the names, without prefix, of the metrics that `evaluate` gives for the trainer's `eval_dataset`."""
         if self.eval_dataset is None:
             return []
         terms = list(self.terms.weights) if len(self.terms.weights) > 1 else []
         return [*(f"{name}_loss" for name in (*self.eval_dataset, *terms)), "loss"]
 
-    def _cache(self, folder: str, vocabulary_map: VocabularyMap | None) -> VectorCache:
-        """Return the teacher's vectors on disk, made by one process of each machine."""
-        teacher = self.teacher_model
-        given = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(self.accelerator.mixed_precision, teacher.dtype)
-        with self.args.main_process_first(desc="making room for the teacher's vectors"):
-            return VectorCache(folder, self.train_dataset, teacher, self.plan.teacher_layers, given, vocabulary_map)
-
     @torch.no_grad()
     def _sums_and_counts(self, rows: RowsDataset) -> torch.Tensor:
-        """Return one language's summed terms and their counts over all processes, float64 ``[2, terms]``."""
+        """Return the summed terms of one language and their counts over all processes, float64 ``[2, terms]``."""
         sums = torch.zeros(2, len(self.terms.weights), dtype=torch.float64, device=self.args.device)
         own = range(self.args.process_index, len(rows), self.args.world_size)
         collate = dataclasses.replace(self._collator, keep_place=False)
         self.model.eval()
         of_all = self.args.eval_batch_size * self.args.world_size
         for start in range(0, math.ceil(len(rows) / of_all) * self.args.eval_batch_size, self.args.eval_batch_size):
-            # Where a process has no rows left it looks at one more, uncounted: the processes of a model sharded by
-            # FSDP wait for each other in every forward.
+            # A process without rows left runs one more, uncounted: the processes of a model sharded by FSDP wait for
+            # each other in every forward.
             counted = own[start : start + self.args.eval_batch_size]
-            # The first pass's masks of each row, whoever looks at it and when.
+            # The masks of the first pass of each row, on whichever process and whenever.
             samples = [{**rows[index], "pass_index": 0, "sample_id": index} for index in counted or (0,)]
             inputs = {name: tensor.to(self.args.device) for name, tensor in collate(samples).items()}
             with self.accelerator.autocast():
@@ -283,24 +267,24 @@ def _collator(
 def _placed(teacher: PreTrainedModel, device: torch.device, dtype: str | None) -> PreTrainedModel:
     """Put the teacher onto the device, unless it was loaded to stay where it is.
 
-    By hand: whatever Accelerate has prepared keeps the Trainer from preparing the student for evaluation.
+    Not by Accelerate: a model that it has prepared would keep the Trainer from preparing the student for evaluation.
     """
     teacher.eval()
     if getattr(teacher, "is_quantized", False) or getattr(teacher, "hf_device_map", None):
         if dtype is not None:
             raise ValueError(
-                f"teacher_dtype={dtype}, and the teacher was loaded quantized or with a device_map; leave it out"
+                f"teacher_dtype={dtype}, but the teacher was loaded quantized or with a device_map; leave it out"
             )
         return teacher
     return teacher.to(device=device, dtype=None if dtype is None else getattr(torch, dtype))
 
 
 def _idle_parameters(terms: DistillTerms, student: PreTrainedModel) -> frozenset[str]:
-    """Return the names of the student's parameters that relations do not reach, found on two tokens."""
+    """Return the names of the student's parameters that the relations do not reach, found on two tokens."""
     was_training = student.training
     ids = torch.zeros(1, 2, dtype=torch.long, device=student.device)
     student.eval()
-    with torch.enable_grad(), terms.head.at(ids.new_zeros(1)):
+    with torch.enable_grad():
         learnt = terms.student_capture(student, input_ids=ids, attention_mask=torch.ones_like(ids))
     student.train(was_training)
     return frozenset(parameters_without_part(student, learnt["vectors"]))

@@ -1,4 +1,4 @@
-"""Which layers teach which, in how many heads and with what weights: chosen as in the papers, or refused."""
+"""Choose which layers teach which, with how many heads and what weights; by default as in the papers."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# The layer taught in the paper, by family and depth; any other teacher teaches from its last.
+# The layer that teaches in the paper, by family and depth; any other teacher teaches from its last.
 PAPER_TEACHER_LAYERS = {("bert", 24): 21, ("roberta", 24): 19, ("xlm-roberta", 24): 19}
 
-# What each objective compares, in the order of `relation_weights`.
+# The parts that each objective compares, in the order of `relation_weights`.
 PARTS = {"minilmv2": RELATIONS, "minilm": ("attention", "value"), "hybrid": ("attention",)}
 
-# What a part weighs unless told otherwise: 1 in both papers of MiniLM, 0.5 in that of Comet, as its predictions do.
+# Default weight of a part: 1 in both MiniLM papers, 0.5 in the Comet paper, as for its predictions.
 _WEIGHTS = {"minilmv2": 1.0, "minilm": 1.0, "hybrid": 0.5}
 
-# Positions that attention adds to queries and keys after they are captured.
+# Families whose attention adds positions to queries and keys after they are captured.
 _POSITIONS_LATER = ("modernbert", "eurobert", "deberta-v2", "mpnet")
 
 
@@ -36,10 +36,10 @@ class DistillPlan:
 
     Attributes:
         objective: `minilmv2`, `minilm` or `hybrid`.
-        pairs: The layer of the teacher and the layer of the student that learns from it, each counted from 1.
-        num_heads: Relation heads; of `minilm` the attention heads that teacher and student have in common, of
+        pairs: Each layer of the teacher with the layer of the student that learns from it, counted from 1.
+        num_heads: Relation heads; for `minilm` the attention heads that teacher and student have in common, for
             `hybrid` those of the student, which are free.
-        weights: By part of the objective: query, key and value, or attention and value.
+        weights: By part of the objective: query, key and value; attention and value; or attention.
     """
 
     objective: str
@@ -49,7 +49,7 @@ class DistillPlan:
 
     @property
     def teacher_layers(self) -> list[int]:
-        """The layers taught."""
+        """The layers that teach."""
         return [layer for layer, _ in self.pairs]
 
     @property
@@ -61,11 +61,11 @@ class DistillPlan:
 def plan_distillation(
     args: RelationDistillTrainingArguments, teacher: PreTrainedModel, student: PreTrainedModel
 ) -> DistillPlan:
-    """Return what is compared, as the settings say and otherwise as the papers do.
+    """Return what is compared, from the arguments and otherwise as in the papers.
 
     Raises:
-        ValueError: If a layer is not there, layers do not pair, the heads do not divide both widths, or attention is
-            compared between models of other numbers of heads; the message lists what is legal.
+        ValueError: If a layer does not exist, layers do not pair, the heads do not divide both widths, or attention is
+            compared between models with different numbers of heads; the message lists the legal values.
     """
     pairs = _pairs(args, teacher, student)
     parts = PARTS[args.objective]
@@ -83,7 +83,7 @@ def plan_distillation(
 
 
 def default_teacher_layer(teacher: PreTrainedModel) -> int:
-    """Return the layer that teaches in the paper: the last, or below it in large models."""
+    """Return the layer that teaches in the paper: the last, or a lower one in large models."""
     depth = depth_of(teacher)
     return PAPER_TEACHER_LAYERS.get((teacher.config.model_type, depth), depth)
 
@@ -100,20 +100,22 @@ def _pairs(
         learning *= len(taught)
     if len(learning) != len(taught):
         raise ValueError(
-            f"{len(taught)} layers of the teacher, {taught}, and {len(learning)} of the student, {learning}; name as "
-            "many of the student, in the same order, or one that learns from all"
+            f"{len(taught)} layers of the teacher, {taught}, but {len(learning)} of the student, {learning}; expected "
+            "as many of the student, in the same order, or one that learns from all"
         )
     for model, layers in ((teacher, taught), (student, learning)):
         for layer in layers:
-            layer_at(model, layer)  # refuses one that is not there
+            layer_at(model, layer)  # refuses one that does not exist
     pairs = tuple(zip(taught, learning, strict=True))
     if len(set(pairs)) < len(pairs):
-        raise ValueError(f"the layers of teacher and student pair up as {list(pairs)}, one pair twice; name each once")
+        raise ValueError(
+            f"the layers of teacher and student pair up as {list(pairs)}, one pair twice; give each pair once"
+        )
     return pairs
 
 
 def _relation_heads(args: RelationDistillTrainingArguments, teacher: PreTrainedModel, student: PreTrainedModel) -> int:
-    """Return the number of relation heads asked for, or the default, if it divides both widths."""
+    """Return `num_relation_heads`, or its default, if it divides both widths."""
     widths = vector_width(teacher), vector_width(student)
     legal = legal_relation_heads(*widths)
     if args.num_relation_heads is None:
@@ -129,23 +131,23 @@ def _relation_heads(args: RelationDistillTrainingArguments, teacher: PreTrainedM
 def _attention_heads(
     args: RelationDistillTrainingArguments, teacher: PreTrainedModel, student: PreTrainedModel
 ) -> int:
-    """Return the student's attention heads; of `minilm` they are the teacher's too."""
+    """Return the number of the student's attention heads; for `minilm` the teacher's must be equal."""
     heads, own = teacher.config.num_attention_heads, student.config.num_attention_heads
     if heads != own and args.objective == "minilm":
         raise ValueError(
-            f"objective {args.objective!r} compares attention head by head, and the teacher has {heads} heads and the "
+            f"objective {args.objective!r} compares attention head by head, but the teacher has {heads} heads and the "
             f"student {own}; give the student {heads}, or use objective 'minilmv2', whose heads are free"
         )
     if args.num_relation_heads not in (None, own):
         raise ValueError(
-            f"num_relation_heads={args.num_relation_heads}; objective {args.objective!r} has the attention heads of "
-            f"the models, {own} of the student: leave it out"
+            f"num_relation_heads={args.num_relation_heads}, but objective {args.objective!r} uses the attention heads "
+            f"of the models, {own} in the student; leave it out"
         )
     for model in (teacher, student):
         if family_of(model).model_type in _POSITIONS_LATER:
             logger.warning(
-                "%s adds positions to its queries and keys inside attention; objective %r compares the part of "
-                "attention that is made of the tokens alone.",
+                "%s adds positions to its queries and keys inside attention; objective %r compares only the part of "
+                "attention that comes from the tokens.",
                 model.config.model_type,
                 args.objective,
             )

@@ -1,4 +1,4 @@
-"""The terms of a distillation loss on one micro-batch, each a sum with a count of its own."""
+"""Compute the terms of a distillation loss on one micro-batch, each a sum with its own count."""
 
 from __future__ import annotations
 
@@ -6,11 +6,18 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from hf_afro.losses import attention_relation_loss, masked_lm_loss, relation_loss, relation_losses
-from hf_afro.losses.matching import attention_map_matching, logit_matching
+from hf_afro.batching.collators import IGNORED
+from hf_afro.losses import (
+    attention_map_matching,
+    attention_relation_loss,
+    count_sequences,
+    logit_matching,
+    masked_lm_loss,
+    relation_loss,
+    relation_losses,
+)
 from hf_afro.training.capture import StudentCapture, TeacherCapture
-from hf_afro.training.masked_only import MaskedOnlyHead
-from hf_afro.training.window import masked_tokens, sequences_with_a_token
+from hf_afro.training.masked_only import head_at
 
 if TYPE_CHECKING:
     from torch import nn
@@ -19,11 +26,7 @@ if TYPE_CHECKING:
     from hf_afro.training.arguments import RelationDistillTrainingArguments
     from hf_afro.training.capture import Vectors
     from hf_afro.training.distill_plan import DistillPlan
-    from hf_afro.training.vector_cache import VectorCache
     from hf_afro.vocabulary import VocabularyMap
-
-COUNTS = {"relation": sequences_with_a_token, "mlm": masked_tokens, "logit": masked_tokens}
-"""What each term is divided by."""
 
 
 class DistillTerms:
@@ -31,9 +34,9 @@ class DistillTerms:
 
     Args:
         plan: What is compared.
-        args: The weights, the temperature and the implementation.
-        student: The student; hooks are put on it.
-        teacher: The teacher; hooks are put on it.
+        args: With the weights, the temperature and the implementation.
+        student: The student; hooks are put on its projections.
+        teacher: The teacher; hooks are put on its projections.
         vocabulary_map: From the student's ids to the teacher's, where they differ.
         num_tokens: Tokens of the student's vocabulary; rows of a table beyond them are padding.
     """
@@ -53,40 +56,37 @@ class DistillTerms:
         weights = {"relation": relation, "mlm": args.mlm_weight, "logit": args.logit_weight or 0.0}
         self.weights = {name: weight for name, weight in weights.items() if weight}
         self.teacher_capture = TeacherCapture(teacher, plan.teacher_layers)
-        self.teacher_head = MaskedOnlyHead(teacher) if "logit" in self.weights else None
-        # In this order: both hook the same module of a student without a head, and the vectors have the last word.
-        self.head = MaskedOnlyHead(student)
         self.student_capture = StudentCapture(student, plan.student_layers)
-        self.cache: VectorCache | None = None
-        """Where the teacher's vectors are looked up, for batches that say which samples they are of."""
-
-    def remove(self) -> None:
-        """Take all hooks off teacher and student."""
-        for part in (self.teacher_capture, self.teacher_head, self.student_capture, self.head):
-            if part is not None:
-                part.remove()
 
     @property
     def is_masked(self) -> bool:
-        """Whether a term wants masked text."""
+        """Whether a term needs masked text."""
         return bool({"mlm", "logit"} & self.weights.keys())
 
-    def counts(self, batch: dict[str, Any]) -> torch.Tensor:
-        """Return what each term of a micro-batch is divided by, int64 ``[terms]``."""
-        return torch.stack([COUNTS[name](batch) for name in self.weights])
+    def remove(self) -> None:
+        """Remove all hooks from teacher and student."""
+        self.teacher_capture.remove()
+        self.student_capture.remove()
 
-    def teach(self, inputs: dict[str, torch.Tensor], positions: torch.Tensor) -> tuple[Vectors, torch.Tensor | None]:
-        """Return the teacher's vectors, and its logits at `positions` over the student's tokens if they are wanted."""
+    def counts(self, batch: dict[str, Any]) -> torch.Tensor:
+        """Return what each term of a micro-batch is divided by, int64 ``[terms]``.
+
+        Relations are divided by the rows that hold a token, the other terms by the masked tokens.
+        """
+        rows = count_sequences(batch["attention_mask"])
+        masked = (batch["labels"] != IGNORED).sum() if self.is_masked else None
+        return torch.stack([rows if name == "relation" else masked for name in self.weights])
+
+    def teach(
+        self, inputs: dict[str, torch.Tensor], positions: torch.Tensor | None
+    ) -> tuple[Vectors, torch.Tensor | None]:
+        """Return the teacher's vectors, and its logits at `positions` over the student's tokens if they are needed."""
         ids = inputs["input_ids"] if self.vocabulary_map is None else self.vocabulary_map.to_old(inputs["input_ids"])
-        asked = {"input_ids": ids, "attention_mask": inputs["attention_mask"]}
-        if self.teacher_head is None:
-            if self.cache is None or "sample_id" not in inputs:
-                return self.teacher_capture(**asked), None
-            capture = self.teacher_capture
-            return self.cache(inputs["sample_id"], inputs["attention_mask"], lambda: capture(**asked)), None
-        with self.teacher_head.at(positions):
-            vectors, output = self.teacher_capture.with_output(self.teacher, **asked)
-        logits = self.teacher_head.select(output.logits, positions)
+        if "logit" not in self.weights:
+            return self.teacher_capture(ids, inputs["attention_mask"]), None
+        vectors, hidden = self.teacher_capture.with_hidden(input_ids=ids, attention_mask=inputs["attention_mask"])
+        with torch.no_grad():
+            logits = head_at(self.teacher, hidden, positions)
         if self.vocabulary_map is None:
             return vectors, logits[:, : self.num_tokens]
         kept = self.vocabulary_map.to_old(torch.arange(self.num_tokens, device=logits.device))
@@ -97,40 +97,31 @@ class DistillTerms:
 
         Args:
             model: The student as it was wrapped.
-            inputs: `input_ids` and `attention_mask`, ``[batch, length]``, and `labels` where text is masked; of
-                training, `sample_id` besides, ``[batch]``, where there is a cache.
+            inputs: `input_ids` and `attention_mask`, ``[batch, length]``, and `labels` where text is masked.
         """
         input_ids, attention_mask = inputs["input_ids"], inputs["attention_mask"]
-        if self.is_masked:
-            positions = (inputs["labels"].flatten() != -100).nonzero().squeeze(1)
-        else:
-            # The head has no part in the loss. It is given one position to work on, since some cannot do with none.
-            positions = input_ids.new_zeros(1)
-        vectors, teacher_logits = self.teach(inputs, positions)
-        with self.head.at(positions):
-            learnt = self.student_capture(
-                model, keep_logits=self.is_masked, input_ids=input_ids, attention_mask=attention_mask
-            )
+        labels = inputs["labels"].flatten() if self.is_masked else None
+        positions = None if labels is None else (labels != IGNORED).nonzero().squeeze(1)
+        taught, teacher_logits = self.teach(inputs, positions)
+        learnt = self.student_capture(model, positions, input_ids=input_ids, attention_mask=attention_mask)
         sums: dict[str, torch.Tensor] = {}
         if "relation" in self.weights:
-            sums["relation"] = self._relations(vectors, learnt["vectors"], attention_mask)
-        if self.is_masked:
-            logits = self.head.select(learnt["logits"], positions)
-            if "mlm" in self.weights:
-                sums["mlm"] = masked_lm_loss(logits, inputs["labels"].flatten()[positions])
-            if teacher_logits is not None:
-                matched = logits[:, : self.num_tokens]
-                sums["logit"] = logit_matching(matched, teacher_logits, self.args.temperature)
+            sums["relation"] = self._relations(taught, learnt["vectors"], attention_mask)
+        if labels is not None and "mlm" in self.weights:
+            sums["mlm"] = masked_lm_loss(learnt["logits"], labels[positions])
+        if teacher_logits is not None:
+            student_logits = learnt["logits"][:, : self.num_tokens]
+            sums["logit"] = logit_matching(student_logits, teacher_logits, self.args.temperature)
         return sums, learnt["vectors"]
 
     def _relations(self, taught: Vectors, learnt: Vectors, attention_mask: torch.Tensor) -> torch.Tensor:
         """Return the loss of the objective, summed over sequences, as a mean over the pairs of layers."""
-        of_pairs = [
-            self._of_pair(taught[teacher], learnt[student], attention_mask) for teacher, student in self.plan.pairs
+        losses = [
+            self._pair_loss(taught[teacher], learnt[student], attention_mask) for teacher, student in self.plan.pairs
         ]
-        return torch.stack(of_pairs).mean()
+        return torch.stack(losses).mean()
 
-    def _of_pair(
+    def _pair_loss(
         self, teacher: dict[str, torch.Tensor], student: dict[str, torch.Tensor], attention_mask: torch.Tensor
     ) -> torch.Tensor:
         plan = self.plan

@@ -1,4 +1,4 @@
-"""Training ends at the first number that is not finite; nothing made with it is saved but the batch."""
+"""Stop training at the first number that is not finite, and save nothing made with it but the batch."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from transformers import TrainerCallback
 
 from hf_afro.checkpoints import BROKEN_FOLDER
 from hf_afro.files import written_whole
-from hf_afro.losses.finite import first_not_finite
+from hf_afro.pretrained.loading import first_not_finite
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, TrainerControl, TrainerState, TrainingArguments
@@ -23,11 +23,11 @@ _ADVICE = "lower learning_rate, raise warmup_steps, or start from another model"
 
 
 class StayFinite(TrainerCallback):
-    """Ends training with an error at a step whose loss is not finite, or before weights that are not would be saved.
+    """Stops training with an error at a step whose loss is not finite, or before weights that are not are saved.
 
-    Without it a trainer goes on to the end: `logging_nan_inf_filter` keeps such losses out of its log, and all it
-    saves from then on is of no use. The step's micro-batches are left in ``<output_dir>/not_finite``, one file a
-    process: what the model was given, where each sample comes from, and each micro-batch's loss.
+    Without it a trainer continues to the end: `logging_nan_inf_filter` keeps such losses out of its log, and all it
+    saves from then on is useless. The step's micro-batches are written to ``<output_dir>/not_finite``, one file per
+    process: the model's inputs, where each sample comes from, and the loss of each micro-batch.
     """
 
     def __init__(self) -> None:
@@ -36,15 +36,15 @@ class StayFinite(TrainerCallback):
         self._languages: Sequence[str] = ()
 
     def watch(self, batches: Sequence[Mapping[str, Any]], languages: Sequence[str]) -> None:
-        """Take note of the micro-batches of the step that begins, and of the languages that their indices mean."""
+        """Remember the micro-batches of the step that begins, and the languages that their indices stand for."""
         self._losses, self._batches, self._languages = [], batches, languages
 
     def add(self, loss: torch.Tensor) -> None:
-        """Take note of a micro-batch's loss, without waiting for the device."""
+        """Remember the loss of a micro-batch, without waiting for the device."""
         self._losses.append(loss.detach())
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **parts: Any) -> None:
-        """Look at the loss of the whole step; the device is waited for once, as the Trainer does for each batch."""
+        """Check the loss of the whole step, waiting for the device once."""
         if self._losses and not math.isfinite(value := torch.stack(self._losses).sum().item()):
             raise FloatingPointError(
                 f"the loss of step {state.global_step} is {value}, with learning_rate {args.learning_rate:g}; "
@@ -57,18 +57,18 @@ class StayFinite(TrainerCallback):
     def on_epoch_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **parts: Any
     ) -> None:
-        """Look at the weights where they are saved next."""
+        """Check the weights if they are saved next."""
         if control.should_save:
             self._check_weights(parts["model"], state)
 
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **parts: Any
     ) -> None:
-        """Look at the weights that training leaves."""
+        """Check the final weights."""
         self._check_weights(parts["model"], state)
 
     def _keep_batch(self, args: TrainingArguments, state: TrainerState) -> str:
-        """Leave the step's micro-batches in a file, and return the words that say where."""
+        """Write the step's micro-batches to a file, and return the part of the error message that names it."""
         path = (
             Path(args.output_dir)
             / BROKEN_FOLDER
@@ -85,13 +85,13 @@ class StayFinite(TrainerCallback):
             "step": str(state.global_step),
             "seed": str(args.seed),
             "languages": json.dumps(list(self._languages)),
-            "content": "per micro-batch what the model was given and the place of each sample; losses [micro-batches]",
+            "content": "per micro-batch the model's inputs and the place of each sample; losses [micro-batches]",
         }
         try:
             with written_whole(path) as beside:
                 save_file(tensors, beside, facts)
         except OSError as error:
-            return f"its batch could not be kept in {path} ({error})"
+            return f"its batch could not be written to {path} ({error})"
         return f"its batch is in {path}"
 
     def _check_weights(self, model: PreTrainedModel, state: TrainerState) -> None:
@@ -104,10 +104,10 @@ class StayFinite(TrainerCallback):
 
 
 def check_evaluated(losses: Mapping[str, float]) -> None:
-    """Refuse figures of a model that gives no numbers.
+    """Refuse evaluation losses that are not finite.
 
     Args:
-        losses: Summed losses, by language.
+        losses: Summed losses by language.
 
     Raises:
         FloatingPointError: If one is not finite.

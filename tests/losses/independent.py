@@ -60,11 +60,10 @@ def independent_loss(teacher, student, mask, heads, ids=None):
     return sum(losses) / count, [gradient / count for gradient in found]
 
 
-def independent_map_loss(teacher, student, mask, teacher_heads, student_weights, ids=None):
-    """Value and gradients, for queries, keys and weights, of the mean squared difference of attention maps."""
+def independent_map_loss(teacher, student, mask, teacher_heads, student_heads, ids=None):
+    """Value and gradients, for queries and keys, of the mean squared difference of attention maps."""
     teacher, student = ([x.double().numpy() for x in pair] for pair in (teacher, student))
-    weights = student_weights.double().numpy()
-    gradients = [np.zeros_like(student[0]), np.zeros_like(student[1]), np.zeros_like(weights)]
+    gradients = [np.zeros_like(student[0]), np.zeros_like(student[1])]
     losses = []
     for b, places in sequences_of(mask, ids):
         tokens = len(places)
@@ -73,17 +72,16 @@ def independent_map_loss(teacher, student, mask, teacher_heads, student_weights,
             taught += (
                 softmax_of_head(*(x[b][places, head_slice(x, h, teacher_heads)] for x in teacher)) / teacher_heads
             )
-        own = [head_slice(student[0], h, len(weights)) for h in range(len(weights))]
+        own = [head_slice(student[0], h, student_heads) for h in range(student_heads)]
         maps = [softmax_of_head(*(x[b][places, one] for x in student)) for one in own]
-        difference = sum(weight * of_head for weight, of_head in zip(weights, maps, strict=True)) - taught
+        difference = sum(maps) / student_heads - taught
         losses.append((difference**2).sum() / tokens**2)
         of_map = 2 * difference / tokens**2
-        for h, (one, of_head) in enumerate(zip(own, maps, strict=True)):
-            gradients[2][h] += (of_map * of_head).sum()
+        for one, of_head in zip(own, maps, strict=True):
             a, k = (x[b][places, one] for x in student)
             for i, place in enumerate(places):
                 mean = (of_map[i] * of_head[i]).sum()
-                of_scores = weights[h] * of_head[i] * (of_map[i] - mean) / math.sqrt(a.shape[1])
+                of_scores = of_head[i] * (of_map[i] - mean) / math.sqrt(a.shape[1]) / student_heads
                 gradients[0][b, place, one] += (of_scores[:, None] * k).sum(0)
                 gradients[1][b, places, one] += of_scores[:, None] * a[i]
     count = max(1, len(losses))

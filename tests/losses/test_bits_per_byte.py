@@ -1,4 +1,4 @@
-"""Bits a byte by hand, and how totals pool."""
+"""Bits per byte by hand, and the sum of totals."""
 
 from __future__ import annotations
 

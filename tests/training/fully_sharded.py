@@ -1,4 +1,4 @@
-"""Started by torchrun with two processes: one step of distillation under `fully_shard`, against the whole models.
+"""Steps of distillation under `fully_shard` on two processes, against the whole models.
 
 The Trainer makes DDP of FSDP on a CPU, so the step is taken without it.
 """
@@ -6,9 +6,6 @@ The Trainer makes DDP of FSDP on a CPU, so the step is taken without it.
 from __future__ import annotations
 
 import copy
-import json
-import sys
-from pathlib import Path
 
 import torch
 from torch.distributed.device_mesh import init_device_mesh
@@ -16,9 +13,10 @@ from torch.distributed.fsdp import fully_shard
 
 from hf_afro.families import layers_of
 from hf_afro.losses import relation_loss
-from hf_afro.training import leave_process_group
 from hf_afro.training.capture import RELATIONS, StudentCapture, TeacherCapture
 from tests.tiny_families import tiny
+
+SHARDED_STUDENTS = ("xlm-roberta", "modernbert")
 
 
 def inputs(rank: int) -> dict[str, torch.Tensor]:
@@ -53,15 +51,7 @@ def losses_of(
     return torch.stack(losses).sum() / len(batches)
 
 
-def main(folder: Path, names: list[str]) -> None:
-    """Write how far loss and gradients of each student are from those of whole models."""
-    torch.distributed.init_process_group("gloo")
-    furthest = {name: distances(name) for name in names}
-    if torch.distributed.get_rank() == 0:
-        (folder / "furthest.json").write_text(json.dumps(furthest))
-
-
-def distances(name: str) -> dict[str, float]:
+def furthest_off(name: str) -> dict[str, float]:
     """Take three steps, and return the furthest that loss and gradients were off."""
     rank, world = torch.distributed.get_rank(), torch.distributed.get_world_size()
     teacher, whole = tiny("xlm-roberta"), tiny(name, seed=1).train()
@@ -93,8 +83,3 @@ def distances(name: str) -> dict[str, float]:
             optimizer.step()
             optimizer.zero_grad()
     return furthest
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2:])
-    leave_process_group()

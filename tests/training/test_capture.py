@@ -85,11 +85,11 @@ def test_teacher_stays_in_eval_mode_and_works_as_before(inputs):
 
 
 @pytest.mark.parametrize("name", ["bert", "albert", "modernbert", "deberta-v2, keys shared with positions"])
-def test_teacher_with_its_head_gives_both(name, inputs):
+def test_teacher_that_runs_to_its_end_gives_both(name, inputs):
     model = tiny(name)
     capture = TeacherCapture(model, [1, 3])
-    vectors, output = capture.with_output(model, **inputs)
-    assert torch.equal(output.logits, model(**inputs).logits)
+    vectors, hidden = capture.with_hidden(**inputs)
+    assert torch.equal(hidden, model.base_model(**inputs)[0])
     for layer in (1, 3):
         assert_same(vectors[layer], by_hand(model, layer, inputs))
     assert_same(capture(**inputs)[1], by_hand(model, 1, inputs))
@@ -159,7 +159,7 @@ def test_layers_that_are_not_there_are_refused():
     for layer in (0, 5):
         with pytest.raises(ValueError, match=f"layer {layer} was asked for and the model has layers 1 to 4"):
             TeacherCapture(model, [1, layer])
-    with pytest.raises(ValueError, match="no layer was asked for"):
+    with pytest.raises(ValueError, match="no layer was given"):
         StudentCapture(model, [])
 
 

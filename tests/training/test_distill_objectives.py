@@ -12,7 +12,15 @@ from transformers import XLMRobertaForMaskedLM, XLMRobertaModel
 from hf_afro.training import RelationDistillTrainingArguments
 from tests.conftest import tiny_config
 from tests.training.by_hand import by_hand
-from tests.training.recipes import StopAt, checksum, distill_trainer, settings, steps_of, teacher_of, text_datasets
+from tests.training.tiny_trainers import (
+    StopAt,
+    checksum,
+    distill_trainer,
+    settings,
+    steps_of,
+    teacher_of,
+    text_datasets,
+)
 
 OBJECTIVES = {
     "minilm": {"objective": "minilm"},
@@ -192,7 +200,7 @@ def test_predictions_of_a_full_vocabulary_are_taken_at_the_kept_tokens(teacher, 
 
 def test_the_teacher_runs_to_its_head_only_where_its_predictions_are_wanted(teacher, tokenizer, tmp_path):
     ran = []
-    teacher.lm_head.register_forward_hook(lambda *_: ran.append("head"))
+    teacher.lm_head.dense.register_forward_hook(lambda *_: ran.append("head"))
     trainer_of(teacher, tokenizer, tmp_path, max_steps=1, mlm_weight=1.0).train()
     assert ran == []
     trainer_of(teacher, tokenizer, tmp_path, max_steps=1, logit_weight=1.0).train()
@@ -242,7 +250,7 @@ class TestRefusals:
             distill_trainer(teacher, tokenizer, tmp_path, model=student, objective="minilm")
 
     def test_layers_that_do_not_pair(self, teacher, tokenizer, tmp_path):
-        with pytest.raises(ValueError, match=r"2 layers of the teacher, \[1, 2\], and 3 of the student"):
+        with pytest.raises(ValueError, match=r"2 layers of the teacher, \[1, 2\], but 3 of the student"):
             trainer_of(teacher, tokenizer, tmp_path, teacher_layers=[1, 2], student_layers=[1, 2, 2])
         with pytest.raises(ValueError, match="one pair twice"):
             trainer_of(teacher, tokenizer, tmp_path, teacher_layers=[1, 1])
@@ -254,28 +262,30 @@ class TestRefusals:
             trainer_of(teacher, tokenizer, tmp_path, objective="minilm", relation_weights=[1.0, 1.0, 1.0])
 
     def test_relation_heads_where_attention_is_compared(self, teacher, tokenizer, tmp_path):
-        with pytest.raises(ValueError, match="has the attention heads of the models, 4 of the student: leave it out"):
+        with pytest.raises(ValueError, match="uses the attention heads of the models, 4 in the student; leave it out"):
             trainer_of(teacher, tokenizer, tmp_path, objective="minilm", num_relation_heads=8)
 
     def test_terms_on_predictions_without_a_head(self, teacher, tokenizer, tmp_path):
         student = XLMRobertaModel(tiny_config(len(tokenizer), hidden_size=16))
         with pytest.raises(ValueError, match="has no masked-LM head"):
             distill_trainer(teacher, tokenizer, tmp_path, model=student, mlm_weight=1.0)
-        with pytest.raises(ValueError, match="XLMRobertaModel makes no predictions; load the teacher with AutoModel"):
+        with pytest.raises(
+            ValueError, match=r"the teacher \(XLMRobertaModel\) has no masked-LM head; load it with AutoModel"
+        ):
             trainer_of(teacher.roberta, tokenizer, tmp_path, logit_weight=1.0)
 
     @pytest.mark.parametrize(
         ("wrong", "message"),
         [
-            ({"objective": "tinybert"}, "objective='tinybert' is not known; use one of minilmv2, minilm, hybrid"),
+            ({"objective": "tinybert"}, "unknown objective='tinybert'; expected one of minilmv2, minilm, hybrid"),
             ({"teacher_layer": 1, "teacher_layers": [1]}, "teacher_layer and teacher_layers were both given"),
             ({"teacher_layers": []}, "is empty"),
-            ({"relation_weights": [1.0, -1.0, 1.0]}, "a weight of -1.0 was given"),
-            ({"mlm_weight": math.inf}, "a weight of inf was given"),
-            ({"relation_weights": [0.0, 0.0, 0.0]}, "every weight is 0, so nothing is left to learn"),
-            ({"temperature": 0.0}, "temperature=0.0 is not above 0"),
+            ({"relation_weights": [1.0, -1.0, 1.0]}, "got a weight of -1.0"),
+            ({"mlm_weight": math.inf}, "got a weight of inf"),
+            ({"relation_weights": [0.0, 0.0, 0.0]}, "every weight is 0, so there is nothing to learn"),
+            ({"temperature": 0.0}, "temperature=0.0; expected a finite number above 0"),
             ({"mlm_probability": 1.0}, "mlm_probability=1.0 is outside"),
-            ({"teacher_dtype": "int8"}, "teacher_dtype='int8'; use one of float32, bfloat16"),
+            ({"teacher_dtype": "int8"}, "teacher_dtype='int8'; expected one of float32, bfloat16"),
             ({"activation_checkpointing_kwargs": {"use_reentrant": True}}, "use_reentrant=True"),
         ],
     )

@@ -14,7 +14,8 @@ import torch
 from transformers import AutoModelForMaskedLM, AutoTokenizer, XLMRobertaForMaskedLM
 
 from tests.conftest import tiny_config
-from tests.training.recipes import (
+from tests.training.fully_sharded import SHARDED_STUDENTS
+from tests.training.tiny_trainers import (
     HYBRID,
     WINDOW,
     adapter_maft_trainer,
@@ -108,6 +109,13 @@ def test_sharded_models_with_unequal_shares_measure_what_one_process_does(of_two
     assert len(losses) >= 4
     for key in losses:
         assert found[key] == pytest.approx(expected[key], rel=1e-5)
+
+
+@pytest.mark.parametrize("name", SHARDED_STUDENTS)
+def test_a_sharded_teacher_and_student_take_the_steps_of_whole_ones(of_two_processes, name):
+    off = of_two_processes["sharded distillation"][name]
+    assert off["loss"] < 1e-5
+    assert off["gradient"] < 1e-4
 
 
 def test_both_processes_end_in_the_same_weights(of_two_processes):

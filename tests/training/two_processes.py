@@ -1,4 +1,4 @@
-"""Started by torchrun with two processes: trains both trainers on splits of one global batch and writes each step."""
+"""Started by torchrun with two processes: both trainers on splits of one global batch, and sharded models."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from torch.distributed.tensor import DTensor
 from transformers import AutoModelForMaskedLM, AutoTokenizer
 
 from hf_afro.training import leave_process_group
-from tests.training.recipes import (
+from tests.training.fully_sharded import SHARDED_STUDENTS, furthest_off
+from tests.training.tiny_trainers import (
     HYBRID,
     adapter_maft_trainer,
     checksum,
@@ -112,6 +113,7 @@ def main(folder: Path) -> None:
             }
     found["sharded evaluations"] = sharded_evaluations(copy.deepcopy(model), tokenizer, folder)
     found["sharded"] = sharded_steps(model, tokenizer, folder)
+    found["sharded distillation"] = {name: furthest_off(name) for name in SHARDED_STUDENTS}
     if trainers["maft"].is_world_process_zero():
         (folder / "steps.json").write_text(json.dumps(found))
 

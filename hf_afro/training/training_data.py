@@ -1,8 +1,9 @@
-"""From a trainer's datasets to its batches: languages to rows of tokens, rows to this process's share of each step."""
+"""Turn a trainer's datasets into batches: tokenized rows by language, and this process's share of each step."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import itertools
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -11,10 +12,8 @@ from datasets import ClassLabel, Dataset, DatasetDict, IterableDataset, Iterable
 from torch.utils.data import DataLoader, Dataset as TorchDataset
 
 from hf_afro.batching.mixing import Mixture, MixtureBatchSampler, MixtureDataset, Order
-from hf_afro.batching.packing import TokenRows, cut, pack
-from hf_afro.batching.streaming import StreamedSamples, StreamSchedule
-from hf_afro.batching.streams import LanguageStream, ReadyRows, TextRows
-from hf_afro.batching.tokenizing import boundary_ids, ready_rows, tokenize_corpus
+from hf_afro.batching.packing import TokenRows, boundary_ids, cut, pack, ready_rows, tokenize_corpus
+from hf_afro.batching.streaming import LanguageStream, Place, ReadyRows, StreamedSamples, StreamSchedule, TextRows
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -23,12 +22,15 @@ if TYPE_CHECKING:
 
 LanguageDatasets: TypeAlias = Mapping[str, Dataset | IterableDataset] | Dataset
 
+# Samples at the beginning of a stream in which unknown tokens are counted.
+_STREAM_SAMPLES = 64
+
 
 class MixtureDataLoader(DataLoader):
-    """A loader over a mixture that the Trainer can tell which epoch it is.
+    """A loader over a mixture that takes the epoch from the Trainer.
 
-    It is not handed to `accelerator.prepare`: its batch sampler already yields this process's share alone, and reaches
-    its place after a resume by skipping keys, without loading what it skips.
+    It is not passed to `accelerator.prepare`: its batch sampler already yields this process's share alone, and after a
+    resume reaches its place by skipping keys, without loading the samples.
     """
 
     def set_epoch(self, epoch: int) -> None:
@@ -45,14 +47,14 @@ def mixture_dataloader(
 
     Args:
         samples: The rows of all languages.
-        args: Batch size, accumulation, processes, seed and smoothing.
+        args: With batch size, accumulation, processes, seed and `language_alpha`.
         collate: Makes a batch of a list of samples.
 
     Raises:
-        ValueError: If the trainer was given nothing to train on.
+        ValueError: If there are no samples.
     """
     if samples is None:
-        raise ValueError("training was started without a train_dataset; pass {language: dataset}")
+        raise ValueError("train needs a train_dataset; pass {language: dataset}")
     per_process = args.train_batch_size
     window = per_process * args.world_size * args.gradient_accumulation_steps
     order: Order
@@ -71,30 +73,30 @@ def mixture_dataloader(
         pin_memory=args.dataloader_pin_memory and torch.accelerator.is_available(),  # else torch warns each time
         persistent_workers=args.dataloader_persistent_workers,
         prefetch_factor=args.dataloader_prefetch_factor if workers else None,
-        # A generator of its own, so that starting an epoch takes nothing from the one that dropout draws from.
+        # Its own generator, so that starting an epoch does not advance the one that dropout draws from.
         generator=torch.Generator().manual_seed(0),
     )
 
 
 def data_seed(args: MixtureTrainingArguments) -> int:
-    """Return the seed of order and masks: `data_seed` where it is set, else `seed`."""
+    """Return the seed of order and masks: `data_seed` if set, else `seed`."""
     return args.seed if args.data_seed is None else args.data_seed
 
 
 def samples_of(
     datasets: LanguageDatasets, tokenizer: PreTrainedTokenizerBase | None, args: MixtureTrainingArguments
 ) -> MixtureDataset | StreamedSamples:
-    """Return the samples of every language, tokenised and cut to length where they are text.
+    """Return the samples of every language; text is tokenized and cut to length.
 
     Args:
-        datasets: A dataset a language, or one dataset with a column `language`. Each has a column `text`, tokenised
-            here, or `input_ids`, taken as they are. Without `streaming` a streamed one is read to its end: its
-            tokens, not its text, are held, four bytes each.
+        datasets: One dataset per language, or one dataset with a column `language`. Each has a column `text`,
+            tokenized here, or `input_ids`, taken as they are. Without `streaming`, an iterable dataset is read to its
+            end; its tokens, not its text, are held in memory, four bytes each.
         tokenizer: Needed for text.
-        args: Length and packing, and whether to read while training goes on.
+        args: With length and packing, and whether to read during training.
 
     Raises:
-        TypeError: If something else was given.
+        TypeError: If `datasets` has another form.
         ValueError: If a dataset has neither column, is empty, or holds rows longer than `max_length`.
     """
     parts = by_language(datasets)
@@ -114,7 +116,7 @@ def _read_whole(
 
 
 def _weights(samples: StreamedSamples, args: MixtureTrainingArguments) -> dict[str, float]:
-    """Return how often each language is drawn, up to a factor."""
+    """Return the weight with which each language of a stream is drawn."""
     sizes: Any = args.language_sizes
     if args.language_alpha == 0 or len(samples.languages) == 1:
         return dict.fromkeys(samples.languages, 1.0)
@@ -122,13 +124,13 @@ def _weights(samples: StreamedSamples, args: MixtureTrainingArguments) -> dict[s
         raise ValueError(
             f"language_alpha={args.language_alpha} draws languages by their sizes, which a stream does not know: "
             f"language_sizes is {sizes}; expected a number for each of {', '.join(samples.languages)}, or "
-            "language_alpha=0 to draw all alike"
+            "language_alpha=0 to draw all equally"
         )
     return {language: sizes[language] ** args.language_alpha for language in samples.languages}
 
 
 class RowsDataset(TorchDataset[dict[str, Any]]):
-    """Rows of one language by number, for evaluation: each once, in order."""
+    """The rows of one language for evaluation, each once, in order."""
 
     def __init__(self, rows: TokenRows) -> None:
         self.rows = rows
@@ -143,27 +145,27 @@ class RowsDataset(TorchDataset[dict[str, Any]]):
 def evaluation_rows(
     datasets: LanguageDatasets, tokenizer: PreTrainedTokenizerBase | None, args: MixtureTrainingArguments
 ) -> dict[str, RowsDataset]:
-    """Return each language's rows to be evaluated; arguments and errors are those of `samples_of`."""
+    """Return the rows of each language for evaluation; arguments and errors are those of `samples_of`."""
     parts = _read_whole(by_language(datasets), tokenizer, args)
     return {language: RowsDataset(rows) for language, rows in parts.chunks.items()}
 
 
 def by_language(datasets: LanguageDatasets) -> dict[str, Dataset | IterableDataset]:
-    """Return one dataset a language, of a mapping or of one dataset with a column `language`.
+    """Return one dataset per language, from a mapping or from one dataset with a column `language`.
 
     Raises:
-        TypeError: If something else was given.
-        ValueError: If one dataset was given and has no column `language`.
+        TypeError: If `datasets` is neither.
+        ValueError: If it is one dataset without a column `language`, or with a row that has none.
     """
     if isinstance(datasets, Dataset):
         if "language" not in datasets.column_names:
             raise ValueError(
-                f"the dataset has the columns {datasets.column_names} and no 'language'; add that column, or give a "
+                f"the dataset has the columns {datasets.column_names} and no 'language'; add that column, or pass a "
                 "dict of language to dataset"
             )
         codes = list(datasets["language"])
         if None in codes:
-            raise ValueError(f"row {codes.index(None)} of the dataset names no language; expected one in every row")
+            raise ValueError(f"row {codes.index(None)} of the dataset has no language; expected one in every row")
         label = datasets.features["language"]
         names = label.int2str(codes) if isinstance(label, ClassLabel) else [str(code) for code in codes]
         languages = np.asarray(names)
@@ -208,13 +210,50 @@ def _rows(
 
 
 def _column_of(language: str, dataset: Dataset | IterableDataset, tokenizer: PreTrainedTokenizerBase | None) -> str:
-    """Return the column that is read, `input_ids` or `text`."""
-    # A streamed one may not know its columns before its first row.
+    """Return the column to read, `input_ids` or `text`."""
+    # An iterable dataset may not know its columns before its first row.
     columns = dataset.column_names or next(iter(dataset), {}).keys()
     if "input_ids" in columns:
         return "input_ids"
     if "text" not in columns:
         raise ValueError(f"{language} has the columns {list(columns)}; expected 'text' or 'input_ids'")
     if tokenizer is None:
-        raise ValueError(f"{language} holds text, and no tokenizer was given; pass processing_class=tokenizer")
+        raise ValueError(f"{language} holds text but there is no tokenizer; pass processing_class=tokenizer")
     return "text"
+
+
+def unknown_shares(samples: MixtureDataset | StreamedSamples, tokenizer: PreTrainedTokenizerBase) -> dict[str, float]:
+    """Return the share of each language's tokens that are unknown, 0 to 1, special tokens not counted.
+
+    Args:
+        samples: The rows of all languages. The first rows of a stream are read and thrown away: a stream that
+            `datasets` shuffles fills its buffer for them.
+        tokenizer: The tokenizer they were tokenized with. One without an unknown token of its own leaves none.
+
+    Raises:
+        ValueError: If a stream has no text; the message names its language.
+    """
+    unknown = tokenizer.unk_token_id
+    around = {getattr(tokenizer, f"{name}_token_id") for name in ("bos", "eos", "sep", "cls")} - {None}
+    if unknown is None or unknown in around:
+        return dict.fromkeys(samples.languages, 0.0)
+    if isinstance(samples, MixtureDataset):
+        flat = {language: [rows.tokens] for language, rows in samples.chunks.items()}
+    else:
+        flat = {language: _beginning(language, stream) for language, stream in samples.streams.items()}
+    return {language: _unknown_share(rows, unknown, around) for language, rows in flat.items()}
+
+
+def _beginning(language: str, stream: LanguageStream) -> list[np.ndarray]:
+    try:
+        return [row for _, row in itertools.islice(stream.samples_from(Place()), _STREAM_SAMPLES)]
+    except ValueError as error:
+        raise ValueError(f"{language}: {error}") from error
+
+
+def _unknown_share(rows: Iterable[np.ndarray], unknown: int, around: set[int]) -> float:
+    lost = running = 0
+    for tokens in rows:
+        lost += int(np.count_nonzero(tokens == unknown))
+        running += len(tokens) - sum(int(np.count_nonzero(tokens == one)) for one in around)
+    return lost / max(running, 1)

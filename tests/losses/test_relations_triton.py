@@ -17,15 +17,17 @@ from tests.losses.test_relations import check_no_worse, pair_value_and_gradients
 
 pytest.importorskip("triton", reason="triton is not installed; pip install hf_afro[gpu] (a wheel of 198 MB, Linux)")
 
+from hf_afro.losses import relations_triton  # noqa: E402 - it imports triton
+
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 
 @pytest.fixture(autouse=True)
 def kernels(monkeypatch):
     """The module of the kernels, with tiles so small that short sequences have several."""
-    monkeypatch.setattr(triton_relations, "ROWS", 32)
-    monkeypatch.setattr(triton_relations, "COLUMNS", 16)
-    return triton_relations
+    monkeypatch.setattr(relations_triton, "ROWS", 32)
+    monkeypatch.setattr(relations_triton, "COLUMNS", 16)
+    return relations_triton
 
 
 def check(kind, teacher, student, mask, heads, ids):
@@ -89,13 +91,13 @@ def test_only_what_asks_for_a_gradient_gets_one():
 
 def test_float64_is_refused():
     vectors = torch.zeros(1, 3, 4, dtype=torch.float64, device=DEVICE)
-    with pytest.raises(ValueError, match="computes in fp32 and was given float64"):
+    with pytest.raises(ValueError, match="computes in fp32 and got float64"):
         relation_loss(vectors, vectors, torch.ones(1, 3, device=DEVICE), 2, "triton")
 
 
 def test_tensors_on_a_cpu_are_refused_without_the_interpreter(monkeypatch):
     monkeypatch.delenv("TRITON_INTERPRET", raising=False)
-    with pytest.raises(ValueError, match="needs tensors on a GPU and was given some on cpu"):
+    with pytest.raises(ValueError, match="needs tensors on a GPU but got some on cpu"):
         relation_loss(torch.zeros(1, 3, 4), torch.zeros(1, 3, 4), torch.ones(1, 3), 2, "triton")
 
 

@@ -1,12 +1,14 @@
-"""Whatever ends a run, the last whole checkpoint stays, is found by itself, and leads to the same weights."""
+"""However a run ends, the last complete checkpoint stays, is found, and leads to the same weights."""
 
 from __future__ import annotations
 
 import copy
 import json
+import logging
 import os
 import signal
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -14,8 +16,16 @@ from safetensors import SafetensorError
 from transformers import TrainerCallback
 
 from hf_afro.checkpoints import MARK_FILE, checkpoints_in, fault_of, last_checkpoint
+from hf_afro.training import saving
 from tests.cli.test_bad_input import files_of_at_most
-from tests.training.recipes import StopAt, checksum, distill_trainer, maft_trainer, streamed_maft_trainer, teacher_of
+from tests.training.tiny_trainers import (
+    StopAt,
+    checksum,
+    distill_trainer,
+    maft_trainer,
+    streamed_maft_trainer,
+    teacher_of,
+)
 
 
 def first(model, tokenizer, output_dir, **settings):
@@ -39,7 +49,7 @@ def names(folder) -> list[str]:
 
 
 @TRAINERS
-def test_goes_on_from_the_last_whole_checkpoint(model, tokenizer, tmp_path, trainer_of):
+def test_resumes_from_the_last_complete_checkpoint(model, tokenizer, tmp_path, trainer_of):
     unbroken = trainer_of(model, tokenizer, tmp_path / "unbroken", **SAVING)
     unbroken.train()
     broken = trainer_of(model, tokenizer, tmp_path / "broken", callbacks=[StopAt(6)], **SAVING)
@@ -75,10 +85,10 @@ def test_tokens_seen_are_those_of_the_samples(model, tokenizer, tmp_path):
 
 
 @pytest.mark.parametrize("asked", [True, "True"], ids=["value", "word"])
-def test_begins_at_the_start_where_nothing_is_whole(model, tokenizer, tmp_path, caplog, asked):
+def test_starts_from_the_beginning_where_nothing_is_complete(model, tokenizer, tmp_path, caplog, asked):
     trainer = first(model, tokenizer, tmp_path, **SAVING | {"max_steps": 2})
     trainer.train(resume_from_checkpoint=asked)
-    assert "holds no whole checkpoint; training begins at the start" in caplog.text
+    assert "holds no complete checkpoint; training starts from the beginning" in caplog.text
     assert trainer.state.global_step == 2
 
 
@@ -99,7 +109,7 @@ def test_a_broken_checkpoint_that_is_named_is_refused(model, tokenizer, tmp_path
         trainer.train(resume_from_checkpoint=str(tmp_path / "checkpoint-4"))
 
 
-def test_one_of_another_trainer_is_gone_on_from_when_it_is_named(model, tokenizer, tmp_path):
+def test_a_checkpoint_of_another_trainer_is_resumed_when_it_is_named(model, tokenizer, tmp_path):
     first(model, tokenizer, tmp_path, **SAVING | {"max_steps": 4}).train()
     (tmp_path / "checkpoint-4" / MARK_FILE).unlink()
     path = tmp_path / "checkpoint-4" / "trainer_state.json"
@@ -111,7 +121,7 @@ def test_one_of_another_trainer_is_gone_on_from_when_it_is_named(model, tokenize
     assert trainer.state.global_step == 8
 
 
-def test_checkpoints_of_a_former_run_are_not_gone_on_from(model, tokenizer, tmp_path):
+def test_checkpoints_of_a_former_run_are_not_resumed(model, tokenizer, tmp_path):
     first(model, tokenizer, tmp_path, **SAVING).train()
     assert names(tmp_path) == ["checkpoint-2", "checkpoint-4", "checkpoint-6", "checkpoint-8"]
     first(model, tokenizer, tmp_path, callbacks=[StopAt(2)], **SAVING).train()
@@ -181,7 +191,7 @@ class SendSigterm(TrainerCallback):
 
 
 @TRAINERS
-def test_sigterm_saves_and_leaves(model, tokenizer, tmp_path, trainer_of):
+def test_sigterm_saves_and_stops(model, tokenizer, tmp_path, trainer_of):
     settings = {"max_steps": 5}  # without any other checkpoint
     trainer = trainer_of(model, tokenizer, tmp_path, callbacks=[SendSigterm(3)], **settings)
     with pytest.raises(SystemExit) as left:
@@ -204,7 +214,7 @@ class SendSigtermAtTheEnd(TrainerCallback):
 
 
 @TRAINERS
-def test_sigterm_after_the_last_step_leaves_too(model, tokenizer, tmp_path, trainer_of):
+def test_sigterm_after_the_last_step_stops_too(model, tokenizer, tmp_path, trainer_of):
     trainer = trainer_of(model, tokenizer, tmp_path, callbacks=[SendSigtermAtTheEnd()], **SAVING)
     with pytest.raises(SystemExit) as left:
         trainer.train()
@@ -223,3 +233,74 @@ def test_a_handler_of_the_users_own_stays(model, tokenizer, tmp_path):
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
     assert received == [1, 1]
     assert trainer.state.global_step == 4
+
+
+EVERY_STEP = {"save_strategy": "steps", "save_steps": 1, "max_steps": 2}
+MISSING = "There were missing keys in the checkpoint model loaded: {}."
+
+
+@pytest.fixture
+def warnings_of_trainer(caplog):
+    logger = logging.getLogger("transformers.trainer")
+    logger.addHandler(caplog.handler)  # the root of transformers does not propagate
+    yield caplog
+    logger.removeHandler(caplog.handler)
+
+
+def test_resuming_does_not_warn_of_tied_keys(model, tokenizer, tmp_path, warnings_of_trainer):
+    assert model.get_output_embeddings().weight is model.get_input_embeddings().weight
+    first = maft_trainer(copy.deepcopy(model), tokenizer, tmp_path, callbacks=[StopAt(1)], **EVERY_STEP)
+    first.train()
+    maft_trainer(copy.deepcopy(model), tokenizer, tmp_path, **EVERY_STEP).train(resume_from_checkpoint=True)
+    assert "missing keys" not in warnings_of_trainer.text
+
+
+def test_missing_keys_are_warned_of(model, warnings_of_trainer):
+    logger = logging.getLogger("transformers.trainer")
+    tied = ["lm_head.decoder.weight", "lm_head.decoder.bias"]
+    both = "roberta.embeddings.word_embeddings.weight"
+    for missing in ([*tied, "lm_head.dense.weight"], [tied[0], both], ["of.another.model"]):
+        with saving.tied_keys_not_missing(model):
+            logger.warning(MISSING.format(missing))
+        assert MISSING.format(missing) in warnings_of_trainer.text
+    with saving.tied_keys_not_missing(model):
+        logger.warning(MISSING.format(tied))
+    assert MISSING.format(tied) not in warnings_of_trainer.text
+    logger.warning(MISSING.format(tied))  # and the filter is gone afterwards
+    assert MISSING.format(tied) in warnings_of_trainer.text
+
+
+class Evaluated:
+    """What `evaluate_before` asks of a trainer, on one of two processes."""
+
+    def __init__(self, is_main: bool) -> None:
+        self.args = SimpleNamespace(world_size=2)
+        self.is_main = is_main
+
+    def is_world_process_zero(self) -> bool:
+        return self.is_main
+
+    def evaluate(self) -> dict[str, float]:
+        return {"eval_loss": 2.0}
+
+
+@pytest.mark.parametrize("is_main", [True, False])
+@pytest.mark.parametrize("there", [None, {"eval_loss": 1.0}])
+@pytest.mark.parametrize("seen", [None, {"eval_loss": 1.0}])
+def test_all_processes_do_what_the_main_one_finds(tmp_path, monkeypatch, is_main, there, seen):
+    """Another one may see the file early or late; evaluation waits for all."""
+
+    def broadcast(found):
+        if not is_main:
+            found[0] = there
+        sent.append(list(found))
+
+    sent = []
+    monkeypatch.setattr(saving, "broadcast_object_list", broadcast)
+    on_disk = there if is_main else seen
+    if on_disk is not None:
+        (tmp_path / saving.BEFORE_FILE).write_text(json.dumps(on_disk))
+    assert saving.evaluate_before(Evaluated(is_main), tmp_path) == (there or {"eval_loss": 2.0})
+    assert sent == [[there]]
+    written = (tmp_path / saving.BEFORE_FILE).is_file()
+    assert written == (is_main or on_disk is not None)

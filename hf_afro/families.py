@@ -1,7 +1,7 @@
-"""Where things live in a model family: one frozen record a `model_type`, the only place such paths are written.
+"""Paths to the parts of a model, one record per `model_type`, and functions that read them.
 
-Paths are dotted attribute paths. Those of a layer start at the layer, those of the encoder at `model.base_model`,
-those of the masked-LM head at the `...ForMaskedLM` model.
+Paths are dotted attribute paths. Those inside a layer start at the layer, those of the encoder at `model.base_model`,
+those of the masked-LM head at the `...ForMaskedLM` model. Nothing else in hf_afro spells out such paths.
 """
 
 from __future__ import annotations
@@ -16,33 +16,33 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Family:
-    """Where one model family keeps its parts.
+    """Paths to the parts of one model family.
 
     Attributes:
         model_type: The `model_type` of the configuration.
         layers: From the encoder to the `ModuleList` of layers, first to last.
-        query: From a layer to the projection that makes the queries; its output is ``[batch, length, width]``,
-            all heads side by side, before any rotation or split into heads. None where `fused` makes them.
-        key: The same for the keys.
-        value: The same for the values.
-        embeddings: From the encoder to the module that sums and normalises the embeddings; to the token embedding
-            itself where there is no such module.
-        word_embeddings: From the encoder to the token embedding, one row a token.
-        masked_lm_head: From the `ForMaskedLM` model to the module of its head that hidden states go into. Where it
-            is not the whole head, what follows are modules of the model itself, the output embedding the last.
-        masked_lm_rows: From the `ForMaskedLM` model to every tensor of the head that has one row a token. Tied
-            names are listed too: which of them share memory is read from the model, not from here. Of heads in
-            several forms all are named, and a model has those of its own.
-        position_offset: How many rows of the position table come before the first token's where the padding id is
-            the usual 1: RoBERTa counts from `pad_token_id + 1`, so a table of 514 rows holds 512 positions. The
-            offset of a given model, whatever its padding id, is returned by `position_offset_of`.
-        fused: From a layer to the one projection that makes queries, keys and values, a third of its output each,
-            in this order. None where there are three projections.
-        inner_layers: Where the entries of `layers` are groups of layers that several passes share: from a group to
-            its layers. ``config.num_hidden_layers`` passes go through the groups, each group taking equally many in
-            a row, and each pass through all layers of its group. None where a layer is run once.
-        key_value_heads: The field of the configuration that says how many heads keys and values have, where they may
-            be fewer than those of the queries, each serving a group of queries. None where they are as many.
+        query: From a layer to the query projection. Its output is ``[batch, length, width]``, all heads side by side,
+            before any rotation or split into heads. None if the family has `fused`.
+        key: The same for keys.
+        value: The same for values.
+        embeddings: From the encoder to the module that sums and normalises the embeddings, or to the token embedding
+            if there is no such module.
+        word_embeddings: From the encoder to the token embedding, one row per token.
+        masked_lm_head: From the `ForMaskedLM` model to the part of its head that takes hidden states. If that is not
+            the whole head, modules of the model itself follow, the output embedding last.
+        masked_lm_rows: From the `ForMaskedLM` model to every tensor of the head with one row per token, tied ones
+            included: which of them share memory is read from the model. If the head has several forms, all are
+            listed, and a model has some of them.
+        position_offset: Rows of the position table before the first token's at the usual padding id of 1: RoBERTa
+            counts from `pad_token_id + 1`, so that a table of 514 rows holds 512 positions. `position_offset_of`
+            returns the offset of a given model with any padding id.
+        fused: From a layer to the one projection for queries, keys and values, a third of its output each, in this
+            order. None if there are three projections.
+        inner_layers: If the entries of `layers` are groups of layers that several passes share, from a group to its
+            layers. ``config.num_hidden_layers`` passes go through the groups, equally many consecutive ones through
+            each, and each pass through all layers of its group. None if each layer is run once.
+        key_value_heads: Field of the configuration with the number of key and value heads, if there may be fewer of
+            them than query heads. None if there are as many.
     """
 
     model_type: str
@@ -171,15 +171,16 @@ FAMILIES: dict[str, Family] = {
 
 
 def family_of(model: PreTrainedModel) -> Family:
-    """Return the record of a model's family.
-
-    Args:
-        model: Any model with a Hugging Face configuration; one wrapped by PEFT answers for the model inside it.
+    """Return the record of a model's family; for a model wrapped by PEFT, that of the model inside.
 
     Raises:
         ValueError: If the family is not in the table; the message lists those that are.
     """
-    model_type = model.config.model_type
+    return family_of_type(model.config.model_type)
+
+
+def family_of_type(model_type: str) -> Family:
+    """Return the record of a `model_type`, as `family_of` does."""
     if model_type not in FAMILIES:
         known = ", ".join(sorted(FAMILIES))
         raise ValueError(
@@ -190,16 +191,16 @@ def family_of(model: PreTrainedModel) -> Family:
 
 
 def encoder_of(model: PreTrainedModel) -> PreTrainedModel:
-    """Return the headless encoder inside a model: the model itself when it has no head, PEFT taken off."""
+    """Return the encoder inside a model, without task head and PEFT wrapper; the model itself if it has neither."""
     inner = model.get_base_model() if hasattr(model, "peft_config") and hasattr(model, "get_base_model") else model
     return inner.base_model
 
 
 def counted_padding_of(model: PreTrainedModel) -> int | None:
-    """Return the padding id from which a model counts its positions, as RoBERTa's kind does; None where it does not.
+    """Return the padding id from which a model counts positions, as RoBERTa does; None if it does not.
 
-    It is read off the modules, which alone decide: a configuration may have been changed since they were built, and
-    MPNet counts from 1 whatever its configuration says.
+    The id is read from the modules: a configuration may have been changed since they were built, and MPNet counts from
+    1 whatever its configuration says.
     """
     for name, module in model.named_modules():
         padding = vars(module).get("padding_idx")
@@ -209,16 +210,16 @@ def counted_padding_of(model: PreTrainedModel) -> int | None:
 
 
 def position_offset_of(model: PreTrainedModel) -> int:
-    """Return the row of a model's position table where its first token's is."""
+    """Return the row of the position table that belongs to the first token."""
     padding = counted_padding_of(model)
     return 0 if padding is None else padding + 1
 
 
 def positions_of(model: PreTrainedModel) -> int | None:
-    """Return how many tokens of a text a model has positions for; None where its configuration sets no limit.
+    """Return the number of tokens a model has positions for; None if its configuration sets no limit.
 
-    Its table of positions and its configuration may disagree. The smaller of the two is the limit: the model that is
-    read back from disk is built from the configuration.
+    If its position table and its configuration disagree, the smaller one is the limit, because the model is rebuilt
+    from the configuration when it is loaded.
     """
     limit = getattr(model.config, "max_position_embeddings", None)
     if not isinstance(limit, int) or limit <= 0:
@@ -231,12 +232,12 @@ def positions_of(model: PreTrainedModel) -> int | None:
 
 
 def layers_of(model: PreTrainedModel) -> nn.ModuleList:
-    """Return the encoder's layers, first to last; of a family whose layers are shared, its groups."""
+    """Return the encoder's layers, first to last, or the groups of layers if they are shared."""
     return encoder_of(model).get_submodule(family_of(model).layers)
 
 
 def depth_of(model: PreTrainedModel) -> int:
-    """Return how many layers a forward pass goes through, a shared one counted each time."""
+    """Return the number of layers a forward pass goes through, counting a shared layer each time."""
     layers, inner = layers_of(model), family_of(model).inner_layers
     if inner is None:
         return len(layers)
@@ -244,14 +245,14 @@ def depth_of(model: PreTrainedModel) -> int:
 
 
 def layer_at(model: PreTrainedModel, number: int) -> tuple[nn.Module, int]:
-    """Return a layer and how many passes of one forward it has behind it when it is run as the layer asked for.
+    """Return the layer with a given number, and how often it has run before in the same forward pass.
 
     Args:
         model: A model of a family in the table.
-        number: Which layer, from 1 to `depth_of(model)`.
+        number: Number of the layer, from 1 to `depth_of(model)`.
 
     Returns:
-        The layer, and 0 where it is run once; ALBERT's one layer of 12 passes is layer 1 after 0, layer 12 after 11.
+        The layer, and 0 if it is run once. ALBERT's one layer of 12 passes is layer 1 after 0 runs, layer 12 after 11.
 
     Raises:
         ValueError: If the model has no such layer.
@@ -266,7 +267,7 @@ def layer_at(model: PreTrainedModel, number: int) -> tuple[nn.Module, int]:
     if inner is None:
         return layers[number - 1], 0
     passes, groups = model.config.num_hidden_layers, len(layers)
-    # ALBERT's own rule, of which group a pass goes through.
+    # The group of each pass, by ALBERT's own rule.
     group_of_pass = [int(index / (passes / groups)) for index in range(passes)]
     turn, position = divmod(number - 1, len(layers[0].get_submodule(inner)))
     group = group_of_pass[turn]

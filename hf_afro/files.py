@@ -1,4 +1,4 @@
-"""Files and folders that are there whole or not at all: written beside their place, then moved into it."""
+"""Atomic files and folders, written under a temporary name and then moved, and locks."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from pathlib import Path
 
 _REPLACED = ".replaced"
 _LEFTOVER = re.compile(rf"\.(.*)\.[0-9a-f]{{16}}\.part({re.escape(_REPLACED)})?")
-"""What `beside` names files and folders, and `move_into_place` what they took the place of."""
+"""Temporary names that `beside` gives, and those that `move_into_place` gives to what is replaced."""
 
 
 @contextlib.contextmanager
 def written_whole(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Give an empty file beside `path` to write to; it takes the place of `path` if the block ends well.
+    """Yield a temporary file to write to, which replaces `path` if the block succeeds.
 
-    Otherwise it is removed, and what was at `path` stays as it was. The bytes are on the disk before the file is
-    moved, so that a full disk is an error here, and a power cut leaves the former file or the new one, never half of
-    it. Every writer has a file of its own: two processes that save to one path do not cut each other's file short.
+    Otherwise it is removed, and `path` stays as it was. The bytes are flushed to the disk before the file is moved, so
+    that a full disk is an error here, and a power cut leaves the old file or the new one. Every writer has a file of
+    its own, so that two processes writing to one path do not damage each other's file.
 
     Args:
-        path: The file wanted; folders above it are made.
+        path: The file to write; missing parent folders are created.
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -42,25 +42,25 @@ def written_whole(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 def write_whole(path: str | os.PathLike[str], text: str) -> None:
-    """Write a file of text in UTF-8, its line ends as they are; see `written_whole`."""
+    """Write a text file in UTF-8 atomically, with line ends unchanged; see `written_whole`."""
     with written_whole(path) as own:
         own.write_text(text, encoding="utf-8", newline="")
 
 
 def read_limited(path: str | os.PathLike[str], most: int) -> str:
-    """Return the text of a file that is read whole, in UTF-8, unless it is longer than such a file can be.
+    """Return the text of a UTF-8 file, unless it is too large.
 
     Args:
         path: The file.
-        most: Bytes. What comes from a repository may be of any size, and is not to fill the memory.
+        most: Largest size in bytes. Files from a repository may have any size and must not fill the memory.
 
     Raises:
-        ValueError: If the file is longer, or no UTF-8.
+        ValueError: If the file is larger, or not UTF-8.
     """
     with Path(path).open("rb") as file:
         content = file.read(most + 1)
     if len(content) > most:
-        raise ValueError(f"{path} has more than {most:,} bytes, and is not what it is called; expected less")
+        raise ValueError(f"{path} has more than {most:,} bytes, which is too large for such a file")
     try:
         return content.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -68,27 +68,23 @@ def read_limited(path: str | os.PathLike[str], most: int) -> str:
 
 
 def check_size(path: str | os.PathLike[str], most: int) -> None:
-    """Refuse a file that is longer than such a file can be, before it is read whole.
-
-    Raises:
-        ValueError: If it has more than `most` bytes.
-    """
+    """Raise `ValueError` for a file of more than `most` bytes, before it is read."""
     size = os.path.getsize(path)
     if size > most:
-        raise ValueError(f"{path} has {size:,} bytes, and is not what it is called; expected {most:,} at most")
+        raise ValueError(f"{path} has {size:,} bytes; expected at most {most:,} for such a file")
 
 
 @contextlib.contextmanager
 def folder_written_whole(folder: str | os.PathLike[str], mark: str) -> Iterator[Path]:
-    """Give a new folder beside `folder` to write to; it takes the place of `folder` if the block ends well.
+    """Yield a temporary folder to write to, which replaces `folder` if the block succeeds.
 
     Args:
-        folder: The folder wanted. It may exist if it is empty or holds `mark`: then it is replaced whole, so that no
-            file of an earlier run stays behind.
-        mark: Name of a file by which a folder of the same making is known.
+        folder: The folder to write. If it exists, it must be empty or hold `mark`; it is then replaced as a whole, so
+            that no file of an earlier run remains.
+        mark: Name of a file that identifies folders written by this step.
 
     Raises:
-        FileExistsError: If the folder holds other things.
+        FileExistsError: If the folder holds other files.
     """
     target = Path(folder)
     if target.exists() and (not target.is_dir() or (any(target.iterdir()) and not (target / mark).is_file())):
@@ -107,7 +103,7 @@ def folder_written_whole(folder: str | os.PathLike[str], mark: str) -> Iterator[
 
 @contextlib.contextmanager
 def parents_made(target: Path) -> Iterator[None]:
-    """Make the folders above a target, and take those made away again, where empty, if the block ends in an error."""
+    """Create the parent folders of a target; remove those created, if empty, when the block fails."""
     missing = [parent for parent in target.parents if not parent.exists()]
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
@@ -121,10 +117,10 @@ def parents_made(target: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold a file that one process at a time can hold; it stays, unless the holder takes it away.
+    """Hold a lock file that one process at a time can hold; the file itself remains unless the holder removes it.
 
     Args:
-        path: The file; its folder must exist. The lock goes with the process, however that ends.
+        path: The file; its folder must exist. The lock ends with the process, however that ends.
 
     Raises:
         BlockingIOError: If another process holds it.
@@ -134,24 +130,24 @@ def locked(path: Path) -> Iterator[None]:
     while True:
         with path.open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # The holder before may have taken the file away after it was opened here: then the lock is on nothing.
+            # The previous holder may have removed the file after it was opened here; then the lock holds nothing.
             if _is_at(lock.fileno(), path):
                 yield
                 return
 
 
 def open_up(folder: Path) -> None:
-    """Give the files of a folder, and below it, the permissions that the umask gives to new files.
+    """Give all files in and below a folder the permissions that the umask gives to new files.
 
-    For a folder that was written whole by this process; in any other one a file may be private on purpose.
+    Only for a folder that this process wrote; in any other one a file may be private on purpose.
     """
     _open_up(folder.rglob("*"), folder)
 
 
 def open_up_weights(folder: Path) -> None:
-    """Give the weights that were saved in a folder the permissions that the umask gives to new files.
+    """Give the weights in a folder the permissions that the umask gives to new files.
 
-    safetensors 0.8 writes weights that their owner alone can read, whatever the umask.
+    safetensors 0.8 writes files that only their owner can read, whatever the umask.
     """
     _open_up(folder.glob("*.safetensors"), folder)
 
@@ -169,7 +165,7 @@ def _open_up(paths: Iterable[Path], folder: Path) -> None:
 
 
 def move_into_place(work: Path, target: Path) -> None:
-    """Move a finished folder to its name; what stood there is removed only once the new one is in place."""
+    """Move a finished folder to its name; a folder that it replaces is removed only after the move."""
     open_up(work)
     if not target.exists():
         os.replace(work, target)
@@ -183,15 +179,15 @@ def move_into_place(work: Path, target: Path) -> None:
     except OSError:
         os.replace(former, target)
         raise
-    # The new folder is in place: that a file of the former one is still open on a network disk is no failure.
+    # The new folder is in place, so a file of the old one that is still open on a network disk is no failure.
     shutil.rmtree(former, ignore_errors=True)
 
 
 def finish_move(work: Path, target: Path) -> None:
-    """Bring a move into place to its end that was killed after its first step; there may have been none.
+    """Finish a `move_into_place` that was killed halfway, if there was one.
 
-    What stood at the target is put aside only for a work that is finished. So where nothing stands there now the work
-    belongs there, or, if it is gone, what was put aside.
+    The old target is set aside only for a finished folder. So if there is no target now, the finished folder belongs
+    there, or, if that is gone, the one set aside.
     """
     former = _former(work)
     if not former.exists():
@@ -202,15 +198,15 @@ def finish_move(work: Path, target: Path) -> None:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove what writers that were killed left in a folder or below it; nobody may be writing there.
+    """Remove the temporary files of killed writers in and below a folder, to which nobody may be writing.
 
-    A folder whose writer was killed while it moved it into place is moved there.
+    A move into place that was killed halfway is finished.
     """
     _remove(lambda: folder.rglob("*"))
 
 
 def remove_leftovers_of(target: Path) -> None:
-    """Remove what writers of one file or folder that were killed left beside it, as `remove_leftovers` does."""
+    """Remove the temporary files of killed writers of one file or folder, as `remove_leftovers` does."""
     _remove(lambda: (one for one in target.parent.iterdir() if _target_of(one) == target.name))
 
 
@@ -226,31 +222,31 @@ def _remove(listed: Callable[[], Iterable[Path]]) -> None:
 
 
 def is_leftover(path: Path) -> bool:
-    """Tell whether a path is named as what is being written, or was when its writer was killed."""
+    """Return whether a path has a temporary name, of a writer at work or killed."""
     return bool(_target_of(path))
 
 
 def unused_name(target: Path, what: str) -> Path:
-    """Return a name beside a target that nothing has yet, numbered: ``<target>.<what>-1``, and so on."""
+    """Return the first unused name of ``<target>.<what>-1``, ``<target>.<what>-2``, and so on."""
     names = (target.with_name(f"{target.name}.{what}-{number}") for number in itertools.count(1))
     return next(name for name in names if not name.exists())
 
 
 def beside(target: Path) -> Path:
-    """Return a new name beside a target, by which `is_leftover` knows what is being written to it."""
+    """Return a new temporary name beside a target, which `is_leftover` recognises."""
     return target.with_name(f".{target.name}.{os.urandom(8).hex()}.part")
 
 
 def _target_of(path: Path) -> str:
-    """The name of what a leftover was to become; empty where it is no leftover."""
+    """Return the name of the target of a temporary name; empty for any other name."""
     found = _LEFTOVER.fullmatch(path.name)
     return "" if found is None else found[1]
 
 
 def _former(work: Path) -> Path:
-    """Where a target is put while a work takes its place.
+    """Return the name that a target gets while a finished folder replaces it.
 
-    Named after the work, which is ours: a folder named after the target could be somebody else's.
+    It is derived from the finished folder, which is ours: a name derived from the target could be somebody else's.
     """
     return work.with_name(work.name + _REPLACED)
 

@@ -1,8 +1,8 @@
-"""Languages by their codes: a table of those that models and evaluation sets name, and every other ISO 639-3 code.
+"""Languages and scripts by code or name: a table for models and evaluation sets, and any other ISO 639-3 code.
 
-The key is ISO 639-3, with the macrolanguage where the African evaluation sets use it (`swa`, not `swh`). Everything
-that takes a language goes through `find_language`, so `sw`, `swh`, `swh_Latn` and `Swahili` are the same everywhere.
-Names and scripts of languages outside the table come from the package langcodes, imported when one is first met.
+The key is ISO 639-3, with the macrolanguage if the African evaluation sets use it (`swa`, not `swh`). All of hf_afro
+resolves languages with `find_language`, so that `sw`, `swh`, `swh_Latn` and `Swahili` are the same everywhere. Names
+and scripts of languages outside the table come from the package langcodes.
 """
 
 from __future__ import annotations
@@ -22,14 +22,13 @@ class Language:
 
     Attributes:
         iso639_3: The key, three letters.
-        iso639_1: The two-letter code, or None where the standard gives none.
-        tag: The tag of FLORES-200 or, where that set lacks the language, of GlotLID: ``swh_Latn``. Outside the table,
-            the code with its script, or the code alone where the script is not known.
-        aliases: Other codes in use for it: the individual language of a macrolanguage, a bibliographic code.
+        iso639_1: The two-letter code; None if the standard has none.
+        tag: The tag of FLORES-200 or, if that set lacks the language, of GlotLID: ``swh_Latn``. Outside the table, the
+            code with its script, or the code alone if the script is not known.
+        aliases: Other codes in use: the individual language of a macrolanguage, a bibliographic code.
         name: The English name.
-        scripts: Unicode Script names as the `regex` package knows them, the main one first; empty where they are not
-            known.
-        sets: The model's languages and evaluation sets it belongs to.
+        scripts: Unicode Script names as in the `regex` package, the main one first; empty if they are not known.
+        sets: Evaluation sets and model languages (`afroxlmr`) that it belongs to.
     """
 
     iso639_3: str
@@ -55,7 +54,7 @@ _SETS: dict[str, str] = {
     "afrisenti": "amh arq ary hau ibo kin orm pcm por swa tir tso twi yor",
     # Dione et al. 2023
     "masakhapos": "bam bbj ewe fon hau ibo kin lug luo mos nya pcm sna swa tsn twi wol xho yor zul",
-    # Adelani et al. 2024a, those of its 205 languages that are in this table
+    # Adelani et al. 2024a; of its 205 languages those in this table
     "sib200": "afr amh ara ary bam ben ell eng ewe fon fra ful hau hin hye ibo jpn kab kat kin kor lin lug luo mlg "
     "mos nqo nso nya orm por run rus sna som sot ssw swa tam tha tir tsn tso twi tzm wol xho yor zho zul",
     # Adelani et al. 2024b, with English and French
@@ -93,7 +92,7 @@ _SCRIPTS = (
 )
 _CODE_OF: dict[str, str] = dict(pair.split(" ") for pair in _SCRIPTS.split(", "))
 _SCRIPT_OF = {code: name for name, code in _CODE_OF.items()}
-# ISO 15924 codes of what Unicode counts as another script, or as several.
+# ISO 15924 codes for which Unicode has another script, or several.
 _VARIANTS: dict[str, tuple[str, ...]] = {
     "Aran": ("Arabic",),
     "Cyrs": ("Cyrillic",),
@@ -104,7 +103,7 @@ _VARIANTS: dict[str, tuple[str, ...]] = {
     "Latf": ("Latin",),
     "Latg": ("Latin",),
 }
-# What people call a script otherwise; marks and case do not matter, so that "N'Ko" needs no entry.
+# Other names of scripts. Marks and case are ignored, so "N'Ko" needs no entry.
 _SPELLINGS = {
     "Ge'ez": "Ethiopic",
     "Fidel": "Ethiopic",
@@ -112,7 +111,7 @@ _SPELLINGS = {
     "Bassa": "Bassa_Vah",
     "Roman": "Latin",
 }
-# Codes of ISO 639 that stand for no language: several, none, one that is not known, one without a code.
+# ISO 639 codes for no particular language: multiple, none, undetermined, uncoded.
 _NO_LANGUAGE = ("mul", "zxx", "und", "mis")
 
 _LATIN = ("Latin",)
@@ -191,7 +190,7 @@ LANGUAGES: dict[str, Language] = {
 
 
 def _keys_of(language: Language) -> tuple[str, ...]:
-    """Every lower-case string that names a language by itself, without a script or a region behind it."""
+    """Return every lower-case string that names a language, without script or region."""
     codes = (language.iso639_3, language.iso639_1, language.tag.split("_")[0], *language.aliases, language.name)
     return tuple(dict.fromkeys(code.lower() for code in codes if code))
 
@@ -200,21 +199,21 @@ _INDEX: dict[str, Language] = {key: language for language in LANGUAGES.values() 
 
 
 def find_language(code: str) -> Language:
-    """Return the language that a code, tag, alias or English name stands for.
+    """Return the language of a code, tag, alias or English name.
 
-    Case does not matter, `-` and `_` are the same, and a script the language is written in or a region may follow:
-    ``sw``, ``SWA``, ``swh_Latn``, ``sw-KE`` and ``Swahili`` are all Swahili. Languages outside the table are taken by
-    any ISO 639 code, and one that is a variety of a language of the table (``swc``) is taken as that, with a warning.
+    Case is ignored, `-` and `_` are equal, and a region or a script of the language may follow: ``sw``, ``SWA``,
+    ``swh_Latn``, ``sw-KE`` and ``Swahili`` are all Swahili. Languages outside the table are found by any ISO 639 code;
+    a variety of a language in the table (``swc``) is taken as that language, with a warning.
 
     Args:
-        code: ISO 639-3, ISO 639-1, a FLORES or GlotLID tag, an alias or, of a language in the table, its English name.
+        code: ISO 639-3 or ISO 639-1 code, FLORES or GlotLID tag, alias or, for a language in the table, English name.
 
     Returns:
         The record of the language.
 
     Raises:
-        ValueError: If this is no language code, the message naming the nearest; or if the script behind the code is
-            not one the language is written in.
+        ValueError: If it is no language code (the message suggests similar ones), or if the language is not written
+            in the script that follows.
 
     Example:
         >>> find_language("gaz_Latn").iso639_3
@@ -246,10 +245,10 @@ def find_language(code: str) -> Language:
 
 
 def find_languages(codes: Iterable[str]) -> dict[str, str]:
-    """Return the ISO 639-3 codes of several languages, each with the code it was named by.
+    """Return the ISO 639-3 codes of several languages, each with the code that was given for it.
 
     Args:
-        codes: In any form that `find_language` takes.
+        codes: Codes in any form that `find_language` accepts.
 
     Raises:
         ValueError: If a code is unknown, or two are the same language.
@@ -268,10 +267,10 @@ def find_languages(codes: Iterable[str]) -> dict[str, str]:
 
 @cache
 def _of_the_standard(head: str) -> Language | None:
-    """Return the language of an ISO 639 code that the table lacks; None for what is no such code."""
+    """Return the language of an ISO 639 code outside the table; None if it is no such code."""
     if not (len(head) in (2, 3) and head.isascii() and head.isalpha()) or head in _NO_LANGUAGE:
         return None
-    # A tenth of a second to import, and the languages of the table need none of it.
+    # Takes 0.1 s to import, and languages of the table do not need it.
     from langcodes import Language as Tag
     from langcodes.data_dicts import LIKELY_SUBTAGS
 
@@ -284,10 +283,10 @@ def _of_the_standard(head: str) -> Language | None:
         return LANGUAGES[larger]
     as_given = Tag.get(head, normalize=False)
     if as_given.is_valid():
-        tag = as_given  # where langcodes prefers the code of a larger language
+        tag = as_given  # langcodes prefers the code of a larger language
     code = tag.to_alpha3()
     if len(head) == 2:
-        return _INDEX.get(code) or _of_the_standard(code)  # by three letters some are now part of another language
+        return _INDEX.get(code) or _of_the_standard(code)  # some three-letter codes are now part of another language
     likely = LIKELY_SUBTAGS.get(tag.language, "").split("-")
     script = likely[1] if len(likely) > 1 else ""
     name = tag.language_name()
@@ -303,7 +302,7 @@ def _of_the_standard(head: str) -> Language | None:
 
 
 def _with_script(language: Language, code: str, subtags: list[str]) -> Language:
-    """Return a language outside the table, written in the script that its tag names if it names one."""
+    """Return a language outside the table with the script of its tag, if it has one."""
     for subtag in subtags:
         scripts = _scripts_of(subtag)
         if scripts:
@@ -317,19 +316,19 @@ def _with_script(language: Language, code: str, subtags: list[str]) -> Language:
 
 
 def _is_region(subtag: str) -> bool:
-    """Tell an ISO 3166 or UN M.49 region, the two forms that BCP 47 allows, by its shape."""
+    """Return whether a subtag has the form of an ISO 3166 or UN M.49 region, the two that BCP 47 allows."""
     return (len(subtag) == 2 and subtag.isalpha()) or (len(subtag) == 3 and subtag.isdigit())
 
 
 def _scripts_of(code: str) -> tuple[str, ...]:
-    """Return the Unicode names of an ISO 15924 code, none if there is no such code."""
+    """Return the Unicode script names of an ISO 15924 code; empty if there is no such code."""
     wanted = code.capitalize()
     return _VARIANTS.get(wanted) or ((_SCRIPT_OF[wanted],) if wanted in _SCRIPT_OF else ())
 
 
 def _suggestion(wanted: str) -> str:
     nearest = difflib.get_close_matches(wanted, _INDEX, n=3, cutoff=0.7)
-    # Two of three may spell the same language: name each once.
+    # Several may name the same language; list each once.
     languages = dict.fromkeys(_INDEX[key] for key in nearest)
     if not languages:
         return ""
@@ -337,15 +336,15 @@ def _suggestion(wanted: str) -> str:
 
 
 def script_names(names: Iterable[str]) -> tuple[str, ...]:
-    """Return scripts by the names that Unicode gives them, sorted, each once.
+    """Return the Unicode names of scripts, sorted, without duplicates.
 
     Args:
         names: Unicode names, ISO 15924 codes or usual spellings, in any case and with or without marks: ``Nko``,
             ``N'Ko`` and ``Nkoo`` are the same, and so are ``Ethiopic``, ``Ethi`` and ``Ge'ez``.
 
     Raises:
-        TypeError: If this is one string.
-        ValueError: If there is no such script; the message names the nearest.
+        TypeError: If `names` is a string.
+        ValueError: If there is no such script; the message suggests a similar name.
 
     Example:
         >>> script_names(["N'Ko", "latn"])
@@ -380,14 +379,14 @@ _SCRIPT_INDEX: dict[str, tuple[str, ...]] = {
 
 
 def languages_in(set_name: str) -> tuple[str, ...]:
-    """Return the ISO 639-3 codes of a set, always in the same order.
+    """Return the ISO 639-3 codes of a set of languages, in a fixed order.
 
     Args:
         set_name: One of ``afroxlmr``, ``antc``, ``masakhaner1``, ``masakhaner2``, ``masakhanews``, ``afrisenti``,
             ``masakhapos``, ``sib200`` and ``afrixnli``.
 
     Raises:
-        ValueError: If there is no such set; the message lists those there are.
+        ValueError: If there is no such set; the message lists all.
     """
     if set_name not in _SETS:
         raise ValueError(f"unknown set of languages {set_name!r}; expected one of {', '.join(_SETS)}.")

@@ -1,4 +1,4 @@
-"""The names of the files in the folders that commands write, by which a folder is known; and what cannot be read."""
+"""Folders of models and tokenizers: names of their files, and errors for those that cannot be used."""
 
 from __future__ import annotations
 
@@ -10,32 +10,32 @@ from pathlib import Path
 from typing import Any
 
 ADAPTER_CONFIG = "adapter_config.json"
-# Tokenizers that make ids of characters or bytes, by arithmetic.
+# Tokenizers that compute ids from characters or bytes.
 _WITHOUT_VOCABULARY = ("CanineTokenizer", "ByT5Tokenizer", "PerceiverTokenizer")
 TOKENIZER_FILES = ("tokenizer.json", "*.model", "vocab.txt", "vocab.json")
 COUNTS_FILE = "counts.npz"
 MAP_FILE = "vocabulary_map.json"
 
 MASKED_LM_HEAD = "masked_lm_head"
-"""Key of a configuration that says what became of the masked-LM head: one of `hf_afro.cards.facts.HEADS`."""
+"""Configuration key for the state of the masked-LM head, one of `hf_afro.cards.facts.HEADS`."""
 HOW_MADE = (MASKED_LM_HEAD, "built_from")
-"""Keys of a configuration that say how the model was made."""
+"""Configuration keys that say how the model was made."""
 
 
 def counts_file(path: str | os.PathLike[str]) -> Path:
-    """Return the file of token counts that a path names: itself, or the one in the folder that `hf-afro count` wrote.
+    """Return the file of token counts at a path: the path itself, or the file in a folder from `hf-afro count`.
 
     Raises:
-        FileNotFoundError: If there is none.
+        FileNotFoundError: If there is no such file.
     """
     return _file_of(path, COUNTS_FILE, "count")
 
 
 def map_file(path: str | os.PathLike[str]) -> Path:
-    """Return the file of a vocabulary map that a path names: itself, or the one in a folder that was pruned.
+    """Return the file of a vocabulary map at a path: the path itself, or the file in the folder of a pruned model.
 
     Raises:
-        FileNotFoundError: If there is none.
+        FileNotFoundError: If there is no such file.
     """
     return _file_of(path, MAP_FILE, "prune")
 
@@ -50,12 +50,12 @@ def _file_of(path: str | os.PathLike[str], name: str, command: str) -> Path:
 
 
 def has_any(folder: Path, patterns: tuple[str, ...]) -> bool:
-    """Say whether a folder holds a file of any of the patterns."""
+    """Return whether a folder holds a file that matches any of the patterns."""
     return any(path for pattern in patterns for path in folder.glob(pattern))
 
 
 def written_in_python(kind: str) -> str:
-    """Say why a class of tokenizers cannot be used: what it is, and what is expected."""
+    """Return why a tokenizer class cannot be used, and what is expected instead."""
     if kind in _WITHOUT_VOCABULARY:
         return (
             "written in Python and makes ids of characters or bytes: it has no vocabulary to count or to prune; "
@@ -68,11 +68,7 @@ def written_in_python(kind: str) -> str:
 
 
 def read_object(path: Path) -> dict[str, Any]:
-    """Return what a JSON file holds, which has to be an object.
-
-    Raises:
-        ValueError: If it cannot be read so.
-    """
+    """Return the content of a JSON file, or raise `ValueError` if it is no JSON object."""
     try:
         value = json.loads(path.read_text("utf-8"))
     except ValueError as error:
@@ -83,11 +79,7 @@ def read_object(path: Path) -> dict[str, Any]:
 
 
 def check_tokenizer_files(folder: Path) -> None:
-    """Refuse a folder without the files of a tokenizer, of which transformers would make one up.
-
-    Raises:
-        ValueError: If there are none.
-    """
+    """Raise `ValueError` for a folder without tokenizer files, for which transformers would make up a tokenizer."""
     if not has_any(folder, TOKENIZER_FILES):
         settings = folder / "tokenizer_config.json"
         kind = read_object(settings).get("tokenizer_class") if settings.is_file() else None
@@ -100,15 +92,17 @@ def check_tokenizer_files(folder: Path) -> None:
 
 
 def check_not_adapter(folder: Path, name: str | None = None) -> None:
-    """Refuse the folder of a PEFT adapter, and one of a model with an adapter beside its configuration.
+    """Refuse the folder of a PEFT adapter, and of a model with an adapter beside its configuration.
+
+    transformers would load the adapter with the model: onto its base, which would then not be trained as a whole, or a
+    second time onto a model that it was merged into.
 
     Args:
-        folder: The folder of a model, or what the cache holds of a repository.
-        name: What to call it; the folder by default.
+        folder: The folder of a model, or the cached folder of a repository.
+        name: Name of the folder in the error; default: its path.
 
     Raises:
-        ValueError: If it is one. transformers would put the adapter onto the model: onto its base, which is then not
-            trained as a whole, or a second time onto a model that it was merged into.
+        ValueError: If it holds an adapter.
     """
     found = folder / ADAPTER_CONFIG
     if not found.is_file():
@@ -129,12 +123,12 @@ def check_not_adapter(folder: Path, name: str | None = None) -> None:
 
 
 def check_no_adapter(folder: Path, but: Path | None = None) -> None:
-    """Refuse a folder with a PEFT adapter in it, or where `PrunedModel.save_pretrained` puts it.
+    """Refuse a folder with a PEFT adapter beside the model, or where `PrunedModel.save_pretrained` puts it.
 
     Args:
         folder: The folder of a model.
-        but: The folder of an adapter that is read along; one beside `config.json` is refused all the same, for
-            transformers would put it into the model by itself.
+        but: Folder of an adapter that is pruned along. One beside `config.json` is refused in any case, since
+            transformers would load it with the model.
 
     Raises:
         ValueError: If there is one.
@@ -150,14 +144,14 @@ def check_no_adapter(folder: Path, but: Path | None = None) -> None:
 
 @contextlib.contextmanager
 def readable(what: str, name: str) -> Iterator[None]:
-    """Turn what the libraries raise for a file they cannot read into a line that names it.
+    """Turn an error of a library that cannot read a file into one line that names the file.
 
     Args:
-        what: What is being read, such as ``"tokenizer"``.
-        name: The folder, or the repository of the Hub, it is read from.
+        what: What is read, such as ``"tokenizer"``.
+        name: Folder or Hub repository that it is read from.
 
     Raises:
-        ValueError: In place of what was raised in the block.
+        ValueError: In place of the library's error.
     """
     from safetensors import SafetensorError
 
@@ -166,7 +160,7 @@ def readable(what: str, name: str) -> Iterator[None]:
     except (OSError, ValueError, LookupError, TypeError, AttributeError, SafetensorError) as error:
         raise ValueError(_unreadable(what, name, error)) from error
     except Exception as error:
-        # The tokenizers library raises the bare class, for a file it cannot read.
+        # The tokenizers library raises the bare class for a file that it cannot read.
         if type(error) is not Exception:
             raise
         raise ValueError(_unreadable(what, name, error)) from error

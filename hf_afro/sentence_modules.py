@@ -1,4 +1,4 @@
-"""Read, check and carry the modules of sentence-transformers that the `modules.json` of a folder names."""
+"""Modules of sentence-transformers models, as `modules.json` lists them: read, checked and copied."""
 
 from __future__ import annotations
 
@@ -18,24 +18,23 @@ _SETTINGS = "config_sentence_transformers.json"
 _ENCODER_SETTINGS = "sentence_*_config.json"
 _PACKAGE = "sentence_transformers."
 _ENCODER = "Transformer"
-# Modules that are the same for any vocabulary. Others have a row, a weight or a list entry per token, or hold encoders
-# of their own.
+# Modules that do not depend on the vocabulary. Others have a row, weight or list entry per token, or hold encoders.
 _ANY_VOCABULARY = ("Pooling", "Dense", "Normalize", "LayerNorm", "Dropout", "CNN", "LSTM", "WeightedLayerPooling")
 _WITHOUT_FILES = ("Normalize",)
-# What the encoder gives to the modules after it: states or scores of labels, not one number per token.
+# Tasks of an encoder whose output is hidden states or label scores, not one number per token.
 _TASKS = ("feature-extraction", "sequence-classification")
 _PICKLE, _SAFETENSORS = "pytorch_model.bin", "model.safetensors"
-# The weights of a module once more, for other frameworks.
+# Copies of the weights for other frameworks.
 _OTHER_WEIGHTS = (".ot", ".h5", ".msgpack", ".onnx")
 
 
 @dataclass(frozen=True)
 class SentenceModules:
-    """The modules that the `modules.json` of a folder names, the encoder first.
+    """The modules of a sentence-transformers model, the encoder first.
 
     Attributes:
-        folder: The folder of the whole model.
-        entries: The entries of `modules.json`, as they are there.
+        folder: The folder of the model.
+        entries: The entries of its `modules.json`.
     """
 
     folder: Path
@@ -43,33 +42,33 @@ class SentenceModules:
 
     @property
     def encoder(self) -> Path:
-        """The folder of the encoder: the folder itself, or in older models one in it, such as `0_Transformer`."""
+        """Folder of the encoder: the model's own, or in older models a subfolder such as `0_Transformer`."""
         return self.folder / self.entries[0]["path"]
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The class of each module, without its package, which differs between versions of sentence-transformers."""
+        """Class names of the modules, without the package, which depends on the version of sentence-transformers."""
         return tuple(_class_of(entry) for entry in self.entries)
 
     @property
     def model_type(self) -> str:
-        """The class of the whole model: `SentenceTransformer`, `CrossEncoder` or another."""
+        """Class name of the model: `SentenceTransformer`, `CrossEncoder` or another."""
         return _read(self.folder / _SETTINGS).get("model_type", "SentenceTransformer")
 
     @property
     def prompts(self) -> dict[str, str]:
-        """What is put before texts, by name; those that are empty are left out."""
+        """Prompts that are put before texts, by name, without empty ones."""
         return {name: text for name, text in _read(self.folder / _SETTINGS).get("prompts", {}).items() if text}
 
     def check(self, *, pruned: bool) -> None:
-        """Refuse modules that cannot be carried.
+        """Refuse modules that cannot be copied.
 
         Args:
-            pruned: Whether the vocabulary is cut, which modules that depend on it do not survive.
+            pruned: Whether the vocabulary is pruned, so that modules must not depend on it.
 
         Raises:
-            ValueError: If a module is not one of sentence-transformers, its files are missing or cannot be read
-                safely, or it depends on a vocabulary that is pruned.
+            ValueError: If a module is not from sentence-transformers, its files are missing or cannot be read safely,
+                or it depends on a vocabulary that is pruned.
         """
         for place, (entry, name) in enumerate(zip(self.entries, self.names, strict=True)):
             if not entry["type"].startswith(_PACKAGE) or (place == 0) != (name == _ENCODER):
@@ -87,12 +86,12 @@ class SentenceModules:
                 self._refuse(self.entries[0], f"its task is {task!r}, which gives one number per token")
 
     def carry(self, target: Path) -> None:
-        """Copy all but the encoder to the folder of a new one, which has the encoder in the folder itself.
+        """Copy all modules but the encoder to a new folder, which holds the encoder itself.
 
-        Weights in pickles become safetensors of the same numbers.
+        Weights in pickles are saved as safetensors.
 
         Args:
-            target: Where the encoder and its tokenizer are saved.
+            target: Folder in which the new encoder and its tokenizer are saved.
         """
         for entry in self.entries[1:]:
             source = self.folder / entry["path"]
@@ -114,15 +113,15 @@ class SentenceModules:
 
 
 def sentence_modules_of(name: str | os.PathLike[str], revision: str | None = None) -> SentenceModules | None:
-    """Return the modules of a model of sentence-transformers; None where it is another.
+    """Return the modules of a sentence-transformers model; None for any other model.
 
     Args:
-        name: A folder, or a repository of the Hub, whose modules are fetched.
+        name: Folder, or Hub repository, whose modules are downloaded.
         revision: Branch, tag or commit of the repository.
 
     Raises:
-        ValueError: If `modules.json` is damaged, names a place outside the folder, or cannot be fetched although the
-            Hub may have it.
+        ValueError: If `modules.json` is damaged, refers to a place outside the folder, or cannot be downloaded
+            although the Hub may have it.
     """
     folder = Path(name) if Path(name).is_dir() else _fetched_list(str(name), revision)
     if folder is None or not (folder / MODULES_FILE).is_file():
@@ -138,10 +137,10 @@ def sentence_modules_of(name: str | os.PathLike[str], revision: str | None = Non
 
 
 def encoder_of(name: str, revision: str | None = None) -> str:
-    """Return where the encoder of a model is loaded from: what was named, or a folder in it that holds the encoder.
+    """Return the name to load a model's encoder from: the model's own, or the subfolder that holds the encoder.
 
     Args:
-        name: A folder, or a repository of the Hub, whose encoder is fetched where it lies in a folder of its own.
+        name: Folder, or Hub repository, whose encoder is downloaded if it has a subfolder of its own.
         revision: Branch, tag or commit of the repository.
     """
     modules = sentence_modules_of(name, revision)
@@ -155,14 +154,14 @@ def encoder_of(name: str, revision: str | None = None) -> str:
 
 
 def _entries(folder: Path) -> tuple[dict[str, Any], ...]:
-    """Read a list of modules."""
+    """Return the entries of a `modules.json`, checked."""
     path = folder / MODULES_FILE
     try:
         entries = json.loads(path.read_text(encoding="utf-8"))
         places = [PureWindowsPath(entry["path"]) for entry in entries]
         kinds = [entry["type"].rpartition(".") for entry in entries]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{path} is no list of modules ({error!r}); copy the folder again") from error
+        raise ValueError(f"{path} is not a list of modules ({error!r}); copy the folder again") from error
     if not kinds:
         raise ValueError(f"{path} names no modules; copy the folder again, or leave that file out")
     for number, (entry, place) in enumerate(zip(entries, places, strict=True)):
@@ -180,7 +179,7 @@ def _class_of(entry: dict[str, Any]) -> str:
 
 
 def _fetched_list(name: str, revision: str | None) -> Path | None:
-    """Return the cached folder of a repository once it holds the list of modules; None if there is none."""
+    """Download `modules.json` of a repository and return its cached folder; None if there is none."""
     from huggingface_hub import _CACHED_NO_EXIST, hf_hub_download, try_to_load_from_cache
     from huggingface_hub.errors import (
         FileMetadataError,
@@ -199,14 +198,14 @@ def _fetched_list(name: str, revision: str | None) -> Path | None:
         return None
     except OSError as error:
         if isinstance(error, RepositoryNotFoundError) and not isinstance(error, GatedRepoError):
-            return None  # who loads the model says so
+            return None  # the error is raised when the model is loaded
         if try_to_load_from_cache(name, MODULES_FILE, revision=revision) is _CACHED_NO_EXIST:
             return None
         answered = isinstance(error.__cause__, HfHubHTTPError | FileMetadataError)
         if answered or not isinstance(error, LocalEntryNotFoundError):
             raise ValueError(
                 f"{MODULES_FILE} of {name} could not be fetched: {error.__cause__ or error}; without it the modules "
-                "of a model of sentence-transformers would be lost. Ask for access to the repository, or try again"
+                "of a sentence-transformers model would be lost. Ask for access to the repository, or try again"
             ) from error
         is_cached = isinstance(try_to_load_from_cache(name, "config.json", revision=revision), str)
         if is_cached or not isinstance(error.__cause__, OfflineModeIsEnabled):
@@ -216,10 +215,10 @@ def _fetched_list(name: str, revision: str | None) -> Path | None:
 
 @cache
 def _warn_of_modules(name: str) -> None:
-    """Say once that it is not known whether a model has modules."""
+    """Warn once that a model may have modules that are not known."""
     logger.warning(
-        "%s is not in the cache of %s and cannot be asked for; if that is a model of sentence-transformers, its "
-        "modules are not carried",
+        "%s of %s is not cached and cannot be downloaded; if this is a sentence-transformers model, its modules are "
+        "not copied",
         MODULES_FILE,
         name,
     )
@@ -230,7 +229,7 @@ def _files_in(folder: Path) -> list[Path]:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """Read a file of settings; nothing where there is none."""
+    """Return the content of a settings file; empty if there is no such file."""
     if not path.is_file():
         return {}
     try:
@@ -243,7 +242,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _copy(path: Path, target: Path) -> None:
-    """Copy a file of a module; a pickle of weights as safetensors, where there are none beside it."""
+    """Copy a file of a module; save a pickle as safetensors unless these exist beside it."""
     target.parent.mkdir(parents=True, exist_ok=True)
     if path.name != _PICKLE:
         shutil.copyfile(path, target)
@@ -255,18 +254,18 @@ def _copy(path: Path, target: Path) -> None:
 
 
 def _unpickled(path: Path) -> dict[str, Any]:
-    """Read the weights of a pickle, as sentence-transformers does: tensors and nothing that runs."""
+    """Return the weights in a pickle, as sentence-transformers reads them: tensors only, never code."""
     import torch
 
     try:
         weights = torch.load(path, map_location="cpu", weights_only=True)
     except OSError:
         raise
-    except Exception as error:  # an error of the pickle module, which nothing here imports, or of torch
+    except Exception as error:  # errors of torch, or of the pickle module, which is not imported here
         reason = str(error).strip().split("\n")[0]
         raise ValueError(
             f"{path} holds no weights that can be read safely: {reason}; expected tensors alone"
         ) from error
     if not isinstance(weights, dict) or not all(isinstance(one, torch.Tensor) for one in weights.values()):
-        raise ValueError(f"{path} holds other things than weights; expected tensors by their names")
+        raise ValueError(f"{path} holds something other than weights; expected tensors by name")
     return weights

@@ -1,4 +1,4 @@
-"""The paths in the table of families, against models of every family."""
+"""The paths in the table of families, checked on models of every family."""
 
 from __future__ import annotations
 

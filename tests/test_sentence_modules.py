@@ -1,4 +1,4 @@
-"""The modules of a folder are those its list names, and what cannot be carried is refused by name."""
+"""Modules are read as modules.json lists them, and modules that cannot be copied are refused by name."""
 
 from __future__ import annotations
 
@@ -172,8 +172,8 @@ def test_of_a_repository_in_the_cache(tmp_path, monkeypatch, caplog):
     assert sentence_modules_of("you/embedder") is None
     assert encoder_of("you/embedder") == "you/embedder"
     (told,) = caplog.messages
-    assert told.startswith("modules.json is not in the cache of you/embedder")
-    assert told.endswith("its modules are not carried")
+    assert told.startswith("modules.json of you/embedder is not cached")
+    assert told.endswith("its modules are not copied")
     folder_of(snapshot, entry("Transformer", ""), entry("Pooling", "1_Pooling"))
     found = sentence_modules_of("you/embedder")
     assert (found.folder, found.names) == (snapshot, ("Transformer", "Pooling"))

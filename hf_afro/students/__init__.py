@@ -1,4 +1,4 @@
-"""Students: encoders of XLM-R's kind with a factorised embedding, and the making of one from a teacher."""
+"""Students: encoders of XLM-R's kind with factorised embeddings, and their construction from a teacher."""
 
 from __future__ import annotations
 

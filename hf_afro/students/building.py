@@ -1,7 +1,8 @@
-"""A small student made out of a large teacher: `build_student`."""
+"""Building of a small student from a large teacher, and of its configuration alone."""
 
 from __future__ import annotations
 
+import copy
 import logging
 import operator
 import os
@@ -9,25 +10,33 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
-from transformers import PreTrainedModel, PreTrainedTokenizerBase, XLMRobertaConfig, XLMRobertaForMaskedLM
+from transformers import (
+    AutoModelForMaskedLM,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    XLMRobertaConfig,
+    XLMRobertaForMaskedLM,
+)
 
-from hf_afro.families import counted_padding_of, encoder_of, family_of, layers_of, position_offset_of
+from hf_afro.families import counted_padding_of, encoder_of, family_of, family_of_type, layers_of
 from hf_afro.students.configuration_afro_student import AfroStudentConfig
+from hf_afro.students.initialisation import copy_layers, initialise_embeddings, initialise_head
 from hf_afro.students.modeling_afro_student import AfroStudentForMaskedLM
-from hf_afro.students.transplant import transplant_embeddings, transplant_head, transplant_layers
 from hf_afro.version import __version__
 
 logger = logging.getLogger(__name__)
 
 LayerRule = Literal["uniform", "last"] | Sequence[int]
 
-# Families whose layers, embeddings and positions are XLM-R's under the same names.
+# Model types whose layers, embeddings and positions are XLM-R's, under the same names.
 LIKE_XLMR = ("xlm-roberta", "roberta", "camembert", "bert", "afro-student")
 
-_SPECIAL_IDS = ("pad_token_id", "bos_token_id", "eos_token_id")
-
-# What describes the teacher's arithmetic rather than its size.
+# Fields that a student takes from its teacher unchanged.
 _KEPT = (
+    "vocab_size",
+    "bos_token_id",
+    "eos_token_id",
     "type_vocab_size",
     "hidden_act",
     "hidden_dropout_prob",
@@ -51,56 +60,55 @@ def build_student(
     unpad: bool | None = None,
     seed: int = 0,
 ) -> XLMRobertaForMaskedLM | AfroStudentForMaskedLM:
-    """Make a masked language model of XLM-R's kind, smaller than its teacher and filled from it.
+    """Build a masked language model of XLM-R's kind that is smaller than its teacher, with weights taken from it.
 
-    Vocabulary, positions, token types, activation, dropout and norms are the teacher's, special ids the tokenizer's.
-    With ``W`` the teacher's word embeddings ``[vocab, d]`` and ``W = U S V^T``, the weights are:
+    Vocabulary, positions, token types, activation, dropout and norms are those of the teacher, special ids those of
+    the tokenizer. With ``W`` the teacher's word embeddings ``[vocab, d]`` and ``W = U S V^T``, the weights are:
 
-    - **Same width** (``hidden_size == d``): word, position and type embeddings and their norm, copied bit by bit.
-    - **Narrower** (``H = hidden_size < d``): word rows ``sqrt(H/d) W B`` with ``B = V_H Q``, the H leading singular
-      directions under a rotation Q drawn from the seed; equal to ``sqrt(H/d) U_H S_H Q``. No other table of this
-      width is closer to the products between the teacher's rows. The factor leaves the mean square of an entry as
-      it was, less the energy cut off, so that the norm that follows meets its epsilon at the same scale. Positions
-      and types take the same ``sqrt(H/d) B``; the norm is initialised, its columns being new ones.
-    - **Factorised** (``E = embedding_size < H``): word rows ``sqrt(E/d) U_E S_E Q'``, and a projection such that rows
-      times projection is exactly the best approximation of rank E of what the rows would be without factorising.
-    - **Layers**: copied bit by bit where width and intermediate size are the teacher's; initialised otherwise.
-    - **Masked-LM head**: the bias of each token is copied; dense layer and norm where their shapes fit. It applies
-      GELU and is tied to the word embeddings; where the teacher's does not or is not, a warning says so.
+    - **Same width** (``hidden_size == d``): word, position and type embeddings and their norm are copied bit by bit.
+    - **Narrower** (``H = hidden_size < d``): word embeddings are ``sqrt(H/d) W B`` with ``B = V_H Q``, the H leading
+      singular directions under a rotation Q drawn from the seed, which equals ``sqrt(H/d) U_H S_H Q``. No other table
+      of this width is closer to the products between the teacher's rows. The factor preserves the mean square of an
+      entry, except for the energy cut off, so that the norm that follows sees its epsilon at the same scale. Positions
+      and types are multiplied by the same ``sqrt(H/d) B``; the norm is initialised, since its columns are new.
+    - **Factorised** (``E = embedding_size < H``): word embeddings are ``sqrt(E/d) U_E S_E Q'``, and the projection is
+      such that their product is the best approximation of rank E of the table without factorisation.
+    - **Layers** are copied bit for bit if width and intermediate size are the teacher's, otherwise initialised.
+    - **Masked-LM head**: the bias of each token is copied, dense layer and norm if their shapes are equal. The head
+      applies GELU and is tied to the word embeddings; a warning says so if the teacher's differs.
 
-    A row of zeros, as XLM-R's padding has, stays zero. What is initialised comes from `seed` alone; torch's global
-    random state and the teacher are left as they are. Relation distillation never trains the last layer's attention
-    output, feed-forward part and norms, nor the head: where these are initialised rather than copied, they stay
-    random until the student is fitted with a masked-LM term.
+    A row of zeros, such as XLM-R's padding, stays zero. Initial values depend on `seed` alone; torch's global random
+    state and the teacher do not change. Relation distillation trains neither the last layer's attention output,
+    feed-forward part and norms nor the head: if these are initialised rather than copied, they stay random until the
+    student is trained with a masked-LM term.
 
     Args:
-        teacher: Of any family in the table of families, with a masked-LM head or without, adapters merged.
-        num_hidden_layers: Layers of the student, 1 or more.
-        hidden_size: Width of the student, 1 to the teacher's.
-        tokenizer: The teacher's tokenizer, from which the student takes its special ids. The student counts positions
-            from its padding id, so that id has to be the one its text is padded with. A teacher that counts them the
-            same way has proved its own; any other, such as BERT, has not, and needs the tokenizer.
-        num_attention_heads: Heads a layer, a divisor of `hidden_size`. Left out: the teacher's number at the
-            teacher's width, else one for each 64 columns, else the teacher's number where it divides.
-        intermediate_size: Width inside the feed-forward part. Left out: the teacher's at the teacher's width, else
-            four times `hidden_size`.
-        embedding_size: Width of a word embedding, 1 to `hidden_size`. Left out, or `hidden_size` itself: not
+        teacher: Of a type in `LIKE_XLMR`, with a masked-LM head or without; adapters must be merged.
+        num_hidden_layers: Number of layers, at least 1.
+        hidden_size: Width of the layers, 1 to the teacher's.
+        tokenizer: The teacher's tokenizer, whose special ids the student takes. The student counts positions from its
+            padding id, so that has to be the id that text is padded with. A teacher that counts positions in the same
+            way, such as XLM-R, is used without its tokenizer; any other, such as BERT, requires it.
+        num_attention_heads: Number of heads per layer, a divisor of `hidden_size`. Default: the teacher's at the
+            teacher's width, otherwise one per 64 columns, otherwise the teacher's if it divides `hidden_size`.
+        intermediate_size: Width of the feed-forward part. Default: the teacher's at the teacher's width, otherwise
+            ``4 * hidden_size``.
+        embedding_size: Width of the word embeddings, 1 to `hidden_size`. Default, as for `hidden_size` itself: not
             factorised.
-        layers: Which teacher layers are copied where shapes allow: "uniform" takes every so-manieth, the last
-            included; "last" the last ones; a sequence names them, one index a student layer, from 0.
-        unpad: Whether the student may leave padding out of its layers, which spares batches of mixed lengths the
-            work on it. Left out: yes where it is factorised. One that is neither is a plain XLM-R, which loads
-            without this library.
-        seed: Seed of everything drawn.
+        layers: Teacher layers to copy where shapes allow it: "uniform" for evenly spaced layers up to the last, "last"
+            for the last ones, or a sequence of indices from 0, one per layer of the student.
+        unpad: Whether the student may leave padding out of its layers, which speeds up batches of mixed lengths.
+            Default: True if it is factorised. A student that is neither is a plain XLM-R, which loads without hf_afro.
+        seed: Seed of all random values.
 
     Returns:
-        The student in evaluation mode, on the CPU, in torch's default precision. Its ``config.built_from`` says what
-        was copied, projected and initialised; it is saved and loaded with the configuration.
+        The student in evaluation mode, on the CPU, in torch's default precision. Its ``config.built_from`` records
+        what was copied, projected and initialised, and is saved and loaded with the configuration.
 
     Raises:
-        ValueError: If the teacher's family is unknown, it carries adapters or is a decoder, if the padding id is
-            unknown or is not the one the teacher counts positions from, if the tokenizer is another model's, if a
-            size is out of range, or if `layers` asks for what cannot be copied.
+        ValueError: If the teacher's type cannot be used, it carries adapters or is a decoder, its padding id is
+            unknown or differs from the tokenizer's, the tokenizer belongs to another model, a size is out of range, or
+            `layers` asks for layers that cannot be copied.
 
     References:
         Layer selection from a teacher: Sanh et al. 2019, DistilBERT. Factorised embedding: Lan et al. 2020, ALBERT,
@@ -113,21 +121,35 @@ def build_student(
         >>> student.get_input_embeddings().weight.shape
         torch.Size([100, 32])
     """
-    _check_teacher(teacher)
-    special_ids = _special_ids(teacher, tokenizer)
-    config = _student_config(
-        teacher,
-        special_ids,
+    _check_teacher_config(teacher.config)
+    if getattr(teacher, "peft_config", None):
+        raise ValueError("the teacher carries adapters; merge them first with teacher.merge_and_unload()")
+    teacher_config = _loaded_config(teacher)
+    if tokenizer is not None:
+        _check_tokenizer(teacher_config, tokenizer)
+        if tokenizer.pad_token_id != teacher.config.pad_token_id:
+            logger.warning(
+                "The teacher's configuration has pad_token_id=%s and its tokenizer pads with %d; the student takes "
+                "the tokenizer's.",
+                teacher.config.pad_token_id,
+                tokenizer.pad_token_id,
+            )
+        for name in ("bos_token_id", "eos_token_id"):
+            if getattr(tokenizer, name) is not None:
+                setattr(teacher_config, name, getattr(tokenizer, name))
+    config = student_config(
+        teacher_config,
         num_hidden_layers=num_hidden_layers,
         hidden_size=hidden_size,
         num_attention_heads=num_attention_heads,
         intermediate_size=intermediate_size,
         embedding_size=embedding_size,
         unpad=unpad,
+        pad_token_id=None if tokenizer is None else tokenizer.pad_token_id,
     )
-    sources = _layer_sources(teacher, config, layers)
+    sources = layer_sources(teacher_config, config, layers)
     model_class = AfroStudentForMaskedLM if isinstance(config, AfroStudentConfig) else XLMRobertaForMaskedLM
-    # devices=[] and the CPU's own generator: `torch.manual_seed` would reseed the accelerators for good.
+    # devices=[] and the CPU's generator, because `torch.manual_seed` would also reseed accelerators, and for good.
     with torch.random.fork_rng(devices=[]), torch.device("cpu"):
         torch.default_generator.manual_seed(seed)
         student = model_class(config).eval()
@@ -136,15 +158,15 @@ def build_student(
             "teacher_model_type": teacher.config.model_type,
             "hf_afro_version": __version__,
             "seed": seed,
-            **transplant_embeddings(teacher, student, seed),
+            **initialise_embeddings(teacher, student, seed),
             "layers": sources or "initialised",
-            **transplant_head(teacher, student),
+            **initialise_head(teacher, student),
         }
     if sources:
-        transplant_layers(teacher, student, sources)
+        copy_layers(teacher, student, sources)
     student.config.built_from = built_from
     logger.info(
-        "built a student of %d parameters, %d layers of width %d; its configuration says from what: %s",
+        "built a student with %d parameters and %d layers of width %d: %s",
         student.num_parameters(),
         student.config.num_hidden_layers,
         student.config.hidden_size,
@@ -154,83 +176,52 @@ def build_student(
 
 
 def _public_name(teacher: PreTrainedModel) -> str:
-    """Return the teacher's name on the Hub, or the last part of a path, since configurations are published."""
+    """Return the teacher's Hub name, or the last part of its path: configurations are published."""
     name = teacher.config._name_or_path
-    return os.path.basename(os.path.normpath(name)) if os.path.isabs(name) else name
+    is_local = os.path.isabs(name) or os.path.isdir(name)
+    return os.path.basename(os.path.normpath(name)) if is_local else name
 
 
-def _check_teacher(teacher: PreTrainedModel) -> None:
-    family_of(teacher)  # names the families there are, of one that is not known at all
-    if teacher.config.model_type not in LIKE_XLMR:
-        raise ValueError(
-            f"a student cannot be built from {teacher.config.model_type}, whose layers and positions are unlike "
-            "XLM-R's; give a teacher of XLM-R's, RoBERTa's or BERT's kind"
-        )
-    if getattr(teacher, "peft_config", None):
-        raise ValueError("the teacher carries adapters; merge them first with teacher.merge_and_unload()")
-    if getattr(teacher.config, "is_decoder", False):
-        raise ValueError(
-            "the teacher's configuration has is_decoder=True, which makes its attention causal, and a student's is "
-            "not; load it again with from_pretrained(..., is_decoder=False)"
-        )
-
-
-def _special_ids(teacher: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None) -> dict[str, int | None]:
-    """Return the student's special ids, its padding id the one with which text is really padded."""
-    ids = {name: getattr(teacher.config, name) for name in _SPECIAL_IDS}
-    counted, model_type = counted_padding_of(teacher), teacher.config.model_type
-    if tokenizer is None:
-        if counted is not None:
-            return {**ids, "pad_token_id": counted}
-        if family_of(teacher).position_offset:
-            raise ValueError(
-                "the teacher was built with pad_token_id=None, and it counts positions from its padding id; load it "
-                "again with from_pretrained(..., pad_token_id=...)"
-            )
-        raise ValueError(
-            f"a {model_type} teacher was given without its tokenizer; pass tokenizer=. The student counts positions "
-            f"from its padding id, and the teacher's pad_token_id={ids['pad_token_id']} plays no part in its own "
-            "forward pass, so it may be wrong: multilingual-e5-small says 0 and its tokenizer pads with 1"
-        )
-    rows = teacher.get_input_embeddings().weight.shape[0]
-    if len(tokenizer) > rows:
-        raise ValueError(
-            f"the tokenizer has {len(tokenizer)} tokens and the teacher {rows} rows; they do not belong together: "
-            "take both from one folder"
-        )
-    pad = tokenizer.pad_token_id
-    if pad is None:
-        raise ValueError(f"the tokenizer ({type(tokenizer).__name__}) has no pad_token; set tokenizer.pad_token first")
-    if counted not in (None, pad):
-        token = repr(tokenizer.convert_ids_to_tokens(counted)) if counted < len(tokenizer) else f"token {counted}"
-        raise ValueError(
-            f"the {model_type} teacher counts positions from its padding id {counted}, and the tokenizer pads with "
-            f"{pad}; the teacher was trained that way, so correct the tokenizer: set tokenizer.pad_token = {token}, "
-            "or `pad_token` in tokenizer_config.json"
-        )
-    if pad != ids["pad_token_id"]:
-        logger.warning(
-            "The teacher's configuration has pad_token_id=%s and its tokenizer pads with %d: the student takes %d.",
-            ids["pad_token_id"],
-            pad,
-            pad,
-        )
-    own = {name: getattr(tokenizer, name) for name in _SPECIAL_IDS}
-    return ids | {name: value for name, value in own.items() if value is not None}
-
-
-def _student_config(
-    teacher: PreTrainedModel,
-    special_ids: dict[str, int | None],
+def student_config(
+    teacher_config: PreTrainedConfig,
     *,
     num_hidden_layers: int,
     hidden_size: int,
-    num_attention_heads: int | None,
-    intermediate_size: int | None,
-    embedding_size: int | None,
-    unpad: bool | None,
-) -> XLMRobertaConfig:
-    """Check the sizes, fill in those left out, and make the configuration."""
+    num_attention_heads: int | None = None,
+    intermediate_size: int | None = None,
+    embedding_size: int | None = None,
+    unpad: bool | None = None,
+    pad_token_id: int | None = None,
+) -> XLMRobertaConfig | AfroStudentConfig:
+    """Return the configuration of the student that `build_student` builds, from the teacher's configuration alone.
+
+    A plan can use it to check sizes before anything is loaded, and count the student's parameters with
+    ``empty_model(student_config(...)).num_parameters()``.
+
+    Args:
+        teacher_config: Configuration of a teacher of a type in `LIKE_XLMR`.
+        num_hidden_layers: This and the following are as for `build_student`, with the same defaults.
+        hidden_size: See above.
+        num_attention_heads: See above.
+        intermediate_size: See above.
+        embedding_size: See above.
+        unpad: See above.
+        pad_token_id: Padding id of the teacher's tokenizer. Required for a teacher that does not count positions from
+            its padding id, such as BERT. For any other teacher it must be the teacher's own, which is the default.
+
+    Returns:
+        An `XLMRobertaConfig` if the student is neither factorised nor unpadded, otherwise an `AfroStudentConfig`.
+
+    Raises:
+        ValueError: If the teacher's type cannot be used, the padding id is unknown or contradicts the teacher's, or a
+            size is out of range.
+
+    Example:
+        >>> from transformers import XLMRobertaConfig
+        >>> teacher_config = XLMRobertaConfig(hidden_size=1024, num_attention_heads=8)
+        >>> student_config(teacher_config, num_hidden_layers=6, hidden_size=512).num_attention_heads
+        8
+    """
     for name, value in (
         ("num_hidden_layers", num_hidden_layers),
         ("hidden_size", hidden_size),
@@ -240,30 +231,32 @@ def _student_config(
     ):
         left_out = value is None and name not in ("num_hidden_layers", "hidden_size")
         if not left_out and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
-            raise ValueError(f"{name} is {value!r}; expected a whole number, 1 or more")
-    old = teacher.config
-    if num_attention_heads is None:
-        num_attention_heads = _default_heads(hidden_size, old)
-    if intermediate_size is None:
-        intermediate_size = old.intermediate_size if hidden_size == old.hidden_size else 4 * hidden_size
-    if hidden_size > old.hidden_size:
+            raise ValueError(f"{name} is {value!r}; expected an integer, at least 1")
+    _check_teacher_config(teacher_config)
+    pad_token_id = _padding_id(teacher_config, pad_token_id)
+    if hidden_size > teacher_config.hidden_size:
         raise ValueError(
-            f"hidden_size {hidden_size} is wider than the teacher's {old.hidden_size}; choose one up to the teacher's"
+            f"hidden_size {hidden_size} is wider than the teacher's {teacher_config.hidden_size}; choose a smaller one"
         )
+    same_width = hidden_size == teacher_config.hidden_size
+    if num_attention_heads is None:
+        num_attention_heads = _default_heads(hidden_size, teacher_config)
+    if intermediate_size is None:
+        intermediate_size = teacher_config.intermediate_size if same_width else 4 * hidden_size
     if hidden_size % num_attention_heads:
         raise ValueError(
             f"num_attention_heads {num_attention_heads} does not divide hidden_size {hidden_size}; "
             f"choose one of {_divisors(hidden_size)}"
         )
     if embedding_size is not None and embedding_size > hidden_size:
-        raise ValueError(f"embedding_size {embedding_size} is wider than hidden_size {hidden_size}; choose a smaller")
+        raise ValueError(f"embedding_size {embedding_size} exceeds hidden_size {hidden_size}; choose a smaller one")
 
-    encoder, family = encoder_of(teacher), family_of(teacher)
-    settings = {name: getattr(old, name) for name in _KEPT if hasattr(old, name)} | special_ids
-    positions = len(encoder.get_submodule(family.embeddings).position_embeddings.weight) - position_offset_of(teacher)
-    settings |= {
-        "vocab_size": len(encoder.get_submodule(family.word_embeddings).weight),
-        "max_position_embeddings": positions + settings["pad_token_id"] + 1,
+    teacher_offset = teacher_config.pad_token_id + 1 if _counts_from_padding(teacher_config) else 0
+    positions = teacher_config.max_position_embeddings - teacher_offset
+    settings = {
+        **{name: getattr(teacher_config, name) for name in _KEPT if hasattr(teacher_config, name)},
+        "pad_token_id": pad_token_id,
+        "max_position_embeddings": positions + pad_token_id + 1,
         "num_hidden_layers": num_hidden_layers,
         "hidden_size": hidden_size,
         "num_attention_heads": num_attention_heads,
@@ -276,12 +269,95 @@ def _student_config(
     return AfroStudentConfig(**settings, embedding_size=embedding_size, unpad=True if unpad is None else unpad)
 
 
+def empty_model(config: PreTrainedConfig) -> PreTrainedModel:
+    """Return the masked language model of a configuration on the meta device, where weights have shapes but no memory.
+
+    ``empty_model(config).num_parameters()`` counts its parameters, tied ones once, and
+    ``hf_afro.families.positions_of(empty_model(config))`` returns its maximum length in tokens.
+    """
+    with torch.device("meta"):
+        return AutoModelForMaskedLM.from_config(config)
+
+
+def _check_teacher_config(config: PreTrainedConfig) -> None:
+    family_of_type(config.model_type)  # its error lists the families there are
+    if config.model_type not in LIKE_XLMR:
+        raise ValueError(
+            f"a student cannot be built from {config.model_type}, whose layers and positions differ from "
+            "XLM-R's; expected a teacher of XLM-R's, RoBERTa's or BERT's kind"
+        )
+    if getattr(config, "is_decoder", False):
+        raise ValueError(
+            "the teacher's configuration has is_decoder=True, so its attention is causal, unlike a student's; load it "
+            "again with from_pretrained(..., is_decoder=False)"
+        )
+
+
+def _counts_from_padding(config: PreTrainedConfig) -> bool:
+    """Return whether models of this type count positions from the padding id, as RoBERTa does."""
+    return family_of_type(config.model_type).position_offset > 0
+
+
+def _padding_id(teacher_config: PreTrainedConfig, pad_token_id: int | None) -> int:
+    """Return the student's padding id, from which it counts positions."""
+    own, model_type = teacher_config.pad_token_id, teacher_config.model_type
+    if _counts_from_padding(teacher_config):
+        if own is None:
+            raise ValueError(
+                "the teacher was built with pad_token_id=None, although it counts positions from its padding id; load "
+                "it again with from_pretrained(..., pad_token_id=...)"
+            )
+        if pad_token_id not in (None, own):
+            raise ValueError(
+                f"the {model_type} teacher counts positions from its padding id {own}, but pad_token_id is "
+                f"{pad_token_id}; leave it out"
+            )
+        return own
+    if pad_token_id is None:
+        raise ValueError(
+            f"a {model_type} teacher requires its tokenizer; pass tokenizer=. The student counts positions from its "
+            f"padding id, and the teacher's pad_token_id={own} may be wrong, since its own forward pass does not use "
+            "it: multilingual-e5-small says 0, and its tokenizer pads with 1"
+        )
+    return pad_token_id
+
+
+def _loaded_config(teacher: PreTrainedModel) -> PreTrainedConfig:
+    """Return the teacher's configuration with the sizes and padding id of its modules, which may differ from it."""
+    config, encoder, family = copy.copy(teacher.config), encoder_of(teacher), family_of(teacher)
+    config.vocab_size = len(encoder.get_submodule(family.word_embeddings).weight)
+    config.max_position_embeddings = len(encoder.get_submodule(family.embeddings).position_embeddings.weight)
+    config.num_hidden_layers = len(layers_of(teacher))
+    if family.position_offset:
+        config.pad_token_id = counted_padding_of(teacher)
+    return config
+
+
+def _check_tokenizer(teacher_config: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase) -> None:
+    rows, pad = teacher_config.vocab_size, tokenizer.pad_token_id
+    if len(tokenizer) > rows:
+        raise ValueError(
+            f"the tokenizer has {len(tokenizer)} tokens and the teacher {rows} rows of embeddings; load both from "
+            "one folder"
+        )
+    if pad is None:
+        raise ValueError(f"the tokenizer ({type(tokenizer).__name__}) has no pad_token; set tokenizer.pad_token first")
+    counted = teacher_config.pad_token_id if _counts_from_padding(teacher_config) else None
+    if counted not in (None, pad):
+        token = repr(tokenizer.convert_ids_to_tokens(counted)) if counted < len(tokenizer) else f"token {counted}"
+        raise ValueError(
+            f"the {teacher_config.model_type} teacher counts positions from its padding id {counted}, but the "
+            f"tokenizer pads with {pad}; correct the tokenizer: set tokenizer.pad_token = {token}, or `pad_token` in "
+            "tokenizer_config.json"
+        )
+
+
 def _divisors(number: int) -> list[int]:
     return [divisor for divisor in range(1, number + 1) if number % divisor == 0]
 
 
 def _default_heads(hidden_size: int, teacher_config: Any) -> int:
-    """Choose a number of heads as `build_student` documents, or say that it has to be given."""
+    """Return the default number of heads, as `build_student` documents it."""
     teacher_heads = teacher_config.num_attention_heads
     if hidden_size == teacher_config.hidden_size:
         return teacher_heads
@@ -290,15 +366,28 @@ def _default_heads(hidden_size: int, teacher_config: Any) -> int:
     if hidden_size % teacher_heads == 0:
         return teacher_heads
     raise ValueError(
-        f"hidden_size {hidden_size} is no multiple of 64 nor of the teacher's {teacher_heads} heads; "
-        f"give num_attention_heads, one of {_divisors(hidden_size)}"
+        f"hidden_size {hidden_size} is a multiple neither of 64 nor of the teacher's {teacher_heads} heads; "
+        f"pass num_attention_heads, one of {_divisors(hidden_size)}"
     )
 
 
-def _layer_sources(teacher: PreTrainedModel, config: XLMRobertaConfig, layers: LayerRule) -> list[int]:
-    """Return the teacher layer for each of the student's; empty where none can be copied."""
-    available, wanted = len(layers_of(teacher)), config.num_hidden_layers
-    old = teacher.config
+def layer_sources(
+    teacher_config: PreTrainedConfig, config: XLMRobertaConfig, layers: LayerRule = "uniform"
+) -> list[int]:
+    """Return the teacher's layer that each layer of the student is copied from.
+
+    Args:
+        teacher_config: The teacher's configuration.
+        config: The student's, as `student_config` returns it.
+        layers: As for `build_student`.
+
+    Returns:
+        One index per layer of the student, from 0; empty if the sizes of layers differ, so that none can be copied.
+
+    Raises:
+        ValueError: If `layers` asks for layers that cannot be copied.
+    """
+    available, wanted, old = teacher_config.num_hidden_layers, config.num_hidden_layers, teacher_config
     fit = (config.hidden_size, config.intermediate_size) == (old.hidden_size, old.intermediate_size)
     if isinstance(layers, str):
         if layers not in ("uniform", "last"):
@@ -307,8 +396,8 @@ def _layer_sources(teacher: PreTrainedModel, config: XLMRobertaConfig, layers: L
             return []
         if wanted > available:
             raise ValueError(
-                f"{wanted} layers cannot be copied from a teacher of {available}; choose up to {available} layers, "
-                "or list the teacher layers, repeats included"
+                f"{wanted} layers cannot be copied from a teacher with {available}; choose at most {available} "
+                "layers, or list the teacher's layers with repeats"
             )
         if layers == "last":
             return list(range(available - wanted, available))
@@ -317,12 +406,12 @@ def _layer_sources(teacher: PreTrainedModel, config: XLMRobertaConfig, layers: L
     chosen = [operator.index(index) for index in layers]
     if len(chosen) != wanted or not all(0 <= index < available for index in chosen):
         raise ValueError(
-            f"layers is {chosen}; expected {wanted} indices, one a student layer, each from 0 to {available - 1}"
+            f"layers is {chosen}; expected {wanted} indices, one per layer, each from 0 to {available - 1}"
         )
     if not fit:
         raise ValueError(
-            f"layers names teacher layers to copy, of width {old.hidden_size} and intermediate size "
-            f"{old.intermediate_size}, but the student's are {config.hidden_size} and {config.intermediate_size}; "
-            "leave layers out, or give the student the teacher's sizes"
+            f"layers lists teacher layers of width {old.hidden_size} and intermediate size {old.intermediate_size}, "
+            f"but the student's have {config.hidden_size} and {config.intermediate_size}; leave layers out, or give "
+            "the student the teacher's sizes"
         )
     return chosen

@@ -1,7 +1,7 @@
-"""The configuration of a student: XLM-R's, and how wide a row of its word embeddings is.
+"""Configuration of a student: XLM-R's, with the width of the word embeddings and whether padding is left out.
 
-This file, `modeling_afro_student` and `unpadding_afro_student` import torch, transformers and each other only, so that
-they can travel beside a checkpoint as remote code.
+This file, `modeling_afro_student` and `unpadding_afro_student` import only torch, transformers and each other, so that
+they can be saved with a model as remote code.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from huggingface_hub.dataclasses import strict, validated_field
 from transformers.models.xlm_roberta.configuration_xlm_roberta import XLMRobertaConfig
 
 
-# Checked by hand: `strict` reads the types of annotations, and postponed ones reach it as plain strings.
+# Explicit checks, because `strict` reads types from annotations, and postponed annotations are plain strings.
 def _check_embedding_size(value: Any) -> None:
     if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
         raise ValueError(
-            f"embedding_size is {value!r}; expected the width of a row of word embeddings, 1 or more, "
-            "or None for as wide as the hidden size"
+            f"embedding_size is {value!r}; expected the width of the word embeddings, at least 1, or None for the "
+            "hidden size"
         )
 
 
@@ -28,19 +28,19 @@ def _check_unpad(value: Any) -> None:
 
 @strict
 class AfroStudentConfig(XLMRobertaConfig):
-    """Describe an XLM-R encoder whose word embeddings may be narrower than its layers.
+    """Configuration of an XLM-R encoder whose word embeddings may be narrower than its layers.
 
-    Every field of `XLMRobertaConfig` is here and means the same.
+    All fields of `XLMRobertaConfig` exist and mean the same.
 
     Args:
-        embedding_size: Width of a row of word embeddings, 1 to `hidden_size`. ``None``, or `hidden_size` itself,
-            is plain XLM-R. Anything less keeps a table ``[vocab_size, embedding_size]`` and a projection to
-            `hidden_size` without bias; the masked-LM head is then as narrow as the table, as in ALBERT.
-        unpad: Whether padding may be left out of the layers. It changes speed, never what is computed for a token,
-            and it is a permission: where padding cannot be left out, as when exporting, the batch is run padded.
+        embedding_size: Width of the word embeddings, 1 to `hidden_size`. ``None`` and `hidden_size` itself mean plain
+            XLM-R. Smaller values mean a table ``[vocab_size, embedding_size]`` and a projection to `hidden_size`
+            without bias; the masked-LM head is then as narrow as the table, as in ALBERT.
+        unpad: Whether padding may be left out of the layers. This changes the speed, never the result for a token.
+            Where padding cannot be left out, as in exports, the batch is run padded.
 
     Raises:
-        StrictDataclassError: If a value is out of its range; the message says which and what would fit.
+        StrictDataclassError: If a value is out of range; the message says what is expected.
 
     References:
         Factorised embedding parameterisation: Lan et al. 2020, ALBERT, section 3.1.
@@ -58,21 +58,21 @@ class AfroStudentConfig(XLMRobertaConfig):
 
     @property
     def is_factorised(self) -> bool:
-        """Whether the word embeddings are narrower than the layers and have a projection."""
+        """Whether the word embeddings are narrower than the layers, with a projection between them."""
         return self.embedding_size is not None and self.embedding_size != self.hidden_size
 
     @property
     def word_embedding_width(self) -> int:
-        """Width of a row of word embeddings, `inputs_embeds` included."""
+        """Width of the word embeddings and of `inputs_embeds`."""
         return self.hidden_size if self.embedding_size is None else self.embedding_size
 
     def validate_student(self) -> None:
-        """Check what concerns several fields; transformers calls this once the configuration is made.
+        """Check fields against each other; transformers calls this method when a configuration is created.
 
         Raises:
-            ValueError: If the hidden size has no whole share for each head, or is narrower than an embedding.
+            ValueError: If the hidden size is not a multiple of the heads, or is smaller than the embedding size.
         """
-        # XLM-R leaves this check out for every configuration that has an `embedding_size`, as this one does.
+        # XLM-R skips this check for configurations that have an `embedding_size`, as this one does.
         if self.num_attention_heads < 1 or self.hidden_size % self.num_attention_heads:
             raise ValueError(
                 f"hidden_size {self.hidden_size} is not a multiple of num_attention_heads "

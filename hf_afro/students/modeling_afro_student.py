@@ -1,8 +1,8 @@
-"""The student models: XLM-R's classes with narrower word embeddings, and a forward that leaves padding out.
+"""Student models: XLM-R with narrower word embeddings, and a forward pass that leaves padding out.
 
-With `config.is_factorised` false, each model has the parameters of its XLM-R counterpart, under the same names, and
-gives the same numbers. The constructors repeat XLM-R's instead of calling them: those would first build, and fill
-with random numbers, the wide table that a factorised student is made to do without.
+A student that is not factorised has the parameters of its XLM-R counterpart under the same names and computes the same
+numbers. Constructors repeat those of XLM-R instead of calling them, which would allocate and initialise the wide
+embedding table that a factorised student avoids.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from typing import Any
 
 import torch
 from torch import nn
+from transformers import initialization as init
+from transformers.activations import gelu
 from transformers.modeling_outputs import BaseModelOutputWithPoolingAndCrossAttentions, QuestionAnsweringModelOutput
 from transformers.models.xlm_roberta.modeling_xlm_roberta import (
     XLMRobertaClassificationHead,
@@ -21,7 +23,6 @@ from transformers.models.xlm_roberta.modeling_xlm_roberta import (
     XLMRobertaForQuestionAnswering,
     XLMRobertaForSequenceClassification,
     XLMRobertaForTokenClassification,
-    XLMRobertaLMHead,
     XLMRobertaModel,
     XLMRobertaPooler,
     XLMRobertaPreTrainedModel,
@@ -31,7 +32,7 @@ from transformers.utils.generic import can_return_tuple
 from .configuration_afro_student import AfroStudentConfig
 from .unpadding_afro_student import AfroStudentSelfAttention, Packing, can_leave_out_padding
 
-# With any of these a forward is padded: they are shaped by the padded batch, or lay out the batch themselves.
+# Arguments that require padded batches: their shapes are those of the padded batch, or they set the layout themselves.
 _PADDED_ONLY = (
     "encoder_hidden_states",
     "encoder_attention_mask",
@@ -42,26 +43,25 @@ _PADDED_ONLY = (
 )
 
 
-class AfroStudentEmbeddings(XLMRobertaEmbeddings):
-    """Sum token, position and type embeddings, where the token's are narrower and projected first.
+class AfroStudentEmbeddings(nn.Module):
+    """Sum word, position and token type embeddings, then normalise; narrow word embeddings are projected first.
 
     Args:
-        config: A factorised configuration.
+        config: The model's configuration. Without factorisation the parameters are those of XLM-R.
     """
 
     def __init__(self, config: AfroStudentConfig) -> None:
-        nn.Module.__init__(self)
-        hidden_size, padding_idx = config.hidden_size, config.pad_token_id
-        self.word_embeddings = nn.Embedding(config.vocab_size, config.word_embedding_width, padding_idx=padding_idx)
-        self.projection = nn.Linear(config.word_embedding_width, hidden_size, bias=False)
+        super().__init__()
+        width, hidden_size = config.word_embedding_width, config.hidden_size
+        self.padding_idx = config.pad_token_id
+        self.word_embeddings = nn.Embedding(config.vocab_size, width, padding_idx=self.padding_idx)
+        self.projection = nn.Linear(width, hidden_size, bias=False) if config.is_factorised else None
         self.token_type_embeddings = nn.Embedding(config.type_vocab_size, hidden_size)
         self.LayerNorm = nn.LayerNorm(hidden_size, eps=config.layer_norm_eps)
         self.dropout = nn.Dropout(config.hidden_dropout_prob)
-        position_ids = torch.arange(config.max_position_embeddings).expand((1, -1))
-        self.register_buffer("position_ids", position_ids, persistent=False)
-        self.register_buffer("token_type_ids", torch.zeros(position_ids.size(), dtype=torch.long), persistent=False)
-        self.padding_idx = padding_idx
-        self.position_embeddings = nn.Embedding(config.max_position_embeddings, hidden_size, padding_idx=padding_idx)
+        self.position_embeddings = nn.Embedding(
+            config.max_position_embeddings, hidden_size, padding_idx=self.padding_idx
+        )
 
     def forward(
         self,
@@ -69,83 +69,98 @@ class AfroStudentEmbeddings(XLMRobertaEmbeddings):
         token_type_ids: torch.LongTensor | None = None,
         position_ids: torch.LongTensor | None = None,
         inputs_embeds: torch.Tensor | None = None,
-        **cached: int,
+        cache_length: int = 0,
+        past_key_values_length: int = 0,
     ) -> torch.Tensor:
-        """Embed tokens, given as ids or as rows of the narrow table.
+        """Embed tokens, given as ids or as rows of the word embeddings.
 
         Args:
             input_ids: ``[batch, length]``.
-            token_type_ids: ``[batch, length]``; type 0 where left out.
-            position_ids: ``[batch, length]``; counted from the padding id on where left out.
-            inputs_embeds: ``[batch, length, embedding_size]``, as `get_input_embeddings()` gives them: before the
-                projection, not after it.
-            **cached: Positions already in a cache, handed on under whatever name the installed transformers has for
-                them: `past_key_values_length` until 5.23, `cache_length` since.
+            token_type_ids: ``[batch, length]``; default: type 0.
+            position_ids: ``[batch or 1, length]``; default: `number_positions`.
+            inputs_embeds: ``[batch, length, word_embedding_width]``, as `get_input_embeddings()` returns them:
+                before the projection.
+            cache_length: Positions already in a cache.
+            past_key_values_length: The same under its name before transformers 5.23.
 
         Returns:
             ``[batch, length, hidden_size]``.
         """
-        if inputs_embeds is None:
-            inputs_embeds = self.word_embeddings(input_ids)  # [batch, length, embedding_size]
-        return super().forward(
-            input_ids=input_ids,
-            token_type_ids=token_type_ids,
-            position_ids=position_ids,
-            inputs_embeds=self.projection(inputs_embeds),
-            **cached,
-        )
+        if position_ids is None:
+            position_ids = self.number_positions(input_ids, inputs_embeds, cache_length + past_key_values_length)
+        if token_type_ids is None:
+            token_type_ids = torch.zeros_like(position_ids)
+        words = self.word_embeddings(input_ids) if inputs_embeds is None else inputs_embeds
+        if self.projection is not None:
+            words = self.projection(words)
+        summed = words + self.token_type_embeddings(token_type_ids) + self.position_embeddings(position_ids)
+        return self.dropout(self.LayerNorm(summed))
+
+    def number_positions(
+        self, input_ids: torch.LongTensor | None, inputs_embeds: torch.Tensor | None, cache_length: int = 0
+    ) -> torch.LongTensor:
+        """Return positions ``[batch, length]`` counted from the padding id, as XLM-R does.
+
+        Padding ids keep the padding position; of embeddings, every row counts as a token.
+        """
+        if input_ids is None:
+            return XLMRobertaEmbeddings.create_position_ids_from_inputs_embeds(inputs_embeds, self.padding_idx)
+        return XLMRobertaEmbeddings.create_position_ids_from_input_ids(input_ids, self.padding_idx, cache_length)
 
 
-class AfroStudentLMHead(XLMRobertaLMHead):
-    """Turn hidden states into logits through the width of the word embeddings, as ALBERT's head does.
+class AfroStudentLMHead(nn.Module):
+    """Predict tokens from hidden states at the width of the word embeddings, as in ALBERT.
 
     Args:
-        config: A factorised configuration.
+        config: The model's configuration. Without factorisation, this is XLM-R's head.
     """
 
     def __init__(self, config: AfroStudentConfig) -> None:
-        nn.Module.__init__(self)
+        super().__init__()
         width = config.word_embedding_width
         self.dense = nn.Linear(config.hidden_size, width)
         self.layer_norm = nn.LayerNorm(width, eps=config.layer_norm_eps)
         self.decoder = nn.Linear(width, config.vocab_size)
         self.bias = nn.Parameter(torch.zeros(config.vocab_size))
 
+    def forward(self, features: torch.Tensor, **kwargs: Any) -> torch.Tensor:
+        """Return logits ``[..., vocab_size]`` of hidden states ``[..., hidden_size]``."""
+        return self.decoder(self.layer_norm(gelu(self.dense(features))))
+
 
 class AfroStudentPreTrainedModel(XLMRobertaPreTrainedModel):
-    """Give the student classes their configuration.
-
-    Initialisation is XLM-R's: it knows the embeddings' buffers and the head's bias by the classes above, which are
-    subclasses of its own, and every other parameter belongs to a module of torch.
-    """
+    """Base class of the students: XLM-R's, with their configuration and head."""
 
     config: AfroStudentConfig
     config_class = AfroStudentConfig
 
+    def _init_weights(self, module: nn.Module) -> None:
+        super()._init_weights(module)
+        if isinstance(module, AfroStudentLMHead):
+            init.zeros_(module.bias)
+
 
 class AfroStudentModel(AfroStudentPreTrainedModel, XLMRobertaModel):
-    """Run a student encoder without a head.
+    """Student encoder without a task head.
 
     Args:
-        config: Its configuration.
-        add_pooling_layer: Whether the first token's state is pooled too.
-        reads_first_position: Whether a head reads the state of the first position, be it padding or not. A batch
-            whose rows start with padding is then run padded, so that the head meets what it meets in XLM-R.
+        config: The model's configuration.
+        add_pooling_layer: Whether to pool the state of the first token.
+        reads_first_position: Whether a task head reads the state of the first position. A batch in which that position
+            is padding is then run padded, so that the head gets what it would get in XLM-R.
     """
 
-    _no_split_modules = ["AfroStudentEmbeddings", "XLMRobertaEmbeddings", "XLMRobertaLayer"]
+    _no_split_modules = ["AfroStudentEmbeddings", "XLMRobertaLayer"]
 
     def __init__(
         self, config: AfroStudentConfig, add_pooling_layer: bool = True, reads_first_position: bool = False
     ) -> None:
         super(XLMRobertaModel, self).__init__(config)
         self.gradient_checkpointing = False
-        self.embeddings = AfroStudentEmbeddings(config) if config.is_factorised else XLMRobertaEmbeddings(config)
+        self.embeddings = AfroStudentEmbeddings(config)
         self.encoder = XLMRobertaEncoder(config)
-        for layer in self.encoder.layer:
-            # XLM-R's own modules with another forward. New ones would draw random weights a second time, and no
-            # weight of a seed would then be what it is in XLM-R.
-            layer.attention.self.__class__ = AfroStudentSelfAttention
+        for index, layer in enumerate(self.encoder.layer):
+            layer.attention.self = AfroStudentSelfAttention(config, is_causal=config.is_decoder, layer_idx=index)
         self.pooler = XLMRobertaPooler(config) if add_pooling_layer else None
         self.reads_first_position = add_pooling_layer or reads_first_position
         self.post_init()
@@ -160,49 +175,47 @@ class AfroStudentModel(AfroStudentPreTrainedModel, XLMRobertaModel):
         unpad: bool | None = None,
         **kwargs: Any,
     ) -> tuple[torch.Tensor, ...] | BaseModelOutputWithPoolingAndCrossAttentions:
-        """Encode a batch, without its padding where the configuration or `unpad` allows it and nothing forbids it.
+        """Encode a batch, leaving padding out where the configuration or `unpad` allows it and nothing prevents it.
 
-        Padded all the same are: what is compiled, exported or traced; a call that asks for hidden states or attention
-        weights; an attention mask of more than two dimensions; a decoder; and on anything but a CPU what has no flash
-        attention.
+        The batch is run padded when the model is compiled, exported or traced, is a decoder, or is asked for hidden
+        states or attention weights; when the attention mask has more than two dimensions; and on other devices than
+        the CPU, unless flash attention is used.
 
         Args:
             input_ids: ``[batch, length]``.
             attention_mask: ``[batch, length]``, 0 at padding.
             token_type_ids: ``[batch, length]``.
-            position_ids: ``[batch, length]``; counted from the padding id on where left out.
-            inputs_embeds: ``[batch, length, embedding_size]``, in place of `input_ids`.
-            unpad: For this call, in place of the configuration's. Modules inside see ``[1, tokens, ...]`` where
-                padding is left out; False is for hooks that want ``[batch, length, ...]``.
-            **kwargs: As XLM-R's.
+            position_ids: ``[batch or 1, length]``; default: counted from the padding id.
+            inputs_embeds: ``[batch, length, word_embedding_width]``, in place of `input_ids`.
+            unpad: Overrides the configuration for this call. Without padding, modules inside the model see
+                ``[1, tokens, ...]``; pass False for hooks that expect ``[batch, length, ...]``.
+            **kwargs: As for `XLMRobertaModel`.
 
         Returns:
-            As XLM-R's. Without padding, states at padding are zeros; padded, they are whatever it came to.
+            As for `XLMRobertaModel`. States at padding are zeros if padding was left out, otherwise undefined.
         """
         batch = {"token_type_ids": token_type_ids, "position_ids": position_ids, "inputs_embeds": inputs_embeds}
-        given = input_ids if inputs_embeds is None else inputs_embeds
-        may = self.config.unpad if unpad is None else unpad
-        if may and (input_ids is None or inputs_embeds is None) and self._can_unpad(given, attention_mask, kwargs):
-            packing = Packing.of(self.config._attn_implementation, given, attention_mask)
-            if packing.lengths:
-                return self._unpadded(packing, input_ids, **batch, **kwargs)
+        may_unpad = self.config.unpad if unpad is None else unpad
+        if may_unpad and (input_ids is None) != (inputs_embeds is None):
+            given = input_ids if inputs_embeds is None else inputs_embeds
+            if self._can_unpad(given, attention_mask, kwargs):
+                packing = Packing.of(self.config._attn_implementation, given, attention_mask)
+                if packing.lengths:
+                    return self._unpadded(packing, input_ids, **batch, **kwargs)
         return super().forward(input_ids=input_ids, attention_mask=attention_mask, **batch, **kwargs)
 
-    def _can_unpad(
-        self, given: torch.Tensor | None, attention_mask: torch.Tensor | None, kwargs: dict[str, Any]
-    ) -> bool:
-        def asked_for(name: str) -> bool:
+    def _can_unpad(self, given: torch.Tensor, attention_mask: torch.Tensor | None, kwargs: dict[str, Any]) -> bool:
+        def requested(name: str) -> bool:
             value = kwargs.get(name)
             return getattr(self.config, name) if value is None else value is not False
 
         if (
-            given is None
-            or torch.compiler.is_compiling()
+            torch.compiler.is_compiling()
             or torch.jit.is_tracing()
             or self.config.is_decoder
             or not can_leave_out_padding(self.config._attn_implementation, given.device)
-            or asked_for("output_hidden_states")
-            or asked_for("output_attentions")
+            or requested("output_hidden_states")
+            or requested("output_attentions")
             or any(kwargs.get(name) is not None for name in _PADDED_ONLY)
         ):
             return False
@@ -220,19 +233,12 @@ class AfroStudentModel(AfroStudentPreTrainedModel, XLMRobertaModel):
         token_type_ids: torch.Tensor | None,
         position_ids: torch.Tensor | None,
         inputs_embeds: torch.Tensor | None,
+        output_hidden_states: bool | None = None,
+        output_attentions: bool | None = None,
         **kwargs: Any,
     ) -> BaseModelOutputWithPoolingAndCrossAttentions:
-        for name in ("output_hidden_states", "output_attentions"):
-            kwargs.pop(name, None)
         if position_ids is None:  # counted in the padded batch, where a padding id that is attended to counts too
-            if input_ids is not None:
-                position_ids = self.embeddings.create_position_ids_from_input_ids(
-                    input_ids, self.embeddings.padding_idx
-                )
-            else:
-                position_ids = self.embeddings.create_position_ids_from_inputs_embeds(
-                    inputs_embeds, self.embeddings.padding_idx
-                )
+            position_ids = self.embeddings.number_positions(input_ids, inputs_embeds)
 
         def packed(given: torch.Tensor | None) -> torch.Tensor | None:
             return None if given is None else packing.pack(given.expand(*packing.shape, *given.shape[2:]))
@@ -249,24 +255,24 @@ class AfroStudentModel(AfroStudentPreTrainedModel, XLMRobertaModel):
 
 
 class AfroStudentForMaskedLM(AfroStudentPreTrainedModel, XLMRobertaForMaskedLM):
-    """Run a student with a masked-LM head, its decoder tied to the word embeddings.
+    """Student with a masked-LM head, its decoder tied to the word embeddings.
 
     Args:
-        config: Its configuration.
+        config: The model's configuration.
     """
 
     def __init__(self, config: AfroStudentConfig) -> None:
         super(XLMRobertaForMaskedLM, self).__init__(config)
-        self.lm_head = AfroStudentLMHead(config) if config.is_factorised else XLMRobertaLMHead(config)
+        self.lm_head = AfroStudentLMHead(config)
         self.roberta = AfroStudentModel(config, add_pooling_layer=False)
         self.post_init()
 
 
 class AfroStudentForSequenceClassification(AfroStudentPreTrainedModel, XLMRobertaForSequenceClassification):
-    """Run a student with a head that classifies a sequence, or scores it.
+    """Student with a head for sequence classification or regression.
 
     Args:
-        config: Its configuration; `num_labels` is the number of classes.
+        config: The model's configuration; `num_labels` is the number of classes.
     """
 
     def __init__(self, config: AfroStudentConfig) -> None:
@@ -278,10 +284,10 @@ class AfroStudentForSequenceClassification(AfroStudentPreTrainedModel, XLMRobert
 
 
 class AfroStudentForMultipleChoice(AfroStudentPreTrainedModel, XLMRobertaForMultipleChoice):
-    """Run a student with a head that picks one of several continuations.
+    """Student with a head for multiple choice.
 
     Args:
-        config: Its configuration.
+        config: The model's configuration.
     """
 
     def __init__(self, config: AfroStudentConfig) -> None:
@@ -293,10 +299,10 @@ class AfroStudentForMultipleChoice(AfroStudentPreTrainedModel, XLMRobertaForMult
 
 
 class AfroStudentForTokenClassification(AfroStudentPreTrainedModel, XLMRobertaForTokenClassification):
-    """Run a student with a head that classifies each token, for named entities and the like.
+    """Student with a head for token classification, such as named entity recognition.
 
     Args:
-        config: Its configuration; `num_labels` is the number of classes.
+        config: The model's configuration; `num_labels` is the number of classes.
     """
 
     def __init__(self, config: AfroStudentConfig) -> None:
@@ -310,10 +316,10 @@ class AfroStudentForTokenClassification(AfroStudentPreTrainedModel, XLMRobertaFo
 
 
 class AfroStudentForQuestionAnswering(AfroStudentPreTrainedModel, XLMRobertaForQuestionAnswering):
-    """Run a student with a head that marks where an answer starts and ends.
+    """Student with a head for extractive question answering.
 
     Args:
-        config: Its configuration.
+        config: The model's configuration.
     """
 
     def __init__(self, config: AfroStudentConfig) -> None:
@@ -334,10 +340,9 @@ class AfroStudentForQuestionAnswering(AfroStudentPreTrainedModel, XLMRobertaForQ
         end_positions: torch.Tensor | None = None,
         **kwargs: Any,
     ) -> tuple[torch.Tensor, ...] | QuestionAnsweringModelOutput:
-        """Score every token as start and as end, as XLM-R does.
+        """Score every token as start and end of the answer.
 
-        With positions to learn from, the batch is run padded: the loss's softmax runs over padding too, so that
-        leaving it out would change the loss.
+        With labels, the batch is run padded: the softmax of the loss includes padding, as in XLM-R.
         """
         if start_positions is not None:
             kwargs["unpad"] = False

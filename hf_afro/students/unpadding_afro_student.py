@@ -1,9 +1,9 @@
-"""A batch without its padding: the tokens of all rows side by side, and attention that keeps the rows apart.
+"""Unpadded batches: the tokens of all rows side by side, and attention that keeps the rows apart.
 
-Everything in an encoder's layer but attention works on one token at a time. So the padding can be left out of all of
-it, and exactly: what a token meets are the same numbers. Attention runs row by row on a CPU, where a call costs
-little, and by flash attention's own variable lengths where that is chosen. Elsewhere batches stay padded: a call a row
-would starve an accelerator.
+Everything in an encoder layer except attention works on one token at a time, so padding can be left out exactly: each
+token is computed from the same numbers. Attention runs row by row on a CPU, where a call is cheap, and through flash
+attention's variable-length kernels where those are chosen. Other implementations stay padded on accelerators, which
+one call per row would leave idle.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ ROW_BY_ROW = ("eager", "sdpa")
 
 
 def can_leave_out_padding(implementation: str, device: torch.device) -> bool:
-    """Say whether an attention implementation can do without padding on a device."""
+    """Return whether an attention implementation can run without padding on a device."""
     return implementation in FLASH or (implementation in ROW_BY_ROW and device.type == "cpu")
 
 
 @dataclass(frozen=True, eq=False)
 class Packing:
-    """Which positions of a batch hold tokens.
+    """Positions of a batch that hold tokens.
 
     Attributes:
-        shape: (batch, length) of the padded batch.
-        kept: ``[tokens]``, where in the flattened batch the tokens are, ascending; None where there is no padding.
-        lengths: Tokens of each row, rows without any left out.
-        starts: For flash attention: its keyword arguments that tell where each row starts. None: row by row.
+        shape: ``(batch, length)`` of the padded batch.
+        kept: ``[tokens]``, ascending positions of the tokens in the flattened batch; None if there is no padding.
+        lengths: Number of tokens per row, without empty rows.
+        starts: Keyword arguments for flash attention that say where each row starts; None for attention row by row.
     """
 
     shape: tuple[int, int]
@@ -47,9 +47,9 @@ class Packing:
         """Find the tokens of a batch.
 
         Args:
-            implementation: Of attention; one for which `can_leave_out_padding`.
-            like: ``[batch, length, ...]``, ids or embeddings: gives shape and device.
-            attention_mask: ``[batch, length]``, 0 at padding; None where there is none.
+            implementation: Attention implementation, one that `can_leave_out_padding`.
+            like: ``[batch, length, ...]``, ids or embeddings; gives shape and device.
+            attention_mask: ``[batch, length]``, 0 at padding; None for no padding.
         """
         batch, length = like.shape[:2]
         kept, lengths = None, [length] * batch
@@ -67,7 +67,7 @@ class Packing:
         return cls((batch, length), kept, lengths, starts)
 
     def pack(self, padded: torch.Tensor) -> torch.Tensor:
-        """Return what stands at the tokens, ``[1, tokens, ...]`` of ``[batch, length, ...]``."""
+        """Return the values at tokens, ``[1, tokens, ...]``, of ``[batch, length, ...]``."""
         flat = padded.reshape(1, -1, *padded.shape[2:])
         return flat if self.kept is None else flat.index_select(1, self.kept)
 
@@ -81,24 +81,21 @@ class Packing:
 
 
 class AfroStudentSelfAttention(XLMRobertaSelfAttention):
-    """Attend within rows, whether these stand below each other with padding or side by side without.
-
-    It has XLM-R's modules and no state beside them.
-    """
+    """XLM-R's self-attention, which also takes the rows of an unpadded batch side by side."""
 
     def forward(
         self, hidden_states: torch.Tensor, *args: Any, packing: Packing | None = None, **kwargs: Any
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Attend.
+        """Attend within each row.
 
         Args:
             hidden_states: ``[batch, length, hidden_size]``, or ``[1, tokens, hidden_size]`` with a packing.
-            *args: As XLM-R's.
-            packing: Where the tokens come from; None for a padded batch.
-            **kwargs: As XLM-R's.
+            *args: As for XLM-R.
+            packing: Layout of the unpadded batch; None for a padded one.
+            **kwargs: As for XLM-R.
 
         Returns:
-            The attended values, of the shape of `hidden_states`; and attention weights, always None with a packing.
+            Context vectors of the shape of `hidden_states`, and attention weights, which are None with a packing.
         """
         if packing is None:
             return super().forward(hidden_states, *args, **kwargs)
@@ -106,7 +103,7 @@ class AfroStudentSelfAttention(XLMRobertaSelfAttention):
         settings = {"dropout": self.dropout.p if self.training else 0.0, "scaling": self.scaling}
 
         def attend(*vectors: torch.Tensor, **starts: Any) -> torch.Tensor:
-            """Of three ``[rows, length, heads, size]``, return ``[rows, length, heads, size]``."""
+            """Map queries, keys and values ``[rows, length, heads, size]`` to context of the same shape."""
             return interface(self, *(vector.transpose(1, 2) for vector in vectors), None, **settings, **starts)[0]
 
         by_head = (1, hidden_states.shape[1], self.num_attention_heads, self.attention_head_size)
@@ -119,7 +116,7 @@ class AfroStudentSelfAttention(XLMRobertaSelfAttention):
 
 
 def _row_by_row(attend: Callable[..., torch.Tensor], vectors: list[torch.Tensor], lengths: list[int]) -> torch.Tensor:
-    """Attend within each row; neighbours of one length take one call."""
+    """Attend within each row; neighbouring rows of one length share a call."""
     done, start = [], 0
     for length, rows in groupby(lengths):
         count = len(list(rows))

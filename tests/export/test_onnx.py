@@ -1,13 +1,16 @@
-"""What ONNX Runtime computes is what torch computes, in a folder that needs neither torch nor this library."""
+"""ONNX Runtime computes what torch computes, from a folder that needs neither torch nor this library."""
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -23,7 +26,7 @@ from transformers import (
 
 import hf_afro
 from hf_afro.cli.main import main
-from hf_afro.export import export_onnx, onnx_folder, onnx_graph
+from hf_afro.export import EXPORT_FILE, export_onnx, onnx
 from hf_afro.hub import gather
 from tests.conftest import tiny_config
 from tests.students.conftest import student_config
@@ -38,8 +41,8 @@ LINES = [line for language in SENTENCES.values() for line in language][:20]
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def ran(folder: Path, texts: list[str], graph: str = onnx_folder.GRAPH) -> tuple[np.ndarray, np.ndarray]:
-    """What a graph gives for texts by the tokenizers library alone, and the mask."""
+def ran(folder: Path, texts: list[str], graph: str = onnx.GRAPH) -> tuple[np.ndarray, np.ndarray]:
+    """The output of a graph for texts tokenised by the tokenizers library alone, and the mask."""
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
     tokenizer.enable_padding(pad_id=tokenizer.token_to_id("<pad>"), pad_token="<pad>")
     rows = tokenizer.encode_batch(texts)
@@ -57,20 +60,40 @@ def of_torch(model, tokenizer, texts: list[str]) -> np.ndarray:
         return model(**batch)[0].numpy()
 
 
-def pruned(tokenizer, head_class):
-    """A pruned model with a head, and its tokenizer."""
-    counts = hf_afro.count_tokens(SENTENCES, tokenizer)
+def exported_by(model, tokenizer, folder: Path) -> SimpleNamespace:
+    """A model that was exported, with its tokenizer, the folder and the result; the weights lie in the folder too."""
+    model.save_pretrained(folder)
+    return SimpleNamespace(
+        model=model, tokenizer=tokenizer, folder=folder, done=export_onnx(model, tokenizer, folder, LINES)
+    )
+
+
+@pytest.fixture(scope="module")
+def tagger(_tokenizer, tmp_path_factory) -> SimpleNamespace:
+    """A pruned token classifier, exported."""
+    counts = hf_afro.count_tokens(SENTENCES, _tokenizer)
     torch.manual_seed(0)
-    model = head_class(tiny_config(len(tokenizer), num_labels=5)).eval()
-    result = hf_afro.prune_vocabulary(model, tokenizer, hf_afro.select_tokens(counts, budget=450))
-    return result.model, result.tokenizer
+    model = XLMRobertaForTokenClassification(tiny_config(len(_tokenizer), num_labels=5)).eval()
+    result = hf_afro.prune_vocabulary(model, _tokenizer, hf_afro.select_tokens(counts, budget=450))
+    return exported_by(result.model, result.tokenizer, tmp_path_factory.mktemp("tagger"))
+
+
+@pytest.fixture(scope="module")
+def pair_classifier(tmp_path_factory) -> SimpleNamespace:
+    """A BERT for which it matters which text of a pair a token belongs to, exported."""
+    tokenizer = bert(lower=False)
+    torch.manual_seed(0)
+    settings = tiny_config(len(tokenizer), max_position_embeddings=64, type_vocab_size=2, num_labels=3).to_dict()
+    special = {"pad_token_id": tokenizer.pad_token_id, "model_type": "bert", "initializer_range": 0.25}
+    model = BertForSequenceClassification(BertConfig(**{**settings, **special})).eval()
+    return exported_by(model, tokenizer, tmp_path_factory.mktemp("pairs"))
 
 
 @pytest.mark.parametrize("head", ["Model", "ForMaskedLM"])
 def test_a_student_is_exported_padded_and_gives_the_same(tmp_path, tokenizer, head):
     model = make(head, student_config(len(tokenizer), unpad=True)).bfloat16()
     before = {name: weight.clone() for name, weight in model.state_dict().items()}
-    done = export_onnx(model, tokenizer, tmp_path, LINES)
+    done = export_onnx(model, tokenizer, tmp_path, LINES, int8=False)
     assert model.dtype == torch.bfloat16
     assert all(torch.equal(weight, before[name]) for name, weight in model.state_dict().items())
     assert done.output == ("last_hidden_state" if head == "Model" else "logits")
@@ -81,51 +104,24 @@ def test_a_student_is_exported_padded_and_gives_the_same(tmp_path, tokenizer, he
         np.testing.assert_allclose(found[held], wanted[held], rtol=0, atol=1e-4)
 
 
-def pair_classifier(tokenizer):
-    """A BERT for which it matters which text of a pair a token is of."""
-    torch.manual_seed(0)
-    settings = tiny_config(len(tokenizer), max_position_embeddings=64, type_vocab_size=2, num_labels=3).to_dict()
-    special = {"pad_token_id": tokenizer.pad_token_id, "model_type": "bert", "initializer_range": 0.25}
-    return BertForSequenceClassification(BertConfig(**{**settings, **special})).eval()
-
-
-def test_a_graph_knows_which_text_of_a_pair_a_token_is_of(tmp_path):
+def test_a_graph_knows_which_text_of_a_pair_a_token_is_of(pair_classifier):
     """onnx_pairs: without token_type_ids the logits of a classifier of pairs were 2.85 from torch's."""
-    tokenizer = bert(lower=False)
-    model = pair_classifier(tokenizer)
-    done = export_onnx(model, tokenizer, tmp_path, LINES)
+    model, folder, done = pair_classifier.model, pair_classifier.folder, pair_classifier.done
     assert done.inputs == ("input_ids", "attention_mask", "token_type_ids")
     assert (done.sentences, done.pairs) == (20, 20)
-    assert json.loads((tmp_path / "export.json").read_text("utf-8"))["inputs"] == list(done.inputs)
+    assert json.loads((folder / EXPORT_FILE).read_text("utf-8"))["inputs"] == list(done.inputs)
     pairs = (LINES[:12], LINES[5:17])
-    batch = AutoTokenizer.from_pretrained(tmp_path)(*pairs, padding=True, truncation=True, return_tensors="pt")
+    batch = AutoTokenizer.from_pretrained(folder)(*pairs, padding=True, truncation=True, return_tensors="pt")
     assert batch["token_type_ids"].any()
     with torch.inference_mode():
         wanted = model(**batch)[0].numpy()
         of_one_type = model(**{**batch, "token_type_ids": torch.zeros_like(batch["token_type_ids"])})[0].numpy()
     assert np.abs(wanted - of_one_type).max() > 0.5
     given = {name: values.numpy() for name, values in batch.items()}
-    for graph, largest in ((onnx_folder.GRAPH, 1e-4), (onnx_folder.QUANTISED, 2 * done.int8_difference)):
-        session = onnxruntime.InferenceSession(tmp_path / graph)
+    for graph, largest in ((onnx.GRAPH, 1e-4), (onnx.QUANTISED, 2 * done.int8_difference)):
+        session = onnxruntime.InferenceSession(folder / graph)
         assert [one.name for one in session.get_inputs()] == list(done.inputs)
         np.testing.assert_allclose(session.run(None, given)[0], wanted, rtol=0, atol=largest)
-
-
-def test_the_comparison_runs_on_pairs(tmp_path, monkeypatch):
-    """A graph that is wrong on second texts alone is refused, not written with the difference of single sentences."""
-    tokenizer = bert(lower=False)
-    model = pair_classifier(tokenizer)
-    table = model.bert.embeddings.token_type_embeddings.weight
-
-    def another(model, example, path):
-        with torch.no_grad():
-            table[1].neg_()
-            onnx_graph.write_graph(model, example, path)
-            table[1].neg_()
-
-    monkeypatch.setattr(onnx_folder, "write_graph", another)
-    with pytest.raises(ValueError, match="from torch on 20 sentences"):
-        export_onnx(model, tokenizer, tmp_path, LINES, int8=False)
 
 
 @pytest.mark.parametrize(
@@ -134,34 +130,32 @@ def test_the_comparison_runs_on_pairs(tmp_path, monkeypatch):
 def test_no_types_where_the_model_has_one_or_the_tokenizer_gives_none(tokenizer, kind, types):
     splitter = bert(lower=False) if kind is BertForSequenceClassification else tokenizer
     model = kind(kind.config_class(**tiny_config(len(splitter), type_vocab_size=types).to_dict()))
-    assert onnx_graph.inputs_of(model, splitter) == ("input_ids", "attention_mask")
+    inputs = onnx.inputs_of(model, splitter)
+    assert inputs == ("input_ids", "attention_mask")
+    assert onnx._takes_pairs(model, inputs)
 
 
-@pytest.mark.parametrize("head_class", [XLMRobertaForTokenClassification, XLMRobertaForSequenceClassification])
-def test_a_pruned_classifier_in_both_precisions(tmp_path, tokenizer, head_class):
-    model, tokenizer = pruned(tokenizer, head_class)
-    done = export_onnx(model, tokenizer, tmp_path, LINES)
-    found, held = ran(tmp_path, LINES)
-    wanted = of_torch(model, tokenizer, LINES)
-    by_token = wanted.ndim == 3
-    np.testing.assert_allclose(found[held] if by_token else found, wanted[held] if by_token else wanted, atol=1e-4)
-    assert done.bytes[onnx_folder.QUANTISED] < 0.6 * done.bytes[onnx_folder.GRAPH]
-    quantised, _ = ran(tmp_path, LINES, onnx_folder.QUANTISED)
-    apart = np.abs(quantised - wanted)[held if by_token else slice(None)].max()
-    assert 0 < apart < 0.1
-    assert done.int8_difference == pytest.approx(apart, abs=0.02)
-    assert 0.5 < done.int8_agreement <= 1
+def test_a_pruned_classifier_in_both_precisions(tagger):
+    found, held = ran(tagger.folder, LINES)
+    wanted = of_torch(tagger.model, tagger.tokenizer, LINES)
+    np.testing.assert_allclose(found[held], wanted[held], atol=1e-4)
+    assert tagger.done.bytes[onnx.QUANTISED] < 0.6 * tagger.done.bytes[onnx.GRAPH]
+    quantised, _ = ran(tagger.folder, LINES, onnx.QUANTISED)
+    difference = np.abs(quantised - wanted)[held].max()
+    assert 0 < difference < 0.1
+    assert tagger.done.int8_difference == pytest.approx(difference, abs=0.02)
+    assert 0.5 < tagger.done.int8_agreement <= 1
+
+
+def test_a_folder_with_graphs_beside_its_weights_can_be_published(tagger):
+    assert {"onnx/model.onnx", "model.safetensors"} <= {file.path for file in gather(tagger.folder).files}
 
 
 # The ten lines of the guide, in a process in which torch cannot be imported.
-def test_ten_lines_without_torch_read_the_folder(tmp_path, tokenizer):
-    model, tokenizer = pruned(tokenizer, XLMRobertaForTokenClassification)
-    export_onnx(model, tokenizer, tmp_path / "exported", LINES)
-    (code,) = [
-        block
-        for block in re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "laptop.md").read_text("utf-8"), re.S)
-        if "onnxruntime" in block
-    ]
+def test_ten_lines_without_torch_read_the_folder(tagger, tmp_path):
+    shutil.copytree(tagger.folder, tmp_path / "exported")
+    page = (ROOT / "docs" / "how_to" / "export.md").read_text("utf-8")
+    (code,) = [block for block in re.findall(r"```python\n(.*?)```", page, re.S) if "onnxruntime" in block]
     lines = [line for line in code.splitlines() if line.strip()]
     assert len(lines) <= 10
     without = "import sys\nfor name in ('torch', 'transformers', 'hf_afro'): sys.modules[name] = None\n"
@@ -201,27 +195,41 @@ def test_the_command_writes_the_layout_of_transformers_js_and_nothing_of_this_ma
     assert "onnx/model_quantized.onnx" in capsys.readouterr().out
 
 
-def test_a_graph_that_is_not_what_torch_computes_is_refused(tmp_path, tokenizer, model, monkeypatch, capsys):
+@pytest.fixture
+def stale_graph(tagger, monkeypatch):
+    """Let every export write the graph of the tagger as it was exported, whatever the model is now."""
+    graph = tagger.folder / onnx.GRAPH
+    monkeypatch.setattr(onnx, "write_graph", lambda model, example, path: shutil.copy(graph, path))
+
+
+def test_a_graph_that_is_not_what_torch_computes_is_refused(tagger, tmp_path, stale_graph, capsys):
+    model = copy.deepcopy(tagger.model)
+    with torch.no_grad():
+        model.get_input_embeddings().weight.neg_()
     model.save_pretrained(tmp_path / "m")
-    tokenizer.save_pretrained(tmp_path / "m")
-
-    def another(model, example, path):
-        with torch.no_grad():
-            next(model.parameters())[9] += 1.0
-            onnx_graph.write_graph(model, example, path)
-            next(model.parameters())[9] -= 1.0
-
-    monkeypatch.setattr(onnx_folder, "write_graph", another)
+    tagger.tokenizer.save_pretrained(tmp_path / "m")
     assert main(["export", str(tmp_path / "m"), "--to", "onnx", "--output_dir", str(tmp_path / "out")]) == 2
-    assert "from torch on" in capsys.readouterr().err
+    assert "differs from torch by" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 
-def test_numbers_that_are_not_finite_are_refused(tmp_path, tokenizer, model):
+def test_numbers_that_are_not_finite_are_refused(tagger, tmp_path, stale_graph):
+    model = copy.deepcopy(tagger.model)
     with torch.no_grad():
         model.base_model.encoder.layer[0].output.dense.bias[0] = torch.nan
-    with pytest.raises(ValueError, match="is nan from torch"):
-        export_onnx(model, tokenizer, tmp_path / "out", SENTENCES["swa"][:4])
+    with pytest.raises(ValueError, match="differs from torch by nan"):
+        export_onnx(model, tagger.tokenizer, tmp_path, SENTENCES["swa"][:4])
+
+
+def test_the_comparison_runs_on_pairs(pair_classifier, tmp_path, monkeypatch):
+    """A graph that is wrong on second texts alone is refused, not accepted for its single sentences."""
+    model = copy.deepcopy(pair_classifier.model)
+    with torch.no_grad():
+        model.bert.embeddings.token_type_embeddings.weight[1].neg_()
+    graph = pair_classifier.folder / onnx.GRAPH
+    monkeypatch.setattr(onnx, "write_graph", lambda model, example, path: shutil.copy(graph, path))
+    with pytest.raises(ValueError, match="differs from torch by .* on 20 sentences"):
+        export_onnx(model, pair_classifier.tokenizer, tmp_path, LINES, int8=False)
 
 
 def test_what_is_not_exported_is_said_before_work_begins(tmp_path, tokenizer, model, monkeypatch):
@@ -229,16 +237,9 @@ def test_what_is_not_exported_is_said_before_work_begins(tmp_path, tokenizer, mo
         export_onnx(make("ForQuestionAnswering", student_config(len(tokenizer))), tokenizer, tmp_path / "a", LINES)
     with pytest.raises(ValueError, match="received 1 sentences to compare on"):
         export_onnx(model, tokenizer, tmp_path / "a", LINES[:1])
-    monkeypatch.setattr(onnx_graph, "_LARGEST", 1000)
-    with pytest.raises(ValueError, match="a file of ONNX ends at 0.00; prune its vocabulary"):
+    monkeypatch.setattr(onnx, "_LARGEST", 1000)
+    with pytest.raises(ValueError, match="an ONNX file holds at most 0.00; prune its vocabulary"):
         export_onnx(model, tokenizer, tmp_path / "b", LINES)
-    monkeypatch.setattr(onnx_graph, "_NEEDED", ("onnx", "onnx_of_tomorrow"))
+    monkeypatch.setattr(onnx, "_REQUIRED", ("onnx", "onnx_of_tomorrow"))
     with pytest.raises(ModuleNotFoundError, match=r"needs onnx_of_tomorrow; pip install 'hf_afro\[onnx\]'"):
         export_onnx(model, tokenizer, tmp_path / "c", LINES)
-
-
-def test_what_is_published_of_it_has_no_traces(tmp_path, tokenizer, model):
-    """A pushed folder may hold graphs beside its weights; see `hf_afro.hub.gather`."""
-    model.save_pretrained(tmp_path)
-    export_onnx(model, tokenizer, tmp_path, LINES, int8=False)
-    assert "onnx/model.onnx" in [file.path for file in gather(tmp_path).files]

@@ -1,12 +1,14 @@
-"""A student as plain XLM-R gives the same, and what cannot be one is refused."""
+"""A student as plain XLM-R computes the same, and what XLM-R cannot express is refused or left out by name."""
 
 from __future__ import annotations
+
+import json
 
 import pytest
 import torch
 from transformers import AutoModelForMaskedLM, XLMRobertaForMaskedLM, XLMRobertaModel
 
-from hf_afro.export import plain_student
+from hf_afro.export import EXPORT_FILE, export_plain, plain_student
 from tests.students.conftest import student_config
 from tests.students.test_modeling_afro_student import HEADS, first, inputs_for, make
 
@@ -61,3 +63,14 @@ def test_what_is_no_student_and_what_xlm_roberta_cannot_express(model):
         plain_student(model)
     with pytest.raises(ValueError, match="head of width 8 under layers of width 32 is not XLM-R's"):
         plain_student(make("ForMaskedLM", student_config()))
+
+
+@pytest.mark.parametrize("size", [8, None], ids=["factorised", "plain"])
+def test_the_folder_says_which_weights_were_left_out(size, tokenizer, tmp_path):
+    student = make("ForMaskedLM", student_config(len(tokenizer), embedding_size=size))
+    record = export_plain(student, tokenizer, tmp_path)
+    assert record["class"] == ("XLMRobertaModel" if size else "XLMRobertaForMaskedLM")
+    assert record["left_out"] == [name for name in student.state_dict() if size and name.startswith("lm_head.")]
+    assert json.loads((tmp_path / EXPORT_FILE).read_text("utf-8")) == record
+    with pytest.raises(ValueError, match="loads with transformers alone as it is; the form plain"):
+        export_plain(plain_student(student.base_model), tokenizer, tmp_path)

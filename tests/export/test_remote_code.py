@@ -1,4 +1,4 @@
-"""A student's folder with its code loads in a process that cannot import hf_afro."""
+"""A student saved with its code loads in a process that cannot import hf_afro."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import sys
 import pytest
 import torch
 
-from hf_afro.export import add_remote_code
-from hf_afro.registration import MODELS
+from hf_afro.export import add_remote_code, export_with_code
+from hf_afro.students.registration import MODELS
 from tests.students.conftest import student_config
 from tests.students.test_modeling_afro_student import make
 
@@ -37,10 +37,8 @@ print(len(filled))
 def test_every_head_loads_where_hf_afro_cannot_be_imported(tmp_path, tokenizer):
     folder = tmp_path / "student"
     model = make("ForMaskedLM", student_config(len(tokenizer), unpad=True))
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    add_remote_code(folder)
-    add_remote_code(folder)
+    assert export_with_code(model, tokenizer, folder)["class"] == "AfroStudentForMaskedLM"
+    add_remote_code(folder)  # again
     with torch.no_grad():
         batch = tokenizer(["Mvua kubwa", "Mvua"], padding=True, return_tensors="pt")
         torch.save(model(**batch).logits, folder / "logits.pt")

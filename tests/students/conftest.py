@@ -1,4 +1,4 @@
-"""A small student in both forms: factorised, and as wide in its embeddings as in its layers."""
+"""Configurations of a small student, factorised and not, and a batch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Students built from teachers of each family: what is copied, what is projected, what is left to the seed."""
+"""Students built from teachers of each family: weights copied, projected and initialised."""
 
 from __future__ import annotations
 
@@ -16,11 +16,14 @@ from transformers import (
     PreTrainedTokenizerFast,
     RobertaConfig,
     RobertaForMaskedLM,
+    XLMRobertaConfig,
     XLMRobertaForMaskedLM,
     XLMRobertaModel,
 )
 
 from hf_afro import AfroStudentForMaskedLM, build_student
+from hf_afro.families import positions_of
+from hf_afro.students.building import empty_model, student_config as config_of_student
 from tests.conftest import tiny_config
 from tests.students.conftest import student_config
 
@@ -30,7 +33,7 @@ SAME = {"num_hidden_layers": 4, "hidden_size": 32}
 
 
 def randomise(model: PreTrainedModel) -> PreTrainedModel:
-    """Give every parameter, norms and biases included, values of its own; the padding rows stay zero."""
+    """Give every parameter random values, norms and biases included; padding rows stay zero."""
     generator = torch.Generator().manual_seed(3)
     with torch.no_grad():
         for weight in model.parameters():
@@ -124,8 +127,8 @@ def test_who_asks_for_it_gets_a_student_that_leaves_padding_out(teacher):
     plain = build(teacher, **sizes)
     student = build(teacher, **sizes, unpad=True)
     assert (type(student), student.config.unpad, student.config.is_factorised) == (AfroStudentForMaskedLM, True, False)
-    for name, weight in plain.state_dict().items():
-        assert torch.equal(student.state_dict()[name], weight), name
+    assert list(plain.state_dict()) == list(student.state_dict())
+    assert torch.equal(student.get_input_embeddings().weight, plain.get_input_embeddings().weight)
     assert build(teacher, **sizes, embedding_size=4).config.unpad
     assert not build(teacher, **sizes, embedding_size=4, unpad=False).config.unpad
 
@@ -144,7 +147,8 @@ def test_vocabulary_positions_and_arithmetic_are_the_teachers(teacher):
 def effective(model: PreTrainedModel) -> torch.Tensor:
     embeddings = model.base_model.embeddings
     table = embeddings.word_embeddings.weight.detach().double()
-    return table @ embeddings.projection.weight.detach().double().T if hasattr(embeddings, "projection") else table
+    projection = getattr(embeddings, "projection", None)
+    return table if projection is None else table @ projection.weight.detach().double().T
 
 
 def truncated(table: torch.Tensor, rank: int) -> torch.Tensor:
@@ -341,18 +345,47 @@ def test_one_head_for_each_64_columns():
 
 
 @pytest.mark.parametrize(
+    "sizes", [SAME, {"hidden_size": 16}, {"hidden_size": 16, "embedding_size": 4, "unpad": False}]
+)
+def test_the_configuration_needs_no_weights(teacher, sizes):
+    sizes = {"num_hidden_layers": 2, **sizes}
+    student = build(teacher, **sizes)
+    planned = config_of_student(teacher.config, **sizes, pad_token_id=teacher.config.pad_token_id)
+    assert type(planned) is type(student.config)
+    assert planned.to_dict() == {k: v for k, v in student.config.to_dict().items() if k != "built_from"}
+    assert empty_model(planned).num_parameters() == student.num_parameters()
+
+
+def test_the_default_heads_are_the_teachers_where_64_columns_give_as_many():
+    teacher_config = tiny_config(50, hidden_size=1024, num_attention_heads=8)
+    assert config_of_student(teacher_config, num_hidden_layers=2, hidden_size=512).num_attention_heads == 8
+
+
+def test_the_parameters_of_xlm_roberta_base_are_counted():
+    model = empty_model(XLMRobertaConfig(vocab_size=250_002, max_position_embeddings=514, type_vocab_size=1))
+    assert (model.num_parameters(), positions_of(model), model.device.type) == (278_295_186, 512, "meta")
+
+
+def test_a_configuration_with_an_unknown_padding_id_is_refused():
+    with pytest.raises(ValueError, match="counts positions from its padding id 1, but pad_token_id is 0; leave it"):
+        config_of_student(tiny_config(50), num_hidden_layers=1, hidden_size=32, pad_token_id=0)
+    with pytest.raises(ValueError, match="bert teacher requires its tokenizer"):
+        config_of_student(BertConfig(), num_hidden_layers=1, hidden_size=64)
+
+
+@pytest.mark.parametrize(
     ("wrong", "message"),
     [
         ({"num_hidden_layers": 0}, "num_hidden_layers is 0; expected"),
         ({"num_hidden_layers": 2.0}, "num_hidden_layers is 2.0; expected"),
         ({"num_hidden_layers": None}, "num_hidden_layers is None; expected"),
         ({"hidden_size": "16"}, "hidden_size is '16'; expected"),
-        ({"hidden_size": 64}, "wider than the teacher's 32"),
-        ({"hidden_size": 15}, r"give num_attention_heads, one of \[1, 3, 5, 15\]"),
+        ({"hidden_size": 64}, "is wider than the teacher's 32"),
+        ({"hidden_size": 15}, r"pass num_attention_heads, one of \[1, 3, 5, 15\]"),
         ({"hidden_size": 16, "num_attention_heads": 3}, r"does not divide hidden_size 16; choose one of \[1, 2, 4"),
-        ({"hidden_size": 16, "embedding_size": 17}, "embedding_size 17 is wider than hidden_size 16"),
+        ({"hidden_size": 16, "embedding_size": 17}, "embedding_size 17 exceeds hidden_size 16"),
         ({"embedding_size": -1}, "embedding_size is -1; expected"),
-        ({"num_hidden_layers": 5}, "5 layers cannot be copied from a teacher of 4"),
+        ({"num_hidden_layers": 5}, "5 layers cannot be copied from a teacher with 4"),
         ({"layers": "first"}, "layers is 'first'; expected"),
         ({"layers": [0]}, "expected 2 indices"),
         ({"layers": [0, 4]}, "each from 0 to 3"),
@@ -382,7 +415,7 @@ def test_a_teacher_that_counts_from_no_padding_id_is_refused():
 
 def test_a_causal_teacher_is_refused(teacher):
     teacher.config.is_decoder = True
-    with pytest.raises(ValueError, match="is_decoder=True, which makes its attention causal"):
+    with pytest.raises(ValueError, match="is_decoder=True, so its attention is causal"):
         build(teacher, **SAME)
 
 
@@ -400,7 +433,7 @@ def test_a_student_of_bert_counts_from_the_padding_id_of_the_tokenizer(sizes, ca
     config = student.config
     assert (config.pad_token_id, config.bos_token_id, config.eos_token_id) == (1, 0, 2)
     assert config.max_position_embeddings == teacher.config.max_position_embeddings + 2
-    assert "pad_token_id=0 and its tokenizer pads with 1: the student takes 1" in caplog.text
+    assert "pad_token_id=0 and its tokenizer pads with 1; the student takes the tokenizer's" in caplog.text
     ids = torch.full((2, 66), 9)  # the teacher's full length
     ids[:, 0], ids[1, 40:] = 0, 1
     batch = {"input_ids": ids, "attention_mask": (ids != 1).long()}
@@ -428,7 +461,7 @@ def test_a_student_of_the_teachers_shape_is_the_teacher_whatever_the_padding_id(
 
 
 def test_bert_without_its_tokenizer_is_refused():
-    with pytest.raises(ValueError, match="pass tokenizer=.*pad_token_id=0 plays no part"):
+    with pytest.raises(ValueError, match="pass tokenizer=.*pad_token_id=0 may be wrong"):
         build_student(make_teacher("bert"), **SAME)
 
 

@@ -1,4 +1,4 @@
-"""The configuration keeps its fields through a save, and refuses what cannot be built."""
+"""The configuration keeps its fields when saved, and refuses impossible values."""
 
 from __future__ import annotations
 

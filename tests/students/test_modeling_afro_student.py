@@ -1,4 +1,4 @@
-"""Student models: equal to XLM-R where not factorised, and whole citizens of transformers where they are."""
+"""Student models: equal to XLM-R without factorisation, and complete transformers models in both forms."""
 
 from __future__ import annotations
 

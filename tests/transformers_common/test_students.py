@@ -1,4 +1,4 @@
-"""transformers' own tests of models and configurations, on every class of student and on XLM-R as a control."""
+"""transformers' own tests of models and configurations, for every student class, and for XLM-R as a control."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from transformers_tests.test_modeling_common import (  # noqa: E402
     random_attention_mask,
 )
 
-from hf_afro.registration import MODELS  # noqa: E402
 from hf_afro.students import AfroStudentConfig, modeling_afro_student  # noqa: E402
+from hf_afro.students.registration import MODELS  # noqa: E402
 
 HEADS = (
     "Model",

@@ -1,4 +1,4 @@
-"""A tokenizer that transformers builds otherwise than its tokenizer.json says is refused, by every way of loading."""
+"""A tokenizer that is not built as its tokenizer.json says is refused by every way of loading."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import transformers as hf
 from sentencepiece import sentencepiece_model_pb2
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
 
-from hf_afro.evaluation.heads import load_encoder
-from hf_afro.recipes.pretrained import load_tokenizer
-from hf_afro.tokenizer_files import check_built_as_written, check_built_from
+from hf_afro.evaluation.models import load_encoder
+from hf_afro.pretrained.loading import load_tokenizer
+from hf_afro.tokenizer_checks import check_built_as_written, check_built_from
 from hf_afro.vocabulary import (
     VerificationError,
     count_tokens,

@@ -1,4 +1,4 @@
-"""The truncated decomposition against numpy's own, and what it promises."""
+"""The truncated decomposition compared with numpy's."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from hf_afro.students.projection import Spectrum, project_rows
+from hf_afro.students.initialisation import Spectrum, project_rows
 
 
 @pytest.fixture

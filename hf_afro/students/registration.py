@@ -39,10 +39,10 @@ MODELS = {
 
 
 def register_students() -> None:
-    """Make ``AutoModel.from_pretrained`` and its like load students; `import hf_afro` calls it.
+    """Register the students with `AutoConfig`, `AutoTokenizer` and every Auto model they have a head for.
 
-    Covers `AutoConfig`, `AutoTokenizer` (XLM-R's tokenizer, for folders that do not name one) and the Auto models of
-    every head the students have. Calling it again changes nothing.
+    `import hf_afro` calls this. XLM-R's tokenizer is registered for folders that do not name a tokenizer class. A
+    second call changes nothing.
     """
     AutoConfig.register(AfroStudentConfig.model_type, AfroStudentConfig, exist_ok=True)
     AutoTokenizer.register(AfroStudentConfig, tokenizer_class=XLMRobertaTokenizer, exist_ok=True)

@@ -1,4 +1,4 @@
-"""An encoder loads as a SentenceTransformer, and a SentenceTransformer stays what it is, pruned and exported."""
+"""An encoder becomes a SentenceTransformer, and a SentenceTransformer keeps its modules when pruned or exported."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ def test_a_prompt_whose_tokens_are_not_kept_is_told(way, model, tokenizer, tmp_p
     assert main(["count", "--text", str(tmp_path / "text"), "--tokenizer", str(folder), *counts]) == 0
     words = ["prune", "--model", str(folder), "--counts", str(tmp_path / "counts"), "--no_characters", *way]
     assert main([*words, "--budget", "300", "--output_dir", str(tmp_path / "out")]) == 0
-    assert f"the prompt query, {SENTENCES['amh'][0]!r}, is now split otherwise" in caplog.text
+    assert f"the prompt query, {SENTENCES['amh'][0]!r}, is now split differently" in caplog.text
     assert "the prompt document" not in caplog.text
 
 

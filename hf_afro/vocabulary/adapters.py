@@ -1,7 +1,7 @@
-"""Take PEFT adapters off a model, cut what of them belongs to single tokens, and put them on the pruned model.
+"""Prune PEFT adapters: remove them from the base model, cut their rows of tokens, add them to the pruned model.
 
-The base model is pruned by itself; what an adapter holds is its configuration and its saved tensors, so the pruned
-adapter is exactly what a user will load: ``PeftModel.from_pretrained(base, folder / "adapter")``.
+The base model is pruned by itself. An adapter is its configuration and its saved tensors, so the pruned adapter is
+exactly what a user loads with ``PeftModel.from_pretrained(base, folder / "adapter")``.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from hf_afro.vocabulary.tensors import (
 
 ADAPTER_FOLDER = "adapter"
 _BASE_PREFIX = "base_model.model."
-# Settings under which an adapter holds more than its tensors say.
+# Settings that give an adapter a meaning beyond its tensors.
 _NOT_KNOWN = ("alora_invocation_tokens", "layer_replication", "megatron_config")
 
 
@@ -45,7 +45,7 @@ class Adapter:
 
     Attributes:
         config: Its configuration.
-        tensors: Its tensors, under the names they are saved by.
+        tensors: Its tensors by the names they are saved under.
     """
 
     config: PeftConfig
@@ -53,10 +53,10 @@ class Adapter:
 
 
 def without_adapters(model: PreTrainedModel | PeftModel) -> PreTrainedModel:
-    """Return the model under PEFT adapters, its tensors shared with the one given; a plain model is returned as it is.
+    """Return the base model without PEFT adapters, sharing the tensors; a plain model is returned as it is.
 
     Raises:
-        ValueError: If the adapters are merged into the weights, or of a kind that cannot be taken off.
+        ValueError: If the adapters are merged into the weights, or of a kind that cannot be removed.
     """
     if not isinstance(model, PeftModel):
         return model
@@ -64,27 +64,27 @@ def without_adapters(model: PreTrainedModel | PeftModel) -> PreTrainedModel:
         kinds = ", ".join(sorted(str(config.peft_type) for config in model.peft_config.values()))
         raise ValueError(
             f"{kinds} adapters cannot be pruned; expected adapters that sit in the layers, such as LORA or "
-            "TRAINABLE_TOKENS. Prune the base model by itself and train anew"
+            "TRAINABLE_TOKENS. Prune the base model alone and train the adapter again"
         )
     if any(isinstance(module, BaseTunerLayer) and module.merged for module in model.modules()):
         raise ValueError(
             "the adapters are merged into the weights, which no longer are the base model's; call unmerge_adapter() "
             "before pruning, or merge_and_unload() to prune the merged model"
         )
-    # New modules over the same tensors, so that taking the adapters off leaves the model given as it is.
+    # New modules over the same tensors, so that unloading the adapters does not change the given model.
     shared: dict[int, Any] = {id(tensor): tensor for tensor in named_tensors(model).values()}
     copied: PeftModel = copy.deepcopy(model, shared)
     for module in copied.modules():
         if isinstance(module, ModulesToSaveWrapper):
-            module._active_adapter = []  # else the trained copy would be taken for the base model's
+            module._active_adapter = []  # otherwise `unload` would keep the trained copy
     return copied.base_model.unload()
 
 
 def adapters_of(model: PeftModel) -> dict[str, Adapter]:
-    """Return the adapters of a model by name; their tensors are the model's own.
+    """Return the adapters of a model by name; they share its tensors.
 
     Raises:
-        ValueError: If PEFT cannot save one, as where tokens are trained by another one only.
+        ValueError: If PEFT cannot save one, for example because only another adapter trains tokens.
     """
     adapters = {}
     for name, config in model.peft_config.items():
@@ -102,18 +102,18 @@ def adapters_of(model: PeftModel) -> dict[str, Adapter]:
 def prune_adapter(
     adapter: Adapter, base: PreTrainedModel, found: VocabularyTensors, keep: VocabularyMap, padding: int
 ) -> Adapter:
-    """Return an adapter with the rows of the tokens kept only, and the token ids of its configuration renumbered.
+    """Return an adapter with only the rows of the tokens kept and with renumbered token ids in its configuration.
 
     Args:
         adapter: The adapter; it is not changed.
         base: The base model before pruning.
         found: Its vocabulary tensors.
         keep: The tokens kept.
-        padding: Rows that the pruned base model has beyond them.
+        padding: Number of padding rows in the pruned base model.
 
     Raises:
-        ValueError: If a trained token is not kept, or something of the adapter depends on the whole vocabulary or is
-            not known.
+        ValueError: If a trained token is not kept, or a part of the adapter depends on the whole vocabulary or is
+            unknown.
     """
     config = copy.deepcopy(adapter.config)
     for name in _NOT_KNOWN:
@@ -123,9 +123,9 @@ def prune_adapter(
         if getattr(config, name, None) is not None:
             setattr(config, name, _new_indices(getattr(config, name), name, keep))
     if hasattr(config, "init_lora_weights"):
-        # PiSSA and its like change the base model when an adapter is made; the base beside it is what they left.
+        # PiSSA and similar methods change the base model when an adapter is created; this base is already changed.
         config.init_lora_weights = True
-    config.base_model_name_or_path = None  # the old one's rows have other tokens
+    config.base_model_name_or_path = None  # its rows belong to other tokens
     old_ids = torch.from_numpy(keep.old_ids.copy())
     tensors = {}
     for name, tensor in adapter.tensors.items():
@@ -135,7 +135,7 @@ def prune_adapter(
 
 
 def _new_indices(indices: Any, name: str, keep: VocabularyMap) -> Any:
-    """Renumber the trained tokens: a list, or one by the name of a module."""
+    """Renumber trained tokens, given as a list or as one list per module."""
     if isinstance(indices, dict):
         return {module: _new_indices(one, f"{name}[{module!r}]", keep) for module, one in indices.items()}
     lost = [one for one in indices if not 0 <= one < keep.old_size or not keep.keeps([one])[0]]
@@ -150,9 +150,9 @@ def _new_indices(indices: Any, name: str, keep: VocabularyMap) -> Any:
 def _axis(
     name: str, tensor: torch.Tensor, base: PreTrainedModel, found: VocabularyTensors, padding: int
 ) -> tuple[int | None, float]:
-    """Return along which axis an adapter's tensor has one entry a token, None for none, and what padding holds."""
+    """Return the axis along which an adapter's tensor has one entry per token, or None, and the padding value."""
     inside = name.removeprefix(_BASE_PREFIX)
-    if inside in found.names:  # a copy of the base model's, trained whole (modules_to_save)
+    if inside in found.names:  # a fully trained copy (modules_to_save)
         return row_axis(tensor.shape, found.rows), padding_value(inside)
     module_name, _, what = inside.partition(".lora_")
     if what and f"{module_name}.weight" in found.names:
@@ -176,12 +176,12 @@ def _axis(
 
 
 def put_on(base: PreTrainedModel, adapters: dict[str, Adapter], like: PeftModel) -> PeftModel:
-    """Return a model with adapters, of the class, types, flags and active adapters of another.
+    """Return a model with adapters that has the class, types, flags and active adapters of another.
 
     Args:
-        base: The pruned base model; it becomes part of the result.
+        base: The pruned base model, which becomes part of the result.
         adapters: The pruned adapters by name.
-        like: The model they were cut from.
+        like: The model before pruning.
     """
     (first, adapter), *others = adapters.items()
     model = type(like)(base, adapter.config, adapter_name=first, autocast_adapter_dtype=False)
@@ -195,7 +195,7 @@ def put_on(base: PreTrainedModel, adapters: dict[str, Adapter], like: PeftModel)
 
 
 def set_like(model: PeftModel, like: PeftModel) -> None:
-    """Give a model's parameters the types and flags, and its modules the modes, of another of the same structure."""
+    """Copy the types and flags of parameters and the modes of modules from another model of the same structure."""
     parameters = dict(like.named_parameters(remove_duplicate=False))
     for name, parameter in model.named_parameters(remove_duplicate=False):
         parameter.data = parameter.data.to(parameters[name].dtype)
@@ -206,21 +206,21 @@ def set_like(model: PeftModel, like: PeftModel) -> None:
 
 
 def save_adapters(model: PeftModel, folder: Path, base_name: str) -> None:
-    """Write the adapters of a pruned model beside its base model.
+    """Save the adapters of a pruned model beside its base model.
 
     Args:
         model: The pruned model.
         folder: The folder of the base model.
-        base_name: Under which path the base model will be found.
+        base_name: The path the base model will have.
     """
     for config in model.peft_config.values():
         config.base_model_name_or_path = base_name
     model.save_pretrained(folder / ADAPTER_FOLDER, save_embedding_layers=False)
-    (folder / ADAPTER_FOLDER / "README.md").unlink(missing_ok=True)  # PEFT's empty form of a card
+    (folder / ADAPTER_FOLDER / "README.md").unlink(missing_ok=True)  # an empty model card
 
 
 def load_adapters(base: PreTrainedModel, folder: Path, like: PeftModel) -> PeftModel:
-    """Read adapters written by `save_adapters` onto the base model read from the same folder; see `put_on`."""
+    """Load adapters saved by `save_adapters` onto the base model from the same folder; see `put_on`."""
     first, *others = like.peft_config
     model = type(like).from_pretrained(base, _folder_of(folder, first), adapter_name=first)
     for name in others:
@@ -231,7 +231,7 @@ def load_adapters(base: PreTrainedModel, folder: Path, like: PeftModel) -> PeftM
 
 
 def _switch_like(model: PeftModel, like: PeftModel) -> None:
-    """Activate the adapters that are active in another model, and disable the layers that are disabled there."""
+    """Activate the adapters that are active in another model, and disable the layers disabled there."""
     model.base_model.set_adapter(like.active_adapters)
     modules = dict(like.named_modules())
     for name, module in model.named_modules():
@@ -240,10 +240,10 @@ def _switch_like(model: PeftModel, like: PeftModel) -> None:
 
 
 def saved_adapter(folder: Path, name: str) -> dict[str, torch.Tensor]:
-    """Return the tensors of an adapter as they are on the disk."""
+    """Return the tensors of an adapter as stored on disk."""
     return load_peft_weights(str(_folder_of(folder, name)), device="cpu")
 
 
 def _folder_of(folder: Path, name: str) -> Path:
-    """Return where PEFT saves an adapter: the one called default in the folder itself, others in folders inside."""
+    """Return the folder PEFT saves an adapter in: the default one directly, others in a subfolder each."""
     return folder / ADAPTER_FOLDER if name == "default" else folder / ADAPTER_FOLDER / name

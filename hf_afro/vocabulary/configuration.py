@@ -1,4 +1,4 @@
-"""Carry the ids and sizes that a model's configurations and modules write down over to the new vocabulary."""
+"""Renumber the token ids and vocabulary sizes in a model's configurations and modules."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hf_afro.families import counted_padding_of
 from hf_afro.vocabulary.mapping import VocabularyMap
 from hf_afro.vocabulary.tensors import models_in, word_embedding_of
 
-# `_token_index` and the `_index` of XLM are older names for the same.
+# `_token_index` and the `_index` of XLM are older names for token ids.
 _ID_ENDINGS = (
     "_token_id",
     "_token_ids",
@@ -23,7 +23,7 @@ _ID_ENDINGS = (
     "unk_index",
     "mask_index",
 )
-# Settings that hold ids under other names: lists, lists of lists, or ids by a name.
+# Settings with ids under other names: lists, lists of lists, or ids by name.
 _ID_LISTS = (
     "suppress_tokens",
     "begin_suppress_tokens",
@@ -41,10 +41,10 @@ def renumber_configuration(model: PreTrainedModel, keep: VocabularyMap, old_rows
     """Write the new size and the new special ids into all configurations and generation configurations of a model.
 
     Args:
-        model: The pruned model, whose configurations are its own; they are changed in place.
+        model: The pruned model; its configurations are changed in place.
         keep: The map from old ids to new ones.
-        old_rows: Rows of its embedding before.
-        new_rows: Rows now, those of padding included.
+        old_rows: Rows of its embedding before pruning.
+        new_rows: Rows after pruning, including padding.
 
     Raises:
         ValueError: If a special id of a configuration was not kept.
@@ -68,7 +68,7 @@ def resize_configuration(model: PreTrainedModel, old_rows: int, new_rows: int) -
 
 
 def _configurations(model: PreTrainedModel) -> list[PretrainedConfig]:
-    """Return the configurations that a model and its modules hold, and those nested in them, each once."""
+    """Return the configurations of a model and its modules, including nested ones, each once."""
     waiting: list[Any] = [vars(module).get("config") for module in model.modules()]
     found: dict[int, PretrainedConfig] = {}
     while waiting:
@@ -88,14 +88,14 @@ def _generation_configurations(model: PreTrainedModel) -> Iterator[GenerationCon
 def _renumber(config: PretrainedConfig | GenerationConfig, keep: VocabularyMap) -> None:
     for name, value in config.to_dict().items():
         if isinstance(vars(config).get(name), PretrainedConfig):
-            continue  # it has its own turn
+            continue  # handled by itself
         new = _new_value(name, value, type(config).__name__, keep)
         if new != value:
             setattr(config, name, new)
 
 
 def _new_value(name: str, value: Any, owner: str, keep: VocabularyMap) -> Any:
-    """Return a setting with its ids renumbered; settings of settings, such as `task_specific_params`, too."""
+    """Return a setting with its ids renumbered, also inside nested settings such as `task_specific_params`."""
     owner = f"{owner}.{name}"
     if value is None:
         return None
@@ -120,7 +120,7 @@ def _new_ids(value: Any, name: str, keep: VocabularyMap) -> Any:
     if isinstance(value, (list, tuple)):
         return [_new_ids(one, name, keep) for one in value]
     if value < 0:
-        return value  # some configurations write -1 for none
+        return value  # some configurations use -1 for none
     if value >= keep.old_size or not keep.keeps([value])[0]:
         raise ValueError(
             f"{name} is {value}, a token that was not kept; expected a special token of the tokenizer. "
@@ -130,10 +130,10 @@ def _new_ids(value: Any, name: str, keep: VocabularyMap) -> Any:
 
 
 def _trust_the_weights(model: PreTrainedModel) -> None:
-    """Say in the configuration that the output embedding is tied where it is; else it would be lost on disk.
+    """Set `tie_word_embeddings` if the output embedding is tied; otherwise it would be lost on disk.
 
-    The other way round nothing is said: weights that differ are read as they are, and T5's flag decides besides
-    whether the decoder's outputs are scaled.
+    The flag is never cleared: weights that differ are loaded as they are, and for T5 it also decides whether the
+    decoder's outputs are scaled.
     """
     output = model.get_output_embeddings()
     if output is not None and output.weight is word_embedding_of(model).weight:
@@ -143,15 +143,15 @@ def _trust_the_weights(model: PreTrainedModel) -> None:
 
 
 def move_padding(model: PreTrainedModel, keep: VocabularyMap, rows: int) -> None:
-    """Renumber the padding ids that a pruned model's modules hold, and those that XLM's take from its configuration.
+    """Renumber the padding ids of a pruned model's modules, and the ids that XLM copies from its configuration.
 
     Args:
         model: The pruned model; it is changed in place.
         keep: The map from old ids to new ones.
-        rows: Rows of its embedding, by which those of tokens are told from those of positions.
+        rows: Rows of its embedding, which distinguish token embeddings from position embeddings.
 
     Raises:
-        ValueError: If the token that pads was not kept.
+        ValueError: If the padding token was not kept.
     """
     for module in model.modules():
         for name in _XLM_INDICES:
@@ -168,7 +168,7 @@ def move_padding(model: PreTrainedModel, keep: VocabularyMap, rows: int) -> None
 
 
 def check_padding(model: PreTrainedModel, keep: VocabularyMap) -> None:
-    """Refuse to move the padding id where positions are counted from it (RoBERTa, M2M100).
+    """Refuse to move the padding id if positions are counted from it (RoBERTa, M2M100).
 
     Raises:
         ValueError: If the map would move or drop it.
@@ -177,7 +177,7 @@ def check_padding(model: PreTrainedModel, keep: VocabularyMap) -> None:
     if counted is None:
         return
     written = getattr(model.config.get_text_config(), "pad_token_id", None)
-    # The modules count from the one; read back from disk, most families count from the other.
+    # The modules count from the first; after loading from disk, most families count from the second.
     for pad in {counted, counted if written is None else written}:
         if pad >= keep.old_size or not keep.keeps([pad])[0] or keep.to_new([pad])[0] != pad:
             raise ValueError(

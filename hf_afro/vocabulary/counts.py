@@ -1,4 +1,4 @@
-"""TokenCounts: how often each language uses each piece of a tokenizer, with all that selection needs to know."""
+"""Store how often each language uses each token of a tokenizer: `TokenCounts` and `TextSize`."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ _MOST_UNPACKED = 4 << 30  # bytes; counts of 50 languages by 250,000 tokens have
 
 @dataclass(frozen=True)
 class TextSize:
-    """How much text was counted.
+    """The size of a text.
 
     Attributes:
-        lines: Texts given, empty ones too.
-        words: Runs of characters between spaces (U+0020).
-        characters: Unicode characters.
-        utf8_bytes: Bytes of the text in UTF-8, line ends not counted.
+        lines: Number of lines, including empty ones.
+        words: Number of words, separated by spaces (U+0020).
+        characters: Number of Unicode characters.
+        utf8_bytes: Bytes in UTF-8, without line ends.
     """
 
     lines: int = 0
@@ -48,7 +48,7 @@ class TextSize:
 
 
 def _merged(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
-    """Return what two parts say of themselves together: where they differ, what each says."""
+    """Merge two provenance records; values that differ become lists."""
     return {
         name: _both(one[name], other[name]) if name in one and name in other else (one | other)[name]
         for name in sorted({*one, *other})
@@ -62,11 +62,11 @@ def _both(one: Any, other: Any) -> Any:
         return _merged(one, other)
     values = [*(one if isinstance(one, list) else [one]), *(other if isinstance(other, list) else [other])]
     distinct = {json.dumps(value, sort_keys=True): value for value in values}
-    return [distinct[text] for text in sorted(distinct)]  # in an order that does not hang on which part came first
+    return [distinct[text] for text in sorted(distinct)]  # independent of which part came first
 
 
 def _check_unpacked(path: str | os.PathLike[str]) -> None:
-    """Raise a ValueError if arrays would take more memory than counts can: a small file may be packed of nothing."""
+    """Raise a ValueError if the unpacked arrays would be larger than any counts, as in a zip bomb."""
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             size = sum(member.file_size for member in archive.infolist())
@@ -75,21 +75,21 @@ def _check_unpacked(path: str | os.PathLike[str]) -> None:
 
 
 def _is_by_name(facts: Any) -> bool:
-    """Say whether facts are a table of facts, such as one language's by its code."""
+    """Return whether a value is a dict of records, such as one record per language."""
     return isinstance(facts, dict) and all(isinstance(own, dict | list) for own in facts.values())
 
 
 @dataclass(frozen=True, eq=False)
 class TokenCounts:
-    """How often each language uses each token; counts of parts of a corpus add up to those of the whole.
+    """Token counts per language; the counts of parts of a corpus add up to those of the whole.
 
     Attributes:
-        languages: Sorted codes, as they were given.
-        counts: Running tokens, ``[languages, old_size]`` int64; without the special tokens around a text. Text that
-            the tokenizer does not know is counted under its unknown token; see `unknown_share`.
-        sizes: How much text of each language was counted.
-        table: The pieces of the tokenizer that was counted with.
-        provenance: Versions, and whatever the caller adds.
+        languages: The language codes, sorted.
+        counts: Number of occurrences, ``[languages, old_size]`` int64, without the special tokens around a text. Text
+            that the tokenizer does not know counts as its unknown token; see `unknown_share`.
+        sizes: The size of each language's text.
+        table: The tokens of the tokenizer.
+        provenance: Library versions, and anything the caller adds.
     """
 
     languages: tuple[str, ...]
@@ -110,14 +110,14 @@ class TokenCounts:
 
     @property
     def total(self) -> dict[str, int]:
-        """Running tokens of each language."""
+        """Total number of tokens per language."""
         return {language: int(row.sum()) for language, row in zip(self.languages, self.counts, strict=True)}
 
     @property
     def unknown_share(self) -> dict[str, float]:
-        """Unknown tokens over running tokens of each language, 0 to 1; 0 where the tokenizer spells all text in bytes.
+        """Share of unknown tokens per language, 0 to 1; 0 if the tokenizer falls back to bytes.
 
-        It may be a small part of the text that is lost: where WordPiece knows no piece, a whole word is one token.
+        The share of text that is lost may be larger: in WordPiece one unknown token can stand for a whole word.
         """
         unknown = self.counts[:, list(self.table.lost_ids)].sum(axis=1)
         return {
@@ -127,7 +127,7 @@ class TokenCounts:
 
     @property
     def fingerprint(self) -> str:
-        """Hash of languages, counts and tokenizer; equal for equal counts."""
+        """Hash of languages, counts and tokenizer."""
         digest = hashlib.sha256(json.dumps([self.languages, self.table.fingerprint]).encode())
         digest.update(np.ascontiguousarray(self.counts).tobytes())
         return digest.hexdigest()[:32]
@@ -143,15 +143,15 @@ class TokenCounts:
         return self.counts[self.languages.index(language)]
 
     def merge(self, other: TokenCounts) -> TokenCounts:
-        """Return the counts of both texts together; in whichever order, the result is the same.
+        """Return the counts of both texts together, independent of the order.
 
         Raises:
             ValueError: If the two were counted with different tokenizers.
         """
         if self.table.fingerprint != other.table.fingerprint:
             raise ValueError(
-                f"counts of different tokenizers cannot be merged: {self.table.fingerprint} ({len(self.table)} pieces)"
-                f" and {other.table.fingerprint} ({len(other.table)} pieces); count both texts with one tokenizer"
+                f"counts of different tokenizers cannot be merged: {self.table.fingerprint} ({len(self.table)} tokens)"
+                f" and {other.table.fingerprint} ({len(other.table)} tokens); count both texts with one tokenizer"
             )
         languages = tuple(sorted({*self.languages, *other.languages}))
         merged = np.zeros((len(languages), len(self.table)), dtype=np.int64)
@@ -163,7 +163,7 @@ class TokenCounts:
         return TokenCounts(languages, merged, sizes, self.table, _merged(self.provenance, other.provenance))
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the counts to one ``.npz`` file of plain arrays, whole or not at all."""
+        """Write the counts atomically to one ``.npz`` file of plain arrays."""
         row, column = np.nonzero(self.counts)
         table = {**dataclasses.asdict(self.table), "scores": None, "merges": None}
         facts = {
@@ -205,7 +205,7 @@ class TokenCounts:
                 if facts["format"] != _FORMAT:
                     raise ValueError(f"{path} has format {facts['format']}, expected {_FORMAT}; count again")
                 arrays = {name: file[name] for name in ("scores", "row", "column", "count")}
-                # Files of the first version, which knew no kind with merges, hold none.
+                # Files of the first version have none.
                 merges = file["merges"] if "merges" in file.files else np.empty((0, 2))
         except (EOFError, KeyError, json.JSONDecodeError, zipfile.BadZipFile, zlib.error) as error:
             raise ValueError(f"{path} is damaged ({error}); copy it again, or count again") from error

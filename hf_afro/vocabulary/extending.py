@@ -1,4 +1,4 @@
-"""Give a model pieces of scripts its tokenizer lacks, N'Ko or Tifinagh: trained on text, with sensible rows."""
+"""Add tokens for scripts that a tokenizer lacks, such as N'Ko or Tifinagh, with rows for them in the model."""
 
 from __future__ import annotations
 
@@ -16,30 +16,29 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from hf_afro.languages import script_names
 from hf_afro.vocabulary.configuration import resize_configuration
-from hf_afro.vocabulary.pruning import settle, with_backend
-from hf_afro.vocabulary.saving import save_tokenizer
 from hf_afro.vocabulary.tensors import copy_with_rows, find_vocabulary_tensors, named_tensors, row_axis
 from hf_afro.vocabulary.tokenizers import TokenizerTable
 from hf_afro.vocabulary.tokenizers.backend import backend_state, table_of
+from hf_afro.vocabulary.tokenizers.cutting import rebuild_tokenizer, save_tokenizer
 from hf_afro.vocabulary.tokenizers.unigram import KIND as UNIGRAM
 
-# Pieces that SentencePiece puts in front of its own: <unk>, <s>, </s>.
+# SentencePiece's own first pieces: <unk>, <s>, </s>.
 _OF_SENTENCEPIECE = 3
-# New rows that nothing is known of are the mean of all, moved by this share of the rows' own spread, so that no two
-# are alike.
+# Rows of new tokens that could not be spelt before are the mean of all rows plus noise of this share of their standard
+# deviation, so that no two are equal.
 _SPREAD = 0.1
 
 
 @dataclass(frozen=True, eq=False)
 class ExtendedVocabulary:
-    """A model and a tokenizer with new pieces behind the old ones.
+    """A model and a tokenizer with new tokens after the old ones.
 
     Attributes:
-        model: The model; ids of old pieces have the rows they had.
-        tokenizer: The tokenizer; text without the new scripts is split as before.
-        pieces: The new pieces, in the order of their ids, the first of which is ``len(old tokenizer)``.
-        from_pieces: How many of them began as the mean of the pieces that spelt them before; the others began near
-            the mean of all rows.
+        model: The model; the rows of old tokens are unchanged.
+        tokenizer: The tokenizer, which splits text without the new scripts as before.
+        pieces: The new tokens in the order of their ids, which start at ``len(old tokenizer)``.
+        from_pieces: How many of them were initialised with the mean of the tokens that spelt them before; the others
+            start near the mean of all rows.
     """
 
     model: PreTrainedModel
@@ -48,7 +47,7 @@ class ExtendedVocabulary:
     from_pieces: int
 
     def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
-        """Write model and tokenizer to a folder without tokenizer files."""
+        """Save model and tokenizer to a folder that has no tokenizer files yet."""
         Path(folder).mkdir(parents=True, exist_ok=True)
         self.model.save_pretrained(folder)
         save_tokenizer(self.tokenizer, folder)
@@ -63,25 +62,26 @@ def extend_vocabulary(
     scripts: Iterable[str],
     seed: int = 0,
 ) -> ExtendedVocabulary:
-    """Add pieces of scripts that a Unigram tokenizer writes badly or not at all, and rows for them to its model.
+    """Add tokens for scripts that a Unigram tokenizer lacks, and rows for them in its model.
 
-    The pieces are those of a Unigram model trained on the text. Only such are added that hold a letter of the scripts
-    and are not there yet, the single letters first; so text without these scripts is split as it was. Neither model
-    nor tokenizer is changed. A new piece begins as the mean of the rows of the pieces that spelt it before; one that
-    could not be spelt, near the mean of all. Train the embeddings alone for a while (`embedding_warmup_steps`).
+    A Unigram model is trained on the text; its tokens that contain a letter of the scripts and are not in the
+    vocabulary yet are added, single letters first. Text without these scripts is split as before. Model and tokenizer
+    are not changed. The row of a new token is the mean of the rows of the tokens that spelt it before, or near the
+    mean of all rows if nothing could spell it. Train the embeddings alone for some steps afterwards
+    (`embedding_warmup_steps`).
 
     Args:
         model: A model with any head, without adapters.
         tokenizer: Its tokenizer, of kind Unigram (XLM-R, DeBERTa-v3 and others).
-        texts: Lines that hold text of these scripts; other words in them are passed over.
-        num_tokens: Pieces to add at most; fewer where the text has no more to give.
+        texts: Lines with text in these scripts; other words are ignored.
+        num_tokens: Maximum number of tokens to add; fewer if the text yields fewer.
         scripts: As `hf_afro.languages.script_names` takes them, such as ``"Nko"`` and ``"Tifinagh"``.
-        seed: Of the small differences between rows that nothing is known of.
+        seed: Seed of the noise added to rows near the mean.
 
     Raises:
         TypeError: If the tokenizer is not a fast one, or `scripts` is a string.
-        ValueError: If it is not of kind Unigram, Unicode has no such script, the text none of it, or its letters
-            alone are more than `num_tokens`.
+        ValueError: If the tokenizer is not of kind Unigram, Unicode has no such script, the text contains none of it,
+            or it has more letters than `num_tokens`.
 
     Example:
         >>> extended = extend_vocabulary(model, tokenizer, nko_lines, 2000, scripts=["Nko"])
@@ -91,9 +91,9 @@ def extend_vocabulary(
     state = backend_state(tokenizer)
     table = table_of(state, tokenizer.unk_token)
     if table.kind != UNIGRAM.name:
-        raise ValueError(f"the tokenizer is of kind {table.kind}; pieces can be added to kind {UNIGRAM.name} only")
+        raise ValueError(f"the tokenizer is of kind {table.kind}; tokens can be added to kind {UNIGRAM.name} only")
     pieces = _new_pieces(table, _words(texts, tokenizer, wanted), num_tokens, wanted)
-    extended_tokenizer = settle(with_backend(tokenizer, _with_pieces(state, table, pieces)))
+    extended_tokenizer = rebuild_tokenizer(tokenizer, _with_pieces(state, table, pieces))
     split = tokenizer.backend_tokenizer.model.tokenize
     parts = [[token.id for token in split(piece)] for piece, _ in pieces]
     spelt = [own if table.unknown_id not in own else [] for own in parts]
@@ -106,7 +106,7 @@ def extend_vocabulary(
 
 
 def _words(texts: Iterable[str], tokenizer: PreTrainedTokenizerBase, scripts: Sequence[str]) -> list[str]:
-    """Return the words, as the tokenizer normalises them, that hold a letter of the scripts."""
+    """Return the normalised words that contain a letter of the scripts."""
     wanted, normalizer = _letters_of(scripts), tokenizer.backend_tokenizer.normalizer
     normalized = (text if normalizer is None else normalizer.normalize_str(text) for text in texts)
     words = [word for text in normalized for word in text.replace("\u2581", " ").split() if wanted.search(word)]
@@ -122,14 +122,14 @@ def _letters_of(scripts: Sequence[str]) -> regex.Pattern[str]:
 def _new_pieces(
     table: TokenizerTable, words: list[str], num_tokens: int, scripts: Sequence[str]
 ) -> list[tuple[str, float]]:
-    """Return the pieces to add with their scores, single characters first, then the likeliest."""
+    """Return the tokens to add with their scores, single letters first, then by score."""
     wanted, known = _letters_of(scripts), set(table.pieces)
     characters = {"\u2581"}.union(*words)
     letters = {one for one in characters if wanted.search(one)} - known
     if len(letters) > num_tokens:
         raise ValueError(
             f"num_tokens={num_tokens}, and the text has {len(letters)} letters of {', '.join(scripts)} without a "
-            "piece; expected room for each of them"
+            "token; expected room for each of them"
         )
     trained = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
@@ -140,11 +140,11 @@ def _new_pieces(
         hard_vocab_limit=False,
         character_coverage=1.0,
         normalization_rule_name="identity",
-        num_threads=1,  # in several, pieces of like score change places from run to run
+        num_threads=1,  # with more threads, tokens of equal score change places between runs
         minloglevel=2,
     )
     learnt = sentencepiece.SentencePieceProcessor(model_proto=trained.getvalue())
-    # An unknown character costs the lowest score minus 10: it must not become lower.
+    # An unknown character costs the lowest score minus 10, so the lowest score must not change.
     lowest = min(score for score in table.scores.tolist() if score == score)
     found = [
         (learnt.id_to_piece(index), max(learnt.get_score(index), lowest))
@@ -155,21 +155,21 @@ def _new_pieces(
 
 
 def _with_pieces(state: dict[str, Any], table: TokenizerTable, pieces: list[tuple[str, float]]) -> dict[str, Any]:
-    """Return a backend in JSON form with pieces behind all that it has, so that no id moves."""
+    """Return a backend in JSON form with tokens added at the end, so that no id changes."""
     model = state["model"]
-    # Added tokens beyond the model's own pieces become pieces of it, or the new ones would take their ids; they are
-    # found in the text before the model sees it, as XLM-R's mask is, which is in both lists.
+    # Added tokens after the model's own tokens become tokens of the model, or the new ones would take their ids. They
+    # are still matched before the model sees the text, like XLM-R's mask, which is in both lists.
     beyond = [[piece, 0.0] for piece in table.pieces[len(model["vocab"]) :]]
     return {**state, "model": {**model, "vocab": [*model["vocab"], *beyond, *map(list, pieces)]}}
 
 
 def _with_rows(model: PreTrainedModel, table: TokenizerTable, spelt: list[list[int]], seed: int) -> PreTrainedModel:
-    """Return a copy of a model with a row for each new piece, behind those of the tokenizer's old ones.
+    """Return a copy of a model with a row for each new token after the rows of the old ones.
 
     Args:
-        model: The model; it may have spare rows behind its tokens, which are used first.
-        table: The old tokenizer's pieces.
-        spelt: The old ids that spelt each new piece, none where nothing did.
+        model: The model; spare rows after its tokens are used first.
+        table: The tokens of the old tokenizer.
+        spelt: The old ids that spelt each new token; empty if nothing did.
         seed: See `extend_vocabulary`.
     """
     found = find_vocabulary_tensors(model)
@@ -184,7 +184,7 @@ def _with_rows(model: PreTrainedModel, table: TokenizerTable, spelt: list[list[i
     done: set[int] = set()
     for name, tensor in named_tensors(extended).items():
         if name not in found.names or id(tensor) in done:
-            continue  # not of the vocabulary, or tied to one that was
+            continue  # no vocabulary tensor, or tied to one already done
         done.add(id(tensor))
         by_token = tensor.detach().movedim(row_axis(tensor.shape, rows), 0)  # a view: [rows, ...]
         old = by_token[ordinary.to(tensor.device)].double()

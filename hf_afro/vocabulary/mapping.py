@@ -1,4 +1,4 @@
-"""VocabularyMap: which old ids were kept, in the order of the new ones, and translation both ways."""
+"""Map old token ids to new ones and back: `VocabularyMap`."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Tokenised = TypeVar("Tokenised", "Dataset", "DatasetDict", "IterableDataset", "I
 
 
 def _flat(ids: Any) -> np.ndarray:
-    """Return the ids of a tensor, an array or a list (of lists) in one row; none of one on a GPU, to save time."""
+    """Return the ids of a tensor, array or (nested) list as one array; empty for a GPU tensor, to avoid a transfer."""
     if isinstance(ids, torch.Tensor):
         return ids.flatten().numpy() if ids.device.type == "cpu" else np.empty(0, dtype=np.int64)
     if isinstance(ids, list | tuple):
@@ -39,11 +39,10 @@ class VocabularyMap:
 
     Attributes:
         old_ids: ``[new_size]`` int64, ascending: row ``i`` of the pruned model is row ``old_ids[i]`` of the old one.
-        old_size: How many ids the old tokenizer has.
-        old_unknown_id: The old id of the unknown token; it is kept. None for a tokenizer that spells all text in bytes
-            and has none.
-        tokenizer_fingerprint: Of the old tokenizer, see `TokenizerTable`.
-        provenance: How the ids were chosen: languages, budget, coverage, versions, sizes.
+        old_size: Size of the old tokenizer.
+        old_unknown_id: The old id of the unknown token, which is kept; None for a byte-level tokenizer without one.
+        tokenizer_fingerprint: Fingerprint of the old tokenizer; see `TokenizerTable`.
+        provenance: How the tokens were chosen: languages, budget, coverage, versions, sizes.
     """
 
     old_ids: np.ndarray
@@ -75,25 +74,25 @@ class VocabularyMap:
 
     @property
     def new_unknown_id(self) -> int | None:
-        """The new id of the unknown token; None where there is none."""
+        """The new id of the unknown token, or None."""
         return None if self.old_unknown_id is None else int(np.searchsorted(self.old_ids, self.old_unknown_id))
 
     def keeps(self, old_ids: Ids) -> np.ndarray:
-        """Say of each old id whether it is kept; bool, of the shape of the ids."""
+        """Return whether each old id is kept: bool, in the shape of the ids."""
         return self._is_kept[np.asarray(old_ids)]
 
     def to_new(self, ids: Ids) -> Ids:
-        """Translate old ids to new ones; an id that was not kept becomes the unknown token's, where there is one.
+        """Translate old ids to new ones; ids that were not kept become the unknown token's.
 
         Args:
-            ids: Old ids of any shape: a tensor, an array, or a list (of lists). Negative values, such as the label
-                -100, stay as they are.
+            ids: Old ids of any shape: a tensor, an array, or a (nested) list. Negative values, such as the label -100,
+                do not change.
 
         Returns:
-            The same type, shape, dtype and device.
+            New ids of the same type, shape, dtype and device.
 
         Raises:
-            ValueError: If an id lies beyond the old vocabulary, or was not kept and there is no unknown token.
+            ValueError: If an id is outside the old vocabulary, or was not kept and there is no unknown token.
         """
         if self.old_unknown_id is None:
             self._check_kept(_flat(ids))
@@ -104,21 +103,21 @@ class VocabularyMap:
         return self._translate(ids, self.old_ids, len(self), "new")
 
     def reencode(self, dataset: Tokenised, columns: Sequence[str] = ("input_ids",), **settings: Any) -> Tokenised:
-        """Translate a dataset that was tokenised with the old tokenizer, without its text.
+        """Translate a dataset that was tokenised with the old tokenizer.
 
-        Where all pieces of a text are kept, the new ids are those that the new tokenizer makes of it. A piece that was
-        dropped becomes the unknown token, where the new tokenizer would spell it with others: text that is still there
-        is better tokenised again.
+        If all tokens of a text are kept, its new ids are those that the new tokenizer gives. A dropped token becomes
+        the unknown token here, where the new tokenizer would spell it with other tokens; so tokenise the text again if
+        you still have it.
 
         Args:
-            dataset: A `datasets.Dataset`, `DatasetDict`, or a streamed one.
-            columns: The columns that hold old ids: `labels` too where they are tokens and no classes; -100 stays.
+            dataset: A `datasets.Dataset` or `DatasetDict`, or an iterable one.
+            columns: The columns with old ids, including `labels` if they are tokens; -100 does not change.
             **settings: Passed to `dataset.map`, such as ``num_proc=2``.
 
         Raises:
-            ValueError: If a column is not there, or an id lies beyond the old vocabulary.
+            ValueError: If a column is missing, or an id is outside the old vocabulary.
         """
-        named = dataset.column_names  # of a DatasetDict by split; of some streams not known
+        named = dataset.column_names  # per split for a DatasetDict; None for some iterable datasets
         for own in named.values() if isinstance(named, dict) else [named]:
             missing = [column for column in columns if own is not None and column not in own]
             if missing:
@@ -130,7 +129,7 @@ class VocabularyMap:
         return dataset.map(translate, batched=True, **settings)
 
     def _check_kept(self, ids: np.ndarray) -> None:
-        """Refuse old ids that were dropped, as there is no unknown token that they could become."""
+        """Refuse dropped ids if there is no unknown token to replace them."""
         given = ids[(ids >= 0) & (ids < self.old_size)]
         dropped = given[~self._is_kept[given]]
         if dropped.size:
@@ -141,7 +140,7 @@ class VocabularyMap:
 
     def _translate(self, ids: Ids, table: np.ndarray, size: int, which: str) -> Ids:
         if isinstance(ids, torch.Tensor):
-            # On a GPU the check would wait for it; there, indexing itself refuses an id out of range.
+            # On a GPU the check would force a synchronisation; there, indexing fails for ids out of range.
             if ids.device.type == "cpu" and ids.numel() and int(ids.max()) >= size:
                 raise ValueError(self._beyond(int(ids.max()), size, which))
             translated = self._tensor(which, ids.device)[ids.clamp(min=0).long()].to(ids.dtype)
@@ -172,7 +171,7 @@ class VocabularyMap:
 
     @functools.cached_property
     def _new_of_old(self) -> np.ndarray:
-        # Without an unknown token, an id that no model takes, however many rows of padding it has.
+        # Without an unknown token, an id beyond the rows of any model.
         missing = np.iinfo(np.int32).max if self.new_unknown_id is None else self.new_unknown_id
         table = np.full(self.old_size, missing, dtype=np.int64)
         table[self.old_ids] = np.arange(len(self))
@@ -189,7 +188,7 @@ class VocabularyMap:
         return {}
 
     def _tensor(self, which: str, device: torch.device) -> torch.Tensor:
-        """Return a translation table on a device, moved there once."""
+        """Return a translation table on a device, cached."""
         if (which, device) not in self._tensors:
             table = self._new_of_old if which == "old" else self.old_ids
             self._tensors[which, device] = torch.from_numpy(table.copy()).to(device)
@@ -206,7 +205,7 @@ class VocabularyMap:
         }
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the map as JSON: the facts first, to be read, then all old ids on the last line."""
+        """Write the map as JSON, with all old ids on the last line so that the rest stays readable."""
         facts = json.dumps(self._facts(), indent=1, ensure_ascii=False).removesuffix("\n}")
         ids = json.dumps(self.old_ids.tolist(), separators=(",", ":"))
         write_whole(path, f'{facts},\n "old_ids": {ids}\n}}\n')

@@ -1,8 +1,7 @@
-"""prune_vocabulary: a model and its tokenizer with the tokens kept only, everything else as it was."""
+"""Prune the vocabulary of a model and its tokenizer in memory: `prune_vocabulary`."""
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import json
 import logging
@@ -20,54 +19,39 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from hf_afro.files import folder_written_whole
 from hf_afro.sentence_modules import sentence_modules_of
 from hf_afro.vocabulary.adapters import adapters_of, prune_adapter, put_on, save_adapters, without_adapters
-from hf_afro.vocabulary.checkpoint_files import warn_of_prompts
 from hf_afro.vocabulary.configuration import check_padding, move_padding, renumber_configuration
 from hf_afro.vocabulary.mapping import MAP_FILE, VocabularyMap
-from hf_afro.vocabulary.saving import save_tokenizer
-from hf_afro.vocabulary.segmentation import report_on_text
+from hf_afro.vocabulary.segmentation import report_on_text, warn_of_prompts
 from hf_afro.vocabulary.tensors import VocabularyTensors, copy_with_rows, find_vocabulary_tensors
 from hf_afro.vocabulary.tokenizers.backend import (
     backend_state,
-    build_backend,
-    kind_named,
-    rewrite_tokenizer,
+    gc_paused,
     table_of,
 )
+from hf_afro.vocabulary.tokenizers.cutting import check_map, prune_tokenizer, save_tokenizer
 from hf_afro.vocabulary.tokenizers.table import TokenizerTable
 from hf_afro.vocabulary.verify import REPORT_FILE, VerificationReport, verify
 
 logger = logging.getLogger(__name__)
 
-# Where the tokenizer classes of mBART and NLLB write down the ids of their languages and special tokens.
-_HELD_IDS = {
-    "lang_code_to_id",
-    "id_to_lang_code",
-    "fairseq_tokens_to_ids",
-    "fairseq_ids_to_tokens",
-    "cur_lang_code",
-    "cur_lang_code_id",
-    "prefix_tokens",
-    "suffix_tokens",
-}
-
 
 @dataclass(frozen=True)
 class PruningReport:
-    """What pruning did to a model.
+    """What pruning changed in a model.
 
     Attributes:
-        model_type: Family of the model.
-        old_size: Ids of the old tokenizer.
-        new_size: Ids of the new one.
-        spare_rows: Rows of the old embedding beyond its tokenizer, which were dropped.
-        padding_rows: Rows of the new one beyond its tokenizer, zeros, for `pad_to_multiple_of`.
-        tensors: Names of the tensors cut, tied names too.
-        adapters: Names of the PEFT adapters pruned along.
-        old_parameters: Parameters before, tied ones once.
-        new_parameters: Parameters after.
-        old_bytes: Bytes of those parameters before.
-        new_bytes: Bytes after.
-        selection: How the tokens were chosen: the map's provenance.
+        model_type: The model type of its configuration.
+        old_size: Size of the old tokenizer.
+        new_size: Size of the new tokenizer.
+        spare_rows: Rows of the old embedding beyond the tokenizer's ids, which were dropped.
+        padding_rows: Rows of zeros added to the new embedding for `pad_to_multiple_of`.
+        tensors: Names of the pruned tensors, including tied names.
+        adapters: Names of the PEFT adapters pruned with the model.
+        old_parameters: Number of parameters before, tied ones once.
+        new_parameters: Number of parameters after.
+        old_bytes: Bytes of the parameters before.
+        new_bytes: Bytes of the parameters after.
+        selection: The provenance of the map: how the tokens were chosen.
     """
 
     model_type: str
@@ -86,13 +70,13 @@ class PruningReport:
 
 @dataclass(frozen=True)
 class PrunedModel:
-    """A pruned model with all that belongs to it.
+    """A pruned model with its tokenizer, map and report.
 
     Attributes:
-        model: The model, with one row a token kept; a `peft.PeftModel` where one was given.
-        tokenizer: A tokenizer of the class of the old one, that makes the new ids.
-        vocabulary_map: Old ids by new id.
-        report: What was done.
+        model: The model; a `peft.PeftModel` if one was given.
+        tokenizer: The tokenizer, of the same class as the old one.
+        vocabulary_map: The old id of every new id.
+        report: What pruning changed.
     """
 
     model: PreTrainedModel | PeftModel
@@ -109,25 +93,25 @@ class PrunedModel:
         held_out: Mapping[str, Iterable[str]] | None = None,
         modules_from: str | os.PathLike[str] | None = None,
     ) -> VerificationReport:
-        """Save model, tokenizer, map and report to a folder that appears only once it is verified.
+        """Save model, tokenizer, map and report to a folder, which appears only after it is verified.
 
-        PEFT adapters are saved in a folder inside, ``adapter``, as PEFT saves them; the folder itself holds the model
-        without them. The model is then known by the folder, which an adapter trained on it names as its base.
+        PEFT adapters are saved in the subfolder ``adapter``; the folder itself holds the base model. Its path becomes
+        the model's `name_or_path`, so that adapters trained on it name it as their base.
 
         Args:
-            folder: A new or empty folder, or one written by an earlier call, which is replaced whole.
-            held_out: Lines by language, best such as were not counted, to report how they are split before and after.
-            modules_from: Folder, or repository of the Hub, that the old model was loaded from. If it is a model of
-                sentence-transformers, its pooling, dense layers, prompts and other modules are carried.
+            folder: A new or empty folder, or one written by an earlier call, which is replaced.
+            held_out: Lines by language, preferably not counted before, to report how they are split before and after.
+            modules_from: Folder or repository of the Hub that the old model was loaded from. If it is a
+                sentence-transformers model, its pooling, prompts and other modules are copied.
 
         Returns:
-            The figures of the verification, which are in the saved report too.
+            The verification, which is also part of the saved report.
 
         Raises:
-            ValueError: If a module of sentence-transformers depends on the vocabulary.
-            VerificationError: If anything read back from disk differs from what it should be; the pruned model must
-                not have been trained before it is saved this way.
-            FileExistsError: If the folder holds other things.
+            ValueError: If a sentence-transformers module depends on the vocabulary.
+            VerificationError: If anything read back from disk differs from the original, for example because the
+                pruned model has been trained since.
+            FileExistsError: If the folder holds other files.
         """
         modules = None if modules_from is None else sentence_modules_of(modules_from)
         if modules is not None:
@@ -152,10 +136,11 @@ class PrunedModel:
 
 
 def _name(model: PreTrainedModel, name: str) -> None:
-    """Say where a model is loaded from; PEFT writes it into adapters, and compares vocabularies by it."""
+    """Set a model's path, which PEFT writes into adapters and uses to compare vocabularies."""
     model.name_or_path = model.config.name_or_path = name
 
 
+@gc_paused()
 def prune_vocabulary(
     model: PreTrainedModel | PeftModel,
     tokenizer: PreTrainedTokenizerBase,
@@ -163,24 +148,25 @@ def prune_vocabulary(
     *,
     pad_to_multiple_of: int | None = None,
 ) -> PrunedModel:
-    """Cut a model and its tokenizer down to the tokens kept.
+    """Prune a model and its tokenizer to the tokens kept.
 
-    Neither the model nor the tokenizer is changed. The new model has the same class, weights, types, ties, training
-    flags and configuration, apart from the rows dropped and the ids renumbered.
+    The given model and tokenizer are not changed. The new model has the same class, weights, types, ties, training
+    flags and configuration, except for the dropped rows and the renumbered ids.
 
     Args:
-        model: An encoder, a decoder or a model of both, with any head, whose vocabulary tensors can be found (see
-            `find_vocabulary_tensors`); or one with PEFT adapters in its layers, as ``peft.get_peft_model`` gives it.
+        model: An encoder, decoder or encoder-decoder with any head, or a `peft.PeftModel` of one. Its vocabulary
+            tensors must be known; see `find_vocabulary_tensors`.
         tokenizer: The tokenizer the map was made with.
         keep: The tokens to keep, from `select_tokens`.
-        pad_to_multiple_of: Add rows behind those of the tokens until there are a multiple of so many, which some
-            GPUs multiply faster. They are zeros, and -10,000 where a bias is added to the logits, so that none of
-            them is ever predicted; without such a bias their logits are 0. ``config.vocab_size`` counts them.
+        pad_to_multiple_of: Add rows up to a multiple of this number, such as 64, which some GPUs multiply faster. The
+            rows are zeros, and -10,000 in a bias on the logits, so that they are never predicted; without such a bias
+            their logits are 0. ``config.vocab_size`` includes them.
 
     Raises:
-        TypeError: If the model is no Hugging Face model or has adapters injected, or the tokenizer is not a fast one.
-        ValueError: If map, tokenizer and model do not belong together, a special token or one that an adapter trained
-            is not kept, or a tensor of the size of the vocabulary cannot be placed.
+        TypeError: If the model is not a Hugging Face model or has injected adapters, or the tokenizer is not a fast
+            one.
+        ValueError: If map, tokenizer and model do not belong together, a special token or one trained by an adapter
+            is not kept, or pruning does not know a tensor of the vocabulary's size.
 
     Example:
         >>> pruned = prune_vocabulary(model, tokenizer, keep)
@@ -207,16 +193,16 @@ def prune_vocabulary(
 
 
 def check_together(model: PreTrainedModel, table: TokenizerTable, keep: VocabularyMap) -> VocabularyTensors:
-    """Find the tensors to cut, once model, tokenizer and map are known to belong together.
+    """Check that model, tokenizer and map belong together, and find the tensors to prune.
 
     Args:
-        model: The model; its weights are not looked at, so they may be on the meta device.
-        table: The pieces of its tokenizer.
+        model: The model, which may be on the meta device.
+        table: The tokens of its tokenizer.
         keep: The tokens to keep.
 
     Raises:
-        ValueError: If they do not, a special token is not kept, or a tensor of the size of the vocabulary cannot be
-            placed.
+        ValueError: If they do not, a special token is not kept, or pruning does not know a tensor of the vocabulary's
+            size.
     """
     check_map(keep, table)
     found = find_vocabulary_tensors(model)
@@ -240,7 +226,7 @@ def report_pruning(
     keep: VocabularyMap,
     padding: int = 0,
 ) -> PruningReport:
-    """Say what was done to a model; both may be on the meta device."""
+    """Return the report of pruning a model; both models may be on the meta device."""
     return PruningReport(
         model_type=model.config.model_type,
         old_size=len(table),
@@ -258,7 +244,7 @@ def report_pruning(
 
 
 def write_report(folder: Path, report: PruningReport, verification: VerificationReport) -> None:
-    """Write what was done and what was compared into a pruned folder."""
+    """Write the report and the verification to a pruned folder."""
     text = json.dumps(
         dataclasses.asdict(report) | {"verification": dataclasses.asdict(verification)}, indent=1, ensure_ascii=False
     )
@@ -269,62 +255,8 @@ def _prune_base(base: PreTrainedModel, found: VocabularyTensors, keep: Vocabular
     pruned = copy_with_rows(base, found, torch.from_numpy(keep.old_ids.copy()), padding)
     move_padding(pruned, keep, len(keep) + padding)
     renumber_configuration(pruned, keep, found.rows, len(keep) + padding)
-    _name(pruned, "")  # what lies where the old one was loaded from is another model
+    _name(pruned, "")  # the path of the old model would be wrong
     return pruned
-
-
-def prune_tokenizer(
-    tokenizer: PreTrainedTokenizerBase, state: dict[str, Any], keep: VocabularyMap
-) -> PreTrainedTokenizerBase:
-    """Return a copy of a tokenizer that has the tokens kept only.
-
-    Args:
-        tokenizer: The old tokenizer; it is not changed.
-        state: Its backend in JSON form.
-        keep: The tokens to keep.
-    """
-    pruned = with_backend(tokenizer, rewrite_tokenizer(state, keep.old_ids))
-    for name in _HELD_IDS & vars(pruned).keys():
-        setattr(pruned, name, _moved(getattr(pruned, name), keep))
-    return settle(pruned)
-
-
-def with_backend(tokenizer: PreTrainedTokenizerBase, rewritten: dict[str, Any]) -> PreTrainedTokenizerBase:
-    """Return a copy of a tokenizer around another backend, given in JSON form; `settle` is still to come."""
-    backend = build_backend(rewritten)
-    backend.encode_special_tokens = tokenizer.split_special_tokens
-    # The copy gets the new backend and, in place of the old ones, which are never copied, the new pieces and merges
-    # that some classes hold besides.
-    vocab, merges = rewritten["model"]["vocab"], rewritten["model"].get("merges", ())
-    pieces = vocab if isinstance(vocab, dict) else [tuple(entry) for entry in vocab]
-    replaced: dict[str, Any] = {
-        "_tokenizer": backend,
-        "_vocab": pieces,
-        "_vocab_scores": pieces,
-        "_merges": [tuple(merge) for merge in merges],
-    }
-    replaced = {name: value for name, value in replaced.items() if name in vars(tokenizer)}
-    return copy.deepcopy(tokenizer, {id(getattr(tokenizer, name)): value for name, value in replaced.items()})
-
-
-def settle(pruned: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
-    """Make a pruned tokenizer save all that it is set to and nothing of the old vocabulary; it is changed in place."""
-    for name in ("vocab_file", "merges_file"):  # the old files say nothing about the new pieces
-        pruned.init_kwargs.pop(name, None)
-    pruned.init_kwargs.pop("added_tokens_decoder", None)  # holds old ids, and would add dropped tokens again
-    for name in ("padding_side", "truncation_side", "src_lang", "tgt_lang"):
-        if hasattr(pruned, name):  # set after loading, they would not be saved otherwise
-            pruned.init_kwargs[name] = getattr(pruned, name)
-    return pruned
-
-
-def _moved(held: Any, keep: VocabularyMap) -> Any:
-    """Renumber the ids that some classes hold: one, a list, a map to ids or a map from them."""
-    if isinstance(held, dict):
-        return {_moved(key, keep): _moved(value, keep) for key, value in held.items()}
-    if isinstance(held, list):
-        return [_moved(one, keep) for one in held]
-    return keep.to_new([held])[0] if isinstance(held, int) else held
 
 
 def _check_model(model: PreTrainedModel | PeftModel) -> None:
@@ -338,31 +270,6 @@ def _check_model(model: PreTrainedModel | PeftModel) -> None:
         raise TypeError(f"expected a transformers.PreTrainedModel, received {type(model).__name__}")
     if any(parameter.is_meta for parameter in model.parameters()):
         raise ValueError(f"{type(model).__name__} has weights on the meta device; load it with its weights first")
-
-
-def check_map(keep: VocabularyMap, table: TokenizerTable) -> None:
-    """Refuse a map that was made with another tokenizer, or that lacks what the tokens kept cannot do without.
-
-    Raises:
-        ValueError: If it is one.
-    """
-    if keep.old_size != len(table) or keep.tokenizer_fingerprint != table.fingerprint:
-        raise ValueError(
-            f"the map was made for another tokenizer: one of {keep.old_size} ids with fingerprint "
-            f"{keep.tokenizer_fingerprint}; this one has {len(table)} and {table.fingerprint}. "
-            "Count and select with the tokenizer of the model"
-        )
-    missing = [table.pieces[one] for one in table.always_kept if not keep.keeps([one])[0]]
-    if missing:
-        raise ValueError(f"special tokens are not kept: {', '.join(missing)}; a map of select_tokens keeps them all")
-    needs = kind_named(table.kind).needs(table)
-    for old_id in keep.old_ids.tolist():
-        lost = [table.pieces[one] for one in needs(old_id) if not keep.keeps([one])[0]]
-        if lost:
-            raise ValueError(
-                f"the map keeps the piece {table.pieces[old_id]!r} and not {', '.join(map(repr, lost))}, out of which "
-                "it is merged; a map of select_tokens keeps both or neither"
-            )
 
 
 def _check_rows(model: PreTrainedModel, found: VocabularyTensors, size: int) -> None:

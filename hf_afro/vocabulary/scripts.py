@@ -1,4 +1,4 @@
-"""Which pieces are single characters of the scripts wanted, by Unicode Script and Script_Extensions."""
+"""Find the tokens that are single characters of given scripts, by Unicode Script and Script_Extensions."""
 
 from __future__ import annotations
 
@@ -11,17 +11,16 @@ from hf_afro.languages import script_names
 from hf_afro.vocabulary.tokenizers.backend import kind_named
 from hf_afro.vocabulary.tokenizers.table import TokenizerTable
 
-# A script is found in counted text when it writes this share of the running tokens of some language.
+# A language uses a script if at least this share of its tokens is written in it.
 FOUND_SHARE = 0.01
 
 
 def script_pattern(scripts: Iterable[str]) -> regex.Pattern[str]:
-    """Return a pattern that matches one character used in any of the scripts, or in all scripts.
+    """Return a pattern that matches one character of any of the scripts, or one that all scripts share.
 
-    A character counts for a script by Script_Extensions, so that the Arabic comma counts for N'Ko too and the
-    modifier apostrophe for Latin. Common characters (digits, most punctuation, emoji) and all inherited marks match
-    whatever the scripts are; those that Script_Extensions limits to other scripts, such as the ideographic comma, do
-    not.
+    Characters belong to scripts by Script_Extensions, so the Arabic comma also belongs to N'Ko and the modifier
+    apostrophe to Latin. Common characters (digits, most punctuation, emoji) and all inherited marks always match,
+    except those that Script_Extensions limits to other scripts, such as the ideographic comma.
 
     Args:
         scripts: As `hf_afro.languages.script_names` takes them, such as ``"Latin"`` or ``"Ethiopic"``.
@@ -35,7 +34,7 @@ def script_pattern(scripts: Iterable[str]) -> regex.Pattern[str]:
 
 
 def single_characters(table: TokenizerTable) -> dict[str, list[int]]:
-    """Return the ids whose piece is one character, with or without the mark of its place in a word, by character."""
+    """Return the ids of single-character tokens by character, with and without the mark of their place in a word."""
     bare_text = kind_named(table.kind).bare_text
     specials = set(table.special_ids)
     characters: dict[str, list[int]] = {}
@@ -47,14 +46,13 @@ def single_characters(table: TokenizerTable) -> dict[str, list[int]]:
 
 
 def character_ids(table: TokenizerTable, scripts: Iterable[str]) -> np.ndarray:
-    """Return the ids that make every character of the scripts wanted writable, ascending int64.
+    """Return the ids needed to write every character of some scripts, ascending int64.
 
-    They are the pieces of one such character. A character that no piece stands for alone, yet longer pieces hold,
-    keeps all pieces that hold it: text with it could be split before, so it must be afterwards. Where such a
-    character would be spelt in bytes, that is not needed.
+    These are the tokens that are one such character. If a character has no token of its own but is part of longer
+    ones, all tokens that contain it are returned, unless it can be spelt in bytes.
 
     Args:
-        table: The tokenizer's pieces.
+        table: The tokens of the tokenizer.
         scripts: See `script_pattern`.
     """
     wanted = script_pattern(scripts)
@@ -65,7 +63,7 @@ def character_ids(table: TokenizerTable, scripts: Iterable[str]) -> np.ndarray:
 
 
 def _only_inside(table: TokenizerTable, wanted: regex.Pattern[str]) -> list[int]:
-    """Return the ids of pieces with a wanted character that has, for its place in a word, no piece of its own."""
+    """Return the ids of tokens with a wanted character that has no token of its own for its place in a word."""
     kind, specials = kind_named(table.kind), set(table.special_ids)
     ordinary = {piece: index for index, piece in enumerate(table.pieces) if index not in specials}
     lacking: dict[str, bool] = {}
@@ -81,11 +79,11 @@ def _only_inside(table: TokenizerTable, wanted: regex.Pattern[str]) -> list[int]
 
 
 def scripts_in(table: TokenizerTable, counts: np.ndarray) -> tuple[str, ...]:
-    """Return the scripts that write at least one percent of some language's running tokens, sorted.
+    """Return the scripts of at least one percent of the tokens of some language, sorted.
 
     Args:
-        table: The tokenizer's pieces.
-        counts: Running tokens, ``[languages, size]``.
+        table: The tokens of the tokenizer.
+        counts: Number of occurrences, ``[languages, size]``.
     """
     seen = np.flatnonzero(counts.sum(axis=0))
     bare_text = kind_named(table.kind).bare_text
@@ -100,7 +98,7 @@ def scripts_in(table: TokenizerTable, counts: np.ndarray) -> tuple[str, ...]:
 
 
 def _script_of(text: str) -> str | None:
-    """Return the script of the first letter, among those of the table below; None where there is no letter."""
+    """Return the script of the first letter, if it is one of `_SCRIPTS`; None without a letter."""
     letter = next((character for character in text if character.isalpha()), None)
     if letter is None:
         return None
@@ -108,7 +106,7 @@ def _script_of(text: str) -> str | None:
     return match.lastgroup if match is not None else None
 
 
-# The scripts a multilingual vocabulary has pieces for, and those of Africa.
+# Scripts of multilingual vocabularies and of Africa.
 _SCRIPTS = (
     "Latin Cyrillic Arabic Ethiopic Greek Hebrew Armenian Georgian Han Hangul Hiragana Katakana Bopomofo Devanagari "
     "Bengali Gurmukhi Gujarati Oriya Tamil Telugu Kannada Malayalam Sinhala Thai Lao Tibetan Myanmar Khmer Mongolian "

@@ -1,9 +1,10 @@
-"""Compare how two tokenizers split text: exactly where the pieces are all kept, and in figures where they are not."""
+"""Compare how the original and the pruned tokenizer split text: exactly where all tokens are kept, else in numbers."""
 
 from __future__ import annotations
 
 import bisect
 import itertools
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -12,37 +13,41 @@ import regex
 from tokenizers import Encoding, Tokenizer, models
 from transformers import PreTrainedTokenizerBase
 
+from hf_afro.sentence_modules import SentenceModules
 from hf_afro.vocabulary.mapping import VocabularyMap
 from hf_afro.vocabulary.scripts import script_pattern
-from hf_afro.vocabulary.tokenizers.backend import kind_named, plain_backend
+from hf_afro.vocabulary.tokenizers.backend import gc_paused, kind_named, plain_backend
 from hf_afro.vocabulary.tokenizers.table import TokenizerTable
+
+logger = logging.getLogger(__name__)
 
 _BATCH = 1024
 _PROBES, _PIECES_A_PROBE = 256, 16
 
 
 def probe_texts(table: TokenizerTable, keep: VocabularyMap, seed: int) -> list[str]:
-    """Make texts of kept pieces, drawn evenly, so that every kind of piece gets its turn."""
+    """Make texts of uniformly drawn kept tokens."""
     generator = np.random.default_rng(seed)
     drawn = generator.choice(keep.old_ids, size=(_PROBES, _PIECES_A_PROBE))
     spell = kind_named(table.kind).spell
     return [spell([table.pieces[old_id] for old_id in row]) for row in drawn.tolist()]
 
 
+@gc_paused()
 def ids_found_in(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase, table: TokenizerTable) -> np.ndarray:
-    """Return the ids of all that decides how texts are split: a tokenizer of these pieces alone splits them alike.
+    """Return the ids that decide how texts are split: a tokenizer with only these tokens splits them alike.
 
-    A model looks at one word after the other, as the steps before it cut them, and joins or finds pieces inside it
-    only. So those found in no word play no part; of the others none is left out, and in a list of merges the order
-    stays. An unknown character costs what the lowest score of all says, which `TokenizerKind.companions` keeps.
+    A model handles one word at a time, as the steps before it cut them, so tokens that occur in no word have no
+    effect. All others are returned, and a list of merges keeps its order. The cost of an unknown character depends on
+    the lowest score, whose token `TokenizerKind.companions` keeps.
 
     Args:
         texts: The texts.
-        tokenizer: One with the steps of the tokenizer asked about; of its model nothing is used.
-        table: The pieces of the tokenizer asked about.
+        tokenizer: A tokenizer with the same steps around the model; its model is not used.
+        table: The tokens of the tokenizer in question.
 
     Returns:
-        Ids, ascending, the added tokens among them.
+        Ids in ascending order, including all added tokens.
     """
     kind = kind_named(table.kind)
     found_as = [kind.found_as(piece) for piece in table.pieces]
@@ -60,9 +65,9 @@ def ids_found_in(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase, table
 
 
 def _words_before_the_model(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> set[str]:
-    """Return what a tokenizer's model is given of texts, a word at a time.
+    """Return the words that a tokenizer passes to its model.
 
-    A model of nothing but bytes, put behind the same steps, gives back all it gets.
+    A model of single bytes behind the same steps gives them back.
     """
     model = models.BPE({f"<0x{byte:02X}>": byte for byte in range(256)}, [], byte_fallback=True)
     backend = plain_backend(tokenizer, model=model)
@@ -70,7 +75,7 @@ def _words_before_the_model(texts: Sequence[str], tokenizer: PreTrainedTokenizer
     for encoding in _encode(backend, list(texts)):
         spelt: dict[int | None, bytearray] = {}
         for one, word in zip(encoding.ids, encoding.word_ids, strict=True):
-            if one < 256:  # those beyond are added tokens
+            if one < 256:  # larger ids are added tokens
                 spelt.setdefault(word, bytearray()).append(one)
         words |= {word.decode() for word in spelt.values()}
     return words
@@ -78,12 +83,12 @@ def _words_before_the_model(texts: Sequence[str], tokenizer: PreTrainedTokenizer
 
 @dataclass(frozen=True)
 class Segmentation:
-    """How texts were split by an original tokenizer and its pruned one.
+    """The result of splitting texts with the original and the pruned tokenizer.
 
     Attributes:
-        kept: Texts whose old pieces are all kept.
-        other: The other texts.
-        first_difference: The first text, of those whose pieces are all kept, that is split otherwise; None is right.
+        kept: Number of texts whose old tokens are all kept.
+        other: Number of other texts.
+        first_difference: The first text of kept tokens that is split differently; None if there is none.
     """
 
     kept: int
@@ -98,14 +103,14 @@ def compare_segmentation(
     keep: VocabularyMap,
     old_ids: np.ndarray | None = None,
 ) -> Segmentation:
-    """Split texts with both tokenizers and compare, special tokens around them left out.
+    """Split texts with both tokenizers and compare the tokens, without special tokens around the texts.
 
     Args:
         texts: The texts.
-        old: The original tokenizer, or one of fewer pieces that splits these texts alike, see `ids_found_in`.
+        old: The original tokenizer, or a part of it that splits these texts alike; see `ids_found_in`.
         new: The pruned tokenizer.
         keep: The map from the original to the pruned one.
-        old_ids: The original's id of each id of `old`; None where it is the original.
+        old_ids: The original id of each id of `old`; None if it is the original.
     """
     old_backend, new_backend = plain_backend(old), plain_backend(new)
     kept = other = 0
@@ -127,26 +132,26 @@ def compare_segmentation(
 
 @dataclass(frozen=True)
 class TextReport:
-    """How one language's text fares under a pruned tokenizer.
+    """A comparison of one language's text before and after pruning.
 
     Attributes:
-        lines: Lines split.
-        lines_alike: Share of them split into the same pieces, 0 to 1.
-        old_unknown_rate: Unknown tokens over running tokens, before.
-        new_unknown_rate: After.
-        old_pieces_a_word: Running tokens over words (runs between spaces), before.
-        new_pieces_a_word: After.
-        new_unknown: Characters of the normalised text, of any script, that became unknown.
-        new_unknown_wanted: Characters of the scripts kept that became unknown, those of other scripts taken out of
-            the line first, since WordPiece gives up a whole word for one of them; 0 is right.
+        lines: Number of lines.
+        lines_alike: Share of lines split into the same tokens, 0 to 1.
+        old_unknown_rate: Share of unknown tokens before pruning.
+        new_unknown_rate: Share of unknown tokens after pruning.
+        old_tokens_per_word: Tokens per word (separated by spaces) before pruning.
+        new_tokens_per_word: Tokens per word after pruning.
+        new_unknown: Number of characters of the normalised text that became unknown.
+        new_unknown_wanted: Number of characters of the kept scripts that became unknown, expected to be 0. Characters
+            of other scripts are removed first, because WordPiece turns a whole word unknown for one of them.
     """
 
     lines: int
     lines_alike: float
     old_unknown_rate: float
     new_unknown_rate: float
-    old_pieces_a_word: float
-    new_pieces_a_word: float
+    old_tokens_per_word: float
+    new_tokens_per_word: float
     new_unknown: int
     new_unknown_wanted: int
 
@@ -159,15 +164,15 @@ def report_on_text(
     *,
     scripts: Iterable[str] | None = None,
 ) -> dict[str, TextReport]:
-    """Report how text is split before and after pruning, a language at a time; best on text that was not counted.
+    """Report per language how text is split before and after pruning, preferably text that was not counted.
 
     Args:
         texts: Lines by language.
         old: The original tokenizer.
         new: The pruned tokenizer.
         keep: The map between them.
-        scripts: Scripts whose characters must not become unknown, as `script_pattern` takes them; None for those the
-            map kept.
+        scripts: Scripts whose characters must not become unknown, see `script_pattern`; None for the scripts of the
+            map.
     """
     if not texts:
         return {}
@@ -178,12 +183,12 @@ def report_on_text(
 
 
 class _Splitter:
-    """A tokenizer that can also say which characters of the normalised text it does not know."""
+    """A tokenizer that also finds the unknown characters of a normalised text."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, unknown_id: int | None) -> None:
         self.backend = plain_backend(tokenizer)
-        self.unknown_id = -1 if unknown_id is None else unknown_id  # which no token has
-        # Places in a text are only exact where normalising has not deleted or joined characters: so normalise first.
+        self.unknown_id = -1 if unknown_id is None else unknown_id  # no token has this id
+        # Offsets are exact only if normalising has not deleted or joined characters, so the text is normalised first.
         self._normalizer = self.backend.normalizer
         self._normalized = plain_backend(tokenizer)
         self._normalized.normalizer = None
@@ -192,7 +197,7 @@ class _Splitter:
         return text if self._normalizer is None else self._normalizer.normalize_str(text)
 
     def unknown_places(self, normalized: str) -> set[int]:
-        """Return the places, in characters, that unknown tokens cover."""
+        """Return the positions of characters that unknown tokens cover."""
         encoding = self._normalized.encode(normalized, add_special_tokens=False)
         spans = zip(encoding.ids, encoding.offsets, strict=True)
         return {place for token, (start, end) in spans if token == self.unknown_id for place in range(start, end)}
@@ -221,8 +226,8 @@ def _report_on(
         lines_alike=alike / max(total, 1),
         old_unknown_rate=unknowns[0] / max(tokens[0], 1),
         new_unknown_rate=unknowns[1] / max(tokens[1], 1),
-        old_pieces_a_word=tokens[0] / max(words, 1),
-        new_pieces_a_word=tokens[1] / max(words, 1),
+        old_tokens_per_word=tokens[0] / max(words, 1),
+        new_tokens_per_word=tokens[1] / max(words, 1),
         new_unknown=unknown,
         new_unknown_wanted=unknown_wanted,
     )
@@ -241,3 +246,27 @@ def _batches(texts: Iterable[str]) -> Iterable[list[str]]:
             batch = []
     if batch:
         yield batch
+
+
+def warn_of_prompts(
+    modules: SentenceModules, tokenizer: PreTrainedTokenizerBase, old_ids: np.ndarray, keep: VocabularyMap
+) -> None:
+    """Warn about sentence-transformers prompts that the pruned tokenizer splits differently.
+
+    Args:
+        modules: The modules with the prompts.
+        tokenizer: The original tokenizer, or a part of it that splits the prompts alike.
+        old_ids: The original id of each of its ids.
+        keep: The tokens kept.
+    """
+    for name, text in modules.prompts.items():
+        ids = np.asarray(tokenizer(text, add_special_tokens=False)["input_ids"], dtype=np.int64)
+        lost = tokenizer.convert_ids_to_tokens(ids[~keep.keeps(old_ids[ids])].tolist())
+        if lost:
+            logger.warning(
+                "the prompt %s, %r, is now split differently, which changes every vector made with it: %s not kept; "
+                "keep them with --keep_list or extra_tokens",
+                name,
+                text,
+                ", ".join(lost),
+            )

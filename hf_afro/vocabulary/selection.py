@@ -1,4 +1,4 @@
-"""select_tokens: choose the pieces worth keeping so that no language starves, within a budget."""
+"""Select the tokens to keep within a budget so that every language stays covered, and measure coverage."""
 
 from __future__ import annotations
 
@@ -13,16 +13,17 @@ from typing import Any
 import numpy as np
 
 from hf_afro.languages import find_language, script_names
-from hf_afro.unknown_text import warn_of_unknown
+from hf_afro.tokenizer_checks import warn_of_unknown
 from hf_afro.version import __version__
 from hf_afro.vocabulary.counts import TokenCounts
-from hf_afro.vocabulary.coverage import coverage_curve, measure_coverage
 from hf_afro.vocabulary.mapping import VocabularyMap
 from hf_afro.vocabulary.scripts import character_ids, scripts_in
 from hf_afro.vocabulary.tokenizers.backend import kind_named
 from hf_afro.vocabulary.tokenizers.table import Needs, TokenizerTable
 
 logger = logging.getLogger(__name__)
+
+_CURVE_POINTS = 24
 
 
 def select_tokens(
@@ -39,40 +40,38 @@ def select_tokens(
 ) -> VocabularyMap:
     """Choose the tokens to keep.
 
-    Kept whatever happens are the special and added tokens, what the tokenizer's kind cannot do without, the pieces
-    that were defined for SentencePiece and not learnt (mT5's sentinels), the single characters of the scripts wanted
-    and `extra_tokens`. A token that is merged out of others never comes without them:
-    they are taken first, seen or not. Then, again and again, the language that is covered least
-    gets its most frequent token not kept yet, until all reach the floor or the budget is spent. What is left of the
-    budget goes to the tokens that are most frequent when the languages are sampled with p proportional to n^smoothing.
-    The order is fixed before the budget is looked at, so a larger budget never takes a token away.
+    Always kept are special and added tokens, tokens that the kind of tokenizer needs, user-defined SentencePiece
+    tokens (such as mT5's sentinels), the single characters of the scripts and `extra_tokens`. A token that is merged
+    from others is kept only with them. Then the language with the lowest coverage gets its most frequent token that is
+    not kept yet, repeatedly, until all languages reach the floor or the budget is used up. The rest of the budget goes
+    to the most frequent tokens when languages are sampled with p proportional to n^smoothing. The order does not
+    depend on the budget, so a larger budget never removes a token.
 
     Args:
         counts: Counts of the languages to serve.
-        budget: Size of the new vocabulary in tokens; None for just what the floor needs. Tokens never seen are not
-            added, so the result may be smaller.
-        coverage: The floor: share of the running tokens of each language to keep as they are, of those that the
-            tokenizer knows, 0 to 1. What it does not know no budget can keep, so that a language with 60 % of unknown
-            tokens reaches any floor with 40 % of its tokens; the provenance gives the coverage over all running tokens
-            and the share of unknown ones, and a high share is warned of.
-        smoothing: Exponent of the sizes of the languages for the rest of the budget: 1 as they are, 0 all alike.
-        scripts: Scripts whose characters are kept, by their Unicode names, ISO 15924 codes or usual spellings; None
-            for those that `hf_afro.languages` gives for the languages counted, and, where it knows none for a
-            language, those found in its text. Digits, punctuation and marks that all scripts share are kept with any,
-            and with none (``()``).
+        budget: Size of the new vocabulary; None for the smallest one that reaches the floor. Tokens that do not occur
+            are not added, so the result may be smaller.
+        coverage: The coverage floor: share of each language's known tokens to keep, 0 to 1. Unknown tokens are left
+            out, because no budget can keep them; the provenance gives the coverage of all tokens and the share of
+            unknown ones, and a high share is warned about.
+        smoothing: Exponent of the sizes of the languages for the rest of the budget: 1 for their own sizes, 0 for
+            equal sizes.
+        scripts: Scripts whose characters are kept, by Unicode name, ISO 15924 code or usual spelling; None for the
+            scripts that `hf_afro.languages` lists for the languages or, for unknown languages, those of their text.
+            Digits, punctuation and marks that all scripts share are always kept, even with ``()``.
         keep_characters: Whether to keep the single characters of the scripts.
-        extra_tokens: Pieces to keep besides, spelt as in the vocabulary.
-        drop_tokens: Pieces not to keep however often they occur, and with them all that are merged out of them; spelt
-            as in the vocabulary. Single characters can be dropped too.
-        strict: Raise where a language stays below the floor, instead of warning.
+        extra_tokens: More tokens to keep, spelt as in the vocabulary.
+        drop_tokens: Tokens never to keep, with all tokens merged from them, spelt as in the vocabulary. Single
+            characters can be dropped too.
+        strict: Raise an error instead of a warning if a language stays below the floor.
 
     Returns:
-        The map; its provenance says how each language fares, which are below the floor, and the smallest budget that
-        would do.
+        The map. Its provenance has the coverage of each language, the languages below the floor, and the smallest
+        budget that would be enough.
 
     Raises:
-        ValueError: If an argument is out of range, there is no such script, a language has no tokens, a token to keep
-            or drop does not exist, one to drop must be kept, the budget does not even hold what must be kept, or, with
+        ValueError: If an argument is out of range, a script does not exist, a language has no tokens, a token to keep
+            or drop does not exist, one to drop must be kept, the budget is smaller than what must be kept, or, with
             `strict`, a language stays below the floor.
 
     Example:
@@ -124,7 +123,7 @@ def select_tokens(
 
 
 def _origin(counts: TokenCounts) -> dict[str, Any]:
-    """Return what was counted, and with which versions it was chosen from."""
+    """Return the part of the provenance about the counts and the library versions."""
     return {
         "counts_fingerprint": counts.fingerprint,
         "counted": counts.provenance,
@@ -153,27 +152,27 @@ def _check(counts: TokenCounts, budget: int | None, coverage: float, smoothing: 
 
 
 def wanted_scripts(counts: TokenCounts) -> tuple[str, ...]:
-    """Return the scripts of the counted languages: from `hf_afro.languages`, or, if unknown there, from the text."""
+    """Return the scripts of the counted languages: from `hf_afro.languages` or, if unknown there, from their text."""
     found: set[str] = set()
     for language in counts.languages:
         try:
             known = find_language(language).scripts
-        except ValueError:  # what was counted need not be called by a code
+        except ValueError:  # the name need not be a language code
             known = ()
         found.update(known or scripts_in(counts.table, counts.of(language)[None]))
     return tuple(sorted(found))
 
 
 def _ids_of(table: TokenizerTable, tokens: Iterable[str], name: str) -> list[int]:
-    """Return the ids of pieces that the caller names."""
+    """Return the ids of tokens given by the caller."""
     if isinstance(tokens, str):
-        raise ValueError(f"{name} is one str, {tokens!r}; expected an iterable of pieces")
+        raise ValueError(f"{name} is one str, {tokens!r}; expected an iterable of tokens")
     wanted = list(tokens)
     ids = {piece: index for index, piece in enumerate(table.pieces)} if wanted else {}
     missing = [token for token in wanted if token not in ids]
     if missing:
         raise ValueError(
-            f"not in the vocabulary: {', '.join(map(repr, missing))}; {name} are spelt as pieces, "
+            f"not in the vocabulary: {', '.join(map(repr, missing))}; {name} are spelt as tokens, "
             "the mark of a word's start included"
         )
     return [ids[token] for token in wanted]
@@ -194,7 +193,7 @@ def _check_holds(
 def _tell_who_starves(
     below: list[str], budget: int | None, coverage: float, smallest: int | None, strict: bool
 ) -> None:
-    """Warn of the languages below the floor, or, if strict, raise."""
+    """Warn about languages below the floor, or raise if `strict`."""
     kept = "what is kept" if budget is None else f"a budget of {budget} tokens"
     enough = "no budget would do, because of drop_tokens"
     if smallest is not None:
@@ -206,7 +205,7 @@ def _tell_who_starves(
 
 
 def _with_what_they_make(unwanted: list[int], size: int, needs: Needs) -> np.ndarray:
-    """Mark tokens and all that are merged out of them, ``[size]`` bool."""
+    """Mark tokens and all tokens merged from them, ``[size]`` bool."""
     dropped = np.zeros(size, dtype=bool)
     dropped[unwanted] = True
     if unwanted:
@@ -218,10 +217,10 @@ def _with_what_they_make(unwanted: list[int], size: int, needs: Needs) -> np.nda
 def _must_keep(
     counts: TokenCounts, scripts: tuple[str, ...] | None, extra: list[int], dropped: np.ndarray, needs: Needs
 ) -> dict[str, np.ndarray]:
-    """Return the ids that are kept whatever the counts say, by reason."""
+    """Return the ids that are always kept, by reason."""
     table = counts.table
     reasons: dict[str, Any] = {"special": table.always_kept}
-    # Of pieces that would do alike, one that is not to be dropped.
+    # Of equivalent tokens, prefer one that is not dropped.
     reasons |= kind_named(table.kind).companions(table, np.where(dropped, -1, counts.counts.sum(axis=0)))
     if scripts is not None:
         reasons["characters"] = [one for one in character_ids(table, scripts).tolist() if not dropped[one]]
@@ -240,19 +239,19 @@ def _check_dropped(table: TokenizerTable, reasons: dict[str, np.ndarray], droppe
         if both:
             raise ValueError(
                 f"drop_tokens would drop what must be kept ({reason}): {', '.join(map(repr, both[:10]))}; take it off "
-                "the list, with the pieces it is merged out of"
+                "the list, with the tokens it is merged from"
             )
 
 
 @dataclass(frozen=True)
 class SelectionOrder:
-    """The order in which tokens are taken in.
+    """The order in which tokens are selected.
 
     Attributes:
-        ids: Old ids beyond those that must be kept, the first to be taken first; every token seen is among them, and
-            what a token needs stands before it.
-        for_floor: How many of them all languages need to reach the floor, or to come as near as they can.
-        reaches_floor: Whether all reach it; only tokens that are never to be kept stand in the way of that.
+        ids: Old ids besides those that must be kept, in the order of selection: every token that occurs, each after
+            the tokens it needs.
+        for_floor: Number of them needed until all languages reach the floor, or come as close as they can.
+        reaches_floor: Whether all reach it, which only dropped tokens can prevent.
     """
 
     ids: np.ndarray
@@ -263,14 +262,14 @@ class SelectionOrder:
 def selection_order(
     counts: TokenCounts, must: np.ndarray, coverage: float, smoothing: float, needs: Needs, dropped: np.ndarray
 ) -> SelectionOrder:
-    """Put all tokens seen, but those dropped, in the order in which they are worth keeping; see `select_tokens`."""
+    """Order all tokens that occur and are not dropped by priority; see `select_tokens`."""
     known = counts.counts.astype(np.float64)
     known[:, list(counts.table.lost_ids)] = 0
     totals = known.sum(axis=1)
     shares = known / np.maximum(totals, 1)[:, None]
     taken = np.zeros(known.shape[1], dtype=bool)
     taken[must] = True
-    known[:, dropped] = 0  # of their languages' totals still, but nothing that could be taken
+    known[:, dropped] = 0  # still part of their languages' totals, but not selectable
     shares[:, dropped] = 0
     first, reaches_floor = _raise_the_least_covered(known, totals, taken, coverage, needs)
     weights = np.maximum(totals, 1) ** smoothing
@@ -283,7 +282,7 @@ def selection_order(
 
 
 def _take(token: int, taken: np.ndarray, needs: Needs) -> list[int]:
-    """Mark a token as taken, and before it what it needs; return those that were not taken yet."""
+    """Mark a token and the tokens it needs as taken; return the new ones, needed ones first."""
     new = [one for one in (*needs(token), token) if not taken[one]]
     taken[new] = True
     return new
@@ -292,18 +291,17 @@ def _take(token: int, taken: np.ndarray, needs: Needs) -> list[int]:
 def _raise_the_least_covered(
     known: np.ndarray, totals: np.ndarray, taken: np.ndarray, coverage: float, needs: Needs
 ) -> tuple[list[int], bool]:
-    """Take tokens for the language covered least until all reach the floor; marks them in `taken`.
+    """Take tokens for the language with the lowest coverage until all reach the floor; mark them in `taken`.
 
     Returns:
-        The tokens in the order taken, and whether the floor was reached: a language whose tokens are all taken is
-        left where it is.
+        The tokens in order, and whether all languages reached the floor; one whose tokens are all taken stays below.
     """
     ranks = [np.argsort(-row, kind="stable") for row in known]
     place = [0] * len(known)
-    covered = known[:, taken].sum(axis=1)  # whole numbers, so sums are exact in float64
+    covered = known[:, taken].sum(axis=1)  # integers, so sums in float64 are exact
     columns = np.ascontiguousarray(known.T)
     first: list[int] = []
-    exhausted = totals == 0  # nothing known to cover
+    exhausted = totals == 0  # no known tokens
     divisors = np.maximum(totals, 1)
     while not exhausted.all():
         least = int(np.argmin(np.where(exhausted, np.inf, covered / divisors)))
@@ -320,3 +318,87 @@ def _raise_the_least_covered(
         for token in new:
             covered += columns[token]
     return first, bool(np.all(covered >= coverage * totals))
+
+
+@dataclass(frozen=True)
+class LanguageCoverage:
+    """The coverage of one language.
+
+    Attributes:
+        running_tokens: Number of tokens of its text in the old vocabulary.
+        coverage: Share of them that is kept, 0 to 1; unknown tokens are not covered.
+        unknown_rate: Share of unknown tokens before pruning, 0 to 1. It and `coverage` add up to 1 if everything is
+            kept.
+        tokens_per_word: Tokens per word before pruning (fertility).
+        tokens_seen: Number of distinct tokens in its text.
+        kept_for_it_alone: Number of selected tokens that occur in no other counted language.
+        reaches_floor: Whether the kept share of its known tokens reaches the floor.
+    """
+
+    running_tokens: int
+    coverage: float
+    unknown_rate: float
+    tokens_per_word: float
+    tokens_seen: int
+    kept_for_it_alone: int
+    reaches_floor: bool
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the values as a dict for JSON."""
+        return dataclasses.asdict(self)
+
+
+def measure_coverage(
+    counts: TokenCounts, old_ids: np.ndarray, *, must: np.ndarray | None = None, floor: float = 0.0
+) -> dict[str, LanguageCoverage]:
+    """Measure how a selection of tokens covers each language of some counts by the same tokenizer.
+
+    Args:
+        counts: The counts, of the same or other text than was selected from.
+        old_ids: The old ids kept.
+        must: Old ids that were always kept, which do not count for `kept_for_it_alone`.
+        floor: The coverage floor, 0 to 1.
+    """
+    kept = np.zeros(len(counts.table), dtype=bool)
+    kept[old_ids] = True
+    free = kept.copy()
+    if must is not None:
+        free[must] = False
+    in_languages = np.count_nonzero(counts.counts, axis=0)
+    report = {}
+    for language, row in zip(counts.languages, counts.counts, strict=True):
+        running = int(row.sum())
+        unknown = int(row[list(counts.table.lost_ids)].sum())
+        known = running - unknown
+        covered = int(row[kept].sum()) - unknown  # the unknown token is always kept
+        report[language] = LanguageCoverage(
+            running_tokens=running,
+            coverage=covered / running if running else 1.0,
+            unknown_rate=unknown / running if running else 0.0,
+            tokens_per_word=running / max(counts.sizes[language].words, 1),
+            tokens_seen=int(np.count_nonzero(row)),
+            kept_for_it_alone=int(np.count_nonzero(free & (row > 0) & (in_languages == 1))),
+            reaches_floor=covered >= floor * known,
+        )
+    return report
+
+
+def coverage_curve(counts: TokenCounts, must: np.ndarray, chosen: np.ndarray) -> dict[str, Any]:
+    """Return the coverage of smaller budgets, for plotting.
+
+    Args:
+        counts: The counts selected from.
+        must: Old ids that are always kept.
+        chosen: The other old ids in the order of selection.
+
+    Returns:
+        ``{"budgets": [points], "coverage": {language: [points]}}``; coverage as in `LanguageCoverage`.
+    """
+    taken = np.unique(np.linspace(0, len(chosen), _CURVE_POINTS).astype(int))
+    curve: dict[str, list[float]] = {}
+    for language, row in zip(counts.languages, counts.counts, strict=True):
+        row, running = row.astype(np.float64), row.sum()
+        row[list(counts.table.lost_ids)] = 0
+        covered = row[must].sum() + np.concatenate([[0.0], np.cumsum(row[chosen])])
+        curve[language] = [round(float(value), 6) for value in covered[taken] / max(running, 1)]
+    return {"budgets": (len(must) + taken).tolist(), "coverage": curve}

@@ -1,4 +1,4 @@
-"""Find every tensor of a model that has one row a token, and copy the model with other rows in them."""
+"""Find the tensors of a model with one row per token, and copy the model with other rows in them."""
 
 from __future__ import annotations
 
@@ -11,23 +11,24 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from hf_afro.families import FAMILIES, Family, encoder_of
+from hf_afro.pretrained.model_class import named_tensors
 
-# What a padding row adds to a logit. It is finite, so that no sum of it makes a NaN, and fits into fp16; softmax gives
-# exactly 0 for it as long as one true logit lies above -9,900 (fp32), and it is never the largest.
+# Bias of a padding row on its logit. It is finite, so that sums do not become NaN, and fits in fp16; softmax gives
+# exactly 0 for it if any other logit is above -9,900 (fp32), and it is never the largest.
 PADDING_BIAS = -10_000.0
-# Biases over the vocabulary that belong to no output embedding: BART's buffer, and heads that add theirs themselves.
+# Biases over the vocabulary outside the output embedding: BART's buffer, and heads that add their own.
 _HEAD_BIASES = ("final_logits_bias", "lm_head.bias", "predictions.bias")
-# Sizes that modules write down beside their tensors.
+# Attributes of modules with the size of their tensors.
 _SIZES = ("num_embeddings", "out_features", "vocab_size")
-_XLM_SIZE = "n_words"  # XLM's and FlauBERT's, in the head too
+_XLM_SIZE = "n_words"  # XLM and FlauBERT, in the head too
 
 
 @dataclass(frozen=True)
 class VocabularyTensors:
-    """The tensors of a model with one row a token, by name; tied ones are listed under each of their names.
+    """The names of a model's tensors with one row per token; tied ones are listed under each name.
 
     Attributes:
-        rows: How many rows each has.
+        rows: Number of rows of each.
         names: Names as in ``named_parameters(remove_duplicate=False)``.
     """
 
@@ -36,15 +37,15 @@ class VocabularyTensors:
 
 
 def find_vocabulary_tensors(model: PreTrainedModel) -> VocabularyTensors:
-    """Find the tensors of a model that have one row a token.
+    """Find the tensors of a model with one row per token.
 
-    The model says itself which they are: the input and output embeddings of it and of the models inside it (encoder,
-    decoder), what is tied to them, and the biases of heads. A family of `hf_afro.families` names more of its own. No
-    value is read, so the model may be on the meta device.
+    These are the input and output embeddings of the model and of the models inside it (encoder, decoder), tensors tied
+    to them, the biases of heads, and those named by a family of `hf_afro.families`. No values are read, so the model
+    may be on the meta device.
 
     Raises:
-        ValueError: If the word embedding is wrapped or replaced, an embedding inside has another number of rows, or a
-            tensor is as large as the vocabulary and nothing says what it means.
+        ValueError: If the word embedding is wrapped or replaced, another embedding has a different number of rows, or
+            the meaning of a tensor of the vocabulary's size is unknown.
     """
     family = FAMILIES.get(model.config.model_type)
     embedding = word_embedding_of(model)
@@ -54,7 +55,7 @@ def find_vocabulary_tensors(model: PreTrainedModel) -> VocabularyTensors:
             "nn.Embedding where its class keeps it; take off what wraps or replaces it first"
         )
     own_rows = getattr(model.config.get_text_config(), "vocab_size_per_layer_input", None)
-    if own_rows:  # Gemma 3n: a second embedding of the same ids, of another size
+    if own_rows:  # Gemma 3n has a second embedding of another size
         raise ValueError(
             f"{type(model).__name__} has a second vocabulary of {own_rows} for the inputs of its layers, which "
             "pruning does not know; expected one vocabulary for all of the model"
@@ -81,7 +82,7 @@ def find_vocabulary_tensors(model: PreTrainedModel) -> VocabularyTensors:
 
 
 def word_embedding_of(model: PreTrainedModel) -> nn.Module:
-    """Return the embedding of a model's tokens; of a model of several towers that does not say, its text tower's.
+    """Return a model's token embedding; for a model with several towers, that of its text tower.
 
     Raises:
         ValueError: If it has none.
@@ -100,12 +101,12 @@ def word_embedding_of(model: PreTrainedModel) -> nn.Module:
 
 
 def row_axis(shape: Sequence[int], rows: int) -> int:
-    """Return the axis along which a tensor of a shape has one entry a token: 1 for BART's bias of ``[1, rows]``."""
+    """Return the axis of a shape with one entry per token, such as 1 for BART's bias ``[1, rows]``."""
     return shape.index(rows)
 
 
 def gather_rows(tensor: torch.Tensor, old_ids: torch.Tensor, axis: int, padding: int, fill: float) -> torch.Tensor:
-    """Return the entries of `old_ids` along an axis, in their order, and `padding` more that are all `fill`."""
+    """Return the entries `old_ids` of a tensor along an axis, followed by `padding` entries of value `fill`."""
     rows = tensor.detach().index_select(axis, old_ids.to(tensor.device))
     if not padding:
         return rows
@@ -114,20 +115,12 @@ def gather_rows(tensor: torch.Tensor, old_ids: torch.Tensor, axis: int, padding:
 
 
 def padding_value(name: str) -> float:
-    """Return what the padding rows of a vocabulary tensor hold: zeros, or `PADDING_BIAS` for a bias on the logits."""
+    """Return the value of a tensor's padding rows: 0, or `PADDING_BIAS` for a bias on the logits."""
     return PADDING_BIAS if name.endswith("bias") else 0.0
 
 
-def named_tensors(model: nn.Module) -> dict[str, torch.Tensor]:
-    """Return all parameters and buffers of a model by name, tied ones under each of their names."""
-    return {
-        **dict(model.named_parameters(remove_duplicate=False)),
-        **dict(model.named_buffers(remove_duplicate=False)),
-    }
-
-
 def models_in(model: PreTrainedModel) -> Iterator[PreTrainedModel]:
-    """Yield a model and the models inside it, such as its encoder and its decoder."""
+    """Yield a model and the models inside it, such as encoder and decoder."""
     for module in model.modules():
         if isinstance(module, PreTrainedModel):
             yield module
@@ -138,7 +131,7 @@ def _is_in_place(embedding: nn.Module, model: PreTrainedModel, family: Family | 
 
 
 def _known_names(model: PreTrainedModel, family: Family | None) -> set[str]:
-    """Return the names of all input and output embeddings, as the model spells them, and of what is tied to them."""
+    """Return the names of all input and output embeddings and of tensors tied to them."""
     leaves: dict[int, tuple[str, ...]] = {}
     for part in models_in(model):
         embeddings = (_input_of(part), part.get_output_embeddings())
@@ -153,7 +146,7 @@ def _known_names(model: PreTrainedModel, family: Family | None) -> set[str]:
 
 
 def _holds_rows(embedding: nn.Module | None) -> bool:
-    """Say whether an embedding is one of tokens; DeBERTa's newer head calls its dense layer the output embedding."""
+    """Return whether a module has one row per token; the output embedding of DeBERTa's newer head does not."""
     if isinstance(embedding, nn.Linear):
         return embedding.in_features != embedding.out_features
     return isinstance(embedding, nn.Embedding)
@@ -162,14 +155,14 @@ def _holds_rows(embedding: nn.Module | None) -> bool:
 def _input_of(model: PreTrainedModel) -> nn.Module | None:
     try:
         return model.get_input_embeddings()
-    except NotImplementedError:  # transformers' answer for parts that take no tokens
+    except NotImplementedError:  # raised by parts that take no tokens
         return None
 
 
 def _is_the_encoder_s_own(name: str, model: PreTrainedModel, family: Family | None) -> bool:
-    """Say whether a tensor belongs to parts the family knows to be free of the vocabulary, however large they are.
+    """Return whether a tensor belongs to a part that does not depend on the vocabulary, whatever its size.
 
-    A position table of 514 rows is not a vocabulary of 514; only small vocabularies meet such a size.
+    A position table of 514 rows is not a vocabulary of 514.
     """
     if family is None:
         return False
@@ -184,16 +177,16 @@ def _is_the_encoder_s_own(name: str, model: PreTrainedModel, family: Family | No
 def copy_with_rows(
     model: PreTrainedModel, found: VocabularyTensors, old_ids: torch.Tensor, padding: int = 0
 ) -> PreTrainedModel:
-    """Return a deep copy of a model in which each vocabulary tensor has the rows of `old_ids` only.
+    """Return a deep copy of a model in which vocabulary tensors have only the rows `old_ids`.
 
-    The full tensors are never copied: their successors are handed to the copying before it starts. What was one
-    parameter under several names, or several over the same memory, is one parameter in the copy.
+    The full tensors are never copied: the memo of the deep copy already maps them to their successors. Parameters that
+    are tied, or share memory, are tied in the copy.
 
     Args:
-        model: Any model; it is not changed.
+        model: The model, which is not changed.
         found: Its vocabulary tensors.
         old_ids: Rows to keep, in their new order, ``[new_size]`` int64.
-        padding: Rows to add behind them, see `padding_value`.
+        padding: Number of rows to append; see `padding_value`.
     """
     tensors = named_tensors(model)
     successors: dict[tuple[int, int, torch.Size], torch.Tensor] = {}

@@ -1,4 +1,4 @@
-"""Counts, a choice of tokens and a pruned model over the tests' sentences, and text that is hard to count."""
+"""Counts, a selection of tokens and a pruned model for the tests' sentences, and text that is hard to count."""
 
 from __future__ import annotations
 

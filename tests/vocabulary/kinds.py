@@ -1,4 +1,4 @@
-"""A real tokenizer of every kind, trained in memory, in the class its models use, with a small model of its family."""
+"""A tokenizer of every kind, trained in memory, in the class that models use, with a small model of its family."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ BERT_SPECIALS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 
 
 def bert(lower: bool) -> hf.BertTokenizer:
-    """WordPiece in BERT's class; the special tokens do not come first, as in mBERT."""
+    """WordPiece in BERT's class, with other tokens before the special ones, as in mBERT."""
     backend = Tokenizer(models.WordPiece(unk_token="[UNK]"))
     backend.normalizer = normalizers.BertNormalizer(lowercase=lower)
     backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
@@ -43,7 +43,7 @@ def bert_model(tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
 
 
 def byte_level(specials: list[str], vocab_size: int = 900) -> Tokenizer:
-    """Byte-level BPE, the special tokens first."""
+    """Byte-level BPE with the special tokens first."""
     backend = Tokenizer(models.BPE())
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     backend.decoder = decoders.ByteLevel()
@@ -56,7 +56,7 @@ def byte_level(specials: list[str], vocab_size: int = 900) -> Tokenizer:
 
 
 def roberta() -> hf.RobertaTokenizer:
-    """Byte-level BPE in RoBERTa's class, the mask behind all pieces."""
+    """Byte-level BPE in RoBERTa's class, with the mask as the last token."""
     model = json.loads(byte_level(["<s>", "<pad>", "</s>", "<unk>"]).to_str())["model"]
     vocab = {**model["vocab"], "<mask>": len(model["vocab"])}
     return hf.RobertaTokenizer(vocab=vocab, merges=[tuple(merge) for merge in model["merges"]], model_max_length=64)
@@ -71,7 +71,7 @@ def roberta_model(tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
 
 
 def modernbert() -> hf.PreTrainedTokenizerFast:
-    """Byte-level BPE as in ModernBERT: a generic class, NFC, special and white-space tokens behind the pieces."""
+    """Byte-level BPE as in ModernBERT: a generic class, NFC, special and white-space tokens after the pieces."""
     backend = byte_level([])
     backend.normalizer = normalizers.NFC()
     backend.add_tokens([AddedToken("   ", normalized=True), AddedToken("  ", normalized=True)])
@@ -82,7 +82,7 @@ def modernbert() -> hf.PreTrainedTokenizerFast:
 
 
 def generic(backend: Tokenizer) -> hf.PreTrainedTokenizerFast:
-    """Return a backend with BERT's special tokens in the class that takes it as it is."""
+    """Wrap a backend with BERT's special tokens in the generic class."""
     names = {f"{one[1:-1].lower()}_token": one for one in BERT_SPECIALS}
     return hf.PreTrainedTokenizerFast(
         tokenizer_object=backend,
@@ -94,7 +94,7 @@ def generic(backend: Tokenizer) -> hf.PreTrainedTokenizerFast:
 
 
 def gemma() -> hf.PreTrainedTokenizerFast:
-    """BPE with byte fallback as Gemma and mmBERT have it: spaces are letters, and many merges make one piece."""
+    """BPE with byte fallback as in Gemma and mmBERT: spaces are letters, and several merges make the same piece."""
     backend = Tokenizer(models.BPE(unk_token="[UNK]", fuse_unk=True, byte_fallback=True))
     backend.normalizer = normalizers.Replace(" ", "\u2581")
     backend.pre_tokenizer = pre_tokenizers.Split(" ", "merged_with_previous")
@@ -110,7 +110,7 @@ def gemma() -> hf.PreTrainedTokenizerFast:
 
 
 def unigram_with_bytes() -> hf.PreTrainedTokenizerFast:
-    """Unigram with byte fallback, as SentencePiece makes it with that option; scores only have to be ordered."""
+    """Unigram with byte fallback as in SentencePiece; scores only have to be ordered."""
     trainer = trainers.UnigramTrainer(
         vocab_size=600, special_tokens=BERT_SPECIALS, unk_token="[UNK]", show_progress=False
     )
@@ -141,7 +141,7 @@ def modernbert_model(tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
 
 
 def ids_of(tokenizer: PreTrainedTokenizerBase) -> dict[str, int | None]:
-    """Return the special ids of a configuration."""
+    """Return the special ids for a configuration."""
     return {
         "pad_token_id": tokenizer.pad_token_id,
         "bos_token_id": tokenizer.cls_token_id,
@@ -153,13 +153,13 @@ def ids_of(tokenizer: PreTrainedTokenizerBase) -> dict[str, int | None]:
 
 @dataclass(frozen=True)
 class Example:
-    """A kind of tokenizer as it is met.
+    """An example of a kind of tokenizer.
 
     Attributes:
-        kind: Its name in tables.
-        loads_as: The class that AutoTokenizer gives.
-        make: Trains it.
-        make_model: From it to a model of a family that uses it, weights untouched.
+        kind: The name of its kind.
+        loads_as: The class that AutoTokenizer returns.
+        make: Function that trains it.
+        make_model: Function that returns a model for it.
     """
 
     kind: str
@@ -179,7 +179,7 @@ EXAMPLES = {
 
 
 def model_for(name: str, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
-    """Return an untrained model for a tokenizer, biases drawn too, since zeros would hide a wrong row."""
+    """Return an untrained model for a tokenizer with random biases, because zeros would hide a wrong row."""
     torch.manual_seed(2)
     model = EXAMPLES[name].make_model(tokenizer).eval()
     for parameter_name, parameter in model.named_parameters():

@@ -1,4 +1,4 @@
-"""A small untrained model of every shape a vocabulary is met in, by a name for it."""
+"""Small untrained models in which vocabularies have every shape, by name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""PEFT adapters are pruned along with their model, saved beside it and read back, or refused by name."""
+"""PEFT adapters are pruned with their model, saved beside it and loaded, or refused by name."""
 
 from __future__ import annotations
 

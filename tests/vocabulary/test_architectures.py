@@ -1,4 +1,4 @@
-"""Every tensor that a checkpoint stores is in the pruned one, whatever class it is of."""
+"""Every stored tensor of a checkpoint is in the pruned one, whatever its class."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from safetensors.torch import load_file, save_file
 
 from benchmarks.architectures import CLASSES, make
 from benchmarks.tensors_table import compare, prune_both_ways
-from hf_afro.recipes.pretrained import LostTensors, load_model
+from hf_afro.pretrained import LostTensors, load_model
+from hf_afro.pretrained.model_class import class_for, match_tensors, named_class
+from hf_afro.pretrained.weights import read_header
 from hf_afro.vocabulary import prune_checkpoint, prune_vocabulary
-from hf_afro.vocabulary.model_class import class_for, left_over, named_class
-from hf_afro.vocabulary.outputs import NotComparable
-from hf_afro.vocabulary.safetensors_files import read_header
+from hf_afro.vocabulary.verify import NotComparable
 
 NOT_RUN = {"SiglipModel", "AltCLIPModel", "WhisperForConditionalGeneration"}
 
@@ -145,4 +145,4 @@ def test_a_model_that_needs_more_than_ids_says_so(tokenizer, keep, tmp_path):
 def test_names_of_other_versions_are_known(tokenizer, tmp_path):
     source = saved("AltCLIPModel", tokenizer, tmp_path / "source")
     model = make("AltCLIPModel", len(tokenizer))
-    assert left_over(model, read_header(source / "model.safetensors").tensors) == []
+    assert match_tensors(model, read_header(source / "model.safetensors").tensors).left_over == []

@@ -1,4 +1,4 @@
-"""Tokenizers of the classes that encoder-decoder and causal models use keep their ids in step with the rows."""
+"""Tokenizers of encoder-decoder and causal models keep their ids in step with the rows."""
 
 from __future__ import annotations
 

@@ -1,25 +1,32 @@
-"""Counting by distinct words equals encoding every whole line, whatever the text."""
+"""Counting distinct words gives the counts of encoding every line, also from the cache."""
 
 from __future__ import annotations
 
+import copy
+import logging
+import shutil
 import subprocess
 import sys
+from collections import Counter
 
 import numpy as np
+import pyarrow
 import pytest
 from hypothesis import given, settings, strategies as st
 from tokenizers import AddedToken, Tokenizer, normalizers, pre_tokenizers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-from hf_afro.vocabulary import count_tokens, counting, distinct_words
-from hf_afro.vocabulary.words import word_cut
+from hf_afro.corpora import TextSource
+from hf_afro.vocabulary import count_tokens, count_with_cache, counting
+from hf_afro.vocabulary.counting import ReadTokenizer, count_as_read, cut_lines, merge, weighted_texts
+from hf_afro.vocabulary.tokenizers.word_cut import WordCut, word_cut
 from tests.texts import SENTENCES
 from tests.vocabulary.conftest import NASTY, any_lines
 from tests.vocabulary.kinds import EXAMPLES, state_of
 
 
 def by_lines(texts, tokenizer):
-    """Count as the definition says: encode each line, no special tokens, nothing cut off."""
+    """Count by definition: encode each line, without special tokens and truncation."""
     backend = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
     backend.no_truncation()
     backend.no_padding()
@@ -104,7 +111,7 @@ def test_blocks_and_flushes_do_not_change_a_count(tokenizer, monkeypatch, block,
     expected = by_lines(texts, tokenizer)
     monkeypatch.setattr(counting, "_BLOCK_CHARACTERS", block)
     monkeypatch.setattr(counting, "_HELD_BYTES", words)
-    monkeypatch.setattr(distinct_words, "_WORDS_A_TEXT", 2)
+    monkeypatch.setattr(counting, "_WORDS_A_TEXT", 2)
     monkeypatch.setattr(counting, "_TEXTS_A_BATCH", 2)
     np.testing.assert_array_equal(count_tokens(texts, tokenizer).counts, expected)
 
@@ -245,6 +252,194 @@ print((peak_after(32_000) - little) / 1024)
 
 
 def test_memory_does_not_grow_with_the_text():
-    """Twenty MB of words that all differ beside five, in a process of its own."""
+    """Compare 20 MB of distinct words with 5 MB, in a process of its own."""
     done = subprocess.run([sys.executable, "-c", MEASURE_MEMORY], capture_output=True, text=True, check=True)
     assert float(done.stdout.splitlines()[-1]) < 8
+
+
+SHORT_LINES = ["a b a", "b", "c  b", "", "a x"]
+APART = WordCut("x", with_space=False)
+WITH_SPACE = WordCut("x|  |^$", with_space=True)
+
+
+def counted(words):
+    assert len(set(words["word"].to_pylist())) == len(words)
+    return dict(zip(words["word"].to_pylist(), words["count"].to_pylist(), strict=True))
+
+
+def test_words_are_counted_and_crossing_lines_left_whole():
+    words, whole, size = cut_lines(pyarrow.array(SHORT_LINES), APART)
+    assert counted(words) == {"a": 2, "b": 3, "c": 1}
+    assert whole == ["a x"]
+    assert (size.lines, size.words, size.characters, size.utf8_bytes) == (5, 8, 13, 13)
+
+
+def test_a_word_with_its_space_is_another_than_the_first_of_a_line():
+    words, whole, size = cut_lines(pyarrow.array(SHORT_LINES), WITH_SPACE)
+    assert counted(words) == {"a": 1, "b": 1, " b": 1, " a": 1}
+    assert whole == ["c  b", "", "a x"]
+    assert size.words == 8
+
+
+def test_without_a_cut_all_lines_are_whole():
+    words, whole, size = cut_lines(pyarrow.array(SHORT_LINES), None)
+    assert len(words) == 0
+    assert whole == SHORT_LINES
+    assert size.words == 8
+
+
+@pytest.mark.parametrize("cut", [APART, WITH_SPACE])
+def test_merged_parts_are_the_whole(cut):
+    parts = [
+        cut_lines(pyarrow.array(part, pyarrow.string()), cut).words for part in (SHORT_LINES[:2], SHORT_LINES[2:], [])
+    ]
+    assert counted(merge(parts)) == counted(cut_lines(pyarrow.array(SHORT_LINES), cut).words)
+    assert len(merge([])) == 0
+
+
+@pytest.mark.parametrize("words_a_text", [1, 2, 256])
+def test_texts_hold_every_word_with_its_count(monkeypatch, words_a_text):
+    monkeypatch.setattr(counting, "_WORDS_A_TEXT", words_a_text)
+    lines = pyarrow.array([line for lines in SENTENCES.values() for line in lines])
+    words = cut_lines(lines, APART).words
+    texts = list(weighted_texts(words, with_space=False))
+    assert max(len(text.split(" ")) for text, _ in texts) <= words_a_text
+    assert Counter({word: count for text, count in texts for word in text.split(" ")}) == counted(words)
+
+
+def test_texts_keep_the_space_of_a_word_and_the_first_of_lines_apart():
+    words = cut_lines(pyarrow.array(["a b c", "d"]), WITH_SPACE).words
+    assert sorted(weighted_texts(words, with_space=True)) == [(" b c", 1), ("a", 1), ("d", 1)]
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_plain_sentences_are_all_cut(name):
+    """Otherwise the tests of exactness would compare whole lines with whole lines."""
+    lines = [line for language, lines in SENTENCES.items() for line in lines if line.isalpha() or " " in line]
+    _, whole, _ = cut_lines(pyarrow.array(lines), word_cut(state_of(EXAMPLES[name].make())))
+    assert len(whole) < len(lines) / 20
+
+
+def sources(texts):
+    return {language: TextSource(language, language, lambda own=own: iter(own)) for language, own in texts.items()}
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """The languages that were counted, call by call."""
+    counted = []
+
+    def watched(texts, *args, **settings):
+        counted.append(sorted(texts))
+        return count_as_read(texts, *args, **settings)
+
+    monkeypatch.setattr(counting, "count_as_read", watched)
+    return counted
+
+
+def check_equal(counts, texts, tokenizer):
+    expected = count_as_read(texts, ReadTokenizer.read(tokenizer))
+    np.testing.assert_array_equal(counts.counts, expected.counts)
+    assert (counts.languages, counts.sizes, counts.provenance) == (
+        expected.languages,
+        expected.sizes,
+        expected.provenance,
+    )
+    assert counts.fingerprint == expected.fingerprint
+
+
+def test_a_second_time_nothing_is_counted(tokenizer, tmp_path, calls):
+    for _ in range(2):
+        check_equal(count_with_cache(sources(SENTENCES), tokenizer, tmp_path / "made"), SENTENCES, tokenizer)
+    assert calls == [sorted(SENTENCES)]
+
+
+def test_only_text_that_is_new_or_changed_is_counted(tokenizer, tmp_path, calls):
+    texts = {"swa": SENTENCES["swa"], "yor": SENTENCES["yor"]}
+    count_with_cache(sources(texts), tokenizer, tmp_path)
+    texts = {"swa": SENTENCES["swa"], "yor": SENTENCES["yor"][:-1], "amh": SENTENCES["amh"]}
+    check_equal(count_with_cache(sources(texts), tokenizer, tmp_path), texts, tokenizer)
+    assert calls[1:] == [["amh", "yor"]]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda one: one.add_tokens(["ku"]),
+        lambda one: setattr(one, "split_special_tokens", True),
+        lambda one: one.backend_tokenizer.add_tokens([AddedToken("<mask>", normalized=False)]),  # lstrip no more
+    ],
+)
+def test_another_tokenizer_finds_nothing(tokenizer, tmp_path, calls, change):
+    other = copy.deepcopy(tokenizer)
+    change(other)
+    texts = {"swa": ["wa ku <mask> ku"]}
+    for one in (tokenizer, other):
+        check_equal(count_with_cache(sources(texts), one, tmp_path), texts, one)
+    assert len(calls) == 2
+
+
+def test_another_version_finds_nothing(tokenizer, tmp_path, calls, monkeypatch):
+    count_with_cache(sources(SENTENCES), tokenizer, tmp_path)
+    monkeypatch.setattr(counting, "_FORMAT", counting._FORMAT + 1)
+    count_with_cache(sources(SENTENCES), tokenizer, tmp_path)
+    assert len(calls) == 2
+
+
+def overwritten(place, content):
+    middle = int(place * len(content))
+    return content[:middle] + bytes(byte ^ 0xFF for byte in content[middle : middle + 32]) + content[middle + 32 :]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda content: b"",
+        lambda content: b"no archive",
+        lambda content: content[:-30],
+        *(lambda content, place=place: overwritten(place, content) for place in (0, 0.25, 0.5, 0.75)),
+    ],
+)
+def test_a_damaged_file_is_counted_anew_and_mended(tokenizer, tmp_path, calls, caplog, damage):
+    texts = {"swa": SENTENCES["swa"]}
+    count_with_cache(sources(texts), tokenizer, tmp_path)
+    (file,) = tmp_path.iterdir()
+    file.write_bytes(damage(file.read_bytes()))
+    for _ in range(2):
+        check_equal(count_with_cache(sources(texts), tokenizer, tmp_path), texts, tokenizer)
+    assert calls == [["swa"]] * 2
+    assert f"{file} is not used" in caplog.text
+
+
+def test_counts_of_something_else_under_a_name_are_not_used(tokenizer, tmp_path, calls):
+    count_with_cache(sources({"swa": SENTENCES["swa"]}), tokenizer, tmp_path / "a")
+    count_with_cache(sources({"yor": SENTENCES["yor"]}), tokenizer, tmp_path / "b")
+    (swahili,), (yoruba,) = ((tmp_path / name).iterdir() for name in "ab")
+    shutil.copy(swahili, yoruba)
+    texts = {"yor": SENTENCES["yor"]}
+    check_equal(count_with_cache(sources(texts), tokenizer, tmp_path / "b"), texts, tokenizer)
+    assert len(calls) == 3
+
+
+def test_text_that_changes_while_it_is_counted_is_not_cached(tokenizer, tmp_path, caplog):
+    lines = ["habari ya leo"]
+    source = TextSource("swa", "swa", lambda: iter(list(lines)))
+    assert source.fingerprint
+    lines.append("wa ku")
+    counts = count_with_cache({"swa": source}, tokenizer, tmp_path)
+    assert counts.sizes["swa"].lines == 2
+    assert "the text of swa changed while it was counted" in caplog.text
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_log_says_how_many_were_found(tokenizer, tmp_path, caplog):
+    texts = {"swa": SENTENCES["swa"], "yor": SENTENCES["yor"]}
+    with caplog.at_level(logging.INFO):
+        count_with_cache(sources({"swa": texts["swa"]}), tokenizer, tmp_path)
+        count_with_cache(sources(texts), tokenizer, tmp_path)
+    assert "1 of 2 languages are in the cache" in caplog.text
+
+
+def test_no_text_is_refused(tokenizer, tmp_path):
+    with pytest.raises(ValueError, match="at least one language"):
+        count_with_cache({}, tokenizer, tmp_path)

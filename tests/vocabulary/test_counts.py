@@ -1,4 +1,4 @@
-"""Counts add up, are saved and read back, and refuse what does not fit."""
+"""Counts add up, are saved and loaded, and refuse what does not fit."""
 
 from __future__ import annotations
 

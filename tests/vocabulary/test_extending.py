@@ -1,4 +1,4 @@
-"""New pieces for scripts a tokenizer lacks: what is added, what stays, rows that make sense, and a reloaded folder."""
+"""Tokens for new scripts are added, old ones stay, new rows are sensible, and the saved folder is the same."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ def test_the_same_seed_gives_the_same_rows(model, tokenizer):
     ("lines", "size", "scripts", "message"),
     [
         (["kitabu"], 10, ["Nko"], "hold no word of Nko"),
-        (lines_of(NKO), 10, ["Nko"], "33 letters of Nko without a piece"),
+        (lines_of(NKO), 10, ["Nko"], "33 letters of Nko without a token"),
         (lines_of(NKO), 50, ["Klingon"], "'Klingon' is not a Unicode script"),
         (lines_of(NKO), 50, [], "hold no word of no script"),
     ],
@@ -151,5 +151,5 @@ def test_one_string_is_no_list_of_scripts(model, tokenizer):
 
 
 def test_other_kinds_are_refused_by_name(model):
-    with pytest.raises(ValueError, match="of kind WordPiece; pieces can be added to kind Unigram only"):
+    with pytest.raises(ValueError, match="of kind WordPiece; tokens can be added to kind Unigram only"):
         extend_vocabulary(model, FAMILIES["WordPiece"](OLD_LINES, 500), lines_of(NKO), 50, scripts=["Nko"])

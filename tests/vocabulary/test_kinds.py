@@ -1,4 +1,4 @@
-"""What holds for tokenizers of every kind, whichever pieces are kept."""
+"""Tokenizers of every kind keep the promises of pruning, whichever tokens are kept."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import transformers as hf
 from hypothesis import given, settings, strategies as st
 
 from hf_afro.vocabulary import VocabularyMap, count_tokens, prune_vocabulary, report_on_text, select_tokens
-from hf_afro.vocabulary.pruning import prune_tokenizer
 from hf_afro.vocabulary.segmentation import compare_segmentation, probe_texts
 from hf_afro.vocabulary.tensors import named_tensors
 from hf_afro.vocabulary.tokenizers.backend import backend_state, kind_named, read_table
+from hf_afro.vocabulary.tokenizers.cutting import prune_tokenizer
 from tests.texts import AFRICAN, SENTENCES
 from tests.vocabulary.conftest import any_lines
 from tests.vocabulary.kinds import EXAMPLES, LINES, model_for

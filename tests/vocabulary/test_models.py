@@ -1,4 +1,4 @@
-"""Models of all shapes are pruned exactly: encoders, decoders, models of both, tied or not, padded or not."""
+"""Models of all shapes are pruned exactly: encoders, decoders, encoder-decoders, tied or not, padded or not."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from torch import nn
 
 from hf_afro.vocabulary import VerificationError, VocabularyMap, prune_vocabulary, verify
 from hf_afro.vocabulary.configuration import check_padding
-from hf_afro.vocabulary.outputs import compare_outputs
 from hf_afro.vocabulary.tensors import PADDING_BIAS, find_vocabulary_tensors, named_tensors, row_axis
+from hf_afro.vocabulary.verify import compare_outputs
 from tests.tiny_families import tiny
 from tests.vocabulary.models import CAUSAL, ENCODER_DECODER, MASKED_LM, MODELS, bert, llama, make, mbart
 
@@ -320,7 +320,7 @@ def test_outputs_are_compared_on_decoders_too(name, tokenizer, keep):
 
 
 def test_generation_goes_on_as_before(tokenizer, keep, tmp_path):
-    """Greedy search over the kept ids is that of the original with the other ids suppressed."""
+    """Greedy search over the kept ids equals that of the original with the other ids suppressed."""
     for name in ("mbart", "gpt2"):
         model = make(name, len(tokenizer))
         prune_vocabulary(model, tokenizer, keep).save_pretrained(tmp_path / name)

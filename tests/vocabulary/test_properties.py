@@ -1,4 +1,4 @@
-"""Whatever the text, the tokenizer and the choice: what was pruned and read back from disk keeps the promises."""
+"""Pruned folders keep the promises for random texts, tokenizers and selections."""
 
 from __future__ import annotations
 

@@ -1,10 +1,11 @@
-"""Pruning keeps every row with its token, every tie, type and flag, and changes nothing that was handed in."""
+"""Pruning keeps rows with their tokens, ties, types and flags, renumbers every id, and does not change its inputs."""
 
 from __future__ import annotations
 
 import copy
 import json
 import logging
+import random
 from importlib.metadata import version
 
 import numpy as np
@@ -19,9 +20,17 @@ from transformers.integrations.peft import MIN_PEFT_VERSION
 
 from hf_afro.students.configuration_afro_student import AfroStudentConfig
 from hf_afro.students.modeling_afro_student import AfroStudentForMaskedLM, AfroStudentForSequenceClassification
-from hf_afro.vocabulary import VocabularyMap, count_tokens, prune_vocabulary, select_tokens
+from hf_afro.vocabulary import (
+    VerificationError,
+    VocabularyMap,
+    count_tokens,
+    prune_vocabulary,
+    pruning,
+    select_tokens,
+)
 from tests.conftest import tiny_config
 from tests.texts import AFRICAN
+from tests.vocabulary.kinds import model_for, modernbert, state_of
 
 
 def config_of(kind, size, **overrides):
@@ -155,13 +164,16 @@ def test_keeping_everything_changes_nothing(model, tokenizer, counts, tmp_path):
     pruned.save_pretrained(tmp_path / "pruned")
 
 
-def test_spare_rows_are_dropped_and_said(tokenizer, keep, caplog, tmp_path):
+def test_spare_rows_are_dropped_and_said(tokenizer, keep, caplog):
     model = hf.XLMRobertaForMaskedLM(tiny_config(len(tokenizer) + 7)).eval()
+    with torch.no_grad():
+        model.get_input_embeddings().weight[len(tokenizer) :] = torch.nan
+        model.lm_head.bias[len(tokenizer) :] = torch.nan
     with caplog.at_level(logging.INFO, logger="hf_afro"):
         pruned = prune_vocabulary(model, tokenizer, keep)
     assert "the 7 spare rows are dropped" in caplog.text
     assert pruned.report.spare_rows == 7
-    pruned.save_pretrained(tmp_path / "pruned")
+    assert all(parameter.isfinite().all() for parameter in pruned.model.parameters())
 
 
 def test_ids_in_the_configuration_move_with_their_tokens(tokenizer, keep):
@@ -272,3 +284,129 @@ def test_an_added_token_beyond_the_pieces_keeps_its_row(tokenizer, tmp_path):
     read = hf.AutoTokenizer.from_pretrained(tmp_path / "pruned")
     assert len(read) == len(keep)
     assert read.convert_tokens_to_ids(["<mask>", "[swa]"]) == [len(keep) - 2, len(keep) - 1]
+
+
+def test_only_the_files_of_the_new_vocabulary_are_written(pruned, tmp_path):
+    pruned.save_pretrained(tmp_path / "pruned")
+    assert sorted(path.name for path in (tmp_path / "pruned").iterdir()) == [
+        "config.json",
+        "model.safetensors",
+        "pruning_report.json",
+        "tokenizer.json",
+        "tokenizer_config.json",
+        "vocabulary_map.json",
+    ]
+
+
+def test_an_earlier_result_is_replaced_whole(pruned, tmp_path):
+    pruned.save_pretrained(tmp_path / "pruned")
+    (tmp_path / "pruned" / "sentencepiece.bpe.model").write_bytes(b"stale")
+    pruned.save_pretrained(tmp_path / "pruned")
+    assert not (tmp_path / "pruned" / "sentencepiece.bpe.model").exists()
+
+
+def test_a_folder_with_other_things_is_left_alone(pruned, tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(FileExistsError, match=r"holds no vocabulary_map\.json"):
+        pruned.save_pretrained(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_a_failed_verification_leaves_nothing_behind(pruned, tmp_path, monkeypatch):
+    pruned.save_pretrained(tmp_path / "earlier")
+    before = {path.name: path.read_bytes() for path in (tmp_path / "earlier").iterdir()}
+
+    def fail(*_):
+        raise VerificationError("a row differs")
+
+    monkeypatch.setattr(pruning, "verify", fail)
+    for name in ("new", "earlier"):
+        with pytest.raises(VerificationError, match="a row differs"):
+            pruned.save_pretrained(tmp_path / name)
+    assert [path.name for path in tmp_path.iterdir()] == ["earlier"]
+    assert {path.name: path.read_bytes() for path in (tmp_path / "earlier").iterdir()} == before
+
+
+def test_a_model_trained_since_is_not_taken_for_the_original_cut(pruned, tmp_path):
+    pruned.model.lm_head.bias.data += 1
+    with pytest.raises(VerificationError, match="lm_head.bias is not what the original has"):
+        pruned.save_pretrained(tmp_path / "pruned")
+    assert list(tmp_path.iterdir()) == []
+
+
+def rows_by_text(model, tokenizer, new_model, new_tokenizer):
+    """Say whether every vocabulary row is that of the token with the same text."""
+    old_vocab, new_vocab = tokenizer.get_vocab(), new_tokenizer.get_vocab()
+    old_ids, new_ids = torch.tensor([old_vocab[token] for token in new_vocab]), torch.tensor(list(new_vocab.values()))
+    old, new = model.get_input_embeddings().weight, new_model.get_input_embeddings().weight
+    return torch.equal(old[old_ids], new[new_ids])
+
+
+def reread(folder, model):
+    return type(model).from_pretrained(folder).eval(), hf.AutoTokenizer.from_pretrained(folder)
+
+
+def json_in(folder, name):
+    return json.loads((folder / name).read_text(encoding="utf-8"))
+
+
+def test_the_order_of_the_vocabulary_s_dictionary_says_nothing(model, tokenizer, keep, tmp_path, monkeypatch):
+    ordered = type(tokenizer).get_vocab
+
+    def shuffled(self):
+        entries = list(ordered(self).items())
+        random.shuffle(entries)
+        return dict(entries)
+
+    monkeypatch.setattr(type(tokenizer), "get_vocab", shuffled)
+    prune_vocabulary(model, tokenizer, keep).save_pretrained(tmp_path / "pruned")
+    assert rows_by_text(model, tokenizer, *reread(tmp_path / "pruned", model))
+
+
+def test_no_id_of_any_file_is_an_old_one(tmp_path):
+    tokenizer = modernbert()
+    model = model_for("modernbert", tokenizer)
+    tokenizer.backend_tokenizer.enable_padding(pad_id=tokenizer.pad_token_id, pad_token="[PAD]")
+    keep = select_tokens(count_tokens(AFRICAN, tokenizer))
+    prune_vocabulary(model, tokenizer, keep).save_pretrained(tmp_path / "pruned")
+    state = json_in(tmp_path / "pruned", "tokenizer.json")
+    vocab = {**state["model"]["vocab"], **{token["content"]: token["id"] for token in state["added_tokens"]}}
+    assert sorted(vocab.values()) == list(range(len(keep)))
+    assert state["padding"]["pad_id"] == vocab["[PAD]"]
+    for token, special in state["post_processor"]["special_tokens"].items():
+        assert special["ids"] == [vocab[token]]
+    config = json_in(tmp_path / "pruned", "config.json")
+    for name, token in (("pad", "[PAD]"), ("bos", "[CLS]"), ("eos", "[SEP]"), ("cls", "[CLS]"), ("sep", "[SEP]")):
+        assert config[f"{name}_token_id"] == vocab[token]
+    read, _ = reread(tmp_path / "pruned", model)
+    assert read.get_input_embeddings().padding_idx == vocab["[PAD]"]
+
+
+def test_settings_of_old_ids_register_nothing_again(model, tokenizer, keep, tmp_path):
+    tokenizer.init_kwargs["added_tokens_decoder"] = {
+        str(len(tokenizer) - 1): {"content": "<mask>", "special": True, "lstrip": True},
+        "900": {"content": "<gone>", "special": True},
+    }
+    prune_vocabulary(model, tokenizer, keep).save_pretrained(tmp_path / "pruned")
+    read_model, read = reread(tmp_path / "pruned", model)
+    rows = read_model.get_input_embeddings().weight.shape[0]
+    assert len(read) == rows == len(keep)
+    assert max(read.get_vocab().values()) < rows
+    assert max(read.added_tokens_decoder) < rows
+
+
+def test_merges_written_as_lines_are_pruned_as_those_written_as_pairs(tmp_path):
+    tokenizer = modernbert()
+    state = state_of(tokenizer)
+    assert isinstance(state["model"]["merges"][0], list)
+    state["model"]["merges"] = [" ".join(pair) for pair in state["model"]["merges"]]
+    tokenizer.save_pretrained(tmp_path / "lines")
+    (tmp_path / "lines" / "tokenizer.json").write_text(json.dumps(state), encoding="utf-8")
+    lines = hf.AutoTokenizer.from_pretrained(tmp_path / "lines")
+    keep = select_tokens(count_tokens(AFRICAN, lines))
+    assert keep == select_tokens(count_tokens(AFRICAN, tokenizer))
+    prune_vocabulary(model_for("modernbert", lines), lines, keep).save_pretrained(tmp_path / "pruned")
+    merges = json_in(tmp_path / "pruned", "tokenizer.json")["model"]["merges"]
+    vocab = json_in(tmp_path / "pruned", "tokenizer.json")["model"]["vocab"]
+    assert len(merges) > 100
+    assert all(a in vocab and b in vocab and a + b in vocab for a, b in merges)

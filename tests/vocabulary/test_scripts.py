@@ -1,4 +1,4 @@
-"""Characters belong to scripts by Script_Extensions, marks and African letters included."""
+"""Characters belong to scripts by Script_Extensions, including marks and African letters."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Text splits alike where its pieces are all kept, and no wanted character becomes unknown."""
+"""Text of kept tokens is split alike, and no wanted character becomes unknown."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from hypothesis import HealthCheck, given, settings
 from tokenizers import Tokenizer
 
 from hf_afro.vocabulary import count_tokens, prune_vocabulary, report_on_text, select_tokens
-from hf_afro.vocabulary.pruning import prune_tokenizer
 from hf_afro.vocabulary.segmentation import compare_segmentation
 from hf_afro.vocabulary.tokenizers.backend import backend_state
+from hf_afro.vocabulary.tokenizers.cutting import prune_tokenizer
 from tests.texts import AFRICAN, SENTENCES
 from tests.vocabulary.conftest import any_lines
 
@@ -67,7 +67,7 @@ def test_the_report_counts_right(tokenizer, pruned, keep):
     )
     assert report["swa"].lines_alike == 1.0
     assert report["swa"].new_unknown == 0
-    assert report["swa"].old_pieces_a_word == report["swa"].new_pieces_a_word
+    assert report["swa"].old_tokens_per_word == report["swa"].new_tokens_per_word
     assert report["rus"].new_unknown > 0
     assert report["rus"].new_unknown_wanted == 0
     assert report["rus"].old_unknown_rate == 0.0

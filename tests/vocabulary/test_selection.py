@@ -1,4 +1,4 @@
-"""No language starves, budgets nest, and what must be kept is kept."""
+"""Every language stays covered, budgets nest, and required tokens are kept."""
 
 from __future__ import annotations
 
@@ -213,7 +213,7 @@ def test_the_report_counts_right():
     assert report["big"]["unknown_rate"] == 0.05
     assert report["big"]["coverage"] == 80 / 100
     assert report["big"]["reaches_floor"]
-    assert report["small"] | {"tokens_a_word": 4.0} == report["small"]
+    assert report["small"] | {"tokens_per_word": 4.0} == report["small"]
     assert report["small"]["coverage"] == 1.0
     assert report["small"]["kept_for_it_alone"] == 1
     assert report["big"]["kept_for_it_alone"] == 0

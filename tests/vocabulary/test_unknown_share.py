@@ -1,4 +1,4 @@
-"""What a tokenizer does not know is not covered: its share is counted by language, reported and warned of."""
+"""Unknown tokens are not covered; their share is counted per language, reported and warned about."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import BertTokenizer
 
 from hf_afro import MAFTTrainer, MAFTTrainingArguments, RelationDistillTrainer, RelationDistillTrainingArguments
-from hf_afro.batching.streams import LanguageStream
-from hf_afro.training.unknowns import unknown_shares
-from hf_afro.unknown_text import HIGH_UNKNOWN_SHARE, warn_of_unknown
+from hf_afro.batching.streaming import LanguageStream
+from hf_afro.tokenizer_checks import HIGH_UNKNOWN_SHARE, warn_of_unknown
+from hf_afro.training.training_data import unknown_shares
 from hf_afro.vocabulary import count_tokens, count_with_cache, select_tokens
 from tests.texts import SENTENCES
 from tests.vocabulary.kinds import BERT_SPECIALS, bert_model, roberta

@@ -1,4 +1,4 @@
-"""Pieces that were defined for SentencePiece, such as mT5's sentinels, stay though they are no added tokens."""
+"""User-defined SentencePiece pieces, such as mT5's sentinels, are kept although they are no added tokens."""
 
 from __future__ import annotations
 

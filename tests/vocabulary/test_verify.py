@@ -1,4 +1,4 @@
-"""Verification finds each thing that could be wrong in a pruned folder."""
+"""Verification finds everything that could be wrong in a pruned folder."""
 
 from __future__ import annotations
 
@@ -104,8 +104,8 @@ def swap_the_template(state):
     ("change", "message"),
     [
         (swap_the_template, "puts the id 0 around texts for '</s>', expected 2"),
-        (swap_pieces, "id 10 is the piece"),
-        (raise_a_score, "scores a piece otherwise"),
+        (swap_pieces, "id 10 is the token"),
+        (raise_a_score, "gives a token another score"),
         (change_the_normalizer, "the tokenizer's normalizer is"),
         (drop_a_piece, "the tokenizer has 395 tokens"),
     ],
@@ -178,4 +178,4 @@ def test_the_real_vocabulary_is_pruned_exactly(shared_data, tmp_path):
     assert verify(tmp_path / "pruned", model, tokenizer, texts=AFRICAN["yor"] + unseen["amh"]).texts_kept > 250
     for language, one in report_on_text(unseen, tokenizer, pruned.tokenizer, keep).items():
         assert one.new_unknown_wanted == 0, language
-        assert one.new_pieces_a_word < 1.05 * one.old_pieces_a_word or language == "rus"
+        assert one.new_tokens_per_word < 1.05 * one.old_tokens_per_word or language == "rus"

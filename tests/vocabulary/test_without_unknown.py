@@ -1,4 +1,4 @@
-"""A tokenizer that spells all text in bytes need not name an unknown token: EuroBERT, Qwen, Llama 3."""
+"""Tokenizers that spell all text in bytes need no unknown token: EuroBERT, Qwen, Llama 3."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from hf_afro.vocabulary import (
     prune_vocabulary,
     select_tokens,
 )
-from hf_afro.vocabulary.tokenizers.spelling import piece_bytes
+from hf_afro.vocabulary.tokenizers.backend import piece_bytes
 from tests.texts import AFRICAN, SENTENCES
 from tests.vocabulary.kinds import byte_level
 from tests.vocabulary.test_counting import by_lines

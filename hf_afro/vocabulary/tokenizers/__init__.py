@@ -1,4 +1,4 @@
-"""One file a kind of tokenizer model: how its pieces are read, kept and renumbered."""
+"""Read and rewrite tokenizers: one file per kind of model, and what they share."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The BPE model (Gemma, mmBERT): characters joined pair by pair in the order of a list of merges."""
+"""The BPE model over characters (Gemma, mmBERT), which merges pairs in the order of a list."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from hf_afro.vocabulary.tokenizers.steps import works_on_bytes
 from hf_afro.vocabulary.tokenizers.table import (
     ModelPieces,
     Needs,
@@ -14,31 +13,32 @@ from hf_afro.vocabulary.tokenizers.table import (
     TokenizerTable,
     keep_pieces,
     pieces_by_id,
+    works_on_bytes,
 )
 from hf_afro.vocabulary.tokenizers.unigram import BYTE_PIECES, bare_text, spell, user_defined
 
-# Settings under which pieces come about otherwise than here: marks inside pieces, and merges left out at random.
+# Settings that are not supported: marks inside tokens, and merges skipped at random.
 _NOT_KNOWN = ("continuing_subword_prefix", "end_of_word_suffix", "dropout")
 
 
 def matches(state: dict[str, Any]) -> bool:
-    """Say whether a backend in JSON form holds a BPE model whose letters are characters, not bytes."""
+    """Return whether a backend in JSON form has a BPE model over characters, not bytes."""
     return state["model"].get("type") == "BPE" and not works_on_bytes(state)
 
 
 def read_model(model: dict[str, Any]) -> ModelPieces:
-    """Return what a BPE model of characters in JSON form says of its pieces.
+    """Return the tokens of a BPE model in JSON form.
 
     Raises:
-        ValueError: If the model has a setting that pruning does not know, or would drop unknown characters.
+        ValueError: If the model has a setting that is not supported, or would drop unknown characters.
     """
     check_settings(model)
     vocab = model["vocab"]
     spells_bytes = bool(model.get("byte_fallback")) and vocab.keys() >= BYTE_PIECES
     if not spells_bytes and model.get("unk_token") is None:
         raise ValueError(
-            "the BPE model leaves out characters without a piece and says nothing; expected an unknown token, or byte "
-            "fallback with all 256 pieces of bytes"
+            "the BPE model silently drops characters without a token; expected an unknown token, or byte "
+            "fallback with all 256 tokens of bytes"
         )
     return ModelPieces(
         pieces=pieces_by_id(vocab),
@@ -49,23 +49,22 @@ def read_model(model: dict[str, Any]) -> ModelPieces:
 
 
 def check_settings(model: dict[str, Any]) -> None:
-    """Raise a ValueError if a BPE model has a setting under which `needs` would be wrong."""
+    """Raise a ValueError if a BPE model has a setting for which `needs` would be wrong."""
     for name in _NOT_KNOWN:
         if model.get(name):
             raise ValueError(f"the BPE model has {name}={model[name]!r}; expected none, which is all pruning knows")
 
 
 def merge_ids(model: dict[str, Any]) -> np.ndarray:
-    """Return the ids of the two parts of every merge, ``[merges, 2]`` int64."""
+    """Return the ids of both parts of every merge, ``[merges, 2]`` int64."""
     vocab = model["vocab"]
     return np.array([(vocab[a], vocab[b]) for a, b in model["merges"]], dtype=np.int64).reshape(-1, 2)
 
 
 def rewrite_model(model: dict[str, Any], old_ids: np.ndarray) -> dict[str, Any]:
-    """Return the model with the pieces of `old_ids` only, and the merges whose parts and result are all kept.
+    """Return the model with only the tokens `old_ids`, and the merges whose parts and result are all kept.
 
-    The order of the merges stays. So a merge that text took before, all parts being kept, is still the first one that
-    fits, and text is split as before.
+    The merges keep their order, so text whose tokens are all kept meets the same merges as before.
     """
     vocab = keep_pieces(model["vocab"], old_ids)
     merges = [(a, b) for a, b in model["merges"] if a in vocab and b in vocab and a + b in vocab]
@@ -73,10 +72,10 @@ def rewrite_model(model: dict[str, Any], old_ids: np.ndarray) -> dict[str, Any]:
 
 
 def companions(table: TokenizerTable, counts: np.ndarray) -> dict[str, list[int]]:
-    """Return the pieces of bytes, without which byte fallback would be of no use, and those that somebody defined.
+    """Return the byte tokens that byte fallback needs, and user-defined tokens.
 
-    SentencePiece's USER_DEFINED and CONTROL pieces need not be added tokens. They are known by this, that no merges
-    lead to them from their characters.
+    SentencePiece's USER_DEFINED and CONTROL pieces need not be added tokens. They are recognised by the fact that no
+    merges produce them from their characters.
     """
     needed = {}
     if table.byte_fallback:
@@ -85,7 +84,7 @@ def companions(table: TokenizerTable, counts: np.ndarray) -> dict[str, list[int]
 
 
 def _merged(table: TokenizerTable) -> np.ndarray:
-    """Say of every piece whether it is one character or comes out of merges of such, ``[size]`` bool."""
+    """Return for each token whether it is one character or produced by merges, ``[size]`` bool."""
     index = {piece: token for token, piece in enumerate(table.pieces)}
     left, right = table.merges.T
     results = np.array([index[table.pieces[a] + table.pieces[b]] for a, b in table.merges.tolist()], dtype=np.int64)
@@ -98,11 +97,11 @@ def _merged(table: TokenizerTable) -> np.ndarray:
 
 
 def needs(table: TokenizerTable) -> Needs:
-    """Return a function from an id to the ids of all pieces that come about on the way to its piece.
+    """Return a function from an id to the ids of all intermediate tokens of its merges.
 
-    Inside text a piece is merged just as it is from its own characters alone: no merge crossed its ends, or it would
-    not be there, and of the merges inside it the first of the list came first. So its own last merge, and those of
-    its two parts, say all. Many merges may make one piece, as in Gemma's list, and only one of them does.
+    A token is merged inside text as it is from its own characters alone, because no merge crosses its ends and the
+    order of merges inside it is the same. So its last merge and those of its two parts are enough. Several merges may
+    give the same token, as in Gemma's list; only one of them is used.
     """
     index = {piece: token for token, piece in enumerate(table.pieces)}
     merges: dict[tuple[int, int], tuple[int, int]] = {}  # parts -> (rank, result)
@@ -122,12 +121,12 @@ def needs(table: TokenizerTable) -> Needs:
 def _last_merge(
     letters: list[int | None], token: int, merges: dict[tuple[int, int], tuple[int, int]]
 ) -> tuple[int, ...]:
-    """Return the two parts last merged into a token; nothing for a letter, or where merging does not end in it.
+    """Return the two parts of a token's last merge; empty for a single character, or if no merges produce it.
 
     Args:
-        letters: Ids of the letters of its piece, None for one without.
+        letters: Ids of the characters of its token, None for a character without one.
         token: Its id.
-        merges: Rank and result by the two parts.
+        merges: Rank and result of each pair of parts.
     """
     if None in letters:
         return ()
@@ -144,7 +143,7 @@ def _last_merge(
 
 
 def letters(piece: str) -> list[str]:
-    """Return the characters of a piece, each the beginning of merges and so a piece of its own."""
+    """Return the characters of a token, which are tokens themselves."""
     return list(piece)
 
 

@@ -1,4 +1,4 @@
-"""The byte-level BPE model (RoBERTa, ModernBERT): BPE over 256 letters that stand for the bytes of the text."""
+"""The byte-level BPE model (RoBERTa, ModernBERT): BPE over 256 letters that stand for bytes."""
 
 from __future__ import annotations
 
@@ -8,15 +8,20 @@ from typing import Any
 import numpy as np
 
 from hf_afro.vocabulary.tokenizers import bpe
-from hf_afro.vocabulary.tokenizers.steps import works_on_bytes
-from hf_afro.vocabulary.tokenizers.table import ModelPieces, TokenizerKind, TokenizerTable, pieces_by_id
+from hf_afro.vocabulary.tokenizers.table import (
+    ModelPieces,
+    TokenizerKind,
+    TokenizerTable,
+    pieces_by_id,
+    works_on_bytes,
+)
 
 
 def _letters() -> dict[str, int]:
-    """Return the byte of every letter: what prints in Latin-1 is its own letter, the rest follow from U+0100 on.
+    """Return the byte of every letter: printable Latin-1 is itself, letters from U+0100 stand for the rest.
 
     References:
-        Radford et al. 2019, "Language Models are Unsupervised Multitask Learners", section 2.2, and the code with it.
+        Radford et al. 2019, "Language Models are Unsupervised Multitask Learners", section 2.2, and its code.
     """
     printed = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     others = [byte for byte in range(256) if byte not in printed]
@@ -27,15 +32,15 @@ BYTE_OF = _letters()
 
 
 def matches(state: dict[str, Any]) -> bool:
-    """Say whether a backend in JSON form holds a BPE model whose letters stand for bytes."""
+    """Return whether a backend in JSON form has a BPE model over bytes."""
     return state["model"].get("type") == "BPE" and works_on_bytes(state)
 
 
 def read_model(model: dict[str, Any]) -> ModelPieces:
-    """Return what a byte-level BPE model in JSON form says of its pieces; it needs no unknown piece.
+    """Return the tokens of a byte-level BPE model in JSON form, which needs no unknown token.
 
     Raises:
-        ValueError: If a letter is missing, or the model has a setting that pruning does not know.
+        ValueError: If a letter is missing, or the model has a setting that is not supported.
     """
     bpe.check_settings(model)
     missing = sorted(BYTE_OF.keys() - model["vocab"].keys())
@@ -49,14 +54,14 @@ def read_model(model: dict[str, Any]) -> ModelPieces:
 
 
 def companions(table: TokenizerTable, _counts: np.ndarray) -> dict[str, list[int]]:
-    """Return the 256 letters, of which every text can be spelt."""
+    """Return the 256 letters, with which any text can be spelt."""
     return {"bytes": [index for index, piece in enumerate(table.pieces) if piece in BYTE_OF]}
 
 
 def bare_text(piece: str) -> str:
-    """Return the text of a piece's bytes, a space before it taken off; nothing for a part of a character.
+    """Return the text of a token without the space before it; empty for part of a character.
 
-    A piece that is not of letters for bytes is an added token, which is spelt as it is.
+    A token of other characters is an added token, which is spelt as it is.
     """
     if not all(letter in BYTE_OF for letter in piece):
         return piece
@@ -68,7 +73,7 @@ def bare_text(piece: str) -> str:
 
 
 def spell(pieces: Sequence[str]) -> str:
-    """Return the text of pieces in a row, with U+FFFD for bytes that make no character."""
+    """Return the text of consecutive tokens, with U+FFFD for bytes that form no character."""
     spelt = b"".join(
         bytes([BYTE_OF[letter]]) if letter in BYTE_OF else letter.encode() for piece in pieces for letter in piece
     )

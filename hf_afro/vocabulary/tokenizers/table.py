@@ -1,4 +1,4 @@
-"""A tokenizer's pieces as plain values, free of any library's object, and what each kind of tokenizer must answer."""
+"""Describe the tokens of a tokenizer, and what has to be known about each kind of tokenizer."""
 
 from __future__ import annotations
 
@@ -16,18 +16,17 @@ def _no_merges() -> np.ndarray:
 
 @dataclass(frozen=True, eq=False)
 class TokenizerTable:
-    """The pieces of one tokenizer, by id.
+    """The tokens of a tokenizer by id.
 
     Attributes:
-        kind: The name of its kind, such as ``"Unigram"``; see `TokenizerKind`.
-        pieces: The piece of every id, added tokens included.
-        scores: The score of every id, ``[size]`` float64; NaN where there is none.
-        unknown_id: The id that stands for text without a piece; None where bytes spell all text and none is named.
-        special_ids: The ids of all added tokens (specials among them), ascending; they stay whatever is selected.
-        byte_fallback: Whether text without a piece is spelt in pieces for bytes, so that nothing is unknown.
-        fingerprint: Hash of all that decides how text is split; equal for two loads of the same tokenizer.
-        merges: The ids of the two parts of every merge, the one applied first first, ``[merges, 2]`` int64; empty
-            where the kind has none.
+        kind: The name of its `TokenizerKind`, such as ``"Unigram"``.
+        pieces: The token of every id, including added tokens.
+        scores: The score of every id, ``[size]`` float64; NaN if there is none.
+        unknown_id: The id of the unknown token; None with byte fallback if none is named.
+        special_ids: The ids of all added tokens, including special ones, ascending; they are always kept.
+        byte_fallback: Whether text without a token is spelt in bytes, so that nothing is unknown.
+        fingerprint: Hash of everything that decides how text is split; the same on every load.
+        merges: The ids of both parts of every merge by priority, ``[merges, 2]`` int64; empty if the kind has none.
     """
 
     kind: str
@@ -44,25 +43,25 @@ class TokenizerTable:
 
     @property
     def always_kept(self) -> tuple[int, ...]:
-        """The ids of the added tokens and of the unknown token, where there is one, ascending."""
+        """The ids of the added tokens and the unknown token, ascending."""
         unknown = () if self.unknown_id is None else (self.unknown_id,)
         return tuple(sorted({*self.special_ids, *unknown}))
 
     @property
     def lost_ids(self) -> tuple[int, ...]:
-        """The ids that stand for text that is lost: the unknown token's, none where bytes spell all text."""
+        """The ids that stand for lost text: the unknown token's, or none with byte fallback."""
         return () if self.unknown_id is None or self.byte_fallback else (self.unknown_id,)
 
 
 @dataclass(frozen=True, eq=False)
 class ModelPieces:
-    """What a tokenizer's model says of its own pieces, added tokens beyond them left out.
+    """The tokens of a tokenizer's model, without added tokens after them.
 
     Attributes:
-        pieces: In the order of the ids.
-        unknown_id: The id of the unknown piece; None where the model names none.
+        pieces: The tokens in the order of their ids.
+        unknown_id: The id of the unknown token, or None.
         byte_fallback: As in `TokenizerTable`.
-        scores: ``[pieces]`` float64; None where the kind has none.
+        scores: ``[tokens]`` float64; None if the kind has none.
         merges: As in `TokenizerTable`.
     """
 
@@ -78,25 +77,22 @@ Needs = Callable[[int], Sequence[int]]
 
 @dataclass(frozen=True)
 class TokenizerKind:
-    """The questions whose answers differ between kinds of tokenizer.
+    """The functions that differ between kinds of tokenizer.
 
     Attributes:
-        name: What the kind is called, in tables and in messages.
-        matches: From a backend in JSON form to whether it is of this kind.
-        read_model: From the JSON model to its pieces.
-        rewrite_model: From the JSON model and the old ids kept (ascending, inside the model) to the JSON model with
-            those pieces only, renumbered 0, 1, 2 and on.
-        build_model: From the JSON model to the library's own, every number exactly as in the JSON; None where the
-            library reads it exactly by itself.
-        companions: From a table and the counts of all languages together (``[size]``) to the ids, by reason, that
-            stay whatever is selected, since without them text whose pieces are all kept could be split otherwise, or
-            since they were defined and not learnt.
-        needs: From a table to a function from an id to the ids without which its piece never comes about, each after
-            those it needs itself.
-        bare_text: From a piece to the text it stands for, the mark of a word's start or continuation taken off.
-        found_as: From a piece to the letters that the model looks for inside a word, marks of its place taken off.
-        letters: From a piece to the pieces of one character that spell the same text in the same place of a word.
-        spell: From pieces to a text that they spell, words apart.
+        name: The name of the kind, in tables and messages.
+        matches: Whether a backend in JSON form is of this kind.
+        read_model: Reads the tokens of a model in JSON form.
+        rewrite_model: Returns a model in JSON form with only the given old ids (ascending), renumbered from 0.
+        build_model: Builds the library's model from JSON with exact numbers; None if the library reads JSON exactly.
+        companions: Returns, from a table and the counts of all languages together (``[size]``), the ids that are
+            always kept, by reason: without them kept text could be split differently, or they were defined, not
+            learnt.
+        needs: Returns for a table a function from an id to the ids that its merges need, each after its own needs.
+        bare_text: Returns the text of a token without the mark of a word's start or continuation.
+        found_as: Returns the text of a token as the model searches for it inside a word.
+        letters: Returns the single-character tokens that spell a token in the same place of a word.
+        spell: Returns the text of consecutive tokens.
     """
 
     name: str
@@ -113,28 +109,48 @@ class TokenizerKind:
 
 
 def needs_nothing(_table: TokenizerTable) -> Needs:
-    """Answer `TokenizerKind.needs` for kinds whose pieces are found in the text as they are."""
+    """Implement `TokenizerKind.needs` for kinds without merges."""
     return lambda _token: ()
 
 
 def pieces_by_id(vocab: dict[str, int]) -> list[str]:
-    """Return the pieces of a model that writes ``{piece: id}``, in the order of the ids.
+    """Return the tokens of a vocabulary ``{token: id}`` in the order of their ids.
 
     Raises:
-        ValueError: If an id is missing or twice there.
+        ValueError: If an id is missing or occurs twice.
     """
     pieces = sorted(vocab, key=vocab.__getitem__)
     wrong = next((at for at, piece in enumerate(pieces) if vocab[piece] != at), None)
     if wrong is not None:
         raise ValueError(
-            f"the model's {len(vocab)} pieces have no id {wrong}, or have one twice before it (next is "
+            f"the model's {len(vocab)} tokens have no id {wrong}, or have one twice before it (next is "
             f"{pieces[wrong]!r} with {vocab[pieces[wrong]]}); expected the ids 0 to {len(vocab) - 1}, each once. "
-            "Give the missing ids pieces of their own, such as [unused1], in tokenizer.json"
+            "Give the missing ids tokens of their own, such as [unused1], in tokenizer.json"
         )
     return pieces
 
 
 def keep_pieces(vocab: dict[str, int], old_ids: np.ndarray) -> dict[str, int]:
-    """Return a vocabulary ``{piece: id}`` with the pieces of `old_ids` only, renumbered in their order."""
+    """Return a vocabulary ``{token: id}`` with only the tokens `old_ids`, renumbered in their order."""
     pieces = pieces_by_id(vocab)
     return {pieces[old_id]: new_id for new_id, old_id in enumerate(old_ids.tolist())}
+
+
+def flat_steps(step: dict[str, Any] | None, inner: str) -> list[dict[str, Any]]:
+    """Return the steps of a normaliser or pre-tokenizer in JSON form, with nested sequences flattened.
+
+    Args:
+        step: The step, or None.
+        inner: The key of a ``Sequence`` with its steps: ``"normalizers"`` or ``"pretokenizers"``.
+    """
+    if step is None:
+        return []
+    if step["type"] == "Sequence":
+        return [leaf for part in step[inner] for leaf in flat_steps(part, inner)]
+    return [step]
+
+
+def works_on_bytes(state: dict[str, Any]) -> bool:
+    """Return whether a backend in JSON form turns text into letters for bytes before its model."""
+    steps = [*flat_steps(state["normalizer"], "normalizers"), *flat_steps(state["pre_tokenizer"], "pretokenizers")]
+    return any(step["type"] == "ByteLevel" for step in steps)

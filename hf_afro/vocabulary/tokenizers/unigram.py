@@ -1,4 +1,4 @@
-"""The Unigram model (XLM-R): pieces with scores in a list, an id being a position, the best path by score."""
+"""The Unigram model (XLM-R): a list of tokens with scores, of which the best path is chosen."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ BYTE_PIECES = frozenset(f"<0x{byte:02X}>" for byte in range(256))
 
 
 def matches(state: dict[str, Any]) -> bool:
-    """Say whether a backend in JSON form holds a Unigram model."""
+    """Return whether a backend in JSON form has a Unigram model."""
     return state["model"].get("type") == "Unigram"
 
 
 def read_model(model: dict[str, Any]) -> ModelPieces:
-    """Return what a Unigram model in JSON form says of its pieces.
+    """Return the tokens of a Unigram model in JSON form.
 
-    Without an unknown piece there is no falling back on bytes: the library raises where a character has no piece.
+    Without an unknown token there is no byte fallback: the library raises an error for characters without a token.
     """
     pieces, unknown_id = [piece for piece, _ in model["vocab"]], model.get("unk_id")
     falls_back = bool(model.get("byte_fallback")) and unknown_id is not None
@@ -35,7 +35,7 @@ def read_model(model: dict[str, Any]) -> ModelPieces:
 
 
 def rewrite_model(model: dict[str, Any], old_ids: np.ndarray) -> dict[str, Any]:
-    """Return the model with the pieces of `old_ids` only, in that order, and the unknown id moved with its piece."""
+    """Return the model with only the tokens `old_ids`, and with the new id of the unknown token."""
     vocab = model["vocab"]
     rewritten = {**model, "vocab": [vocab[old_id] for old_id in old_ids.tolist()]}
     if model.get("unk_id") is not None:
@@ -44,22 +44,22 @@ def rewrite_model(model: dict[str, Any], old_ids: np.ndarray) -> dict[str, Any]:
 
 
 def build_model(model: dict[str, Any]) -> Unigram:
-    """Build a Unigram model from its JSON form, every score as it is written there."""
+    """Build a Unigram model from its JSON form with exact scores."""
     vocab = [(piece, score) for piece, score in model["vocab"]]
     return Unigram(vocab, unk_id=model.get("unk_id"), byte_fallback=bool(model.get("byte_fallback")))
 
 
 def companions(table: TokenizerTable, counts: np.ndarray) -> dict[str, list[int]]:
-    """Return the ids that a Unigram model cannot do without, and the pieces that somebody defined.
+    """Return the ids that a Unigram model needs, and user-defined tokens.
 
-    An unknown character costs the lowest score of the vocabulary minus 10, so one piece of the lowest score stays:
-    the one seen most, the first of equals. With byte fallback the 256 byte pieces stay, or it would be of no use.
-    SentencePiece's USER_DEFINED and CONTROL pieces, such as mT5's sentinels, need not be added tokens. They are known
-    by their score: it is 0, and that of a piece that was learnt is the logarithm of a probability. They stay too.
+    An unknown character costs the lowest score of the vocabulary minus 10, so one token of the lowest score is kept:
+    the most frequent one, or the first of equals. Byte fallback needs its 256 byte pieces. SentencePiece's
+    USER_DEFINED and CONTROL pieces, such as mT5's sentinels, need not be added tokens; they are recognised by their
+    score of 0, while a learnt token has the logarithm of a probability.
 
     Args:
-        table: The tokenizer's pieces.
-        counts: How often each id was seen, all languages together, ``[size]``; -1 for those to be kept last.
+        table: The tokens of the tokenizer.
+        counts: Number of occurrences of each id in all languages, ``[size]``; -1 for ids to avoid.
     """
     lowest = np.flatnonzero(table.scores == np.nanmin(table.scores))
     needed = {"lowest_score": [int(lowest[np.argmax(counts[lowest])])]}
@@ -71,7 +71,7 @@ def companions(table: TokenizerTable, counts: np.ndarray) -> dict[str, list[int]
 
 
 def user_defined(table: TokenizerTable, ids: np.ndarray, counts: np.ndarray) -> dict[str, list[int]]:
-    """Return those of some ids that are pieces somebody defined: no added tokens, bytes or pieces not to be kept."""
+    """Return those of some ids that are user-defined: neither added tokens nor bytes nor ids to avoid."""
     known = set(table.always_kept)
     own = [one for one in ids.tolist() if one not in known and table.pieces[one] not in BYTE_PIECES]
     wanted = [one for one in own if counts[one] >= 0]
@@ -79,17 +79,17 @@ def user_defined(table: TokenizerTable, ids: np.ndarray, counts: np.ndarray) -> 
 
 
 def bare_text(piece: str) -> str:
-    """Return a piece without the mark of a word's start; the mark alone stays as it is."""
+    """Return a token without the mark of a word's start, unless it is the mark alone."""
     return piece[1:] if len(piece) > 1 and piece[0] == WORD_START else piece
 
 
 def letters(piece: str) -> list[str]:
-    """Return the characters of a piece without the mark of a word's start, which has a piece of its own."""
+    """Return the characters of a token without the mark of a word's start, which is a token itself."""
     return list(bare_text(piece))
 
 
 def spell(pieces: Sequence[str]) -> str:
-    """Return the text of pieces in a row, a space for each mark of a word's start."""
+    """Return the text of consecutive tokens, with a space for each mark of a word's start."""
     return "".join(pieces).replace(WORD_START, " ")
 
 

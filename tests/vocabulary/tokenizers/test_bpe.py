@@ -1,4 +1,4 @@
-"""BPE: which pieces a piece is merged out of, where many merges could make it, and bytes that stay."""
+"""BPE: the pieces a piece is merged from, also if several merges could make it, and byte pieces."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import pytest
 from tokenizers import Tokenizer, models
 
 from hf_afro.vocabulary import count_tokens, select_tokens
-from hf_afro.vocabulary.pruning import prune_tokenizer
 from hf_afro.vocabulary.tokenizers import bpe, read_table, rewrite_tokenizer
 from hf_afro.vocabulary.tokenizers.backend import table_of
+from hf_afro.vocabulary.tokenizers.cutting import prune_tokenizer
 from hf_afro.vocabulary.tokenizers.table import TokenizerTable
 from hf_afro.vocabulary.tokenizers.unigram import BYTE_PIECES
 from tests.texts import SENTENCES
@@ -60,7 +60,7 @@ def test_a_piece_that_merging_never_makes_needs_nothing():
 
 
 def test_needs_agree_with_the_library_on_every_piece(tokenizer):
-    """With the needed pieces alone, the library makes each piece; without the last of them, it does not."""
+    """With only the needed pieces the library makes each piece; without the last of them it does not."""
     pieces, state = read_table(tokenizer), state_of(tokenizer)
     needs, vocab = bpe.needs(pieces), state["model"]["vocab"]
     checked = several = 0
@@ -110,7 +110,7 @@ def test_merges_stay_in_their_order_and_stand_on_kept_pieces(tokenizer):
         ({"dropout": 0.1}, "has dropout=0.1; expected none"),
         ({"end_of_word_suffix": "</w>"}, "has end_of_word_suffix='</w>'; expected none"),
         ({"continuing_subword_prefix": "##"}, "has continuing_subword_prefix='##'; expected none"),
-        ({"unk_token": None, "byte_fallback": False}, "leaves out characters without a piece"),
+        ({"unk_token": None, "byte_fallback": False}, "silently drops characters without a token"),
     ],
 )
 def test_what_pruning_does_not_know_is_refused(tokenizer, settings, message):

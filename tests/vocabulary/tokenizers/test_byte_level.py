@@ -18,9 +18,9 @@ from hf_afro.vocabulary import (
     select_tokens,
     verify,
 )
-from hf_afro.vocabulary.pruning import prune_tokenizer
 from hf_afro.vocabulary.tokenizers import byte_level, read_table, rewrite_tokenizer
 from hf_afro.vocabulary.tokenizers.backend import table_of
+from hf_afro.vocabulary.tokenizers.cutting import prune_tokenizer
 from tests.texts import AFRICAN, SENTENCES
 from tests.vocabulary.kinds import model_for, roberta, state_of
 
@@ -120,7 +120,7 @@ def test_a_map_that_keeps_a_piece_without_its_parts_is_refused(tokenizer):
     assert len(table.pieces[last]) > 1
     old_ids = np.setdiff1d(np.arange(len(table)), [last])
     keep = VocabularyMap(old_ids, len(table), table.unknown_id, table.fingerprint)
-    with pytest.raises(ValueError, match="out of which it is merged"):
+    with pytest.raises(ValueError, match="from which it is merged"):
         prune_vocabulary(model_for("roberta", tokenizer), tokenizer, keep)
     assert whole in old_ids
 

@@ -1,13 +1,13 @@
-"""Unigram with byte fallback: the pieces of bytes stay, and so does what the library is told of them."""
+"""Unigram with byte fallback keeps its byte pieces and its setting."""
 
 from __future__ import annotations
 
 import pytest
 
 from hf_afro.vocabulary import count_tokens, select_tokens
-from hf_afro.vocabulary.pruning import prune_tokenizer
 from hf_afro.vocabulary.tokenizers import read_table
 from hf_afro.vocabulary.tokenizers.backend import table_of
+from hf_afro.vocabulary.tokenizers.cutting import prune_tokenizer
 from hf_afro.vocabulary.tokenizers.unigram import BYTE_PIECES
 from tests.texts import SENTENCES
 from tests.vocabulary.kinds import state_of, unigram_with_bytes

@@ -1,4 +1,4 @@
-"""WordPiece: both forms of a character, settings that survive, and what an output folder must not hold."""
+"""WordPiece: both forms of a character, settings that are kept, and files that an output folder must not have."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When may a line be cut at its spaces and the pieces be counted word by word? Only where nothing looks across."""
+"""Decide whether the lines of a tokenizer can be cut at spaces and tokenised word by word with the same result."""
 
 from __future__ import annotations
 
@@ -12,58 +12,58 @@ import pyarrow
 import pyarrow.compute
 import regex
 
-from hf_afro.vocabulary.tokenizers.steps import flat_steps
+from hf_afro.vocabulary.tokenizers.table import flat_steps
 
-# Normalisers that look at one character, with the marks on it, at a time.
+# Normalisers that work on one character with its marks at a time.
 _CHARACTER_NORMALIZERS = frozenset({"NFC", "NFD", "NFKC", "NFKD", "Lowercase", "StripAccents"})
-# Those that look at one grapheme cluster, or drop characters, or put spaces; so that a word does not see its
-# neighbours, yet the spaces between words need not come out as they went in.
+# Normalisers that work on one grapheme cluster, drop characters or insert spaces: words do not depend on their
+# neighbours, but the spaces between them may change.
 _WORD_NORMALIZERS = _CHARACTER_NORMALIZERS | {"Precompiled", "Nmt", "BertNormalizer"}
-# Pre-tokenizers that cut at all white space and take it away.
+# Pre-tokenizers that split at all white space and remove it.
 _DROP_SPACES = frozenset({"WhitespaceSplit", "Whitespace", "BertPreTokenizer"})
-# Pre-tokenizers that, after a split at white space, work inside each part.
+# Pre-tokenizers that work inside each part after a split at white space.
 _STAY_INSIDE = _DROP_SPACES | {"Digits", "Punctuation"}
 _SPACE_MARK = "\u2581"
 
-# Characters that join what stands before them (a space included) to one grapheme cluster, and one class that joins
-# what stands after. Categories are added to the cluster classes because the Unicode version of the tokenizers library
-# is not ours: an unassigned character may have become a mark.
+# Characters that form one grapheme cluster with the character before them (even a space), and those that do so with
+# the character after. Categories are added because the tokenizers library has another Unicode version, in which an
+# unassigned character may be a mark.
 _JOINS_LEFT = r"[\p{GCB=Extend}\p{GCB=SpacingMark}\p{GCB=ZWJ}\p{M}\p{Cf}\p{Cn}\p{Co}]"
 _JOINS_RIGHT = r"[\p{GCB=Prepend}\p{Cf}\p{Cn}\p{Co}]"
-# White space, and what a normaliser could make nothing or a space of.
+# White space, and characters that a normaliser may remove or turn into a space.
 _NO_LETTER = r"[\s\p{Z}\p{C}]"
-# Beyond the first plane all but the emoji (without the skin tones, which extend) counts as joining.
+# Beyond the first plane, all characters except emoji without skin tones are treated as joining.
 _JOINS_BEYOND = r"\x{10000}-\x{1f2ff}\x{1f3fb}-\x{1f3ff}\x{1fb00}-\x{10ffff}"
-# The only characters of which NFC makes ASCII ones: the Kelvin sign, the Greek question mark and varia.
+# The only characters that NFC turns into ASCII: the Kelvin sign, the Greek question mark and varia.
 _BECOME_ASCII = r"[\x{212a}\x{37e}\x{1fef}]"
 
 
 @dataclass(frozen=True)
 class WordCut:
-    """How lines are cut into words that are tokenised the same apart as in their line.
+    """A rule for cutting lines into words that are tokenised alone as in their line.
 
     Attributes:
-        crossing: A pattern of RE2, found in the lines in which something may reach across a space.
-        with_space: A word is tokenised with the space before it, so that the first word of a line is a thing apart.
+        crossing: An RE2 pattern that matches lines in which something may reach across a space.
+        with_space: Whether words are tokenised with the space before them, which the first word of a line lacks.
     """
 
     crossing: str
     with_space: bool
 
     def crosses(self, lines: pyarrow.StringArray) -> pyarrow.BooleanArray:
-        """Tell for each line whether it must be encoded whole."""
+        """Return for each line whether it must be encoded whole."""
         return pyarrow.compute.match_substring_regex(lines, self.crossing)
 
 
 def word_cut(state: dict[str, Any]) -> WordCut | None:
-    """Return how a tokenizer lets lines be cut at their spaces (U+0020), None where it does not; that is always safe.
+    """Return the rule for cutting the lines of a tokenizer at spaces (U+0020), or None, which is always safe.
 
-    Words are cut where the tokenizer splits at white space first and its other steps stay inside a word (XLM-R, BERT),
-    where it turns each space into a mark at which it splits (SentencePiece as Unigram), and where each space opens a
-    part (byte-level BPE) or no merge joins a space to what stands before it (Gemma). In the latter three a space must
-    stand alone between two words to be a cut.
+    Lines can be cut if the tokenizer first splits at white space and its other steps stay inside a word (XLM-R, BERT),
+    if it splits at a mark that replaces each space (SentencePiece Unigram), or if each space starts a part (byte-level
+    BPE) or no merge joins a space to the character before it (Gemma). In the latter three only a single space between
+    two words is a cut.
 
-    The words are to be encoded without the added tokens: lines that hold the text of one cross.
+    Words must be encoded without added tokens, so lines that contain the text of one are encoded whole.
 
     Args:
         state: The tokenizer's backend in JSON form.
@@ -90,12 +90,12 @@ def word_cut(state: dict[str, Any]) -> WordCut | None:
 
 def _stays_inside(step: dict[str, Any]) -> bool:
     if step["type"] == "Metaspace":
-        return step["prepend_scheme"] in ("always", "never")  # "first" treats the first word of a line apart
+        return step["prepend_scheme"] in ("always", "never")  # "first" treats the first word of a line differently
     return step["type"] in _STAY_INSIDE
 
 
 def _added_tokens(tokens: list[dict[str, Any]], normalizers: set[str]) -> list[str] | None:
-    """Return patterns for the lines that could hold an added token, None where that cannot be told from the line."""
+    """Return patterns of lines that may contain an added token; None if the line does not show it."""
     patterns = [re.sub(r"[^\w]", lambda sign: rf"\x{{{ord(sign[0]):x}}}", token["content"]) for token in tokens]
     normalized = [token["content"] for token in tokens if token["normalized"]]
     if not normalized or not normalizers:
@@ -106,9 +106,9 @@ def _added_tokens(tokens: list[dict[str, Any]], normalizers: set[str]) -> list[s
 
 
 def _is_gemma(model: dict[str, Any], normalizers: list[dict[str, Any]], first: dict[str, Any]) -> bool:
-    """Say whether a BPE model sees whole lines with marked spaces and never joins a mark to what stands before it."""
+    """Return whether a BPE model gets whole lines with marked spaces and no merge joins a mark to text before it."""
     marked = [{"type": "Replace", "pattern": {"String": " "}, "content": _SPACE_MARK}]
-    # Nothing is left to split at once spaces are marked.
+    # There is nothing to split at after spaces are marked.
     whole = first["type"] is None or (first["type"] == "Split" and first["pattern"] == {"String": " "})
     if model["type"] != "BPE" or normalizers != marked or not whole or model.get("ignore_merges"):
         return False
@@ -120,10 +120,10 @@ def _is_gemma(model: dict[str, Any], normalizers: list[dict[str, Any]], first: d
 
 @functools.cache
 def _crossing(alone: bool) -> str:
-    """Return a pattern for lines with a space, or an end, that a character beside it may join.
+    """Return a pattern of lines with a space or an end that may join an adjacent character.
 
     Args:
-        alone: Spaces also cross that do not stand alone between two words.
+        alone: Whether spaces that are not alone between two words also match.
     """
     characters = "".join(chr(code) for code in range(0x10000) if not 0xD800 <= code <= 0xDFFF)
     left, right = set(regex.findall(_JOINS_LEFT, characters)), set(regex.findall(_JOINS_RIGHT, characters))
@@ -131,13 +131,13 @@ def _crossing(alone: bool) -> str:
         odd = {_SPACE_MARK, *regex.findall(_NO_LETTER, characters), *filter(str.isspace, characters)}
         odd |= {one for one in characters if " " in unicodedata.normalize("NFKC", one)}
         left, right = left | odd, right | odd
-    # A line feed in a line is no end of it to RE2.
+    # In RE2 a line feed does not end a line.
     pattern = f"(?:^| ){_spelt(left)}|{_spelt(right)}(?: |$)"
     return f"{pattern}|^$" if alone else pattern
 
 
 def _spelt(characters: set[str]) -> str:
-    """Spell a class of characters of the first plane, and all that join beyond it, as ranges."""
+    """Return a character class of ranges for characters of the first plane and all joining ones beyond."""
     ranges: list[list[int]] = []
     for code in sorted(map(ord, characters)):
         if ranges and ranges[-1][1] == code - 1:

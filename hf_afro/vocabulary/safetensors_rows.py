@@ -1,8 +1,8 @@
-"""safetensors files read and written in pieces: some tensors with fewer rows, the others as they are.
+"""Rewrite safetensors files block by block, with fewer rows in some of their tensors, and compare the result.
 
-The format: eight bytes of length, a header in JSON that gives each tensor's type, shape and place, then the tensors'
-bytes side by side. Everything is read with `read` into one buffer and never mapped, so that memory stays that of the
-buffer however large the file is.
+A file consists of eight bytes with the length of the header, a header in JSON with each tensor's type, shape and
+place, and the bytes of the tensors. Everything is read into one buffer and never mapped, so that memory does not
+depend on the size of the file.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import json
 import os
 import struct
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from io import FileIO
 from math import prod
 from pathlib import Path
@@ -19,135 +19,59 @@ from typing import Any
 
 import numpy as np
 
-# Bytes at once. For a large write Linux fetches large pages, which can take longer than the copying itself: 560 MB
-# took 0.2 s in pieces of 256 KiB and 1.9 s in pieces of 4 MiB (ext4, Linux 6).
+from hf_afro.pretrained.weights import ITEM_SIZES, SafetensorsFile, StoredTensor, read_header
+
+# Bytes per read or write. For large writes Linux allocates large pages, which can take longer than copying: 560 MB
+# took 0.2 s in blocks of 256 KiB and 1.9 s in blocks of 4 MiB (ext4, Linux 6).
 _PIECE = 1 << 18
-_LONGEST_HEADER = 100_000_000  # that of the safetensors library
-# The bits of an exponent, which are all set where a number is infinite or none.
+
+# Bits of the exponent, which are all set in infinities and NaN.
 _EXPONENTS: dict[str, tuple[type[np.unsignedinteger[Any]], int]] = {
     "F16": (np.uint16, 0x7C00),
     "BF16": (np.uint16, 0x7F80),
     "F32": (np.uint32, 0x7F80_0000),
     "F64": (np.uint64, 0x7FF0_0000_0000_0000),
 }
-_ITEM_SIZES = {
-    **dict.fromkeys(("BOOL", "U8", "I8", "F8_E4M3", "F8_E5M2", "F8_E8M0", "F8_E4M3FNUZ", "F8_E5M2FNUZ"), 1),
-    **dict.fromkeys(("U16", "I16", "F16", "BF16"), 2),
-    **dict.fromkeys(("U32", "I32", "F32"), 4),
-    **dict.fromkeys(("U64", "I64", "F64", "C64"), 8),
-}
-
-
-@dataclass(frozen=True)
-class StoredTensor:
-    """Where a tensor lies in a file.
-
-    Attributes:
-        dtype: Type, in safetensors' spelling, such as ``BF16``.
-        shape: Its shape.
-        start: First byte, from the beginning of the file.
-        size: Bytes.
-    """
-
-    dtype: str
-    shape: tuple[int, ...]
-    start: int
-    size: int
-
-
-@dataclass(frozen=True)
-class SafetensorsFile:
-    """A file whose header was read and found sound.
-
-    Attributes:
-        path: The file.
-        tensors: Its tensors by name, in the order of their bytes.
-        metadata: What else the header holds.
-    """
-
-    path: Path
-    tensors: dict[str, StoredTensor]
-    metadata: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class RowsKept:
-    """Which rows of a tensor are kept.
+    """The rows to keep of a tensor.
 
     Attributes:
-        axis: The axis of the rows; all axes before it have one entry, so that rows lie side by side in the file.
-        old_rows: Rows kept, ascending, ``[new_rows]`` int64.
+        axis: The axis of the rows; all axes before it have size 1, so that each row is contiguous in the file.
+        old_rows: The rows to keep in ascending order, ``[new_rows]`` int64.
     """
 
     axis: int
     old_rows: np.ndarray
 
     def shape_of(self, old: tuple[int, ...]) -> tuple[int, ...]:
-        """Return the shape that a tensor has with these rows."""
+        """Return the shape of a tensor with only these rows."""
         return (*old[: self.axis], len(self.old_rows), *old[self.axis + 1 :])
 
 
-def read_header(path: str | os.PathLike[str]) -> SafetensorsFile:
-    """Read where the tensors of a file lie.
-
-    Raises:
-        ValueError: If the file is no safetensors file, is cut short, holds bytes of no tensor, or holds a type whose
-            items are no whole bytes or are not known.
-    """
-    path = Path(path)
-    with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        end_of_file = os.fstat(file.fileno()).st_size
-        if not 2 <= length <= min(_LONGEST_HEADER, end_of_file - 8):
-            raise ValueError(f"{path} is no safetensors file, or is cut short; copy it again")
-        try:
-            header = json.loads(file.read(length))
-            metadata = header.pop("__metadata__", {})
-            tensors = {name: _stored(one, 8 + length) for name, one in header.items()}
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"{path} has a header that cannot be read ({error}); copy it again") from error
-    tensors = dict(sorted(tensors.items(), key=lambda pair: (pair[1].start, pair[1].size)))
-    place = 8 + length
-    for name, one in tensors.items():
-        if one.start != place:
-            raise ValueError(f"{path} holds {name} at byte {one.start}, expected {place}; copy it again")
-        place += one.size
-    if place != end_of_file:
-        raise ValueError(f"{path} has {end_of_file} bytes, its header says {place}: it is cut short; copy it again")
-    return SafetensorsFile(path, tensors, metadata)
-
-
-def _stored(entry: Mapping[str, Any], offset: int) -> StoredTensor:
-    start, end = entry["data_offsets"]
-    dtype, shape = entry["dtype"], tuple(entry["shape"])
-    if dtype not in _ITEM_SIZES:
-        raise ValueError(f"tensors of type {dtype} are not supported; expected one of {', '.join(_ITEM_SIZES)}")
-    if end - start != prod(shape) * _ITEM_SIZES[dtype]:
-        raise ValueError(f"{end - start} bytes for a tensor {list(shape)} of type {dtype}")
-    return StoredTensor(dtype, shape, offset + start, end - start)
-
-
 def write_with_rows(source: SafetensorsFile, target: Path, kept: Mapping[str, RowsKept]) -> SafetensorsFile:
-    """Write a file again with fewer rows in some of its tensors.
+    """Rewrite a file with fewer rows in some of its tensors.
 
-    Order and metadata stay, so that the file is the one that the safetensors library would write of such tensors.
+    Order and metadata do not change, so the result is the file that the safetensors library would write.
 
     Args:
         source: The file to read.
-        target: The file to write; its bytes are on the disk at the end.
-        kept: The rows to keep, by name; other tensors are copied.
+        target: The file to write; see `force_to_disk`.
+        kept: The rows to keep by tensor name; other tensors are copied.
 
     Returns:
-        The file written, its header read back.
+        The written file, with its header read back.
 
     Raises:
-        FloatingPointError: If a number that is written is not finite, from which nothing can be made.
+        FloatingPointError: If a number to write is not finite.
     """
     shapes = {
         name: kept[name].shape_of(one.shape) if name in kept else one.shape for name, one in source.tensors.items()
     }
-    sizes = {name: prod(shape) * _ITEM_SIZES[source.tensors[name].dtype] for name, shape in shapes.items()}
-    buffer = bytearray(max(8, _PIECE // 8 * 8))  # whole numbers of any type
+    sizes = {name: prod(shape) * ITEM_SIZES[source.tensors[name].dtype] for name, shape in shapes.items()}
+    buffer = bytearray(max(8, _PIECE // 8 * 8))  # a whole number of items of any type
     with source.path.open("rb", buffering=0) as old, target.open("xb", buffering=0) as new:
         _write(new, memoryview(_header(source, shapes, sizes)))
         for name, one in source.tensors.items():
@@ -159,12 +83,17 @@ def write_with_rows(source: SafetensorsFile, target: Path, kept: Mapping[str, Ro
                         "training that ended well: copy the model again, or take an earlier one"
                     )
                 _write(new, piece.data.cast("B"))
-        os.fsync(new.fileno())
     return read_header(target)
 
 
+def force_to_disk(path: Path) -> None:
+    """Wait until the bytes of a file are on the disk."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
 def _is_finite(piece: np.ndarray, dtype: str) -> bool:
-    """Say whether no number of some bytes is infinite or none at all: whether no exponent has all bits set."""
+    """Return whether all numbers are finite, which holds if no exponent has all bits set."""
     if dtype not in _EXPONENTS:
         return True
     kind, exponent = _EXPONENTS[dtype]
@@ -178,17 +107,17 @@ def _header(source: SafetensorsFile, shapes: Mapping[str, tuple[int, ...]], size
         header[name] = {"dtype": one.dtype, "shape": shapes[name], "data_offsets": [place, place + sizes[name]]}
         place += sizes[name]
     text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
-    text += b" " * (-len(text) % 8)  # tensors begin at a multiple of eight
+    text += b" " * (-len(text) % 8)  # tensors start at a multiple of eight
     return struct.pack("<Q", len(text)) + text
 
 
 def first_difference(source: SafetensorsFile, target: SafetensorsFile, kept: Mapping[str, RowsKept]) -> str | None:
-    """Compare a file with the one it was written from, each byte of it read back.
+    """Read a written file back and compare every byte with its source.
 
-    Rows are looked up one by one here and not in blocks as they are written, so that a mistake there shows.
+    Rows are read one by one here, not in blocks as for writing, so that an error in the writing shows.
 
     Returns:
-        What differs first, or None.
+        The name of the first difference, or None.
     """
     if list(source.tensors) != list(target.tensors) or source.metadata != target.metadata:
         return "the names of tensors, or the metadata"
@@ -211,7 +140,7 @@ def first_difference(source: SafetensorsFile, target: SafetensorsFile, kept: Map
 
 
 def same_tensor(first: tuple[SafetensorsFile, StoredTensor], second: tuple[SafetensorsFile, StoredTensor]) -> bool:
-    """Say whether two stored tensors have the same type, shape and bytes."""
+    """Return whether two stored tensors have the same type, shape and bytes."""
     (one_file, one), (other_file, other) = first, second
     if (one.dtype, one.shape) != (other.dtype, other.shape):
         return False
@@ -238,13 +167,13 @@ def _rows_equal(old: FileIO, was: StoredTensor, new: FileIO, now: StoredTensor, 
 
 
 def _bytes(file: FileIO, start: int, size: int, buffer: bytearray) -> Iterator[np.ndarray]:
-    """Read bytes of a file into a buffer, piece by piece; each piece is gone when the next one is asked for."""
+    """Yield bytes of a file in blocks; each block is overwritten by the next one."""
     for place in range(start, start + size, len(buffer)):
         yield _read(file, place, memoryview(buffer)[: min(len(buffer), start + size - place)])
 
 
 def _rows(file: FileIO, one: StoredTensor, kept: RowsKept, buffer: bytearray) -> Iterator[np.ndarray]:
-    """Read the rows kept, block by block of the old ones; a block without any is passed over."""
+    """Yield the rows kept, one block of old rows at a time; blocks without any are skipped."""
     width = one.size // one.shape[kept.axis]
     at_once = max(1, len(buffer) // width)
     if width > len(buffer):
@@ -262,10 +191,10 @@ def _rows(file: FileIO, one: StoredTensor, kept: RowsKept, buffer: bytearray) ->
 
 
 def _read(file: FileIO, start: int, into: memoryview) -> np.ndarray:
-    """Fill a piece of memory from a place in a file and return it as bytes of an array.
+    """Fill a buffer from a position in a file and return it as an array of bytes.
 
     Raises:
-        ValueError: If the file ends before.
+        ValueError: If the file ends too early.
     """
     file.seek(start)
     done = 0
@@ -278,6 +207,6 @@ def _read(file: FileIO, start: int, into: memoryview) -> np.ndarray:
 
 
 def _write(file: FileIO, rest: memoryview) -> None:
-    """Write all of a piece; the system may take a part of it at a time."""
+    """Write a whole block; a single system call may write less."""
     while rest:
         rest = rest[file.write(rest) :]

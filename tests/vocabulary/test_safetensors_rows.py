@@ -1,4 +1,4 @@
-"""Files written in pieces are those of the safetensors library, and damaged ones are named."""
+"""Files written block by block equal those of the safetensors library, and damaged ones are refused."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from hf_afro.vocabulary import safetensors_files
-from hf_afro.vocabulary.safetensors_files import RowsKept, first_difference, read_header, write_with_rows
+from hf_afro.pretrained.weights import read_header
+from hf_afro.vocabulary import safetensors_rows
+from hf_afro.vocabulary.safetensors_rows import RowsKept, first_difference, write_with_rows
 
 ROWS = np.array([0, 1, 2, 5, 17, 18, 30])
 
@@ -39,7 +40,7 @@ KEPT = {name: RowsKept(axis, ROWS) for name, axis in CUT.items()}
 @pytest.mark.parametrize("piece", [7, 64, 900, 1 << 18])  # a row of "wide" has 800 bytes
 @pytest.mark.parametrize("metadata", [{"format": "pt"}, None])
 def test_the_file_is_that_of_the_library(tmp_path, monkeypatch, piece, metadata):
-    monkeypatch.setattr(safetensors_files, "_PIECE", piece)
+    monkeypatch.setattr(safetensors_rows, "_PIECE", piece)
     tensors = some_tensors()
     expected = {
         name: one.index_select(CUT[name], torch.from_numpy(ROWS)) if name in CUT and name != "eighth" else one
@@ -57,7 +58,7 @@ def test_the_file_is_that_of_the_library(tmp_path, monkeypatch, piece, metadata)
 
 @pytest.mark.parametrize("rows", [np.arange(31), np.array([30]), np.array([0, 30])])
 def test_all_rows_or_few(tmp_path, monkeypatch, rows):
-    monkeypatch.setattr(safetensors_files, "_PIECE", 1000)
+    monkeypatch.setattr(safetensors_rows, "_PIECE", 1000)
     tensors = {"wide": some_tensors()["wide"]}
     save_file(tensors, tmp_path / "old.safetensors")
     kept = {"wide": RowsKept(0, rows)}
@@ -109,10 +110,10 @@ def entry(dtype="F32", shape=(2,), offsets=(0, 8)):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "is no safetensors file, or is cut short"),
-        (b"PK\x03\x04 a pickle in a zip file", "is no safetensors file, or is cut short"),
-        (file_of({"a": entry()}), "has .* bytes, its header says .* it is cut short"),
-        (file_of({"a": entry()}, b"12345678910"), "it is cut short"),
+        (b"", "is not a safetensors file, or is truncated"),
+        (b"PK\x03\x04 a pickle in a zip file", "is not a safetensors file, or is truncated"),
+        (file_of({"a": entry()}), "has .* bytes, its header says .* it is truncated"),
+        (file_of({"a": entry()}, b"12345678910"), "it is truncated"),
         (file_of(b"{nonsense"), "a header that cannot be read"),
         (file_of([1]), "a header that cannot be read"),
         (file_of({"a": {"dtype": "F32"}}), "a header that cannot be read"),

@@ -1,44 +1,75 @@
-"""The files of a checkpoint: where they are, which hold its weights, which go with a pruned one, which are refused."""
+"""Find the weight files of a checkpoint and read the headers of its safetensors files."""
 
 from __future__ import annotations
 
 import json
-import logging
 import os
-import shutil
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from math import prod
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from huggingface_hub import snapshot_download
-from transformers import PreTrainedTokenizerBase
 
-from hf_afro.files import write_whole
 from hf_afro.model_folders import check_no_adapter, check_tokenizer_files
-from hf_afro.sentence_modules import SentenceModules, sentence_modules_of
-from hf_afro.vocabulary.mapping import VocabularyMap
-from hf_afro.vocabulary.safetensors_files import SafetensorsFile, StoredTensor, read_header
-
-logger = logging.getLogger(__name__)
+from hf_afro.sentence_modules import sentence_modules_of
 
 _WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 _OTHER_WEIGHTS = ("pytorch_model*.bin", "*.pt", "*.pth", "tf_model.h5", "flax_model.msgpack", "*.gguf")
-# What belongs to a model and knows nothing of its vocabulary: licences and code. The modules of sentence-transformers
-# that its list names go along too.
-# A README does not go along: it is the card of another model, whose figures are not this one's.
-_CARRIED = ("LICENSE*", "LICENCE*", "NOTICE*", "USE_POLICY*", "*.py")
-_TEXTS = ("*.json", "*.txt", "*.model", "*.jinja", "*.tiktoken", *_CARRIED)
+# Files of a model that do not depend on its vocabulary, besides the modules of sentence-transformers. A README is not
+# among them: it is the card of another model, whose numbers are not this one's.
+CARRIED = ("LICENSE*", "LICENCE*", "NOTICE*", "USE_POLICY*", "*.py")
+_TEXTS = ("*.json", "*.txt", "*.model", "*.jinja", "*.tiktoken", *CARRIED)
+_LONGEST_HEADER = 100_000_000  # that of the safetensors library
+ITEM_SIZES = {
+    **dict.fromkeys(("BOOL", "U8", "I8", "F8_E4M3", "F8_E5M2", "F8_E8M0", "F8_E4M3FNUZ", "F8_E5M2FNUZ"), 1),
+    **dict.fromkeys(("U16", "I16", "F16", "BF16"), 2),
+    **dict.fromkeys(("U32", "I32", "F32"), 4),
+    **dict.fromkeys(("U64", "I64", "F64", "C64"), 8),
+}
+
+
+@dataclass(frozen=True)
+class StoredTensor:
+    """The type, shape and place of a tensor in a file.
+
+    Attributes:
+        dtype: Type, in safetensors' spelling, such as ``BF16``.
+        shape: Its shape.
+        start: Offset of its first byte in the file.
+        size: Number of bytes.
+    """
+
+    dtype: str
+    shape: tuple[int, ...]
+    start: int
+    size: int
+
+
+@dataclass(frozen=True)
+class SafetensorsFile:
+    """A safetensors file whose header was read and checked.
+
+    Attributes:
+        path: The file.
+        tensors: Its tensors by name, in the order in which they are stored.
+        metadata: The metadata of the header.
+    """
+
+    path: Path
+    tensors: dict[str, StoredTensor]
+    metadata: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class CheckpointWeights:
-    """The weights of a checkpoint, read no further than their headers.
+    """The weight files of a checkpoint, of which only the headers were read.
 
     Attributes:
         files: The one file, or the shards.
-        index: What the index holds where there are shards, else None.
+        index: The content of the index of shards; None for a single file.
     """
 
     files: tuple[SafetensorsFile, ...]
@@ -51,7 +82,7 @@ class CheckpointWeights:
 
 
 def checkpoint_folder(source: str | os.PathLike[str], revision: str | None = None) -> Path:
-    """Return the folder of a checkpoint; one of the Hub is looked for in its cache, and fetched where it may be.
+    """Return the folder of a checkpoint, downloading a repository of the Hub unless it is cached.
 
     Args:
         source: A folder, or a repository of the Hub.
@@ -69,7 +100,7 @@ def checkpoint_folder(source: str | os.PathLike[str], revision: str | None = Non
         names = [str((encoder / name).relative_to(folder)) for name in _weight_names(encoder) or [_WEIGHTS]]
         inside = [] if modules is None else [f"{entry['path']}/*" for entry in modules.entries[1:]]
         return Path(snapshot_download(str(source), revision=revision, allow_patterns=[*names, *inside]))
-    except (OSError, ValueError) as error:  # the Hub's errors are OSErrors, a name that cannot be is a ValueError
+    except (OSError, ValueError) as error:  # errors of the Hub are OSErrors, an impossible name is a ValueError
         reason = str(error).strip().split("\n")[0].rstrip(".")
         raise ValueError(
             f"no checkpoint could be read from {str(source)!r}: {reason}; expected a folder, or a Hub name"
@@ -77,14 +108,14 @@ def checkpoint_folder(source: str | os.PathLike[str], revision: str | None = Non
 
 
 def has_safetensors(source: str | os.PathLike[str], revision: str | None = None) -> bool:
-    """Say whether the weights of a checkpoint are in safetensors, see `checkpoint_folder`."""
+    """Return whether the weights of a checkpoint are in safetensors; see `checkpoint_folder`."""
     folder = checkpoint_folder(source, revision)
     modules = sentence_modules_of(folder)
     return bool(_weight_names(folder if modules is None else modules.encoder))
 
 
 def stored_tensors(folder: Path) -> dict[str, StoredTensor]:
-    """Return the tensors that a folder stores in safetensors, by name; none where it has no whole files of them."""
+    """Return the tensors that a folder stores in safetensors by name; empty if a file is missing."""
     files = [folder / name for name in _weight_names(folder)]
     if not all(file.is_file() for file in files):
         return {}
@@ -95,8 +126,8 @@ def read_weights(folder: Path) -> CheckpointWeights:
     """Read the headers of a checkpoint's weights.
 
     Raises:
-        ValueError: If there is something that cannot be pruned file by file: an adapter, weights in another format,
-            no tokenizer; if a shard is missing, a file is damaged, or the index disagrees with the files.
+        ValueError: If the folder cannot be pruned file by file: it has an adapter, weights in another format or no
+            tokenizer; or if a shard is missing, a file is damaged, or the index disagrees with the files.
     """
     check_no_adapter(folder)
     if not (folder / "config.json").is_file():
@@ -128,7 +159,7 @@ def read_weights(folder: Path) -> CheckpointWeights:
 
 
 def _weight_names(folder: Path) -> list[str]:
-    """Return the names of the files with weights, in the order in which transformers looks for them."""
+    """Return the names of the weight files: the single file or else the shards, as transformers prefers."""
     if (folder / _WEIGHTS).is_file():
         return [_WEIGHTS]
     return sorted({*_read_index(folder)["weight_map"].values()}) if (folder / INDEX).is_file() else []
@@ -148,68 +179,41 @@ def _read_index(folder: Path) -> dict[str, Any]:
     return index
 
 
-def write_index(weights: CheckpointWeights, folder: Path, total_parameters: int) -> None:
-    """Write the index of shards that were written under their old names, as transformers writes it.
+def read_header(path: str | os.PathLike[str]) -> SafetensorsFile:
+    """Read the header of a safetensors file.
 
-    Args:
-        weights: The shards written, with the old index.
-        folder: Their folder.
-        total_parameters: Numbers in the model's parameters, tied ones once; written where the old index has it.
+    Raises:
+        ValueError: If the file is not a safetensors file, is truncated, has bytes that belong to no tensor, or has a
+            tensor of an unknown type or one smaller than a byte.
     """
-    index = weights.index or {}
-    metadata = {**index.get("metadata", {}), "total_size": sum(one.size for one in weights.tensors.values())}
-    if "total_parameters" in metadata:
-        metadata["total_parameters"] = total_parameters
-    write_whole(folder / INDEX, json.dumps({**index, "metadata": metadata}, indent=2, sort_keys=True) + "\n")
+    path = Path(path)
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        end_of_file = os.fstat(file.fileno()).st_size
+        if not 2 <= length <= min(_LONGEST_HEADER, end_of_file - 8):
+            raise ValueError(f"{path} is not a safetensors file, or is truncated; copy it again")
+        try:
+            header = json.loads(file.read(length))
+            metadata = header.pop("__metadata__", {})
+            tensors = {name: _stored(one, 8 + length) for name, one in header.items()}
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"{path} has a header that cannot be read ({error}); copy it again") from error
+    tensors = dict(sorted(tensors.items(), key=lambda pair: (pair[1].start, pair[1].size)))
+    place = 8 + length
+    for name, one in tensors.items():
+        if one.start != place:
+            raise ValueError(f"{path} holds {name} at byte {one.start}, expected {place}; copy it again")
+        place += one.size
+    if place != end_of_file:
+        raise ValueError(f"{path} has {end_of_file} bytes, its header says {place}: it is truncated; copy it again")
+    return SafetensorsFile(path, tensors, metadata)
 
 
-def carry_files(source: Path, target: Path, modules: SentenceModules | None = None) -> list[str]:
-    """Copy what belongs to a model and knows nothing of its vocabulary.
-
-    Args:
-        source: The folder of the old model.
-        target: The folder of the new one.
-        modules: The modules of sentence-transformers in the source, where it has some.
-
-    Returns:
-        The files of the source that are not in the target, under any name; a folder counts as one.
-    """
-    for pattern in _CARRIED:
-        for path in source.glob(pattern):
-            if path.is_file():
-                copy = target / path.relative_to(source)
-                copy.parent.mkdir(exist_ok=True)
-                shutil.copyfile(path, copy)
-    if modules is None:
-        return _not_in(target, source)
-    modules.carry(target)
-    inside = () if modules.encoder == source else _not_in(target, modules.encoder)
-    return sorted({*_not_in(target, source), *inside} - {modules.encoder.name})
-
-
-def warn_of_prompts(
-    modules: SentenceModules, tokenizer: PreTrainedTokenizerBase, old_ids: np.ndarray, keep: VocabularyMap
-) -> None:
-    """Tell of prompts of sentence-transformers that the pruned tokenizer splits otherwise, and all texts with them.
-
-    Args:
-        modules: The modules, with the prompts.
-        tokenizer: The original tokenizer, or one of fewer pieces that splits the prompts alike.
-        old_ids: The original's id of each of its ids.
-        keep: The tokens kept.
-    """
-    for name, text in modules.prompts.items():
-        ids = np.asarray(tokenizer(text, add_special_tokens=False)["input_ids"], dtype=np.int64)
-        lost = tokenizer.convert_ids_to_tokens(ids[~keep.keeps(old_ids[ids])].tolist())
-        if lost:
-            logger.warning(
-                "the prompt %s, %r, is now split otherwise, which changes every vector made with it: %s not kept; "
-                "keep them with --keep_list or extra_tokens",
-                name,
-                text,
-                ", ".join(lost),
-            )
-
-
-def _not_in(target: Path, source: Path) -> list[str]:
-    return sorted(path.name for path in source.iterdir() if not (target / path.name).exists())
+def _stored(entry: Mapping[str, Any], offset: int) -> StoredTensor:
+    start, end = entry["data_offsets"]
+    dtype, shape = entry["dtype"], tuple(entry["shape"])
+    if dtype not in ITEM_SIZES:
+        raise ValueError(f"tensors of type {dtype} are not supported; expected one of {', '.join(ITEM_SIZES)}")
+    if end - start != prod(shape) * ITEM_SIZES[dtype]:
+        raise ValueError(f"{end - start} bytes for a tensor {list(shape)} of type {dtype}")
+    return StoredTensor(dtype, shape, offset + start, end - start)

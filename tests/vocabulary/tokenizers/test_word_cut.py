@@ -1,4 +1,4 @@
-"""Which tokenizers let a line be cut at its spaces, and which lines are exceptions."""
+"""Lines are cut at spaces only for tokenizers and lines for which this is exact."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pyarrow
 import pytest
 from tokenizers import AddedToken, Tokenizer
 
-from hf_afro.vocabulary.words import word_cut
+from hf_afro.vocabulary.tokenizers.word_cut import word_cut
 from tests.vocabulary.kinds import EXAMPLES, state_of
 
 

@@ -4,23 +4,25 @@ from __future__ import annotations
 
 from hf_afro.evaluation.bits_per_byte import bits_per_byte_scores as bits_per_byte_scores
 from hf_afro.evaluation.data.descriptions import SetDescription as SetDescription, read_description as read_description
-from hf_afro.evaluation.data.hub_sets import load_hub_task as load_hub_task
-from hf_afro.evaluation.data.loading import load_described as load_described, load_task as load_task
+from hf_afro.evaluation.data.loading import (
+    languages_of as languages_of,
+    load_described as load_described,
+    load_task as load_task,
+)
+from hf_afro.evaluation.data.published import load_hub_task as load_hub_task
 from hf_afro.evaluation.data.task_data import TaskData as TaskData, make_task_data as make_task_data
-from hf_afro.evaluation.encoding_cache import encode_with_cache as encode_with_cache
-from hf_afro.evaluation.evaluation import evaluate_model as evaluate_model
-from hf_afro.evaluation.facts import model_facts as model_facts
 from hf_afro.evaluation.finetuning import FineTuned as FineTuned, finetune as finetune
-from hf_afro.evaluation.heads import save_finetuned as save_finetuned
 from hf_afro.evaluation.metrics import (
     ClassificationScores as ClassificationScores,
     EntityF1 as EntityF1,
     TagScores as TagScores,
 )
+from hf_afro.evaluation.models import model_facts as model_facts, save_finetuned as save_finetuned
 from hf_afro.evaluation.presets import FineTuningSettings as FineTuningSettings, preset as preset
-from hf_afro.evaluation.resampling import (
+from hf_afro.evaluation.significance import (
     approximate_randomisation as approximate_randomisation,
     bootstrap_interval as bootstrap_interval,
     paired_bootstrap as paired_bootstrap,
     task_counts as task_counts,
 )
+from hf_afro.evaluation.task_evaluation import evaluate_model as evaluate_model

@@ -1,4 +1,4 @@
-"""Bits a byte of a masked language model as scores of a report: the same words masked for every model."""
+"""Bits per byte of a masked language model as scores of a report, on the same masked words for every model."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from hf_afro.evaluation.encoding import longest
 from hf_afro.evaluation.finetuning import check_tokenizer
 from hf_afro.model_folders import MASKED_LM_HEAD
 from hf_afro.reports import Score
-from hf_afro.training.evaluation import masked_sentences, masked_word_totals
+from hf_afro.tasks import BITS_PER_BYTE
 from hf_afro.training.finite import check_evaluated
-from hf_afro.training.masked_only import MaskedOnlyHead
+from hf_afro.training.masked_words import masked_sentences, masked_word_totals
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from hf_afro.vocabulary import VocabularyMap
 
 logger = logging.getLogger(__name__)
-
-BITS_PER_BYTE = "bits_per_byte"
 
 
 def bits_per_byte_scores(
@@ -41,27 +39,29 @@ def bits_per_byte_scores(
 ) -> tuple[Score, ...]:
     """Measure how well a model predicts masked words, by language.
 
-    Nothing is trained. 15 % of the white-space words are masked, chosen by a hash of the text, so the figures of
-    models with other vocabularies are about the same words; a word that a tokenizer cannot write costs 8 bits a byte.
+    Nothing is trained. 15 % of the white-space words are masked, chosen by a hash of the text, so that models with
+    different vocabularies are measured on the same words. A word that a tokenizer cannot represent costs 8 bits per
+    byte.
 
     Args:
-        model: A `...ForMaskedLM` model; its weights and mode stay as they are.
+        model: A `...ForMaskedLM` model; its weights and mode are not changed.
         tokenizer: Its tokenizer.
-        sentences: By ISO 639-3 code, a line each; text the model was not trained on.
-        max_length: Tokens of a sentence at most; less where the model has fewer positions.
-        batch_size: Sentences at a time.
-        dataset: What the text is called; the language is put behind it.
+        sentences: Lines of held-out text by ISO 639-3 code.
+        max_length: The maximum number of tokens of a line; fewer if the model has fewer positions.
+        batch_size: Lines per batch.
+        dataset: The name of the text; the language is appended.
         split: The part of the text.
-        restrict_to: A model of the full vocabulary chooses among the tokens this map keeps alone, to stand beside its
-            pruned form; the scores are then of the metric `bits_per_byte_restricted`.
+        restrict_to: Limits the predictions of a model with the full vocabulary to the tokens of this map, to compare
+            it with its pruned form. The metric is then `bits_per_byte_restricted`.
 
     Returns:
-        A score a language, lower being better; `n` counts masked words, and the note gives the share of unknown ones.
+        One score per language, lower being better. `n` counts masked words, and the note gives the share of unknown
+        ones.
 
     Raises:
-        ValueError: If a language has no masked word, the model has no head for tokens, or tokenizer and model do not
+        ValueError: If a language has no masked word, the model has no masked-LM head, or tokenizer and model do not
             belong together.
-        FloatingPointError: If the model gives no finite loss.
+        FloatingPointError: If a loss is not finite.
     """
     check_tokenizer(model, tokenizer)
     if model.get_output_embeddings() is None:
@@ -70,18 +70,18 @@ def bits_per_byte_scores(
         )
     if getattr(model.config, MASKED_LM_HEAD, None) in ("drawn", "untrained"):
         logger.warning(
-            "the masked-LM head of this %s was never trained, and its bits per byte say little of the encoder; train "
-            "the head first, with MAFTTrainer or hf-afro maft",
+            "the masked-LM head of this %s was never trained, so its bits per byte say little about the encoder; "
+            "train the head first, with MAFTTrainer or hf-afro maft",
             type(model).__name__,
         )
     columns = {language: Dataset.from_dict({"text": list(lines)}) for language, lines in sentences.items()}
     masked = masked_sentences(columns, tokenizer, longest(model, max_length))
-    head, pad_id = MaskedOnlyHead(model), PaddingCollator.from_tokenizer(tokenizer).pad_id
+    pad_id = PaddingCollator.from_tokenizer(tokenizer).pad_id
     was_training = model.training
     model.eval()
     scores = []
     for language, examples in masked.items():
-        totals = masked_word_totals(model, head, examples, pad_id, batch_size, restrict_to)
+        totals = masked_word_totals(model, examples, pad_id, batch_size, restrict_to)
         check_evaluated({language: totals.nats})
         scores.append(
             Score(
@@ -94,9 +94,8 @@ def bits_per_byte_scores(
                 split=split,
                 dataset=f"{dataset}/{language}",
                 fingerprint=hashlib.sha256("\n".join(sentences[language]).encode()).hexdigest(),
-                note=f"{totals.unknown_share:.2%} of the words hold <unk>" if totals.unknown_words else "",
+                note=f"{totals.unknown_share:.2%} of the words contain <unk>" if totals.unknown_words else "",
             )
         )
-    head.remove()
     model.train(was_training)
     return tuple(scores)

@@ -1,4 +1,4 @@
-"""What a model costs in use: latency at batch 1, throughput at batch 32 and peak memory, on a test's own sentences."""
+"""Efficiency of a model: latency at batch size 1, throughput at batch size 32, and peak memory, on test sentences."""
 
 from __future__ import annotations
 
@@ -14,35 +14,34 @@ import torch
 
 from hf_afro.evaluation.data.task_data import TaskData
 from hf_afro.evaluation.encoding import Row, TaskCollator, encode, longest
-from hf_afro.evaluation.heads import load_encoder
-from hf_afro.evaluation.worker_start import end_with_parent
-from hf_afro.evaluation.workers import be_quiet, saved_for_processes
+from hf_afro.evaluation.models import load_encoder
+from hf_afro.evaluation.processes import end_with_parent, saved_for_processes, silence_transformers
 from hf_afro.families import encoder_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 SENTENCES, BATCH, MAX_LENGTH = 256, 32, 512
-_ALONE = 64  # sentences that go through one by one
+_ALONE = 64  # sentences that are run one by one
 _WARM = 3
 
 
 def measure_efficiency(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, data: Sequence[TaskData], *, rounds: int = 3
 ) -> dict[str, Any]:
-    """Measure a model's encoder in a process of its own, so that neither training nor its data counts as memory.
+    """Measure a model's encoder in a process of its own, so that training and its data do not count as memory.
 
     Args:
-        model: The model, with any head; a head of a task costs little beside the encoder.
+        model: The model, with any head; the head of a task costs little beside the encoder.
         tokenizer: Its tokenizer.
-        data: Tasks; `SENTENCES` of their test sentences are taken, as many of each.
-        rounds: How often it is repeated; the median counts.
+        data: Tasks; `SENTENCES` of their test sentences are used, the same number from each.
+        rounds: The number of repetitions; the median counts.
 
     Returns:
-        `latency_ms`, the median of a sentence alone; `sentences_per_second`, in batches of `BATCH` in the order given,
-        padded to the longest; `peak_memory_bytes` above the start of Python and its libraries, weights included, or on
-        a GPU what was allocated there; and on what: `measured_sentences`, `measured_tokens`, `measured_threads`,
-        `measured_device`. Empty where there is no data.
+        `latency_ms`, the median for one sentence; `sentences_per_second`, in batches of `BATCH` in the given order,
+        padded to the longest; `peak_memory_bytes` above Python and its libraries, weights included, or on a GPU the
+        memory allocated there; and `measured_sentences`, `measured_tokens`, `measured_threads`, `measured_device`.
+        Empty without data.
     """
     if not data:
         return {}
@@ -51,7 +50,7 @@ def measure_efficiency(
     for task in data:
         test = task.splits["test"].select(range(min(share, len(task.splits["test"]))))
         encoded = encode(task.task, test, tokenizer, longest(model, MAX_LENGTH))
-        # The types of a pair's tokens change no time; without them rows of all kinds are alike.
+        # Token types do not change the time; without them rows of all kinds are alike.
         rows += [{"input_ids": row["input_ids"], "labels": 0} for row in encoded]
     with saved_for_processes(model, tokenizer) as saved:
         context = multiprocessing.get_context("spawn")
@@ -61,7 +60,7 @@ def measure_efficiency(
 
 def _measured(saved: str, rows: list[Row], threads: int, rounds: int) -> dict[str, Any]:
     torch.set_num_threads(threads)
-    be_quiet()
+    silence_transformers()
     before = _peak()
     model, tokenizer = load_encoder(saved, None)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -78,11 +77,11 @@ def _measured(saved: str, rows: list[Row], threads: int, rounds: int) -> dict[st
         for _ in range(rounds):
             latencies += [_timed(encoder, one) for one in alone]
             seconds.append(sum(_timed(encoder, batch) for batch in batches))
-    held = torch.cuda.max_memory_allocated() if device.type == "cuda" else _peak() - before
+    memory = torch.cuda.max_memory_allocated() if device.type == "cuda" else _peak() - before
     return {
         "latency_ms": round(1000 * statistics.median(latencies), 3),
         "sentences_per_second": round(len(rows) / statistics.median(seconds), 2),
-        **({"peak_memory_bytes": held} if held else {}),
+        **({"peak_memory_bytes": memory} if memory else {}),
         "measured_sentences": len(rows),
         "measured_tokens": sum(len(row["input_ids"]) for row in rows),
         "measured_threads": threads,
@@ -103,6 +102,6 @@ def _timed(encoder: Any, inputs: dict[str, torch.Tensor]) -> float:
 
 
 def _peak() -> int:
-    """The most memory this process has held, in bytes; 0 where the system does not say."""
-    status = Path("/proc/self/status")  # what `getrusage` says begins with the parent's
+    """Return the peak memory of this process in bytes; 0 where the system does not say."""
+    status = Path("/proc/self/status")  # `getrusage` starts from the parent's peak
     return int(status.read_text("utf-8").partition("VmHWM:")[2].split()[0]) * 1024 if status.is_file() else 0

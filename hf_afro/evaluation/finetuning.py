@@ -1,41 +1,35 @@
-"""`finetune`: one task, one language, one seed: a copy of an encoder with a new head, trained by the HF Trainer."""
+"""`finetune`: train a copy of an encoder with a new head on one task, in one language, with one seed."""
 
 from __future__ import annotations
 
 import logging
-import os
 import tempfile
 import time
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from torch import nn
 from torch.nn import functional
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
-from hf_afro.evaluation.adaptation import adapt, merged
-from hf_afro.evaluation.data.kinds import KINDS
 from hf_afro.evaluation.data.task_data import TaskData
-from hf_afro.evaluation.encoding import Row, TaskCollator, longest, takes_token_types, words_of
-from hf_afro.evaluation.encoding_cache import encode_with_cache
-from hf_afro.evaluation.heads import add_head
-from hf_afro.evaluation.language_adapters import Folders, LanguageStack
+from hf_afro.evaluation.encoding import Row, TaskCollator, encode, longest, takes_token_types, words_of
 from hf_afro.evaluation.metrics import task_scores
-from hf_afro.evaluation.used_rows import only_used_rows
-from hf_afro.training.checks import check_bidirectional, check_rows
-from hf_afro.training.log_progress import LogProgress
-from hf_afro.training.padding import check_padding, fit_padding
+from hf_afro.evaluation.models import add_head
+from hf_afro.families import encoder_of
+from hf_afro.progress_log import LogProgress
+from hf_afro.training.model_checks import check_bidirectional, check_padding, check_rows, fit_padding
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from hf_afro.evaluation.presets import FineTuningSettings
 
-MAIN_METRIC = {task: kind.main_metric for task, kind in KINDS.items()}
-"""What the best epoch is chosen by, and what the papers print."""
+_LORA_SCALE = 2  # alpha over rank
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,15 +38,14 @@ class FineTuned:
 
     Attributes:
         model: The classifier, in eval mode; its configuration carries the names of the labels.
-        tokenizer: The one given.
-        task: `ner`, `topic` or `sentiment`.
+        tokenizer: Its tokenizer.
+        task: A name in `hf_afro.tasks.KINDS`.
         labels: The names of the labels, by id.
-        max_length: Tokens of a sequence at most, as it was trained.
-        eval_batch_size: Examples at a time when predicting.
+        max_length: The maximum number of tokens of a sequence in training.
+        eval_batch_size: The batch size for prediction.
         dev_scores: The main metric on dev after each epoch.
-        best_epoch: The epoch, from 1, that was kept.
-        seconds: What training took.
-        stack: The same with adapters apart, where languages have their own; `model` speaks the language trained in.
+        best_epoch: The epoch that was kept, from 1.
+        seconds: The duration of training.
     """
 
     model: PreTrainedModel
@@ -64,32 +57,23 @@ class FineTuned:
     dev_scores: tuple[float, ...]
     best_epoch: int
     seconds: float
-    stack: LanguageStack | None = None
 
-    def predict(
-        self, data: TaskData, split: str = "test", *, cache_dir: str | os.PathLike[str] | None = None
-    ) -> list[Any]:
-        """Return the labels predicted for a split, by id: a list a sentence for `ner`, one a text else.
-
-        Where languages have adapters of their own, that of the data's language is used.
+    def predict(self, data: TaskData, split: str = "test") -> list[Any]:
+        """Return the predicted label ids of a split: one list per sentence for tagged tasks, otherwise one per text.
 
         Args:
-            data: The task, in any language; its labels are the model's.
+            data: The task in any language, with the model's labels.
             split: Of the task.
-            cache_dir: See `encode_with_cache`.
 
         Raises:
-            ValueError: If the data has other labels than the model was trained on.
-            FloatingPointError: If the model gives numbers that are not finite.
+            ValueError: If the labels of data and model differ.
+            FloatingPointError: If the model returns values that are not finite.
         """
         if (data.task, data.labels) != (self.task, self.labels):
-            raise ValueError(
-                f"{data.dataset} has the labels {data.labels} and the model {self.labels}; expected the same"
-            )
-        rows = encode_with_cache(data, split, self.tokenizer, self.max_length, cache_dir)
-        model = self.model if self.stack is None else self.stack.speak(data.language)
+            raise ValueError(f"{data.dataset} has the labels {data.labels}; expected the model's, {self.labels}")
+        rows = encode(data.task, data.splits[split], self.tokenizer, self.max_length)
         collate = TaskCollator(self.tokenizer.pad_token_id, takes_token_types(self.model))
-        return predict(model, rows, collate, self.eval_batch_size)
+        return predict(self.model, rows, collate, self.eval_batch_size)
 
 
 def finetune(
@@ -100,41 +84,35 @@ def finetune(
     seed: int,
     *,
     callbacks: Sequence[TrainerCallback] = (),
-    cache_dir: str | os.PathLike[str] | None = None,
-    language_adapters: Folders | None = None,
 ) -> FineTuned:
     """Fine-tune a copy of an encoder on one task and keep its best epoch on dev.
 
-    The learning rate rises and falls linearly, batches hold examples of like length, and the loss of a step is the
-    mean over all its labelled words or texts, however it is split by accumulation and processes.
+    The learning rate rises and falls linearly, batches hold examples of similar length, and the loss of a step is the
+    mean over all its labelled words or texts, however accumulation and processes split it.
 
     Args:
-        model: The encoder, with any head or none; not changed.
+        model: The encoder, with or without a head; not changed.
         tokenizer: Its tokenizer.
         data: The task.
-        settings: How to train; `max_train`, `max_dev` and `max_test` are applied by the caller, with `data.limited`.
-        seed: Of the head, the order and dropout.
-        callbacks: Added to the Trainer's, for a bar of one's own.
-        cache_dir: Where tokenised splits are kept; see `encode_with_cache`.
-        language_adapters: Folders of LoRA adapters by language; that of the data's lies frozen under the task's own,
-            which `adaptation="lora"` of the settings asks for. See `hf_afro.evaluation.language_adapters`.
+        settings: The settings. `max_train`, `max_dev` and `max_test` are left to the caller: see `TaskData.limited`.
+        seed: Of the head, the order of examples, and dropout.
+        callbacks: Added to the Trainer's.
 
     Raises:
-        ValueError: If tokenizer and model do not belong together, or the model is not fit for a head.
-        FloatingPointError: If training ends in numbers that are not finite.
+        ValueError: If tokenizer and model do not belong together, or the model cannot get a head.
+        FloatingPointError: If training ends in values that are not finite.
     """
     check_tokenizer(model, tokenizer)
     max_length = longest(model, settings.max_length)
     classifier = add_head(model, data.task, data.labels, seed)
     fit_padding(classifier, tokenizer, logging.INFO)  # the same for every run of an evaluation
-    train, dev = (encode_with_cache(data, split, tokenizer, max_length, cache_dir) for split in ("train", "dev"))
-    best = KeepBest(MAIN_METRIC[data.task], settings.patience)
+    train, dev = (encode(data.task, data.splits[split], tokenizer, max_length) for split in ("train", "dev"))
+    best = KeepBest(data.kind.main_metric, settings.patience)
     started = time.perf_counter()
-    # Weight decay would shrink the rows that no text uses as well, so then they have to be there.
+    # Weight decay would shrink unused rows too, so they must be there for it.
     sparse = settings.weight_decay == 0 and settings.adaptation == "full"
     light = only_used_rows(classifier, [*train, *dev], tokenizer.pad_token_id) if sparse else nullcontext()
     trained = adapt(classifier, settings)
-    stack = stack_of(trained, settings, language_adapters, data.language)
     with tempfile.TemporaryDirectory() as folder, light:
         trainer = TaskTrainer(
             model=trained,
@@ -146,12 +124,10 @@ def finetune(
             compute_loss_func=mean_loss,
             callbacks=[best, LogProgress(f"{data.task} {data.language}, seed {seed}"), *callbacks],
         )
-        # It prints every log of a trainer without a bar to the standard output.
-        trainer.remove_callback(PrinterCallback)
+        trainer.remove_callback(PrinterCallback)  # without a bar it prints every log to the standard output
         trainer.train()
-    classifier = (merged(trained, settings) if stack is None else stack.plain()).eval()
     return FineTuned(
-        model=classifier,
+        model=merged(trained, settings).eval(),
         tokenizer=tokenizer,
         task=data.task,
         labels=data.labels,
@@ -160,34 +136,116 @@ def finetune(
         dev_scores=tuple(best.scores),
         best_epoch=best.epoch,
         seconds=time.perf_counter() - started,
-        stack=stack,
     )
 
 
-def stack_of(
-    trained: Any, settings: FineTuningSettings, language_adapters: Folders | None, language: str
-) -> LanguageStack | None:
-    """Return what `adapt` returned with a language's adapter under it; None where languages have none."""
-    if language_adapters is None:
-        return None
-    if settings.adaptation != "lora":
-        raise ValueError(
-            f"adaptation={settings.adaptation!r}; adapters of languages lie under one of the task: 'lora'"
-        )
-    return LanguageStack(trained, language_adapters, language)
-
-
 def check_tokenizer(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
-    """Raise a ValueError if a model and a tokenizer do not belong together, or the model is no encoder.
+    """Check that a tokenizer belongs to a model and that the model is an encoder.
 
-    The model must have a row for each token; the tokenizer must have a padding token, and it must be the one that
-    positions are counted from, where the model counts them so.
+    Raises:
+        ValueError: If the model is no encoder or lacks a row for a token, or the tokenizer has no padding token or
+            another one than the model counts positions from.
     """
     check_bidirectional(model)
     check_rows(model, tokenizer)
     if tokenizer.pad_token_id is None:
         raise ValueError(f"{type(tokenizer).__name__} has no padding token; set tokenizer.pad_token first")
     check_padding(model, tokenizer.pad_token_id, tokenizer)
+
+
+def adapt(classifier: PreTrainedModel, settings: FineTuningSettings) -> Any:
+    """Prepare a classifier for training all of it, its head alone, or its head with LoRA in the encoder.
+
+    The head is always trained, and so is a pooler below it, which may be new as well. LoRA is added to the modules
+    that PEFT has for the family (queries and values).
+
+    Args:
+        classifier: The result of `add_head`; changed in place.
+        settings: `adaptation` and `lora_rank` are used.
+
+    Returns:
+        The classifier, or the `PeftModel` around it; see `merged`.
+    """
+    if settings.adaptation == "full":
+        return classifier
+    encoder = encoder_of(classifier)
+    frozen = {id(tensor) for name, tensor in encoder.named_parameters() if not name.startswith("pooler.")}
+    head = [tensor for tensor in classifier.parameters() if id(tensor) not in frozen]
+    model: Any = classifier
+    if settings.adaptation == "lora":
+        from peft import LoraConfig
+
+        from hf_afro.training.adapters import with_adapter  # imports peft
+
+        rank = settings.lora_rank
+        model = with_adapter(classifier, LoraConfig(r=rank, lora_alpha=_LORA_SCALE * rank, lora_dropout=0.0))
+    else:
+        classifier.requires_grad_(False)
+    for tensor in head:
+        tensor.requires_grad_(True)
+    return model
+
+
+def merged(model: Any, settings: FineTuningSettings) -> PreTrainedModel:
+    """Return a plain classifier from the result of `adapt`, with gradients for every parameter again."""
+    classifier = model.merge_and_unload() if settings.adaptation == "lora" else model
+    return classifier.requires_grad_(True)
+
+
+class UsedRows(nn.Module):
+    """Some rows of an embedding, indexed by their ids in the whole.
+
+    Most of a multilingual encoder is its embedding, and a task in one language uses a few thousand of its rows. The
+    others have a gradient of zero, which AdamW without weight decay turns into no change, since its moments stay zero.
+    So they need neither gradient nor moments, nor a copy when the best epoch is kept.
+
+    Args:
+        table: The whole embedding, ``[vocabulary, width]``.
+        ids: The ids of the rows, sorted and unique.
+    """
+
+    def __init__(self, table: nn.Embedding, ids: torch.Tensor) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(table.weight.detach()[ids].clone())  # [used, width]
+        # Other ids point behind the last row, which raises an error.
+        place = torch.full((table.num_embeddings,), len(ids))
+        place[ids] = torch.arange(len(ids))
+        self.register_buffer("place", place, persistent=False)  # [vocabulary]
+        self.padding_idx = None if table.padding_idx is None else int(place[table.padding_idx])
+
+    def forward(self, input_ids: torch.Tensor) -> torch.Tensor:
+        """Look up ids ``[batch, length]``, giving ``[batch, length, width]``."""
+        return functional.embedding(self.place[input_ids], self.weight, padding_idx=self.padding_idx)
+
+
+@contextmanager
+def only_used_rows(model: PreTrainedModel, rows: Iterable[Row], pad_id: int) -> Iterator[None]:
+    """Reduce a model's embedding to the rows that some text uses, and put them back into the whole afterwards.
+
+    Args:
+        model: A model whose embedding is not tied; changed in place. An embedding that does more than look up rows is
+            left as it is.
+        rows: All text that the model will see meanwhile.
+        pad_id: The id that pads short rows: the tokenizer's, which may differ from the model's.
+    """
+    table = model.get_input_embeddings()
+    if type(table) is not nn.Embedding or table.max_norm is not None:
+        yield
+        return
+    used = {pad_id, *(int(token) for row in rows for token in row["input_ids"])}
+    if table.padding_idx is not None:
+        used.add(table.padding_idx)
+    ids = torch.from_numpy(np.array(sorted(used), dtype=np.int64)).to(table.weight.device)
+    some = UsedRows(table, ids)
+    model.set_input_embeddings(some)
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            # Training may have moved the model to another device.
+            device = some.weight.device
+            table.to(device).weight[ids.to(device)] = some.weight
+        model.set_input_embeddings(table)
 
 
 def training_arguments(settings: FineTuningSettings, seed: int, folder: str) -> TrainingArguments:
@@ -218,29 +276,29 @@ def mean_loss(
 ) -> torch.Tensor:
     """Return the cross entropy of a micro-batch as its part of the whole step's mean.
 
-    The heads' own loss is the mean of the micro-batch, though they take `num_items_in_batch`: the Trainer then divides
-    by nothing, and the gradient grows with the number of accumulation steps (huggingface/transformers#47688).
+    The heads' own loss is the mean of the micro-batch although they take `num_items_in_batch`: the Trainer then
+    divides by nothing, and the gradient grows with the number of accumulation steps (huggingface/transformers#47688).
 
     Args:
         outputs: With `logits`, ``[batch, length, labels]`` or ``[batch, labels]``.
-        labels: ``[batch, length]`` with -100 where there is none, or ``[batch]``.
-        num_items_in_batch: Labelled words or texts of the step, on all processes.
+        labels: ``[batch, length]`` with -100 for none, or ``[batch]``.
+        num_items_in_batch: The number of labelled words or texts in the step, over all processes.
     """
     logits = outputs["logits"].flatten(0, -2).float()
     total = functional.cross_entropy(logits, labels.flatten(), ignore_index=-100, reduction="sum")
-    # A batch whose every word was cut away has nothing to learn from, and zero is its loss.
+    # In a batch whose every word was truncated there is nothing to learn, and the loss is zero.
     items = (labels != -100).sum() if num_items_in_batch is None else torch.as_tensor(num_items_in_batch)
     return total / items.clamp_min(1).to(total.device)
 
 
 class TaskTrainer(Trainer):
-    """A Trainer that evaluates on words and texts.
+    """A Trainer that evaluates words and texts.
 
-    The stock one evaluates positions, in an order that its sampler by length has changed, and what was cut away is not
-    there. Every process evaluates all of dev.
+    The stock one evaluates positions, in an order that its sampler by length has changed and without truncated words.
+    Every process evaluates all of dev.
 
     Args:
-        data: The task; its dev split is what `eval_dataset` was encoded from.
+        data: The task; `eval_dataset` was encoded from its dev split.
         **settings: Those of `transformers.Trainer`.
     """
 
@@ -257,13 +315,13 @@ class TaskTrainer(Trainer):
         """Return the task's scores on dev.
 
         Args:
-            eval_dataset: Rows of the dev split, in its order; those given to the trainer by default.
-            ignore_keys: Not used; the Trainer's signature.
-            metric_key_prefix: What the names of the scores start with.
+            eval_dataset: Rows of the dev split, in order; by default those given to the trainer.
+            ignore_keys: Unused; part of the Trainer's signature.
+            metric_key_prefix: Prefix of the names of scores.
         """
         rows = self.eval_dataset if eval_dataset is None else eval_dataset
         predicted = predict(self.model, rows, self.data_collator, self.args.eval_batch_size)
-        scores = score(self.data, self.data.gold("dev"), predicted)
+        scores = task_scores(self.data.task, self.data.labels, self.data.gold("dev"), predicted)
         metrics = {f"{metric_key_prefix}_{name}": value for name, value in scores.items()}
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
@@ -271,11 +329,11 @@ class TaskTrainer(Trainer):
 
 
 class KeepBest(TrainerCallback):
-    """Keeps the weights of the best epoch on dev in memory, and ends training when none gets better.
+    """Keeps the weights of the best epoch on dev in memory, and stops training without improvement.
 
     Args:
-        metric: What is compared, higher being better.
-        patience: Epochs without a better one; None never ends training.
+        metric: The metric to compare, higher being better.
+        patience: The number of epochs without improvement before training stops; None to never stop.
     """
 
     def __init__(self, metric: str, patience: int | None) -> None:
@@ -290,7 +348,7 @@ class KeepBest(TrainerCallback):
         if self.epoch == 0 or self.scores[-1] > self.scores[self.epoch - 1]:
             self.epoch = len(self.scores)
             model = others["model"]
-            # What is frozen is the same in every epoch.
+            # Frozen weights are the same in every epoch.
             frozen = {name for name, tensor in model.named_parameters() if not tensor.requires_grad}
             self._weights = {
                 name: tensor.detach().cpu().clone()
@@ -301,7 +359,7 @@ class KeepBest(TrainerCallback):
             control.should_training_stop = True
 
     def on_train_end(self, args: Any, state: Any, control: Any, **others: Any) -> None:
-        """Put the best weights back."""
+        """Restore the best weights."""
         if self.epoch:
             others["model"].load_state_dict(self._weights, strict=False)
             self._weights = {}
@@ -309,13 +367,13 @@ class KeepBest(TrainerCallback):
 
 @torch.no_grad()
 def predict(model: PreTrainedModel, rows: list[Row], collate: TaskCollator, batch_size: int) -> list[Any]:
-    """Return the likeliest label of each row's text, or of each of its words, in the order of the rows.
+    """Return the most probable label of each row's text, or of each of its words, in the order of the rows.
 
     Args:
-        model: A classifier; left in the mode it was in.
-        rows: What `encode` made.
+        model: A classifier; its mode is restored.
+        rows: The result of `encode`.
         collate: Pads them.
-        batch_size: Rows at a time, of like length.
+        batch_size: Rows per batch, of similar length.
 
     Raises:
         FloatingPointError: If a logit is not finite.
@@ -330,14 +388,11 @@ def predict(model: PreTrainedModel, rows: list[Row], collate: TaskCollator, batc
         inputs = {name: tensor.to(model.device) for name, tensor in batch.items() if name != "labels"}
         logits = model(**inputs).logits
         if not torch.isfinite(logits).all():
-            raise FloatingPointError("the model gives numbers that are not finite; lower learning_rate or add warm-up")
+            raise FloatingPointError(
+                "the model returned values that are not finite; lower learning_rate or raise warmup"
+            )
         labels: np.ndarray = logits.argmax(-1).cpu().numpy()
         for index, label in zip(chosen, labels, strict=True):
             results[index] = words_of(rows[index], label) if "positions" in rows[index] else int(label)
     model.train(was_training)
     return results
-
-
-def score(data: TaskData, gold: Sequence[Any], predicted: Sequence[Any]) -> dict[str, float]:
-    """Return the scores of predictions by label id; see `hf_afro.evaluation.metrics.task_scores`."""
-    return task_scores(data.task, data.labels, gold, predicted)

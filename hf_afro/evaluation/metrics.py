@@ -1,7 +1,7 @@
-"""Entity F1, and macro and weighted F1 with accuracy: plain functions, and `evaluate.Metric` classes around them.
+"""Metrics: entity F1, and macro F1, weighted F1 and accuracy, as plain functions and as `evaluate.Metric` classes.
 
-`evaluate.load` fetches the code of a metric from the Hub; these are here, work without a network and combine with
-others by `evaluate.combine`. What they return can be written as JSON.
+`evaluate.load` downloads the code of a metric from the Hub. These work without a network, combine with others through
+`evaluate.combine`, and return values that can be written as JSON.
 """
 
 from __future__ import annotations
@@ -12,26 +12,26 @@ from typing import Any
 import evaluate
 from datasets import Features, List, Value
 
-from hf_afro.evaluation.data.kinds import kind_of
+from hf_afro.tasks import kind_of
 
 
 def entity_scores(references: Sequence[Sequence[str]], predictions: Sequence[Sequence[str]]) -> dict[str, float]:
-    """Score named entities: an entity counts where its type, its start and its end are all right.
+    """Score named entities. An entity is correct if its type, start and end are.
 
-    Entities are read off the tags as conlleval does, so an I- that follows no span of its type starts one: that is
-    seqeval's default mode, which the papers' numbers were made with. Where every span starts with B-, as in references
-    that were repaired on loading, it is its strict mode too.
+    Entities are read from the tags as conlleval does: an I- that follows no span of its type starts one. This is the
+    default mode of seqeval, which the papers' numbers were made with. Where every span starts with B-, as in
+    references repaired on loading, it equals the strict mode.
 
     Args:
-        references: The right tags of IOB2, a list a sentence.
-        predictions: The predicted tags, as many.
+        references: The correct IOB2 tags, one list per sentence.
+        predictions: The predicted tags, in the same shape.
 
     Returns:
-        `entity_f1`, `entity_precision` and `entity_recall`, micro-averaged over all entities, in [0, 1]; 0 where there
-        is nothing to divide by.
+        `entity_f1`, `entity_precision` and `entity_recall`, micro-averaged over all entities, in [0, 1]; 0 where the
+        denominator is 0.
 
     Raises:
-        ValueError: If numbers of sentences or of tags differ.
+        ValueError: If the numbers of sentences or tags differ.
     """
     from seqeval.metrics.sequence_labeling import precision_recall_fscore_support
 
@@ -46,15 +46,15 @@ def classification_scores(references: Sequence[Any], predictions: Sequence[Any])
     """Score classes.
 
     Args:
-        references: The right classes.
-        predictions: The predicted classes, as many.
+        references: The correct classes.
+        predictions: As many predicted classes.
 
     Returns:
-        `macro_f1`, the mean over the classes that occur in either, each counting the same; `weighted_f1`, weighted by
-        how often a class is right; `accuracy`; all in [0, 1].
+        `macro_f1`, the unweighted mean over the classes that occur in either; `weighted_f1`, weighted by how often a
+        class is correct; `accuracy`; all in [0, 1].
 
     Raises:
-        ValueError: If their numbers differ or there is none.
+        ValueError: If their numbers differ or are 0.
     """
     from sklearn.metrics import accuracy_score, f1_score
 
@@ -67,14 +67,14 @@ def classification_scores(references: Sequence[Any], predictions: Sequence[Any])
 
 
 def tag_scores(references: Sequence[Sequence[Any]], predictions: Sequence[Sequence[Any]]) -> dict[str, float]:
-    """Score tags of words, such as parts of speech: `classification_scores` over the words of all sentences.
+    """Score word tags such as parts of speech: `classification_scores` over the words of all sentences.
 
     Args:
-        references: The right tags, a list a sentence.
-        predictions: The predicted tags, as many.
+        references: The correct tags, one list per sentence.
+        predictions: The predicted tags, in the same shape.
 
     Raises:
-        ValueError: If numbers of sentences or of tags differ, or there is no word.
+        ValueError: If the numbers of sentences or tags differ, or there is no word.
     """
     _check_words(references, predictions)
     flat = [[tag for tags in sentences for tag in tags] for sentences in (references, predictions)]
@@ -84,16 +84,16 @@ def tag_scores(references: Sequence[Sequence[Any]], predictions: Sequence[Sequen
 def task_scores(
     task: str, labels: Sequence[str], references: Sequence[Any], predictions: Sequence[Any]
 ) -> dict[str, float]:
-    """Score predictions by label id, as the kind of the task asks for.
+    """Score the predictions of a task by label id.
 
     Args:
-        task: A name of `hf_afro.evaluation.data.kinds.KINDS`.
+        task: A name in `hf_afro.tasks.KINDS`.
         labels: The names of the labels, by id.
-        references: The right ids: a list a sentence if words are tagged, else one a text.
-        predictions: The predicted ids, as many.
+        references: The correct ids: one list per sentence for tagged tasks, otherwise one per text.
+        predictions: The predicted ids, in the same shape.
 
     Raises:
-        ValueError: If the task is unknown or numbers differ.
+        ValueError: If the task is unknown or the numbers differ.
     """
     kind = kind_of(task)
     if kind.spans:
@@ -103,29 +103,29 @@ def task_scores(
 
 def _check_words(references: Sequence[Sequence[Any]], predictions: Sequence[Sequence[Any]]) -> None:
     _check_lengths(references, predictions)
-    for index, (right, predicted) in enumerate(zip(references, predictions, strict=True)):
-        if len(right) != len(predicted):
+    for index, (correct, predicted) in enumerate(zip(references, predictions, strict=True)):
+        if len(correct) != len(predicted):
             raise ValueError(
-                f"sentence {index} has {len(right)} right tags and {len(predicted)} predicted; expected one a word"
+                f"sentence {index} has {len(correct)} references and {len(predicted)} predictions; expected as many"
             )
 
 
 def _check_lengths(references: Sequence[Any], predictions: Sequence[Any]) -> None:
     if len(references) != len(predictions) or not len(references):
         raise ValueError(
-            f"{len(references)} right answers and {len(predictions)} predicted; expected as many, at least one"
+            f"{len(references)} references and {len(predictions)} predictions; expected the same number, at least one"
         )
 
 
 class _OwnMetric(evaluate.Metric):
-    """A metric that keeps what it is given in memory, unless told otherwise."""
+    """A metric that keeps its inputs in memory by default."""
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**{"keep_in_memory": True, **settings})
 
 
 class EntityF1(_OwnMetric):
-    """Entity precision, recall and F1 of tags in IOB2; see `entity_scores`.
+    """Entity precision, recall and F1 of IOB2 tags; see `entity_scores`.
 
     Example:
         >>> EntityF1().compute(references=[["B-PER", "O"]], predictions=[["B-PER", "O"]])["entity_f1"]
@@ -137,7 +137,7 @@ class EntityF1(_OwnMetric):
         return evaluate.MetricInfo(
             description="Micro-averaged precision, recall and F1 of named entities, as conlleval counts them.",
             citation="Ramshaw and Marcus 1995; Tjong Kim Sang and De Meulder 2003; seqeval, Nakayama 2018",
-            inputs_description="predictions and references: a list of tags of IOB2 a sentence",
+            inputs_description="predictions and references: one list of IOB2 tags per sentence",
             features=Features({"predictions": tags, "references": tags}),
         )
 
@@ -176,9 +176,9 @@ class TagScores(_OwnMetric):
     def _info(self) -> evaluate.MetricInfo:
         tags = List(Value("string"))
         return evaluate.MetricInfo(
-            description="Macro F1, weighted F1 and accuracy of the tags of words.",
+            description="Macro F1, weighted F1 and accuracy of word tags.",
             citation="scikit-learn, Pedregosa et al. 2011",
-            inputs_description="predictions and references: a list of tags a sentence",
+            inputs_description="predictions and references: one list of tags per sentence",
             features=Features({"predictions": tags, "references": tags}),
         )
 

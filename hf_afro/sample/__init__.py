@@ -1,6 +1,6 @@
-"""The sample that ships: text of our own in 24 languages, and small tasks that are filled in from templates.
+"""The sample that ships: text of our own in 24 languages, and small tasks made from templates.
 
-It is written by machine and not reviewed by speakers; it is for trying the tool, never for judging a model.
+It was written by machine and not reviewed by speakers. Use it to try the tools, never to judge a model.
 """
 
 from __future__ import annotations
@@ -8,16 +8,16 @@ from __future__ import annotations
 from importlib.resources import files
 from pathlib import Path
 
-from hf_afro.sample.tasks import DEFAULT_SIZES, task_languages, write_tasks
+from hf_afro.sample.tasks import DEFAULT_SIZES, TASKS, task_languages, write_tasks
 
-__all__ = ["DEFAULT_SIZES", "task_languages", "text_folder", "write_tasks"]
+__all__ = ["DEFAULT_SIZES", "TASKS", "task_languages", "text_folder", "write_tasks"]
 
 
 def text_folder() -> Path:
-    """Return the folder of the sample's text: ``<iso>.txt``, UTF-8, one sentence a line.
+    """Return the folder of the sample's text: ``<iso>.txt``, UTF-8, one sentence per line.
 
     It holds the 20 languages of AfroXLMR, and Russian, Chinese, Hindi and Korean, whose scripts pruning drops. The
-    folder belongs to the installed package and is to be read only; `hf_afro.corpora.read_corpora` opens it.
+    folder belongs to the installed package: read it only. `hf_afro.corpora.read_corpora` opens it.
 
     Example:
         >>> (text_folder() / "swa.txt").is_file()

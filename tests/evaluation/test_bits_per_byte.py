@@ -1,4 +1,4 @@
-"""Bits a byte as scores: the trainer's own figures, and the model as it was."""
+"""Bits per byte as scores: equal to the trainer's, and the model is not changed."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_fewer_ids_to_choose_from_cost_fewer_bits(model, tokenizer):
 def test_words_that_cannot_be_written_are_told_of(model, tokenizer):
     lines = [f"今天 天气 很 好 {word}" for word in "我们 去 公园 散步 吧 看 书".split()]
     (score,) = bits_per_byte_scores(model, tokenizer, {"zho": [*lines, *TEXT["swa"]]})
-    assert "of the words hold <unk>" in score.note
+    assert "of the words contain <unk>" in score.note
 
 
 def test_a_model_without_a_head_for_tokens_is_refused(model, tokenizer):

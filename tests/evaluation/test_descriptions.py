@@ -1,4 +1,4 @@
-"""Sets described in a few lines of YAML: every format and kind of task, and what is said of a wrong description."""
+"""Sets described in YAML: every format and kind of task, and the errors for wrong descriptions."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_columns_of_conll_are_named_by_place_and_types_by_a_map(tmp_path):
     assert data.dataset == "council/swa"
     assert data.texts() == [["Eshe", "Bello", "Kano", "leo"]]
     assert [data.labels[tag] for tag in data.gold()[0]] == ["B-PER", "I-PER", "B-PER", "O"]
-    assert own(data) == {"lines of comment left out": 3, "lines that start a document left out": 3}
+    assert own(data) == {"comment lines left out": 3, "document start lines left out": 3}
 
 
 def test_bioes_and_a_separator(tmp_path):
@@ -62,12 +62,12 @@ def test_bioes_and_a_separator(tmp_path):
     data = described(tmp_path, content, "name: a\ntask: ner\nformat: conll\nscheme: bioes\nseparator: tab\n")
     assert data.texts()[0][0] == "New York"
     assert [data.labels[tag] for tag in data.gold()[0]] == ["B-LOC", "B-PER", "I-PER", "I-PER", "O", "B-PER"]
-    assert own(data) == {"spans that start with I- made to start with B-": 3}
+    assert own(data) == {"spans starting with I- changed to B-": 3}
 
 
 def test_tags_that_are_no_spans(tmp_path):
     data = described(tmp_path, "na CCONJ\nKano PROPN\n, PUNCT\n, PUNCT\n", "name: a\ntask: pos\nformat: conll\n")
-    # The commonest is label 0, which words that no piece stands for get.
+    # The most frequent tag is label 0, which words without a token get.
     assert data.labels == ("PUNCT", "CCONJ", "PROPN")
     assert data.gold() == [[1, 2, 0, 0]]
 
@@ -126,7 +126,7 @@ def test_a_secret_label_is_no_label(tmp_path):
     with pytest.raises(ValueError, match="swa.parquet, row 2: no label"):
         described(tmp_path, None, "name: a\ntask: topic\n", suffix="parquet")
     (tmp_path / "swa.parquet").write_bytes(b"PAR1")
-    with pytest.raises(ValueError, match="is no Parquet file that can be read"):
+    with pytest.raises(ValueError, match="cannot be read as Parquet"):
         described(tmp_path, None, "name: a\ntask: topic\n", suffix="parquet")
 
 
@@ -136,7 +136,7 @@ def test_words_and_tags_in_cells(tmp_path):
     assert data.texts() == [["Eshe", "yupo"]]
     with pytest.raises(ValueError, match="line 2: 2 words and 1 tags"):
         described(tmp_path, "words\ttags\nEshe yupo\tB-PER\n", yaml, suffix="tsv")
-    with pytest.raises(ValueError, match="line 2: the tag '1' is none of iob2"):
+    with pytest.raises(ValueError, match="line 2: the tag '1' is not in the scheme iob2"):
         described(tmp_path, "words\ttags\nEshe yupo\t1 0\n", yaml, suffix="tsv")
 
 
@@ -184,14 +184,14 @@ def test_the_language_stands_in_file_names_in_any_of_its_codes(tmp_path, there, 
     data = load_described(describe(facts), asked, tmp_path)
     assert data.texts()[0] == taken
     assert data.files["test"] == f"{taken}.tsv"
-    # Where `languages:` says what stands there, nothing else is tried.
+    # With `languages:` nothing else is tried.
     for languages in ({asked: "no"}, ["om_ET"] if "bem" not in asked else ["bem_ZM"]):
-        with pytest.raises(FileNotFoundError, match="is no file; a has its test split there"):
+        with pytest.raises(FileNotFoundError, match="does not exist; expected the test split there"):
             load_described(describe({**facts, "languages": languages}), asked, tmp_path)
 
 
 def test_a_language_that_is_trained_on_is_read_by_the_name_that_has_all_splits(tmp_path):
-    """As in a set whose test split is there by the tag too."""
+    """As in a set that has its test split under the tag too."""
     for name, splits in (("gaz_Latn", ["test"]), ("orm", ["train", "dev", "test"])):
         (tmp_path / name).mkdir()
         for split in splits:
@@ -201,7 +201,7 @@ def test_a_language_that_is_trained_on_is_read_by_the_name_that_has_all_splits(t
     assert load_described(description, "gaz_Latn", tmp_path).texts()[0] == "orm"
     assert load_described(description, "gaz_Latn", tmp_path, trained=False).files == {"test": "gaz_Latn/test.tsv"}
     (tmp_path / "orm" / "dev.tsv").unlink()
-    with pytest.raises(FileNotFoundError, match="gaz_Latn/train.tsv is no file; a has its train split there"):
+    with pytest.raises(FileNotFoundError, match="gaz_Latn/train.tsv does not exist; expected the train split there"):
         load_described(description, "gaz_Latn", tmp_path)
 
 
@@ -229,7 +229,9 @@ def test_a_described_language_that_is_measured_on_alone_needs_its_test_split(tmp
     (tmp_path / "tir-test.tsv").write_text("text\tlabel\na\tx\n", "utf-8")
     files = {split: f"{{language}}-{split}.tsv" for split in ("train", "dev", "test")}
     description = describe({"name": "a", "task": "texts", "files": files})
-    with pytest.raises(FileNotFoundError, match="tir-train.tsv is no file; a has its train split there. A language"):
+    with pytest.raises(
+        FileNotFoundError, match="tir-train.tsv does not exist; expected the train split there. A language"
+    ):
         load_described(description, "tir", tmp_path)
     assert set(load_described(description, "tir", tmp_path, trained=False).splits) == {"test"}
 
@@ -237,10 +239,10 @@ def test_a_described_language_that_is_measured_on_alone_needs_its_test_split(tmp
 def test_load_task_takes_a_description(tmp_path):
     described(tmp_path, "na CCONJ\nKano PROPN\n", "name: a\ntask: pos\nformat: conll\n")
     assert load_task("pos", tmp_path / "set.yaml", "swa").dataset == "a/swa"
-    with pytest.raises(ValueError, match="describes a set of pos; expected one of ner"):
+    with pytest.raises(ValueError, match="describes a set for pos; expected one for ner"):
         load_task("ner", tmp_path / "set.yaml", "swa")
     with pytest.raises(
-        FileNotFoundError, match="yor.a is no file, nor are yor_Latn.a, yo.a; a has its test split there"
+        FileNotFoundError, match="yor.a does not exist, nor do yor_Latn.a, yo.a; expected the test split there"
     ):
         load_task("pos", tmp_path / "set.yaml", "yor")
 
@@ -249,31 +251,31 @@ def test_labels_that_only_test_has_are_counted_if_that_is_said(tmp_path):
     for split, label in (("train", "x"), ("dev", "x"), ("test", "z")):
         (tmp_path / f"{split}.tsv").write_text(f"text\tlabel\na\t{label}\nb\ty\n", "utf-8")
     facts = {"name": "a", "task": "texts", "files": {split: f"{split}.tsv" for split in ("train", "dev", "test")}}
-    with pytest.raises(ValueError, match="test has the labels z, which train has not"):
+    with pytest.raises(ValueError, match="test has the labels z, which train lacks"):
         load_described(describe(facts), "swa", tmp_path)
     data = load_described(describe({**facts, "unseen_labels": True}), "swa", tmp_path)
     assert data.labels == ("x", "y", "z")
-    assert data.repairs["test labels that train has not"] == 1
+    assert data.repairs["test labels that train lacks"] == 1
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"tsk": "ner"}, "no key 'tsk'; the nearest is 'task'"),
-        ({"task": "nre"}, "unknown task 'nre'; the nearest is 'ner' of"),
+        ({"tsk": "ner"}, "unknown key 'tsk'; did you mean 'task'"),
+        ({"task": "nre"}, "unknown task 'nre'; did you mean 'ner'"),
         ({"task": None}, "no task; a description needs name, task and files"),
-        ({"files": {"train": "a.txt", "dev": "a.txt"}}, "`files:` has no test"),
-        ({"files": {"train": "a", "dev": "a", "test": "a", "valid": "a"}}, "no split 'valid'"),
-        ({"files": "a.txt"}, "files is 'a.txt'; expected a text each"),
-        ({"files": dict.fromkeys(("train", "dev", "test"), "a.xls")}, "ends in no format; say `format:`, conll, tsv"),
-        ({"scheme": "bilou"}, "scheme is 'bilou'; of ner expected iob2, iob1 or bioes"),
-        ({"scheme": "none"}, "scheme is 'none'; of ner expected"),
-        ({"task": "topic"}, "conll has a label a word"),
-        ({"columns": {"token": 0}}, "no column 'token'; the nearest is 'tokens'"),
-        ({"columns": {"tokens": 0, "tags": "x"}}, "expected names, or places of tokens and tags"),
-        ({"columns": ["tokens"]}, "columns is .'tokens'.; expected such as"),
-        ({"labels": {False: "O"}}, "put them in quotes"),
-        ({"labels": "O"}, "labels is 'O'; expected such as"),
+        ({"files": {"train": "a.txt", "dev": "a.txt"}}, "`files:` lacks test"),
+        ({"files": {"train": "a", "dev": "a", "test": "a", "valid": "a"}}, "unknown split 'valid'"),
+        ({"files": "a.txt"}, "files is 'a.txt'; expected one file name per split"),
+        ({"files": dict.fromkeys(("train", "dev", "test"), "a.xls")}, "is unknown; set `format:` to conll, tsv"),
+        ({"scheme": "bilou"}, "scheme is 'bilou'; expected iob2, iob1 or bioes for ner"),
+        ({"scheme": "none"}, "scheme is 'none'; expected iob2"),
+        ({"task": "topic"}, "conll has one label per word"),
+        ({"columns": {"token": 0}}, "unknown column 'token'; did you mean 'tokens'"),
+        ({"columns": {"tokens": 0, "tags": "x"}}, "expected names, or numbers for tokens and tags"),
+        ({"columns": ["tokens"]}, "columns is .'tokens'.; expected a mapping such as"),
+        ({"labels": {False: "O"}}, "which YAML reads as booleans"),
+        ({"labels": "O"}, "labels is 'O'; expected a mapping such as"),
         ({"languages": "swa"}, "languages is 'swa'; expected a list of codes"),
         ({"languages": ["xqz"]}, "unknown language 'xqz'"),
         ({"languages": ["gaz_Latn", "orm"]}, "'gaz_Latn' and 'orm' are one language, Oromo"),
@@ -308,12 +310,12 @@ def test_what_is_no_description(tmp_path):
 
 def test_the_languages_of_a_folder_and_of_a_description(tmp_path):
     (tmp_path / "sw").mkdir()
-    assert languages_of(tmp_path) == ("swa",)
+    assert languages_of("pos", tmp_path) == ("swa",)
     path = tmp_path / "set.yaml"
     path.write_text(f"name: a\ntask: pos\nformat: conll\nlanguages: [yo, swa]\n{FILES}", "utf-8")
-    assert languages_of(path) == ("yor", "swa")
+    assert languages_of("pos", path) == ("yor", "swa")
     path.write_text(f"name: a\ntask: pos\nformat: conll\n{FILES}", "utf-8")
     with pytest.raises(ValueError, match="names no `languages:`"):
-        languages_of(path)
+        languages_of("pos", path)
     with pytest.raises(FileNotFoundError):
-        languages_of(tmp_path / "none.yaml")
+        languages_of("pos", tmp_path / "none.yaml")

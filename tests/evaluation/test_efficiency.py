@@ -1,4 +1,4 @@
-"""What a model costs: the figures are there, and say what they were measured on."""
+"""Efficiency figures exist and say what they were measured on."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def test_figures_say_what_they_rest_on(model, tokenizer):
     assert figures["measured_tokens"] > 5 * 32
     assert figures["latency_ms"] > 0
     assert figures["sentences_per_second"] > 0
-    # The weights lie in it, and not what this process holds.
+    # It includes the weights, and not the memory of this process.
     weights = sum(tensor.numel() * tensor.element_size() for tensor in model.parameters())
     assert weights < figures["peak_memory_bytes"] < 2 << 30
     assert measure_efficiency(model, tokenizer, []) == {}

@@ -1,4 +1,4 @@
-"""Words and pieces: the first piece carries the tag, no word drops out, and short rows are filled."""
+"""Words and tokens: the first token carries the tag, no word drops out, and short rows are padded."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from transformers import BertTokenizer
 
-from hf_afro.evaluation.encoding import NO_PIECE, TaskCollator, encode, encode_pairs, encode_words, longest, words_of
+from hf_afro.evaluation.encoding import NO_TOKEN, TaskCollator, encode, encode_pairs, encode_words, longest, words_of
 
-# The second is white space once it is normalised, and nothing is left of it.
+# The second is white space once it is normalised, so that nothing is left.
 WORDS = ["Wakulima", "\u00a0", "wanauza", "mahindi"]
 
 
@@ -18,10 +18,10 @@ def test_the_first_piece_of_a_word_carries_its_tag(tokenizer):
     assert row["input_ids"].tolist() == tokenizer("Wakulima wanauza mahindi")["input_ids"]
     expected, place = [], 1
     for own in pieces:
-        expected.append(place if own else NO_PIECE)
+        expected.append(place if own else NO_TOKEN)
         place += len(own)
     assert row["positions"].tolist() == expected
-    assert expected[1] == NO_PIECE
+    assert expected[1] == NO_TOKEN
     labels = row["labels"]
     assert labels[row["positions"][[0, 2, 3]]].tolist() == [1, 3, 4]
     assert (labels != -100).sum() == 3
@@ -30,7 +30,7 @@ def test_the_first_piece_of_a_word_carries_its_tag(tokenizer):
 def test_words_without_a_piece_and_words_cut_away_are_o(tokenizer):
     (whole,) = encode_words([WORDS], [[1, 2, 3, 4]], tokenizer, 64)
     (cut,) = encode_words([WORDS], [[1, 2, 3, 4]], tokenizer, int(whole["positions"][3]) + 1)
-    assert cut["positions"].tolist() == [*whole["positions"][:3], NO_PIECE]
+    assert cut["positions"].tolist() == [*whole["positions"][:3], NO_TOKEN]
     predicted = np.full(len(cut["input_ids"]), 9)
     assert words_of(cut, predicted) == [9, 0, 9, 0]
     assert cut["input_ids"][-1] == tokenizer.eos_token_id

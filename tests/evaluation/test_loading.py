@@ -1,4 +1,4 @@
-"""Tasks from folders: found by language, in every published form, and the real sets against an independent reading."""
+"""Tasks by place: folders in every published form, the sample, the Hub, and real sets read independently."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_fifty_examples_a_label_stand_in_for_a_train_split_that_was_never_publis
 @pytest.mark.parametrize(
     ("task", "language", "error", "message"),
     [
-        ("ners", "swa", ValueError, "unknown task 'ners'; the nearest is 'ner' of ner, pos"),
+        ("ners", "swa", ValueError, r"unknown task 'ners'; did you mean 'ner'\? Expected one of ner, topic"),
         ("sentiment", "xqz", ValueError, "unknown language 'xqz'"),
         ("sentiment", "yor", ValueError, "has no folder for yor with a split in it; its languages are: swa"),
         ("ner", "swa", FileNotFoundError, "has no train.txt or train.fewshot50.txt. A language without it can only"),
@@ -51,7 +51,7 @@ def test_what_is_not_there_is_named(tmp_path, task, language, error, message):
 
 
 def test_a_folder_that_does_not_exist_and_a_language_that_is_there_twice(tmp_path):
-    with pytest.raises(FileNotFoundError, match="is no folder"):
+    with pytest.raises(FileNotFoundError, match="is not a folder"):
         load_task("ner", tmp_path / "none", "swa")
     fill(tmp_path / "swa", ".tsv", TWEETS)
     fill(tmp_path / "swh", ".tsv", TWEETS)
@@ -65,9 +65,9 @@ def test_languages_beyond_the_table_are_found_and_other_folders_told(tmp_path, c
     for name in ("cache", "old", ".git", "__pycache__"):  # `old` is the code of Mochi, and holds no split
         (tmp_path / name).mkdir()
     fill(tmp_path / "ner", ".txt", CONLL)  # a task, and the code of Yahadian
-    assert languages_of(tmp_path) == ("bem", "kik", "swa")
+    assert languages_of("sentiment", tmp_path) == ("bem", "kik", "swa")
     (told,) = (record.getMessage() for record in caplog.records)
-    assert "left out cache, ner, old; a folder of a language is named by its code" in told
+    assert "left out cache, ner, old; the folder of a language is named by its code" in told
     data = load_task("sentiment", tmp_path, "bem")
     assert (data.language, data.dataset) == ("bem", f"{tmp_path.name}/bem")
     assert load_task("sentiment", tmp_path, "ki").language == "kik"
@@ -81,16 +81,16 @@ WITH_ID = 'ID\ttweet\tlabel\ntig_1\t"ጽቡቕ\tpositive\ntig_2\t \tneutral\ntig
 def test_a_language_that_is_measured_on_alone_needs_its_test_split(tmp_path):
     """AfriSenti has no train split in Tigrinya and Oromo, and an ID in front of the tweet."""
     fill(tmp_path / "tir", ".tsv", WITH_ID, ("test",))
-    with pytest.raises(FileNotFoundError, match=r"tir has no train.tsv or .* those to train on by --transfer"):
+    with pytest.raises(FileNotFoundError, match=r"tir has no train.tsv or .* those to train on with `transfer`"):
         load_task("sentiment", tmp_path, "tir")
     data = load_task("sentiment", tmp_path, "tir", trained=False)
     assert {split: len(rows) for split, rows in data.splits.items()} == {"test": 2}
     assert (data.texts(), data.labels, data.files) == (['"ጽቡቕ', "ሕማቕ"], ("negative", "positive"), {"test": "test.tsv"})
-    # As it is published: a train split of which there is the header alone.
+    # As published: a train split with only a header.
     (tmp_path / "tir" / "train.tsv").write_text("tweet\tlabel", "utf-8")
     assert load_task("sentiment", tmp_path, "tir", trained=False).fingerprint == data.fingerprint
     (tmp_path / "tir" / "dev.tsv").write_text(WITH_ID, "utf-8")
-    with pytest.raises(ValueError, match="tir has no examples in train; .* measured on needs test alone: see"):
+    with pytest.raises(ValueError, match="tir has no examples in train; .* only measured needs test alone: see"):
         load_task("sentiment", tmp_path, "tir")
     (tmp_path / "tir" / "test.tsv").unlink()
     with pytest.raises(FileNotFoundError, match="tir has no test.tsv"):
@@ -98,12 +98,12 @@ def test_a_language_that_is_measured_on_alone_needs_its_test_split(tmp_path):
 
 
 def test_what_else_a_language_has_is_read_and_may_have_other_labels(tmp_path):
-    """MasakhaNEWS has few examples of Amharic to train on, and not of every topic."""
+    """MasakhaNEWS has few Amharic training examples, and not of every topic."""
     fill(tmp_path / "amh", ".tsv", NEWS, ("dev", "test"))
     (tmp_path / "amh" / "train.fewshot50.tsv").write_text(
         "category\theadline\ttext\nhealth\ta\tb\nart\tc\td\n", "utf-8"
     )
-    with pytest.raises(ValueError, match="dev has the labels sports, which train has not"):
+    with pytest.raises(ValueError, match="dev has the labels sports, which train lacks"):
         load_task("topic", tmp_path, "amh")
     data = load_task("topic", tmp_path, "amh", trained=False)
     assert sorted(data.splits) == ["dev", "test", "train"]
@@ -140,7 +140,7 @@ def test_parts_of_speech_may_have_a_tag_that_train_has_not(tmp_path):
     (tmp_path / "swa" / "test.txt").write_text("na CCONJ\n@ SYM\n", "utf-8")
     data = load_task("pos", tmp_path, "swa")
     assert data.labels == ("CCONJ", "PROPN", "SYM")
-    assert data.repairs["test labels that train has not"] == 1
+    assert data.repairs["test labels that train lacks"] == 1
 
 
 def test_afrixnli_has_numbers_or_names_and_no_train_of_its_own(tmp_path):
@@ -165,7 +165,45 @@ def test_sib200_has_folders_by_script(tmp_path):
     assert load_task("topic", tmp_path, "zho").language == "zho"
 
 
-SPAN = "spans that start with I- made to start with B-"
+def test_the_sample_is_a_place(tmp_path, monkeypatch):
+    data = load_task("topic", "sample", "sw")
+    assert (data.dataset, data.language, len(data.splits["test"])) == ("hf_afro-sample/swa", "swa", 120)
+    assert data.fingerprint == load_task("topic", "sample", "swa").fingerprint
+    assert set(languages_of("topic", "sample")) >= {"swa", "yor"}
+    with pytest.raises(ValueError, match="the sample has no pos; it has ner, topic, sentiment"):
+        load_task("pos", "sample", "swa")
+    with pytest.raises(ValueError, match="no templates for zul"):
+        load_task("ner", "sample", "zul")
+    # A folder of that name is meant by ./sample.
+    monkeypatch.chdir(tmp_path)
+    fill(tmp_path / "sample" / "yor", ".tsv", TWEETS)
+    assert languages_of("sentiment", "./sample") == ("yor",)
+
+
+def test_the_hub_is_a_place():
+    assert "yor" in languages_of("ner", "hub")
+    assert "zul" in languages_of("topic", "hub:sib200")
+    with pytest.raises(ValueError, match="masakhanews has no zul"):
+        load_task("topic", "hub", "zul")
+    with pytest.raises(ValueError, match="no set 'sib200' for ner on the Hub"):
+        load_task("ner", "hub:sib200", "swa")
+
+
+def test_a_folder_of_tasks_is_a_place(tmp_path):
+    fill(tmp_path / "sentiment" / "swa", ".tsv", TWEETS)
+    fill(tmp_path / "topic" / "masakhanews" / "yor", ".tsv", NEWS)
+    assert languages_of("sentiment", tmp_path) == ("swa",)
+    assert load_task("sentiment", tmp_path, "swa").dataset == "sentiment/swa"
+    assert languages_of("topic", tmp_path) == ("yor",)
+    assert load_task("topic", tmp_path, "yor").dataset == "masakhanews/yor"
+    fill(tmp_path / "topic" / "own" / "yor", ".tsv", NEWS)
+    with pytest.raises(ValueError, match="topic has the sets: masakhanews, own; choose one"):
+        load_task("topic", tmp_path, "yor")
+    with pytest.raises(ValueError, match="has no folder for swa"):
+        load_task("ner", tmp_path, "swa")
+
+
+SPAN = "spans starting with I- changed to B-"
 REAL = [
     ("ner", "ner/masakhaner1", "swa", (2109, 300, 604), {}),
     ("ner", "ner/masakhaner1", "luo", (644, 92, 186), {"byte order marks dropped": 1}),
@@ -185,7 +223,7 @@ REAL = [
 def test_the_real_sets_have_their_published_sizes(shared_data, task, folder, language, sizes, repairs):
     data = load_task(task, shared_data / folder, language)
     assert tuple(len(data.splits[split]) for split in ("train", "dev", "test")) == sizes
-    # What splits share is a fact of the sets, of which only the one that papers.md tells of is held here.
+    # The examples that splits share are a property of the sets; only the published number is checked here.
     told = {name: count for name, count in data.repairs.items() if "also in train" not in name or name in repairs}
     assert told == repairs
 
@@ -201,7 +239,7 @@ def test_the_real_test_split_of_a_language_is_enough_to_measure_on_it(shared_dat
     assert [data.texts()[number] for number in sample.numbers_of()] == sample.texts()
 
 
-# Whose files have another number of examples than is in print, by split; the few-shot training files aside.
+# Sets whose files differ in size from the published numbers, by split; few-shot training files aside.
 NOT_AS_PRINTED = {
     "masakhaner1/hau": "train +9, dev +4, test +7",
     "masakhaner1/ibo": "train +2, dev +1",

@@ -1,4 +1,4 @@
-"""The metrics on answers that are known by hand, offline, combined, and as JSON."""
+"""Metrics on examples scored by hand, offline, combined, and as JSON."""
 
 from __future__ import annotations
 
@@ -57,14 +57,14 @@ def test_classes_by_hand():
 
 @pytest.mark.parametrize("function", [entity_scores, classification_scores])
 def test_nothing_and_unequal_numbers_are_refused(function):
-    with pytest.raises(ValueError, match="0 right answers and 0 predicted"):
+    with pytest.raises(ValueError, match="0 references and 0 predictions"):
         function([], [])
-    with pytest.raises(ValueError, match="1 right answers and 2 predicted"):
+    with pytest.raises(ValueError, match="1 references and 2 predictions"):
         function([["O"]], [["O"], ["O"]])
 
 
 def test_sentences_of_other_lengths_are_refused():
-    with pytest.raises(ValueError, match="sentence 1 has 1 right tags and 2 predicted"):
+    with pytest.raises(ValueError, match="sentence 1 has 1 references and 2 predictions"):
         entity_scores([["O"], ["O"]], [["O"], ["O", "O"]])
 
 
@@ -98,7 +98,7 @@ def check_entities(right: list[list[str]], predicted: list[list[str]]) -> None:
     assert scores["entity_f1"] == seqeval.metrics.f1_score(right, predicted)
     assert scores["entity_precision"] == seqeval.metrics.precision_score(right, predicted)
     assert scores["entity_recall"] == seqeval.metrics.recall_score(right, predicted)
-    # And by hand: spans of the tags, counted with nobody's help.
+    # And by hand: spans of the tags, counted without a library.
     own, other = (
         [(index, *span) for index, tags in enumerate(all_) for span in spans(tags)] for all_ in (right, predicted)
     )

@@ -16,7 +16,7 @@ from hf_afro.evaluation.bits_per_byte import bits_per_byte_scores
 from hf_afro.evaluation.data.task_data import make_task_data
 from hf_afro.evaluation.encoding import TaskCollator, encode, longest, takes_token_types
 from hf_afro.evaluation.finetuning import finetune
-from hf_afro.evaluation.heads import save_finetuned
+from hf_afro.evaluation.models import save_finetuned
 from hf_afro.evaluation.presets import FineTuningSettings
 from tests.tiny_families import tiny
 
@@ -52,7 +52,7 @@ def test_what_is_fine_tuned_is_what_is_read_back(name, kind, tmp_path):
     loaded = CLASSES[kind].from_pretrained(tmp_path)
     assert loaded.config.pad_token_id == loaded.get_input_embeddings().padding_idx == PAD
     assert difference(tuned.model, loaded) == 0.0
-    # The first token of every text was taken for padding, and never learnt.
+    # The first token of every text was taken for padding and never trained.
     first = (weights.get_input_embeddings().weight[BOS] for weights in (model, tuned.model))
     assert not torch.equal(*first)
 

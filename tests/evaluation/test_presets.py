@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from hf_afro.evaluation.presets import SEEDS, FineTuningSettings, check_seeds, preset
@@ -22,7 +24,7 @@ def test_the_settings_of_the_papers():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"lerning_rate": 1}, "the nearest is 'learning_rate'"),
+        ({"lerning_rate": 1}, "did you mean 'learning_rate'"),
         ({"epochs": 0}, "epochs=0; expected a whole number, at least 1"),
         ({"epochs": 2.5}, "epochs=2.5"),
         ({"max_length": 2}, "max_length=2"),
@@ -42,13 +44,17 @@ def test_what_is_impossible_is_refused(changes, message):
 
 @pytest.mark.parametrize("seeds", [[], [1, 1], [-1], [2**32]])
 def test_seeds_that_cannot_be_are_refused(seeds):
-    with pytest.raises(ValueError, match="expected at least one, each once, from 0 to 4294967295"):
+    with pytest.raises(ValueError, match="expected one or more different ones from 0 to 4294967295"):
         check_seeds(seeds)
     check_seeds(SEEDS)
 
 
 def test_unknown_presets_and_tasks_are_named():
-    with pytest.raises(ValueError, match="no preset 'tiny'; expected one of paper, small"):
+    with pytest.raises(ValueError, match="unknown preset 'tiny'; expected one of paper, small"):
         preset("tiny", "ner")
     with pytest.raises(ValueError, match="unknown task 'ners'"):
         preset("small", "ners")
+
+
+def test_every_setting_has_a_description():
+    assert all(field.metadata["help"].endswith(".") for field in dataclasses.fields(FineTuningSettings))

@@ -1,4 +1,4 @@
-"""What a model has to beat, and what a bag of words reaches: naive Bayes, and the commonest tag of every token."""
+"""Simple baselines: naive Bayes over a bag of words, and the most frequent tag of every token."""
 
 from __future__ import annotations
 

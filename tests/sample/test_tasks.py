@@ -1,9 +1,10 @@
-"""The tasks filled in from templates: forms, splits, determinism, and that there is something in them to learn."""
+"""The sample tasks: templates become tagged sentences; formats, splits, determinism, and something to learn."""
 
 from __future__ import annotations
 
 import csv
 import io
+import random
 import string
 from collections import Counter
 
@@ -12,8 +13,7 @@ import regex
 
 from hf_afro.languages import find_language
 from hf_afro.sample import DEFAULT_SIZES, task_languages, write_tasks
-from hf_afro.sample.filling import ENTITIES
-from hf_afro.sample.tasks import _templates
+from hf_afro.sample.tasks import ENTITIES, Sentence, _templates, fill, pick
 from tests.sample.bag_of_words import commonest_tags, entities, f1, naive_bayes
 
 LANGUAGES = task_languages()
@@ -199,8 +199,77 @@ def test_the_default_sizes_can_be_had_with_any_seed(tmp_path, seed):
 def test_mistakes_are_named(tmp_path):
     with pytest.raises(ValueError, match="no templates for zul; expected some of amh, eng"):
         write_tasks(tmp_path, languages=["swa", "zul"])
-    with pytest.raises(ValueError, match="the size of 'dev' is 0; expected 1 or more"):
+    with pytest.raises(ValueError, match="the size of 'dev' is 0; expected at least 1"):
         write_tasks(tmp_path, sizes={"train": 4, "dev": 0})
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(ValueError, match="smaller sizes"):
         write_tasks(tmp_path, sizes={"test": 5000}, languages=["eng"])
+
+
+SLOTS = {
+    "given": ["Asha"],
+    "person": ["{given} Kimaro"],
+    "place": ["Dar es Salaam"],
+    "date": ["12 March"],
+    "thing": ["posta"],
+    "organisation": ["Shirika la Maji"],
+}
+
+
+def filled(template: str) -> Sentence:
+    return fill(template, SLOTS, random.Random(0), held_out=False)
+
+
+def test_names_are_tagged_in_iob2():
+    assert filled("{person} went to {place}, on {date}.").tagged() == [
+        ("Asha", "B-PER"),
+        ("Kimaro", "I-PER"),
+        ("went", "O"),
+        ("to", "O"),
+        ("Dar", "B-LOC"),
+        ("es", "I-LOC"),
+        ("Salaam", "I-LOC"),
+        (",", "O"),
+        ("on", "O"),
+        ("12", "B-DATE"),
+        ("March", "I-DATE"),
+        (".", "O"),
+    ]
+
+
+def test_names_side_by_side_stay_two():
+    assert [tag for _, tag in filled("{person} {person}").tagged()] == ["B-PER", "I-PER", "B-PER", "I-PER"]
+
+
+def test_a_prefix_belongs_to_the_name():
+    slots = {"place": ["ሐዋሳ"]}
+    assert fill("ከ{place} መጡ።", slots, random.Random(0), held_out=False).tagged() == [
+        ("ከሐዋሳ", "B-LOC"),
+        ("መጡ", "O"),
+        ("።", "O"),
+    ]
+
+
+def test_words_with_marks_and_apostrophes_stay_whole():
+    tokens = [token for token, _ in Sentence("'Yan wasa sun ba da'awa, ọ́fíìsì ẹ̀yẹ n'ụlọ márùn-ún!").tagged()]
+    assert tokens == ["'Yan", "wasa", "sun", "ba", "da'awa", ",", "ọ́fíìsì", "ẹ̀yẹ", "n'ụlọ", "márùn-ún", "!"]
+
+
+def test_only_the_sentence_begins_with_a_capital():
+    assert filled("{thing} iko karibu na {thing}.").text == "Posta iko karibu na posta."
+    assert filled("{thing} iko {place}.").tagged()[0] == ("Posta", "O")
+
+
+def test_an_unknown_slot_names_the_template_and_the_slots():
+    with pytest.raises(
+        ValueError, match=r"unknown slot 'town' in the template 'in \{town\}'; expected one of given, person, place"
+    ):
+        filled("in {town}")
+
+
+@pytest.mark.parametrize(("count", "seen", "kept"), [(8, 6, 2), (4, 3, 1), (3, 3, 3), (1, 1, 1)])
+def test_the_last_quarter_is_held_out(count, seen, kept):
+    values = [str(n) for n in range(count)]
+    generator = random.Random(0)
+    assert {pick(values, generator, False) for _ in range(200)} == set(values[:seen])
+    assert {pick(values, generator, True) for _ in range(200)} == set(values[-kept:])

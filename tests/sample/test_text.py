@@ -1,4 +1,4 @@
-"""The text that ships: enough of it, in the right script, clean, and nobody else's."""
+"""The text that ships: enough of it, in the right script, clean, and our own."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import regex
 from hf_afro.corpora import read_corpora, reason_to_drop
 from hf_afro.languages import find_language, languages_in
 from hf_afro.sample import text_folder
-from hf_afro.sample.filling import Sentence
+from hf_afro.sample.tasks import Sentence
 from tests.sample.near_copies import near_copies
 
 AFRICAN = languages_in("afroxlmr")

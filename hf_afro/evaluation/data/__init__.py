@@ -1,1 +1,1 @@
-"""Task data: readers of the published forms, of the Hub and of described sets, into one `TaskData`."""
+"""Task data: readers of CoNLL, tables, published and described sets, and the Hub, all of which make a `TaskData`."""

@@ -1,25 +1,30 @@
-"""Tasks from local files: in the forms they were published in, found by language in a folder, or as described."""
+"""Loading tasks by place: folders in the published forms, described sets, the sample, and the Hub."""
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import os
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from hf_afro import sample
+from hf_afro.evaluation.data.conll import ConllForm, Example, Repairs, read_conll
 from hf_afro.evaluation.data.descriptions import SetDescription, read_description
-from hf_afro.evaluation.data.examples import examples_of
-from hf_afro.evaluation.data.formats import ConllForm, Example, Repairs, read_conll
-from hf_afro.evaluation.data.kinds import KINDS, kind_of
-from hf_afro.evaluation.data.published import read_tsv
-from hf_afro.evaluation.data.tables import dataset_rows, read_rows
+from hf_afro.evaluation.data.published import hub_set_of, load_hub_task, read_tsv
+from hf_afro.evaluation.data.tables import dataset_rows, examples_of, read_rows
 from hf_afro.evaluation.data.task_data import SPLITS, TaskData, make_task_data
-from hf_afro.languages import LANGUAGES, find_language
+from hf_afro.languages import LANGUAGES, find_language, languages_in
 from hf_afro.reports.published_sets import key_of_folder
+from hf_afro.tasks import KINDS, kind_of
 
 logger = logging.getLogger(__name__)
 
-# MasakhaNEWS publishes no full training split for five languages, but fifty examples a label.
+SAMPLE, HUB = "sample", "hub"
+"""Words that name a place where a folder may stand; ``./sample`` is a folder of that name."""
+
+# MasakhaNEWS publishes no full training split for five languages, but fifty examples per label.
 _NAMES = {
     "train": ("train", "train.fewshot50"),
     "dev": ("dev", "validation", "valid"),
@@ -27,42 +32,120 @@ _NAMES = {
 }
 # AfriXNLI has no training split: its authors train on the English of XNLI.
 _STAND_IN = "eng"
-_TARGET = "A language without it can only be measured on: name those to train on by --transfer (`transfer`)"
+_TARGET = "A language without it can only be measured: name those to train on with `transfer` (--transfer)"
 
 
-def load_task(task: str, folder: str | os.PathLike[str], language: str, *, trained: bool = True) -> TaskData:
+def load_task(task: str, place: str | os.PathLike[str], language: str, *, trained: bool = True) -> TaskData:
     """Read one task in one language.
 
     Args:
-        task: A name of `hf_afro.evaluation.data.kinds.KINDS`, such as `ner`, `pos`, `topic`, `sentiment` or `nli`.
-        folder: Holds a folder a language, named by any of its codes, each with `train`, `dev` and `test`: `.txt` where
-            words are tagged, `.tsv` for the others. Where there is no `train.tsv`, `train.fewshot50.tsv` is taken; of
-            pairs, that of English, if the language has none. Or the YAML of a `SetDescription`.
+        task: A name in `hf_afro.tasks.KINDS`, such as `ner` or `topic`.
+        place: One of
+
+            - a folder with one folder per language, named by any of its codes, each with `train`, `dev` and `test`:
+              `.txt` (CoNLL) for tagged tasks, `.tsv` for the others. Instead of `train.tsv`, `train.fewshot50.tsv` is
+              accepted, and for pairs that of English;
+            - a folder that holds such a folder under the name of the task, as `ner/` or `ner/masakhaner1/`;
+            - the YAML file of a `SetDescription`;
+            - `sample`, the tasks that ship with the library;
+            - `hub`, or `hub:NAME` with a name in `HUB_SETS`.
         language: In any code.
-        trained: Whether it is to be trained on. Else it is measured on by models trained in other languages: `test` is
-            all that has to be there, and `train` and `dev` are read where they are.
+        trained: Whether a model is trained on it. Otherwise it is only measured, by models trained on other languages,
+            and needs only `test`; `train` and `dev` are read where they exist (on the Hub they are not).
 
     Returns:
-        The task; its `dataset` is the name of the set with the language, as `key_of_folder` has it of a folder; its
-        `repairs` say what was not as it should be.
+        The task. Its `dataset` is the name of the set with the language, and its `repairs` count what was repaired.
 
     Raises:
         FileNotFoundError: If the folder or a file does not exist.
-        ValueError: If the task or the language is unknown, the folder has not that language, or a file cannot be read;
-            see `hf_afro.evaluation.data.formats` and `hf_afro.evaluation.data.tables`.
+        ValueError: If the task or the language is unknown, the set lacks the language, or a file cannot be read.
     """
+    kind_of(task)
+    if hub_set := _hub_set(task, place):
+        return load_hub_task(task, language, dataset=hub_set, trained=trained)
+    if place == SAMPLE:
+        return _sample_task(task, language)
+    root = Path(place)
+    if not _is_description(root):
+        return _folder_task(task, folder_of(task, root), language, trained=trained)
+    description = read_description(root)
+    if description.task != task:
+        raise ValueError(f"{root} describes a set for {description.task}; expected one for {task}")
+    return load_described(description, language, root.parent, trained=trained)
+
+
+def languages_of(task: str, place: str | os.PathLike[str]) -> tuple[str, ...]:
+    """Return the languages of a place by ISO 639-3 code, for `load_task`.
+
+    Folders that belong to no language are named in a warning.
+
+    Raises:
+        FileNotFoundError: If the folder or file does not exist.
+        ValueError: If a description names no languages, or cannot be read; or see `load_task`.
+    """
+    kind_of(task)
+    if hub_set := _hub_set(task, place):
+        return languages_in(hub_set)
+    if place == SAMPLE:
+        _check_sample(task)
+        return sample.task_languages()
+    root = Path(place)
+    if not _is_description(root):
+        root = folder_of(task, root)
+        found = language_folders(root)
+        _warn_of_other_folders(root, found)
+        return tuple(found)
+    languages = tuple(read_description(root).languages)
+    if not languages:
+        raise ValueError(f"{root} names no `languages:`; list them there, or name the languages you want")
+    return languages
+
+
+def folder_of(task: str, root: Path) -> Path:
+    """Return the folder of a task's set: `root` itself, or `ner/` or `ner/SET/` in it.
+
+    Raises:
+        ValueError: If several sets of the task are there.
+    """
+    home = root / task
+    if not home.is_dir() or language_folders(root):
+        return root
+    if language_folders(home):
+        return home
+    sets = [path for path in sorted(home.iterdir()) if path.is_dir() and language_folders(path)]
+    if len(sets) == 1:
+        return sets[0]
+    names = ", ".join(path.name for path in sets) or "none"
+    raise ValueError(f"{home} has the sets: {names}; choose one, as in {home}/SET")
+
+
+def _hub_set(task: str, place: str | os.PathLike[str]) -> str | None:
+    """Return the set that `hub` or `hub:NAME` stands for; None for another place."""
+    word, _, name = place.partition(":") if isinstance(place, str) else ("", "", "")
+    return hub_set_of(task, name or None) if word == HUB else None
+
+
+def _check_sample(task: str) -> None:
+    if task not in sample.TASKS:
+        raise ValueError(f"the sample has no {task}; it has {', '.join(sample.TASKS)}")
+
+
+def _sample_task(task: str, language: str) -> TaskData:
+    _check_sample(task)
+    code = find_language(language).iso639_3
+    with tempfile.TemporaryDirectory() as folder:
+        sample.write_tasks(folder, languages=[code])
+        data = _folder_task(task, Path(folder) / task, code, trained=True)
+    return dataclasses.replace(data, dataset=f"hf_afro-sample/{code}")
+
+
+def _folder_task(task: str, root: Path, language: str, *, trained: bool) -> TaskData:
     kind = kind_of(task)
-    root = Path(folder)
-    if _is_description(root):
-        description = read_description(root)
-        if description.task != task:
-            raise ValueError(f"{root} describes a set of {description.task}; expected one of {task}")
-        return load_described(description, language, root.parent, trained=trained)
     code = find_language(language).iso639_3
     homes = language_folders(root)
     if code not in homes:
         raise ValueError(
-            f"{folder} has no folder for {code} with a split in it; its languages are: {', '.join(homes) or 'none'}"
+            f"{root} has no folder for {code} with a split in it; its languages are: {', '.join(homes) or 'none'}"
         )
     repairs = Repairs()
     files = _files(homes, code, ".txt" if kind.tagged else ".tsv", stand_in=kind.pairs, trained=trained)
@@ -78,28 +161,55 @@ def load_task(task: str, folder: str | os.PathLike[str], language: str, *, train
         split: path.name if path.parent == homes[code] else f"{path.parent.name}/{path.name}"
         for split, path in files.items()
     }
-    dataset = f"{key_of_folder(root)}/{code}"
-    # Of the seventeen parts of speech some are so rare that a split has one that train has not.
-    rare = kind.tagged and not kind.spans
     return make_task_data(
-        task, code, dataset, examples, repairs, names, unseen_labels=rare, trained=trained, numbers=numbers
+        task,
+        code,
+        f"{key_of_folder(root)}/{code}",
+        examples,
+        repairs,
+        names,
+        # Of the seventeen parts of speech some are so rare that a split has one that train lacks.
+        unseen_labels=kind.tagged and not kind.spans,
+        trained=trained,
+        numbers=numbers,
     )
+
+
+def check_splits(task: str, place: str | os.PathLike[str], language: str, *, trained: bool = True) -> None:
+    """Refuse a language that is not there or lacks a split, as `load_task` does, without reading any split.
+
+    A set on the Hub is not checked.
+
+    Raises:
+        FileNotFoundError: If a split that is needed does not exist.
+        ValueError: If the set lacks the language.
+    """
+    root, kind = Path(place), kind_of(task)
+    if _is_description(root):
+        description = read_description(root)
+        if not description.repository:
+            _described_files(description, description.names_of(language), root.parent, trained=trained)
+        return
+    homes, code = language_folders(folder_of(task, root)), find_language(language).iso639_3
+    if code not in homes:
+        raise ValueError(f"{place} has no folder for {code}; its languages are: {', '.join(homes) or 'none'}")
+    _files(homes, code, ".txt" if kind.tagged else ".tsv", stand_in=kind.pairs, trained=trained)
 
 
 def load_described(
     description: SetDescription, language: str, folder: str | os.PathLike[str] = ".", *, trained: bool = True
 ) -> TaskData:
-    """Read one language of a set as its description says.
+    """Read one language of a described set.
 
     Args:
         description: See `SetDescription` and `read_description`.
         language: In any code.
-        folder: What the names of files are relative to; not used for a set on the Hub.
-        trained: See `load_task`; of a set on the Hub that is not to be trained on, test alone is read.
+        folder: The folder that file names are relative to; unused for a set on the Hub.
+        trained: See `load_task`.
 
     Raises:
         FileNotFoundError: If a file does not exist.
-        ValueError: If the set has not that language, or a file cannot be read or is not as described.
+        ValueError: If the set lacks the language, or a file cannot be read or is not as described.
     """
     kind = kind_of(description.task)
     code = find_language(language).iso639_3
@@ -111,22 +221,21 @@ def load_described(
         files, rows = _hub_rows(description, names, SPLITS if trained else ("test",))
     else:
         files, rows = _described_files(description, names, Path(folder), trained=trained), {}
+    labels = description.label_form
     for split, name in files.items():
-        if description.repository:
-            source = dataset_rows(rows[split], f"{description.repository}, {split}")
-        else:
-            path = Path(folder) / name
-            if description.format_of(split) == "conll":
-                labels = description.label_form
-                rename = labels.name if description.scheme == "none" else labels.tag
-                examples[split] = [*read_conll(path, repairs, description.conll_form, rename, numbers[split])]
-                continue
-            source = read_rows(path, description.table_form, repairs)
-        examples[split] = examples_of(
-            source, kind, description.columns, description.label_form, repairs, numbers[split]
+        path = Path(folder) / name
+        if not description.repository and description.format_of(split) == "conll":
+            rename = labels.name if description.scheme == "none" else labels.tag
+            examples[split] = [*read_conll(path, repairs, description.conll_form, rename, numbers[split])]
+            continue
+        source = (
+            dataset_rows(rows[split], f"{description.repository}, {split}")
+            if description.repository
+            else read_rows(path, description.table_form, repairs)
         )
+        examples[split] = examples_of(source, kind, description.columns, labels, repairs, numbers[split])
     if description.repository:
-        files = {split: f"{description.repository}@{description.revision or 'main'}" for split in files}
+        files = dict.fromkeys(files, f"{description.repository}@{description.revision or 'main'}")
     return make_task_data(
         description.task,
         code,
@@ -143,29 +252,26 @@ def load_described(
 def _described_files(
     description: SetDescription, names: Sequence[str], folder: Path, *, trained: bool
 ) -> dict[str, str]:
-    """Return the files of a language by split, under the first of its names that all are there by, or else test."""
+    """Return the files of a language by split, under the first of its names that has all of them, or at least test."""
     tried = [description.file_of("test", name) for name in names]
     found = [name for name, file in zip(names, tried, strict=True) if (folder / file).is_file()]
     if not found:
-        others = f", nor are {', '.join(tried[1:])}" if tried[1:] else ""
-        raise FileNotFoundError(f"{folder / tried[0]} is no file{others}; {description.name} has its test split there")
+        others = f", nor do {', '.join(tried[1:])}" if tried[1:] else ""
+        raise FileNotFoundError(f"{folder / tried[0]} does not exist{others}; expected the test split there")
     by_name = [{split: description.file_of(split, name) for split in SPLITS} for name in found]
     lacking = [[file for file in files.values() if not (folder / file).is_file()] for files in by_name]
     own = lacking.index([]) if trained and [] in lacking else 0
     files, missing = by_name[own], lacking[own]
     if missing and trained:
         split = next(split for split, file in files.items() if file in missing)
-        raise FileNotFoundError(
-            f"{folder / missing[0]} is no file; {description.name} has its {split} split there. {_TARGET}"
-        )
+        raise FileNotFoundError(f"{folder / missing[0]} does not exist; expected the {split} split there. {_TARGET}")
     return {split: file for split, file in files.items() if file not in missing}
 
 
 def _hub_rows(
     description: SetDescription, names: Sequence[str], wanted: Sequence[str]
 ) -> tuple[dict[str, str], dict[str, object]]:
-    """Return the patterns of a language by split, and its rows, under the first of its names that is there."""
-    # A second to import, and local files need none of it.
+    """Return the patterns of a language by split, and its rows, under the first of its names that exists."""
     from datasets import load_dataset
 
     for name in names:
@@ -180,66 +286,40 @@ def _hub_rows(
     raise AssertionError("a language has at least one name")
 
 
-def languages_of(source: str | os.PathLike[str]) -> tuple[str, ...]:
-    """Return the languages of a folder, or those that a description names, as `load_task` takes them.
-
-    Folders that are no language's are named in a warning.
-
-    Raises:
-        FileNotFoundError: If there is no such folder or file.
-        ValueError: If a description names none, or cannot be read.
-    """
-    root = Path(source)
-    if not _is_description(root):
-        found = language_folders(root)
-        tell_other_folders(root, found)
-        return tuple(found)
-    languages = tuple(read_description(root).languages)
-    if not languages:
-        raise ValueError(f"{root} names no `languages:`; name them there, or say which are wanted")
-    return languages
-
-
 def _is_description(root: Path) -> bool:
     return root.suffix.lower() in (".yaml", ".yml") and not root.is_dir()
-
-
-def check_task(task: str) -> None:
-    """Raise a ValueError for a task that does not exist."""
-    kind_of(task)
 
 
 def language_folders(root: Path) -> dict[str, Path]:
     """Return the folders in a folder that are named by a language, by ISO 639-3 code, sorted.
 
-    Many a short name is the code of some language: `ner`, `raw` and `old` are. So one that the table of
-    `hf_afro.languages` lacks counts only for a folder with a split, or an adapter of the language, in it, and never
-    where it is the name of a task.
+    Many short names are the code of some language: `ner`, `raw` and `old` are. So a code outside the table of
+    `hf_afro.languages` counts only for a folder that holds a split, and never if it is the name of a task.
 
     Raises:
         FileNotFoundError: If the folder does not exist.
         ValueError: If two of them are the same language, and neither is named by its tag.
     """
     if not root.is_dir():
-        raise FileNotFoundError(f"{root} is no folder; expected one that holds folders such as swa")
+        raise FileNotFoundError(f"{root} is not a folder; expected one that holds folders such as swa")
     found: dict[str, Path] = {}
     for path in sorted(path for path in root.iterdir() if path.is_dir()):
         try:
-            code = find_language(path.name).iso639_3
+            language = find_language(path.name)
         except ValueError:
             continue  # a folder of something else
-        if code not in LANGUAGES and (path.name in KINDS or not _holds_data(path)):
+        code = language.iso639_3
+        if code not in LANGUAGES and (path.name in KINDS or not _holds_split(path)):
             continue
-        tags = [other for other in (found.get(code, path), path) if other.name == find_language(code).tag]
-        if code in found and not tags:
-            raise ValueError(f"{found[code]} and {path} are both {code!r}; keep one")
         # SIB-200 has Chinese in two scripts; the one of the tag is meant.
-        found[code] = tags[0] if tags else path
+        tagged = [other for other in (found.get(code, path), path) if other.name == language.tag]
+        if code in found and not tagged:
+            raise ValueError(f"{found[code]} and {path} are both {code!r}; keep one")
+        found[code] = tagged[0] if tagged else path
     return dict(sorted(found.items()))
 
 
-def tell_other_folders(root: Path, found: Mapping[str, Path]) -> None:
-    """Warn of the folders in a folder that `language_folders` did not find; hidden ones aside."""
+def _warn_of_other_folders(root: Path, found: Mapping[str, Path]) -> None:
     others = [
         path.name
         for path in sorted(root.iterdir())
@@ -247,22 +327,20 @@ def tell_other_folders(root: Path, found: Mapping[str, Path]) -> None:
     ]
     if others:
         logger.warning(
-            "%s: left out %s; a folder of a language is named by its code, such as swa, holds its splits and is the "
-            "only one of that language",
+            "%s: left out %s; the folder of a language is named by its code, such as swa, holds its splits, and is "
+            "the only one of that language",
             root,
             ", ".join(others),
         )
 
 
-def _holds_data(folder: Path) -> bool:
-    """Tell whether a folder holds a split of a set, or an adapter."""
+def _holds_split(folder: Path) -> bool:
     names = [name for own in _NAMES.values() for name in own]
-    files = [*(f"{name}{suffix}" for name in names for suffix in (".txt", ".tsv")), "adapter_config.json"]
-    return any((folder / file).is_file() for file in files)
+    return any((folder / f"{name}{suffix}").is_file() for name in names for suffix in (".txt", ".tsv"))
 
 
 def _files(homes: Mapping[str, Path], code: str, suffix: str, *, stand_in: bool, trained: bool) -> dict[str, Path]:
-    """Return the files of a language by split, of pairs its train from English if need be."""
+    """Return the files of a language by split; with `stand_in`, train may be that of English."""
     files = {}
     for split in SPLITS:
         folders = [homes[code], *([homes[_STAND_IN]] if stand_in and split == "train" and _STAND_IN in homes else [])]

@@ -1,32 +1,48 @@
-"""The sets that are known by name: their tasks, languages and published sizes, and the forms their files have."""
+"""Published sets: the forms of their TSV files, and where they are on the Hub.
+
+On the Hub, sets are read from the Parquet conversion that it keeps of every public set, since the repositories hold
+loading scripts, which `datasets` no longer runs. The conversion is the branch ``refs/convert/parquet``, with one
+folder per configuration and one per split in it. **Not verified offline**: ids, branch and layout are as documented;
+none of it was fetched when this was written. A branch is no commit, so only the `fingerprint` of the task identifies
+what was read; pass a commit of that branch as `revision` to pin it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from hf_afro.evaluation.data.examples import Columns, Labels, examples_of
-from hf_afro.evaluation.data.formats import Example, Repairs
-from hf_afro.evaluation.data.kinds import KINDS, TaskKind
-from hf_afro.evaluation.data.tables import TableForm, header_of, read_rows
+from hf_afro.evaluation.data.conll import Example, Repairs
+from hf_afro.evaluation.data.tables import (
+    Columns,
+    Labels,
+    TableForm,
+    dataset_rows,
+    examples_of,
+    header_of,
+    read_rows,
+)
+from hf_afro.evaluation.data.task_data import TaskData, make_task_data
+from hf_afro.languages import find_language, languages_in
+from hf_afro.reports.published_sets import hub_id_of
+from hf_afro.tasks import KINDS, TaskKind, kind_of
 
-NLI_LABELS = {
-    # The order of XNLI; the repository of AfriXNLI has had names and numbers.
-    **{str(number): name for number, name in enumerate(("entailment", "neutral", "contradiction"))},
-    **{name: name for name in ("entailment", "neutral", "contradiction")},
-}
+_NLI = ("entailment", "neutral", "contradiction")
+# Numbers in the order of XNLI; the repository of AfriXNLI has had names and numbers.
+_NLI_LABELS = {**{str(number): name for number, name in enumerate(_NLI)}, **{name: name for name in _NLI}}
 
 
 @dataclass(frozen=True)
 class PublishedForm:
-    """What a TSV of a published set looks like.
+    """The layout of the TSV files of a published set.
 
     Attributes:
         header: The columns it begins with; more may follow.
-        columns: Where text and label stand.
-        quoted: Whether a quote has a meaning.
-        labels: What the labels are called.
+        columns: The columns that hold text and label.
+        quoted: Whether cells may be quoted.
+        labels: From labels as written to their names.
     """
 
     header: tuple[str, ...]
@@ -36,7 +52,7 @@ class PublishedForm:
 
 
 FORMS = (
-    # MasakhaNEWS; `url` in most files
+    # MasakhaNEWS; most files have `url` too
     PublishedForm(("category", "headline", "text"), Columns(text=("headline", "text"), label="category")),
     # ANTC
     PublishedForm(("text", "label"), Columns()),
@@ -45,9 +61,9 @@ FORMS = (
     PublishedForm(("ID", "tweet", "label"), Columns(text=("tweet",)), quoted=False),
     # SIB-200
     PublishedForm(("index_id", "category", "text"), Columns(label="category")),
-    # AfriXNLI; `language` and others in some files
+    # AfriXNLI; some files have `language` and other columns too
     PublishedForm(
-        ("premise", "hypothesis", "label"), Columns(text=("premise",), text_pair="hypothesis"), labels=NLI_LABELS
+        ("premise", "hypothesis", "label"), Columns(text=("premise",), text_pair="hypothesis"), labels=_NLI_LABELS
     ),
 )
 
@@ -55,29 +71,159 @@ FORMS = (
 def read_tsv(
     path: Path, repairs: Repairs, kind: TaskKind = KINDS["texts"], numbers: list[int] | None = None
 ) -> list[Example]:
-    """Read a table of texts and labels in the form of a published set, told apart by the header.
+    """Read texts or pairs and their labels from a TSV of a published set, recognised by its header; see `FORMS`.
 
-    MasakhaNEWS is `category headline text url`, quoted, with line feeds inside quotes, and gives the headline, a line
-    feed and the text; ANTC is `text label` and SIB-200 `index_id category text`, quoted; AfriSenti is `tweet label`
-    or `ID tweet label`, where a quote is a character like any other; AfriXNLI is `premise hypothesis label`, quoted.
-    Rows without text are dropped.
+    In MasakhaNEWS, the text is the headline, a line feed and the article. Rows without text are dropped.
 
     Args:
         path: The file.
-        repairs: What was repaired is counted here.
-        kind: What the task is made of.
-        numbers: Gets the number of each example among the rows, from 0, dropped ones counted.
+        repairs: Counts what was repaired.
+        kind: The kind of task.
+        numbers: Receives the number of each example among the rows, from 0, counting dropped ones.
 
     Raises:
-        ValueError: If the header is of none of these forms, a row has another number of columns or no label, a quote
-            is never closed, or the file cannot be read.
+        ValueError: If the header is unknown, a row has another number of columns or no label, a quote is never closed,
+            or the file cannot be read.
     """
-    header = [name.strip() for name in header_of(path)]
+    header = header_of(path)
     wanted = [form for form in FORMS if (form.columns.text_pair in form.header) == kind.pairs]
-    fitting = [form for form in wanted if tuple(header[: len(form.header)]) == form.header]
-    if not fitting:
+    form = next((form for form in wanted if tuple(header[: len(form.header)]) == form.header), None)
+    if form is None:
         forms = " or ".join(repr("\t".join(form.header)) for form in wanted)
         raise ValueError(f"{path} starts with {header[:5]}; expected the header {forms}, or a description of the set")
-    form = fitting[0]
     rows = read_rows(path, TableForm("tsv", quoted=form.quoted), repairs)
     return examples_of(rows, kind, form.columns, Labels(form.labels, "none"), repairs, numbers)
+
+
+CONVERSION = "refs/convert/parquet"
+_HUB_SPLITS = {"train": "train", "dev": "validation", "test": "test"}
+
+
+@dataclass(frozen=True)
+class HubSet:
+    """One set on the Hub, in one configuration per language.
+
+    Attributes:
+        task: Its task.
+        columns: The columns that hold text and labels.
+        labels: From labels as written to their names.
+        tagged_by_script: Whether configurations are named such as `swh_Latn`, and not by ISO 639-3 code.
+        train: Repository and configuration of the training split, where that is elsewhere.
+    """
+
+    task: str
+    columns: Columns
+    labels: Mapping[str, str] = field(default_factory=dict)
+    tagged_by_script: bool = False
+    train: tuple[str, str] | None = None
+
+
+_NER = Columns(tags="ner_tags")
+HUB_SETS: dict[str, HubSet] = {
+    "masakhaner2": HubSet("ner", _NER),
+    "masakhaner1": HubSet("ner", _NER),
+    "masakhapos": HubSet("pos", Columns(tags="upos")),
+    "masakhanews": HubSet("topic", Columns(text=("headline", "text"))),
+    "sib200": HubSet("topic", Columns(label="category"), tagged_by_script=True),
+    "afrisenti": HubSet("sentiment", Columns(text=("tweet",))),
+    "afrixnli": HubSet(
+        "nli", Columns(text=("premise",), text_pair="hypothesis"), _NLI_LABELS, train=("facebook/xnli", "en")
+    ),
+}
+"""By the names that `PUBLISHED_SETS` and the language sets of `hf_afro.languages` use too. The first of a task is its
+default."""
+
+
+def hub_set_of(task: str, dataset: str | None = None) -> str:
+    """Return the name of a set on the Hub for a task: the one asked for, or the task's default.
+
+    Raises:
+        ValueError: If the task is unknown, or has no such set.
+    """
+    kind_of(task)
+    own = [name for name, hub_set in HUB_SETS.items() if hub_set.task == task]
+    if (dataset or own) and (dataset is None or dataset in own):
+        return dataset or own[0]
+    raise ValueError(
+        f"no set {dataset or ''!r} for {task} on the Hub; expected one of {', '.join(own) or 'none'}, or a "
+        "description of the set"
+    )
+
+
+def load_hub_task(
+    task: str, language: str, *, dataset: str | None = None, revision: str = CONVERSION, trained: bool = True
+) -> TaskData:
+    """Read one task in one language from the Hub; see the module for what is not verified.
+
+    `load_described` reads sets that are not in `HUB_SETS`. ANTC is not on the Hub under a name known here.
+
+    Args:
+        task: A name in `hf_afro.tasks.KINDS`.
+        language: In any code.
+        dataset: A name in `HUB_SETS`; by default the task's first.
+        revision: A commit or branch of the set.
+        trained: Whether a model is trained on it; otherwise only the test split is read.
+
+    Raises:
+        ValueError: If the task or set is unknown, the set lacks the language, or its columns are not as expected.
+    """
+    name = hub_set_of(task, dataset)
+    hub_set, kind = HUB_SETS[name], kind_of(task)
+    code = find_language(language).iso639_3
+    if code not in languages_in(name):
+        raise ValueError(f"{name} has no {code}; it has {', '.join(languages_in(name))}")
+    splits, files = _splits(name, code, revision, _HUB_SPLITS if trained else ("test",))
+    repairs = Repairs()
+    numbers: dict[str, list[int]] = {split: [] for split in splits}
+    examples = {}
+    for split, rows in splits.items():
+        source = f"{hub_id_of(name)}, {split}"
+        _check_columns(hub_set, rows, source)
+        labels = Labels(hub_set.labels, "iob2" if kind.spans else "none")
+        own = dataset_rows(rows, source)
+        examples[split] = examples_of(own, kind, hub_set.columns, labels, repairs, numbers[split])
+    return make_task_data(
+        task,
+        code,
+        f"{name}/{code}",
+        examples,
+        repairs,
+        files,
+        # Of the seventeen parts of speech some are so rare that a split has one that train lacks.
+        unseen_labels=kind.tagged and not kind.spans,
+        trained=trained,
+        numbers=numbers,
+    )
+
+
+def _check_columns(hub_set: HubSet, rows: Any, source: str) -> None:
+    """Refuse unexpected columns, and numbered labels without names: what 0 means may differ by revision."""
+    needed = hub_set.columns.needed(kind_of(hub_set.task))
+    missing = [name for name in needed if name not in rows.column_names]
+    if missing:
+        raise ValueError(f"{source} has the columns {', '.join(rows.column_names)}; expected {', '.join(missing)}")
+    feature = rows.features[needed[-1]]
+    feature = getattr(feature, "feature", feature)
+    if not hub_set.labels and not hasattr(feature, "names") and "int" in str(getattr(feature, "dtype", "")):
+        raise ValueError(f"{source}: {needed[-1]!r} holds numbers without names of labels; expected a ClassLabel")
+
+
+def _splits(name: str, code: str, revision: str, wanted: Iterable[str]) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return the wanted splits of one language, and the origin of each."""
+    from datasets import load_dataset
+
+    hub_set, repository = HUB_SETS[name], hub_id_of(name)
+    folder = find_language(code).tag if hub_set.tagged_by_script else code
+    patterns = {split: f"{folder}/{_HUB_SPLITS[split]}/*.parquet" for split in wanted}
+    elsewhere = hub_set.train if "train" in patterns else None
+    if elsewhere:
+        del patterns["train"]
+    own = load_dataset(repository, data_files=patterns, revision=revision)
+    splits = {split: own[split] for split in patterns}
+    files = dict.fromkeys(patterns, f"{repository}@{revision}")
+    if elsewhere:
+        other, configuration = elsewhere
+        pattern = {"train": f"{configuration}/train/*.parquet"}
+        splits = {"train": load_dataset(other, data_files=pattern, revision=CONVERSION)["train"], **splits}
+        files = {"train": f"{other}@{CONVERSION}, {configuration}", **files}
+    return splits, files

@@ -1,10 +1,11 @@
-"""`TaskData`: the examples of one task in one language, with what was repaired in them and a fingerprint."""
+"""`TaskData`: the examples of one task in one language, what was repaired in them, and a fingerprint."""
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
 import json
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,34 +15,33 @@ from typing import Any
 import numpy as np
 from datasets import Dataset
 
-from hf_afro.evaluation.data.duplicates import exact_key, seen_in
-from hf_afro.evaluation.data.formats import Example, Repairs
-from hf_afro.evaluation.data.kinds import OUTSIDE, TASKS, TaskKind, kind_of
-
-__all__ = ["OUTSIDE", "SPLITS", "TASKS", "TaskData", "make_task_data"]
+from hf_afro.evaluation.data.conll import OUTSIDE, Example, Repairs
+from hf_afro.tasks import TaskKind, kind_of
 
 SPLITS = ("train", "dev", "test")
-_FINGERPRINT = 2  # to be raised whenever what a fingerprint is made of changes
-_RARE = 20  # labels named in a message, at most
+AND = "+"
+"""Between the codes of languages that a model is trained on jointly."""
+_FINGERPRINT = 2  # raise whenever what a fingerprint is made of changes
+_RARE = 20  # labels listed in a message
 
 
 @dataclass(frozen=True, eq=False)
 class TaskData:
-    """One task in one language, ready to fine-tune and evaluate on.
+    """One task in one language, ready for fine-tuning and evaluation.
 
     Attributes:
-        task: A name of `hf_afro.evaluation.data.kinds.KINDS`, such as `ner`, `pos`, `topic`, `sentiment` or `nli`.
-        language: ISO 639-3 code; of what `hf_afro.evaluation.data.joining.joined` made, several with a + between them.
-        dataset: What the data is called, such as `masakhaner1/swa`.
-        labels: The names of the labels, by id; of spans the tags of IOB2 with `O` first, of other tags the commonest
-            first, since label 0 is what a word gets that no piece stands for.
-        splits: `train`, `dev` and `test`; of a task that is only measured on, `test` and what else there is. Tagged
-            tasks have the columns `tokens` (strings) and `tags` (ids, one a token); the others `text` and `label`
-            (id), and `text_pair` if examples are pairs.
-        repairs: How many times each thing was repaired or dropped while reading, by name, over all splits, and the
-            examples that two splits share.
-        files: The file each split was read from.
-        numbers: By split, the number of each example in its file, from 0; nothing where that is its place.
+        task: A name in `hf_afro.tasks.KINDS`, such as `ner` or `topic`.
+        language: ISO 639-3 code; of the result of `joined`, several with `AND` between them.
+        dataset: The name of the set with the language, such as `masakhaner1/swa`.
+        labels: The names of the labels, by id. For spans these are IOB2 tags with `O` first; for other tags the most
+            frequent comes first, since words without a token get label 0.
+        splits: `train`, `dev` and `test`; of a task that is only measured, `test` and whatever else exists. Tagged
+            tasks have the columns `tokens` (strings) and `tags` (ids, one per token); the others `text` and `label`
+            (id), and `text_pair` for pairs.
+        repairs: How often each thing was repaired or dropped while reading, by name, over all splits, and the examples
+            that two splits share.
+        files: The file of each split.
+        numbers: By split, the number of each example in its file, from 0; missing where that is its position.
     """
 
     task: str
@@ -55,18 +55,18 @@ class TaskData:
 
     @property
     def kind(self) -> TaskKind:
-        """What the task is made of."""
+        """The kind of the task."""
         return kind_of(self.task)
 
     @cached_property
     def fingerprint(self) -> str:
-        """Of the examples evaluated on: the test split."""
+        """The fingerprint of the test split."""
         return self.fingerprint_of("test")
 
     def fingerprint_of(self, split: str) -> str:
         """Return the SHA-256 of a split's examples in order, with their labels by name.
 
-        So it is the same whatever else was read with them; ids differ where other splits have other labels.
+        Labels count by name because their ids depend on the other splits.
         """
         digest = hashlib.sha256(json.dumps([_FINGERPRINT, self.task]).encode())
         for row in self.splits[split]:
@@ -78,45 +78,42 @@ class TaskData:
         return digest.hexdigest()
 
     def gold(self, split: str = "test") -> list[Any]:
-        """Return the right labels of a split by id: a list a sentence if words are tagged, else one id a text."""
+        """Return the correct label ids of a split: one list per sentence for tagged tasks, otherwise one per text."""
         return list(self.splits[split]["tags" if self.kind.tagged else "label"])
 
     def numbers_of(self, split: str = "test") -> Sequence[int]:
-        """Return the number of each example of a split in the file it was read from, whatever was left out of it."""
+        """Return the number of each example of a split in the file it was read from."""
         return self.numbers.get(split, range(len(self.splits[split])))
 
     def texts(self, split: str = "test") -> list[Any]:
-        """Return what a split's labels are of: lists of words, texts, or tuples of two texts."""
+        """Return the inputs of a split: lists of words, texts, or tuples of two texts."""
         rows = self.splits[split]
         if self.kind.tagged:
             return list(rows["tokens"])
         return list(zip(rows["text"], rows["text_pair"], strict=True)) if self.kind.pairs else list(rows["text"])
 
     def sentences(self, split: str = "test") -> list[str]:
-        """Return a split's running text, words joined by spaces: what adaptation text must not hold."""
+        """Return the running text of a split, words joined by spaces: what adaptation text must not contain."""
         texts = self.texts(split)
         if self.kind.pairs:
             return [part for pair in texts for part in pair]
         return [" ".join(words) for words in texts] if self.kind.tagged else texts
 
     def seen_in_train(self, split: str = "test", trained: TaskData | None = None) -> np.ndarray:
-        """Tell for each example of a split whether train holds its text, case, spaces and punctuation apart.
+        """Return for each example of a split whether train has its text, ignoring case, spaces and punctuation.
 
         Args:
             split: Of this task.
-            trained: Whose training split is meant, if not this one's.
-
-        Returns:
-            Booleans, one an example, in order; `hf_afro.evaluation.data.duplicates` makes scores without them.
+            trained: The task whose training split is searched, if not this one.
         """
         return seen_in((trained or self).texts("train"), self.texts(split))
 
     def limited(self, seed: int = 0, **sizes: int | None) -> TaskData:
-        """Return the same task with at most so many examples of a split, chosen by the seed and kept in order.
+        """Return the task with a random sample of at most so many examples per split, in their original order.
 
         Args:
-            seed: Of the choice.
-            **sizes: By split, such as ``train=1000``; None for all. A split that is not there is passed over.
+            seed: Of the sample.
+            **sizes: By split, such as ``train=1000``; None for all. Splits that do not exist are ignored.
         """
         splits, numbers = dict(self.splits), dict(self.numbers)
         for name in sizes.keys() & splits.keys():
@@ -141,60 +138,122 @@ def make_task_data(
     trained: bool = True,
     numbers: Mapping[str, Sequence[int]] | None = None,
 ) -> TaskData:
-    """Put examples with labels by name together, and take the map of labels from them.
+    """Make a `TaskData` from examples with labels by name.
 
     Args:
-        task: A name of `hf_afro.evaluation.data.kinds.KINDS`.
+        task: A name in `hf_afro.tasks.KINDS`.
         language: ISO 639-3 code.
-        dataset: What the data is called.
-        examples: By split: (tokens, tags) if words are tagged, ((text, text), label) for pairs, (text, label) else.
+        dataset: The name of the set.
+        examples: By split: (tokens, tags) for tagged tasks, ((text, text), label) for pairs, otherwise (text, label).
         repairs: What was repaired while reading.
-        files: The file each split was read from.
-        unseen_labels: Whether dev and test may have labels that train has not; they are counted, and no model will
-            get them right.
-        trained: Whether it is to be trained on. Else it is measured on by models trained in other languages, and
-            `test` is all that has to be there, with whatever labels.
-        numbers: By split, the number of each example in its file, from 0; by default its place.
+        files: The file of each split.
+        unseen_labels: Whether dev and test may have labels that train lacks. They are counted; no model can predict
+            them.
+        trained: Whether a model is trained on it. Otherwise it is only measured, by models trained on other languages,
+            and needs only `test`, with any labels.
+        numbers: By split, the number of each example in its file, from 0; by default its position.
 
     Raises:
-        ValueError: If the task is unknown, a split that is needed is missing or empty, there are fewer than two
-            labels, two labels differ only in case, or a split has a label that the training split has not, which no
-            model could learn.
+        ValueError: If the task is unknown, a required split is missing or empty, there are fewer than two labels, two
+            labels differ only in case, or a split has a label that train lacks.
     """
     kind = kind_of(task)
     rows = {split: list(examples.get(split, ())) for split in SPLITS}
     needed = SPLITS if trained else ("test",)
     empty = [split for split in needed if not rows[split]]
     if empty:
-        hint = "" if "test" in empty else ". What is only measured on needs test alone: see `transfer` (--transfer)"
+        hint = "" if "test" in empty else ". A language that is only measured needs test alone: see `transfer`"
         raise ValueError(f"{dataset} has no examples in {', '.join(empty)}; {task} needs {', '.join(needed)}{hint}")
     rows = {split: own for split, own in rows.items() if own}
     counted = Counter(repairs or {})
-    names = {split: _names(kind, own) for split, own in rows.items()}
+    names = {split: _label_counts(kind, own) for split, own in rows.items()}
     compared = [split for split in ("dev", "test") if split in rows and "train" in rows]
     for split in compared:
         extra = sorted(set(names[split]) - set(names["train"]))
         if extra and trained and not unseen_labels:
             raise ValueError(
-                f"{dataset}: {split} has the labels {', '.join(extra[:_RARE])}, which train has not; it has "
-                f"{', '.join(sorted(names['train'])[:_RARE])}. Correct the labels, or leave those examples out"
+                f"{dataset}: {split} has the labels {', '.join(extra[:_RARE])}, which train lacks; it has "
+                f"{', '.join(sorted(names['train'])[:_RARE])}. Correct the labels or remove those examples"
             )
         if extra:
-            counted[f"{split} labels that train has not"] = sum(names[split][label] for label in extra)
+            counted[f"{split} labels that train lacks"] = sum(names[split][label] for label in extra)
+        _count_shared(split, rows, counted)
     labels = _label_map(kind, names)
     _check_labels(dataset, labels, least=2 if trained else 1)
-    texts = {split: [text for text, _ in own] for split, own in rows.items()}
-    for split in compared:
-        _count_shared(split, rows, texts, counted)
     splits = {split: _dataset(kind, labels, own) for split, own in rows.items()}
     moved = {split: own for split, own in (numbers or {}).items() if [*own] != [*range(len(own))]}
     return TaskData(task, language, dataset, labels, splits, dict(counted), dict(files or {}), moved)
 
 
-def _count_shared(split: str, rows: Mapping[str, list[Example]], texts: Mapping[str, list[Any]], counted: Any) -> None:
-    """Count the examples of a split whose text train has, those that only look different, and those at odds."""
-    exact = seen_in(texts["train"], texts[split], exact=True)
-    loose = seen_in(texts["train"], texts[split])
+def joined(data: Sequence[TaskData]) -> TaskData:
+    """Concatenate one task in several languages, for joint training.
+
+    The best epoch is then chosen on the dev examples of all, and the labels are those of all. Labels of dev or test
+    that no training split has are counted among the repairs.
+
+    Raises:
+        ValueError: If there are fewer than two languages, several tasks, or labels that differ only in case.
+    """
+    tasks, languages = {one.task for one in data}, [one.language for one in data]
+    if len(tasks) != 1 or len(set(languages)) < max(2, len(languages)):
+        raise ValueError(
+            f"joint training has {', '.join(sorted(tasks)) or 'no task'} in {', '.join(languages) or 'no language'}; "
+            "it expects one task in two or more different languages"
+        )
+    sets = list(dict.fromkeys(one.dataset.partition("/")[0] for one in data))
+    return make_task_data(
+        data[0].task,
+        AND.join(languages),
+        f"{AND.join(sets)}/{AND.join(languages)}",
+        {split: [example for one in data for example in _examples(one, split)] for split in SPLITS},
+        files={f"{one.language} {split}": file for one in data for split, file in one.files.items()},
+        unseen_labels=True,
+    )
+
+
+def _examples(data: TaskData, split: str) -> list[Example]:
+    """Return the examples of a split with their labels by name."""
+    names, gold = data.labels, data.gold(split)
+    named = [[names[tag] for tag in own] for own in gold] if data.kind.tagged else [names[label] for label in gold]
+    return list(zip(data.texts(split), named, strict=True))
+
+
+def exact_key(text: Any) -> Any:
+    """Return a key that only identical inputs share: a text, or a tuple of words or of two texts."""
+    return text if isinstance(text, str) else tuple(text)
+
+
+def loose_key(text: Any) -> Any:
+    """Return a key that inputs share if they are the same but for case, spaces and punctuation.
+
+    AfriSenti's test split is lower-cased and without punctuation in three languages, its train split is not. A text
+    without a letter or digit, such as one of emoji, only equals itself.
+    """
+    if isinstance(text, str):
+        folded = unicodedata.normalize("NFKC", text).casefold()
+        # Marks are kept: in Yoruba tone distinguishes words.
+        kept = "".join(character for character in folded if unicodedata.category(character)[0] in "LMN")
+        return unicodedata.normalize("NFC", kept) or text
+    return loose_key(" ".join(text)) if isinstance(text, list) else tuple(loose_key(part) for part in text)
+
+
+def seen_in(train: Iterable[Any], other: Iterable[Any], *, exact: bool = False) -> np.ndarray:
+    """Return for each input of `other` whether it is in `train`, whatever its label.
+
+    Args:
+        train: Strings, lists of words, or pairs of strings.
+        other: The same.
+        exact: Whether case, spaces and punctuation count.
+    """
+    key = exact_key if exact else loose_key
+    known = {key(text) for text in train}
+    return np.fromiter((key(text) in known for text in other), dtype=bool)
+
+
+def _count_shared(split: str, rows: Mapping[str, list[Example]], counted: Counter[str]) -> None:
+    """Count the examples of a split whose text train has too: exactly, loosely, and with another label."""
+    train, own = ([text for text, _ in rows[name]] for name in ("train", split))
+    exact, loose = seen_in(train, own, exact=True), seen_in(train, own)
     label_of = {exact_key(text): label for text, label in rows["train"]}
     at_odds = sum(
         label != label_of[exact_key(text)] for (text, label), seen in zip(rows[split], exact, strict=True) if seen
@@ -208,8 +267,8 @@ def _count_shared(split: str, rows: Mapping[str, list[Example]], texts: Mapping[
             counted[what] = int(count)
 
 
-def _names(kind: TaskKind, rows: list[Example]) -> Counter[str]:
-    """The labels of some examples and how often they occur; of spans the types, since I- is not everywhere."""
+def _label_counts(kind: TaskKind, rows: list[Example]) -> Counter[str]:
+    """Count the labels of examples; for spans the types, since an I- tag may be missing from a split."""
     if not kind.tagged:
         return Counter(str(label) for _, label in rows)
     tags = Counter(tag for _, own in rows for tag in own)
@@ -235,14 +294,14 @@ def _label_map(kind: TaskKind, names: Mapping[str, Counter[str]]) -> tuple[str, 
 
 def _check_labels(dataset: str, labels: tuple[str, ...], least: int) -> None:
     if len(labels) < least:
-        raise ValueError(f"{dataset} has the labels {labels} only; there is nothing to tell apart")
+        raise ValueError(f"{dataset} has only the labels {labels}; expected at least two to tell apart")
     by_form: dict[str, str] = {}
     for label in labels:
         other = by_form.setdefault(label.casefold().strip(), label)
         if other != label:
             raise ValueError(
-                f"{dataset} has the labels {other!r} and {label!r}, which differ in case only; spell them alike, or "
-                "map one to the other with `labels:` in the set's description"
+                f"{dataset} has the labels {other!r} and {label!r}, which differ only in case; spell them alike, or "
+                "map one to the other with `labels:` in a description of the set"
             )
 
 

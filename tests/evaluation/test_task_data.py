@@ -1,4 +1,4 @@
-"""`TaskData`: its labels come from the data, its fingerprint from the examples, and shared examples are counted."""
+"""`TaskData`: labels and fingerprints come from the examples, and shared examples are counted."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 
-from hf_afro.evaluation.data.task_data import make_task_data
+from hf_afro.evaluation.data.task_data import loose_key, make_task_data, seen_in
 from tests.evaluation.conftest import make
 
 ROWS = {"train": [("a", "x"), ("b", "y"), ("c", "x")], "dev": [("c", "y")], "test": [("a", "x"), ("d", "x")]}
@@ -21,7 +21,7 @@ def test_labels_are_those_of_the_data(ner, topic):
 
 
 def test_a_label_that_train_has_not_is_refused():
-    with pytest.raises(ValueError, match="test has the labels postive, which train has not; it has x, y"):
+    with pytest.raises(ValueError, match="test has the labels postive, which train lacks; it has x, y"):
         make_task_data("topic", "swa", "set/swa", {**ROWS, "test": [("a", "postive")]})
     tagged = {"train": [(["a"], ["B-PER"])], "dev": [(["a"], ["B-PER"])], "test": [(["a"], ["B-ORG"])]}
     with pytest.raises(ValueError, match="ORG"):
@@ -36,7 +36,7 @@ def test_an_i_that_only_test_has_is_no_new_label():
 def test_a_split_without_examples_and_a_single_label_are_refused():
     with pytest.raises(ValueError, match="no examples in dev"):
         make_task_data("topic", "swa", "set/swa", {**ROWS, "dev": []})
-    with pytest.raises(ValueError, match="nothing to tell apart"):
+    with pytest.raises(ValueError, match="expected at least two to tell apart"):
         make_task_data("topic", "swa", "set/swa", {split: [("a", "x")] for split in ROWS})
 
 
@@ -79,12 +79,12 @@ ENTITIES = {
 
 @pytest.mark.parametrize(("task", "rows"), [("sentiment", TEXTS), ("pos", WORDS), ("ner", ENTITIES)])
 def test_a_test_split_has_one_fingerprint_alone_and_with_the_others(task, rows):
-    """Its labels have other ids in each."""
+    """The ids of its labels differ between the two."""
     whole = make_task_data(task, "swa", "set/swa", rows, unseen_labels=True)
     alone = make_task_data(task, "swa", "set/swa", {"test": rows["test"]}, trained=False)
     assert whole.gold() != alone.gold()
     assert whole.fingerprint == alone.fingerprint
-    # The same ids of other labels are other examples.
+    # The same ids with other labels are different examples.
     assert dataclasses.replace(alone, labels=alone.labels[::-1]).fingerprint != alone.fingerprint
 
 
@@ -105,3 +105,37 @@ def test_limits_choose_by_seed_and_keep_the_order(topic):
 def test_sentences_are_what_adaptation_text_must_not_hold():
     assert make("ner").sentences()[0].split()[-1] == "jana"
     assert len(make("topic").sentences("train")) == 64
+
+
+TRAIN = [("Habari, dunia!", "x"), ("Ọjà", "y"), ("😀", "x")]
+TEST = [("habari dunia", "x"), ("Ọjà", "x"), ("😀", "x"), ("😡", "y"), ("mpya", "y"), ("oja", "y")]
+
+
+def texts(rows):
+    return [text for text, _ in rows]
+
+
+def test_case_spaces_and_punctuation_are_set_apart_and_tones_are_not():
+    assert seen_in(texts(TRAIN), texts(TEST), exact=True).tolist() == [False, True, True, False, False, False]
+    assert seen_in(texts(TRAIN), texts(TEST)).tolist() == [True, True, True, False, False, False]
+    assert loose_key("o\u0323") == loose_key("\u1ecc")
+    assert loose_key(["Habari", ",", "dunia"]) == loose_key(["habari", "dunia"])
+    assert loose_key(("a", "b!")) == ("a", "b")
+    assert loose_key(("ab", "c")) != loose_key(("a", "bc"))
+
+
+def test_what_splits_share_is_counted_by_kind():
+    data = make_task_data("topic", "swa", "set/swa", {"train": TRAIN, "dev": [("z", "x")], "test": TEST})
+    assert data.repairs == {
+        "test examples also in train": 2,
+        "test examples also in train but for case, spaces or punctuation": 1,
+        "test examples also in train with another label": 1,
+    }
+    assert data.seen_in_train().tolist() == [True, True, True, False, False, False]
+    assert not data.seen_in_train("dev").any()
+
+
+def test_sentences_of_tagged_words():
+    rows = [(["Kano", "."], ["B-LOC", "O"]), (["Eshe"], ["B-PER"])]
+    data = make_task_data("ner", "swa", "set/swa", {"train": rows, "dev": rows, "test": [*rows, (["na"], ["O"])]})
+    assert data.seen_in_train().tolist() == [True, True, False]

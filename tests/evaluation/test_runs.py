@@ -1,21 +1,26 @@
-"""A table of runs: several processes, one killed in the middle, what is told on the way."""
+"""Runs: several processes, one killed in the middle, progress, and the start of a process."""
 
 from __future__ import annotations
 
 import json
+import logging
+import multiprocessing
 import os
+import queue
 import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import Future
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import pytest
 import torch
 
-from hf_afro.evaluation import run_table
-from hf_afro.evaluation.evaluation import evaluate_model
-from hf_afro.evaluation.run_table import Progress
+from hf_afro.evaluation import processes
+from hf_afro.evaluation.runs import Progress
+from hf_afro.evaluation.task_evaluation import evaluate_model
 from tests.evaluation.conftest import make
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -72,11 +77,11 @@ def test_a_killed_table_goes_on_with_what_is_missing_and_gives_the_same(folder, 
             break
     os.kill(broken.pid, signal.SIGKILL)
     broken.wait()
-    time.sleep(1)  # for those that end with it
+    time.sleep(1)  # for its children to end
     kept = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "broken" / "runs").glob("*.json")}
     assert 5 <= len(kept) < 12
     time.sleep(2)
-    # No process has outlived the one that was killed, and works on.
+    # No process has outlived the one that was killed.
     assert kept.keys() == {path.name for path in (tmp_path / "broken" / "runs").glob("*.json")}
     again = start(folder, tmp_path / "broken", processes)
     told, errors = again.communicate(timeout=300)
@@ -92,7 +97,7 @@ def test_a_killed_table_goes_on_with_what_is_missing_and_gives_the_same(folder, 
 
 @pytest.fixture
 def one_thread():
-    """Sums depend on how many threads share them, and one process of two has half."""
+    """Sums depend on the number of threads, and each of two processes has half of them."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -110,7 +115,7 @@ def test_two_processes_give_what_one_gives(one_thread, model, tokenizer, quick, 
             name="tiny",
             output_dir=tmp_path / str(processes),
             settings=quick.replace(epochs=2),
-            seeds=(1, 2),
+            seeds=(1,),
             processes=processes,
             save_models=True,
             on_run=lambda *what: told.append(what),
@@ -118,19 +123,32 @@ def test_two_processes_give_what_one_gives(one_thread, model, tokenizer, quick, 
         for processes in (1, 2)
     ]
     assert reports[0].scores == reports[1].scores
-    assert [(done, total) for _, done, total in told[4:]] == [(done, 4) for done in range(1, 5)]
-    assert all("left" in what for what, *_ in told[4:7])
+    assert [(done, total) for _, done, total in told] == [(1, 2), (2, 2)] * 2
+    assert ["left" in what for what, *_ in told] == [True, False] * 2
     for kept in (tmp_path / "1" / "models").iterdir():
         other = tmp_path / "2" / "models" / kept.name / "model.safetensors"
         assert (kept / "model.safetensors").read_bytes() == other.read_bytes()
 
 
-def test_a_process_that_dies_is_told(model, tokenizer, quick, tmp_path, monkeypatch):
-    """The head is refused in the other process: what it raises arrives here."""
+class Killed:
+    """A pool whose processes are killed."""
+
+    def __init__(self, *_):
+        pass
+
+    def submit(self, *_):
+        future = Future()
+        future.set_exception(BrokenProcessPool())
+        return future
+
+    def shutdown(self, **_):
+        pass
+
+
+def test_a_killed_process_is_reported(model, tokenizer, quick, tmp_path, monkeypatch):
+    monkeypatch.setattr(processes, "ProcessPoolExecutor", Killed)
     data = [make("topic", "swa"), make("topic", "yor")]
-    monkeypatch.setattr(run_table.Job, "finished", lambda *_: None)
-    tokenizer.pad_token = None
-    with pytest.raises(ValueError, match="no padding token"):
+    with pytest.raises(RuntimeError, match="one of 2 processes was killed"):
         evaluate_model(
             model, tokenizer, data, name="tiny", output_dir=tmp_path, settings=quick, seeds=(1,), processes=2
         )
@@ -147,3 +165,37 @@ def test_the_time_left_is_that_of_the_runs_made_here():
     progress.made(3, "c")
     progress.made(2, "d")
     assert told[-1] == ("d", 4, 4)
+
+
+@pytest.mark.parametrize(("visible", "seen"), [(None, ["0", "1", "0"]), ("3,5", ["3", "5", "3"])])
+def test_each_process_sees_one_gpu_and_logs_as_the_first_one_does(visible, seen, monkeypatch, tmp_path, caplog):
+    caplog.set_level(logging.WARNING, "hf_afro")  # and put back afterwards
+    told = []
+    monkeypatch.setattr(processes, "prepare", lambda *facts: told.append(facts))
+    places = queue.Queue()
+    for place in range(3):
+        places.put(place)
+    for expected in seen:
+        with monkeypatch.context() as patch:
+            if visible is None:
+                patch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+            else:
+                patch.setenv("CUDA_VISIBLE_DEVICES", visible)
+            processes.begin(places, 2, 2, "saved", "print", tmp_path, logging.INFO)
+            assert os.environ["CUDA_VISIBLE_DEVICES"] == expected
+    assert told == [(2, "saved", "print", tmp_path)] * 3
+    assert logging.getLogger("hf_afro.progress_log").isEnabledFor(logging.INFO)
+
+
+def test_importing_it_looks_for_no_gpu():
+    code = (
+        "import torch\nasked = []\nfor name in ('is_available', 'device_count', 'init', '_lazy_init'):\n"
+        "    setattr(torch.cuda, name, lambda *_, name=name: asked.append(name))\n"
+        "import hf_afro.evaluation.processes\nprint(asked)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "[]\n"
+
+
+def test_the_first_process_waits_for_nobody():
+    assert multiprocessing.parent_process() is None
+    processes.end_with_parent()

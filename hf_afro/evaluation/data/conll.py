@@ -1,7 +1,7 @@
-"""Files of tagged words as they are published: text in UTF-8, CoNLL, and the schemes of tags.
+"""CoNLL files of tagged words, and the tag schemes IOB2, IOB1 and BIOES.
 
-Nothing is changed in silence: every repair and every example left out is counted by name, and what cannot be read is
-refused with its file and line. Text is not normalised. A line ends at a line feed alone, since news text holds U+2028.
+Nothing is changed silently: every repair and every dropped example is counted by name, and what cannot be read raises
+an error that names file and line. Text is not normalised. Only a line feed ends a line, since news text holds U+2028.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hf_afro.evaluation.data.kinds import OUTSIDE
+OUTSIDE = "O"
 
 Tagged = tuple[list[str], list[str]]
 """The tokens of a sentence and their tags by name."""
 
 Example = tuple[Any, Any]
-"""A text and its label by name, a pair of texts and its label, or a tagged sentence."""
+"""(text, label), ((text, text), label), or a tagged sentence; labels by name."""
 
 Repairs = Counter[str]
 
@@ -29,24 +29,24 @@ SCHEMES = {
     "bioes": re.compile(r"O|[BIESLU]-\S+"),
     "none": re.compile(r"\S+"),
 }
-"""What a tag looks like. IOB1 has a B- only between two spans of a type; BIOES has its letters, or those of BILOU."""
+"""Pattern of a tag by scheme. IOB1 uses B- only between two spans of one type; `bioes` accepts BILOU letters too."""
 
 _MARK = "\ufeff"
-_LONGEST_TOKEN = 1000  # characters; the longest of the published sets has fewer than 80
+_LONGEST_TOKEN = 1000  # characters; the longest in the published sets has fewer than 80
 _DOCUMENT = "-DOCSTART-"
 
 
 @dataclass(frozen=True)
 class ConllForm:
-    """How the lines of a file of tagged words are to be read.
+    """The layout of a CoNLL file.
 
     Attributes:
-        tokens: The place of the token, from 0.
-        tags: The place of the tag; -1 is the last.
-        columns: How many columns a line has; None for two, or whatever it has if places are given.
-        separator: What stands between columns; None for spaces and tabs.
-        scheme: Of the tags, a name of `SCHEMES`.
-        comment: What a line begins with that is no part of a sentence; empty for none.
+        tokens: Column of the token, from 0.
+        tags: Column of the tag; -1 is the last.
+        columns: The number of columns per line; None for any number that holds the two.
+        separator: Between columns; None for spaces and tabs.
+        scheme: Of the tags, a name in `SCHEMES`.
+        comment: Prefix of lines to skip; empty for none.
     """
 
     tokens: int = 0
@@ -58,11 +58,11 @@ class ConllForm:
 
 
 def read_text(path: Path, repairs: Repairs) -> str:
-    """Return the text of a file, without its byte order mark.
+    """Return the text of a file without its byte order mark.
 
     Raises:
-        ValueError: If it is empty or not UTF-8, holds a NUL, or has lines that end in a carriage return alone; the
-            message names the line.
+        ValueError: If the file is empty, is not UTF-8, holds a NUL byte, or ends its lines in bare carriage returns;
+            the message names the line.
     """
     raw = path.read_bytes()
     if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
@@ -79,11 +79,11 @@ def read_text(path: Path, repairs: Repairs) -> str:
         raise ValueError(f"{path} is empty; expected examples")
     if "\0" in text:
         line = text.count("\n", 0, text.index("\0")) + 1
-        raise ValueError(f"{path}, line {line}: holds a NUL byte; the file is damaged, fetch or write it again")
+        raise ValueError(f"{path}, line {line}: contains a NUL byte; the file is damaged, download or write it again")
     if "\r" in text and "\n" not in text:
-        raise ValueError(f"{path}: its lines end in a carriage return alone; convert them to line feeds")
+        raise ValueError(f"{path}: lines end in bare carriage returns; convert them to line feeds")
     if "\r\n" in text:
-        repairs["files with line ends of CR LF"] += 1
+        repairs["files with CRLF line endings"] += 1
     return text
 
 
@@ -94,22 +94,21 @@ def read_conll(
     rename: Callable[[str, str], str] | None = None,
     numbers: list[int] | None = None,
 ) -> list[Tagged]:
-    """Read sentences of a token and its tag a line, with an empty or white line after each.
+    """Read sentences with one token and its tag per line, separated by blank lines.
 
-    A line that starts a document (`-DOCSTART-`) ends a sentence and is left out, whatever follows it. A span that
-    starts with I- is made to start with B-, as evaluation counts it. A line without a token is dropped, its tag with
-    it, and a sentence of such lines only too.
+    A `-DOCSTART-` line ends a sentence and is left out. Spans that start with I- are changed to start with B-, as
+    evaluation counts them. Lines without a token are dropped with their tags, and so are sentences made of such lines.
 
     Args:
         path: The file.
-        repairs: What was repaired is counted here.
-        form: How lines are read; by default token and tag of IOB2 with a space or a tab between.
-        rename: Called with a tag and where it stands, for what it is to be called.
-        numbers: Gets the number of each sentence returned among those of the file, from 0, dropped ones counted.
+        repairs: Counts what was repaired.
+        form: The layout; by default token and IOB2 tag, separated by a space or a tab.
+        rename: Maps a tag, given with its place in the file, to the name to use.
+        numbers: Receives, for each sentence returned, its number in the file, from 0, counting dropped ones.
 
     Raises:
-        ValueError: If a line has not the columns expected, no tag of the scheme, or a token that no word is as long
-            as, or the file cannot be read; see `read_text`.
+        ValueError: If a line lacks a column, its tag is not in the scheme, or its token is implausibly long; or see
+            `read_text`.
     """
     form = form or ConllForm()
     sentences: list[Tagged] = []
@@ -119,7 +118,7 @@ def read_conll(
     for number, line in enumerate([*read_text(path, repairs).split("\n"), ""], start=1):
         line = line.removesuffix("\r")
         if form.comment and line.startswith(form.comment):
-            repairs["lines of comment left out"] += 1
+            repairs["comment lines left out"] += 1
             continue
         starts_document = _starts_document(line, form)
         if line.strip() and not starts_document:
@@ -128,7 +127,7 @@ def read_conll(
             tags.append(tag)
             continue
         if starts_document:
-            repairs["lines that start a document left out"] += 1
+            repairs["document start lines left out"] += 1
         elif line:
             repairs["white-space lines taken as the end of a sentence"] += 1
         if tokens:
@@ -146,12 +145,12 @@ def _token_and_tag(
     path: Path, number: int, line: str, form: ConllForm, rename: Callable[[str, str], str] | None
 ) -> tuple[str, str]:
     columns, place = _columns(line, form), f"{path}, line {number}"
-    told = "a tag" if form.scheme == "none" else "a tag as O, B-PER, I-PER"
-    received = f"{place}: received {line[:80]!r}; expected 'token tag' with {told}"
+    example = "a tag" if form.scheme == "none" else "a tag such as O, B-PER or I-PER"
+    received = f"{place}: received {line[:80]!r}; expected 'token tag' with {example}"
     wanted = form.columns or max(at + 1 if at >= 0 else -at for at in (form.tokens, form.tags))
     if form.columns and len(columns) > wanted:
         raise ValueError(
-            f"{received}, and not {len(columns)} columns; a description names the places of two with `columns:`"
+            f"{received}, not {len(columns)} columns; name the two to read with `columns:` in a description of the set"
         )
     if len(columns) < wanted:
         raise ValueError(received)
@@ -162,14 +161,14 @@ def _token_and_tag(
         raise ValueError(received)
     if len(token) > _LONGEST_TOKEN:
         raise ValueError(
-            f"{place}: a token of {len(token)} characters; expected a word a line, at most "
-            f"{_LONGEST_TOKEN} characters. Are line feeds missing?"
+            f"{place}: a token of {len(token)} characters; expected one word per line of at most {_LONGEST_TOKEN} "
+            "characters. Are line feeds missing?"
         )
     return token, tag
 
 
 def _starts_document(line: str, form: ConllForm) -> bool:
-    """Tell whether a line is the mark of a new document, in its first column or in that of the token."""
+    """Tell whether the first column or that of the token is the mark of a new document."""
     columns = _columns(line, form)
     return _DOCUMENT in (one.strip() for one in (*columns[:1], *columns[form.tokens :][:1]))
 
@@ -177,22 +176,22 @@ def _starts_document(line: str, form: ConllForm) -> bool:
 def _columns(line: str, form: ConllForm) -> list[str]:
     if form.separator is not None:
         return line.split(form.separator)
-    # A first column that is empty is a token that is missing; other spaces in a row are one.
+    # An empty first column is a missing token; elsewhere several spaces count as one.
     return re.split(r"[ \t]+", line.rstrip())
 
 
 def repaired_sentence(
     tokens: Sequence[str], tags: Sequence[str], repairs: Repairs, scheme: str = "iob2"
 ) -> Tagged | None:
-    """Drop what has no token and let every span start with B-; None where nothing is left.
+    """Drop empty tokens and make every span start with B-; None where nothing is left.
 
     Args:
         tokens: The tokens of a sentence.
-        tags: The tags, one a token.
-        repairs: What was repaired is counted here.
-        scheme: Of the tags, a name of `SCHEMES`; what comes out is IOB2, or the very tags of `none`.
+        tags: One tag per token.
+        repairs: Counts what was repaired.
+        scheme: Of the tags, a name in `SCHEMES`. The result is IOB2, or the tags themselves for `none`.
     """
-    # Before the drop and after it: a line dropped may have parted two spans, or have held the start of one.
+    # Before the drop and after it: a dropped line may have separated two spans, or have held the start of one.
     tags = to_iob2(tags, scheme, repairs)
     kept = [(token, tag) for token, tag in zip(tokens, tags, strict=True) if token.strip()]
     if len(kept) < len(tokens):
@@ -201,33 +200,29 @@ def repaired_sentence(
         repairs["sentences without a token dropped"] += 1
         return None
     left = [tag for _, tag in kept]
-    return [token for token, _ in kept], left if scheme == "none" else repaired_tags(left, repairs)
+    return [token for token, _ in kept], left if scheme == "none" else _spans_from_b(left, repairs)
 
 
 def to_iob2(tags: Sequence[str], scheme: str, repairs: Repairs) -> list[str]:
-    """Return tags of a scheme as tags of IOB2; those of `none` as they are.
+    """Convert the tags of a sentence from a scheme of `SCHEMES` to IOB2; those of `none` stay as they are.
 
-    Args:
-        tags: The tags of a sentence.
-        scheme: A name of `SCHEMES`.
-        repairs: Spans that do not start as the scheme has it are counted here. In IOB1 every span may start with I-,
-            so there is none.
+    Spans that break their scheme by starting with I- are counted in `repairs`. In IOB1 every span may start so.
     """
     if scheme == "none":
         return list(tags)
     if scheme == "bioes":
         letters = {"S": "B", "U": "B", "E": "I", "L": "I"}
         tags = [tag if tag == OUTSIDE else letters.get(tag[0], tag[0]) + tag[1:] for tag in tags]
-    return repaired_tags(tags, Repairs() if scheme == "iob1" else repairs)
+    return _spans_from_b(tags, Repairs() if scheme == "iob1" else repairs)
 
 
-def repaired_tags(tags: Sequence[str], repairs: Repairs) -> list[str]:
-    """Return the tags of a sentence with every span starting with B-, counting those that did not."""
+def _spans_from_b(tags: Sequence[str], repairs: Repairs) -> list[str]:
+    """Make every span start with B-, counting those that did not."""
     repaired: list[str] = []
     previous = OUTSIDE
     for tag in tags:
         if tag.startswith("I-") and previous[2:] != tag[2:]:
-            repairs["spans that start with I- made to start with B-"] += 1
+            repairs["spans starting with I- changed to B-"] += 1
             tag = f"B-{tag[2:]}"
         repaired.append(tag)
         previous = tag

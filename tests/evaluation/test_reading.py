@@ -1,13 +1,16 @@
-"""The published forms with their quirks: what is repaired, counted, kept, and refused with its line."""
+"""The published formats with their quirks: what is repaired and counted, kept, and refused with its line."""
 
 from __future__ import annotations
 
 import csv
+import re
 
 import pytest
 
-from hf_afro.evaluation.data.formats import Repairs, read_conll
+from benchmarks.malformed_inputs import CASES, read
+from hf_afro.evaluation.data.conll import Repairs, read_conll
 from hf_afro.evaluation.data.published import read_tsv
+from hf_afro.evaluation.data.tables import TableForm, read_rows
 
 
 def write(path, text: str):
@@ -36,7 +39,7 @@ def test_white_space_lines_end_a_sentence_and_are_counted(tmp_path):
     assert [tokens for tokens, _ in read] == [["Kano"], ["Lagos"], ["Dakar"]]
     assert repairs == {
         "white-space lines taken as the end of a sentence": 2,
-        "files with line ends of CR LF": 1,
+        "files with CRLF line endings": 1,
     }
 
 
@@ -47,9 +50,9 @@ def test_a_line_that_starts_a_document_is_no_word_and_ends_a_sentence(tmp_path, 
     first, second = f"{mark}\n{after}Kano B-LOC\n", f"{before}{mark}\n{after}Lagos B-LOC\n"
     read, repairs = conll(tmp_path, first + second)
     assert read == [(["Kano"], ["B-LOC"]), (["Lagos"], ["B-LOC"])]
-    assert repairs["lines that start a document left out"] == 2
+    assert repairs["document start lines left out"] == 2
     assert set(repairs) <= {
-        "lines that start a document left out",
+        "document start lines left out",
         "white-space lines taken as the end of a sentence",
     }
 
@@ -58,7 +61,7 @@ def test_spans_that_start_with_i_are_repaired(tmp_path):
     read, repairs = conll(tmp_path, "a I-PER\nb I-PER\nc I-LOC\nd O\ne I-LOC\n\nf I-PER\n")
     assert read[0][1] == ["B-PER", "I-PER", "B-LOC", "O", "B-LOC"]
     assert read[1][1] == ["B-PER"]
-    assert repairs == {"spans that start with I- made to start with B-": 4}
+    assert repairs == {"spans starting with I- changed to B-": 4}
 
 
 def test_lines_without_a_token_are_dropped_and_spans_beside_them_stay_apart(tmp_path):
@@ -66,7 +69,7 @@ def test_lines_without_a_token_are_dropped_and_spans_beside_them_stay_apart(tmp_
     assert read == [(["a", "b"], ["B-PER", "B-PER"]), (["c"], ["B-LOC"])]
     assert repairs == {
         "lines without a token dropped": 3,
-        "spans that start with I- made to start with B-": 2,
+        "spans starting with I- changed to B-": 2,
         "sentences without a token dropped": 1,
     }
 
@@ -130,10 +133,36 @@ def test_rows_without_text_are_dropped_and_counted(tmp_path):
         ("words\tclass\na\tb\n", "starts with .*'words', 'class'.*expected the header"),
         ("tweet\tlabel\na\tb\tc\n", "line 2: 3 columns; expected 2"),
         ("tweet\tlabel\na\tpositive\nb\t\n", "line 3: no label"),
-        ('text\tlabel\n"a\tb\n', "quotes inside quotes are doubled"),
-        ("text\tlabel\na\tb\nc\n", "line 3: 1 columns; expected 2"),
+        ('text\tlabel\n"a\tb\n', "double the quotes inside quotes"),
+        ("text\tlabel\na\tb\nc\n", "line 3: 1 column; expected 2"),
     ],
 )
 def test_tables_that_cannot_be_read_are_refused(tmp_path, text, message):
     with pytest.raises(ValueError, match=message):
         tsv(tmp_path, text)
+
+
+@pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
+def test_a_clear_error_or_a_counted_repair(case, tmp_path):
+    if case.error:
+        with pytest.raises((ValueError, FileNotFoundError), match=re.escape(case.error)) as raised:
+            read(case, tmp_path)
+        # The message begins with the file, except where labels of splits are compared.
+        assert str(raised.value).startswith(str(tmp_path)) or str(raised.value).startswith((tmp_path.name, "own"))
+        return
+    texts, repairs = read(case, tmp_path)
+    assert texts == case.examples
+    assert repairs == ({case.repair: case.count} if case.repair else {})
+
+
+def test_there_are_twenty_and_more():
+    assert len({case.name for case in CASES}) == len(CASES) >= 20
+
+
+def test_the_limit_of_a_cell_is_put_back_before_the_first_row_is_seen(tmp_path):
+    path = tmp_path / "set.csv"
+    path.write_text("text,label\n" + 'one,"positive"\n' * 2, encoding="utf-8")
+    before = csv.field_size_limit()
+    rows = read_rows(path, TableForm(format="csv"), Repairs())
+    next(rows)  # and no more, as where a row is refused and the error is kept
+    assert csv.field_size_limit() == before

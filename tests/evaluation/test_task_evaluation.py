@@ -1,35 +1,45 @@
-"""`evaluate_model`: scores with what they rest on, predictions beside them, and going on after an interruption."""
+"""`evaluate_model`: scores with their provenance, predictions, and resuming after an interruption."""
 
 from __future__ import annotations
 
 import json
 
 import pytest
-from transformers import pipeline
+import torch
+from transformers import XLMRobertaForMaskedLM, pipeline
 
-from hf_afro.evaluation import run_table
-from hf_afro.evaluation.comparison import interval_of, read_predictions
+from hf_afro.evaluation import runs
 from hf_afro.evaluation.data.task_data import make_task_data
-from hf_afro.evaluation.evaluation import evaluate_model
-from hf_afro.evaluation.finetuning import finetune, score
-from hf_afro.evaluation.predictions import Run, write_predictions
+from hf_afro.evaluation.finetuning import finetune
+from hf_afro.evaluation.metrics import task_scores
+from hf_afro.evaluation.predictions import read_predictions, write_predictions
 from hf_afro.evaluation.presets import FineTuningSettings
-from hf_afro.evaluation.scoring import collapse_of, scores_of
+from hf_afro.evaluation.significance import MEASURES, bootstrap_interval
+from hf_afro.evaluation.task_evaluation import collapse_of, evaluate_model, scores_of
 from hf_afro.reports import EvalReport, Score
+from tests.conftest import tiny_config
 from tests.evaluation.conftest import make
 
 
-@pytest.fixture
-def report(model, tokenizer, quick, tmp_path):
-    data = [make("ner", "yor"), make("topic")]
+@pytest.fixture(scope="module")
+def out(tmp_path_factory):
+    """The folder of an evaluation of two tasks by two seeds."""
+    return tmp_path_factory.mktemp("evaluation") / "out"
+
+
+@pytest.fixture(scope="module")
+def report(_tokenizer, out):
+    torch.manual_seed(0)
     seen = []
     made = evaluate_model(
-        model,
-        tokenizer,
-        data,
+        XLMRobertaForMaskedLM(tiny_config(len(_tokenizer))).eval(),
+        _tokenizer,
+        [make("ner", "yor"), make("topic")],
         name="tiny",
-        output_dir=tmp_path / "out",
-        settings=quick.replace(epochs=2, max_test=10),
+        output_dir=out,
+        settings=FineTuningSettings(
+            max_length=32, batch_size=16, epochs=2, learning_rate=2e-3, patience=6, max_test=10
+        ),
         seeds=(3, 4),
         on_run=lambda *what: seen.append(what),
     )
@@ -37,8 +47,8 @@ def report(model, tokenizer, quick, tmp_path):
     return made
 
 
-def test_a_report_says_what_its_scores_rest_on(report, tmp_path):
-    assert EvalReport.load(tmp_path / "out") == report
+def test_a_report_says_what_its_scores_rest_on(report, out):
+    assert EvalReport.load(out) == report
     assert {(score.task, score.language) for score in report.scores} == {
         ("ner", "yor"),
         ("topic", "swa"),
@@ -51,11 +61,11 @@ def test_a_report_says_what_its_scores_rest_on(report, tmp_path):
     assert report.provenance["data"]["ner/yor"]["sizes"] == {"train": 64, "dev": 16, "test": 16}
 
 
-def test_every_score_can_be_computed_again_from_the_predictions(report, tmp_path):
+def test_every_score_can_be_computed_again_from_the_predictions(report, out):
     for task, language in (("ner", "yor"), ("topic", "swa")):
         data = make(task, language).limited(test=10)
         ids = {label: index for index, label in enumerate(data.labels)}
-        file = tmp_path / "out" / report.predictions[f"{task}/{language}"]
+        file = out / report.predictions[f"{task}/{language}"]
         lines = [json.loads(line) for line in file.read_text("utf-8").splitlines()]
         # Their numbers in the whole test split, of which ten were drawn.
         assert [line["index"] for line in lines] == list(data.numbers_of()) != list(range(10))
@@ -67,11 +77,13 @@ def test_every_score_can_be_computed_again_from_the_predictions(report, tmp_path
 
         assert [by_id(line["gold"]) for line in lines] == data.gold()
         for place, seed in enumerate((3, 4)):
-            again = score(data, data.gold(), [by_id(line["predicted"][str(seed)]) for line in lines])
+            again = task_scores(
+                data.task, data.labels, data.gold(), [by_id(line["predicted"][str(seed)]) for line in lines]
+            )
             for metric, value in again.items():
                 (own,) = report.select(task=task, language=language, metric=metric)
                 assert own.values[place] == value
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["evaluation_report.json", "predictions"]
+    assert sorted(path.name for path in (out).iterdir()) == ["evaluation_report.json", "predictions"]
 
 
 def test_an_evaluation_that_was_cut_short_goes_on(model, tokenizer, quick, tmp_path, monkeypatch):
@@ -87,8 +99,8 @@ def test_an_evaluation_that_was_cut_short_goes_on(model, tokenizer, quick, tmp_p
             raise KeyboardInterrupt
 
     stops, calls = [True], []
-    tune = run_table.finetune
-    monkeypatch.setattr(run_table, "finetune", lambda *args, **more: calls.append(args[-1]) or tune(*args, **more))
+    tune = runs.finetune
+    monkeypatch.setattr(runs, "finetune", lambda *args, **more: calls.append(args[-1]) or tune(*args, **more))
     with pytest.raises(KeyboardInterrupt):
         call()
     stops.clear()
@@ -97,7 +109,7 @@ def test_an_evaluation_that_was_cut_short_goes_on(model, tokenizer, quick, tmp_p
     calls.clear()
     assert call().scores == cut_short.scores
     assert calls == [1, 2]
-    # What ended under other settings is not taken.
+    # Runs with other settings are not taken over.
     stops.append(True)
     with pytest.raises(KeyboardInterrupt):
         call(epochs=2)
@@ -117,7 +129,7 @@ def test_fine_tuned_models_are_kept_where_wanted(model, tokenizer, ner, quick, t
     for seed in (1, 2):
         label = pipeline("token-classification", str(tmp_path / "models" / f"ner-swa-{seed}"))
         for index, line in enumerate(lines):
-            # The first piece of a word answers for it. It may be the mark of a word alone, with the start of the next.
+            # The first token of a word answers for it; it may be a bare word mark.
             answers = label(" ".join(words[index]), ignore_labels=[])
             found = {answer["start"]: answer["entity"] for answer in reversed(answers)}
             starts = [sum(len(word) + 1 for word in words[index][:place]) for place in range(len(words[index]))]
@@ -132,8 +144,8 @@ def test_a_run_whose_model_is_missing_is_made_again(model, tokenizer, topic, qui
     with pytest.raises(KeyboardInterrupt):
         evaluate_model(model, tokenizer, [topic], on_run=stop, **common)
     calls = []
-    tune = run_table.finetune
-    monkeypatch.setattr(run_table, "finetune", lambda *args, **more: calls.append(args[-1]) or tune(*args, **more))
+    tune = runs.finetune
+    monkeypatch.setattr(runs, "finetune", lambda *args, **more: calls.append(args[-1]) or tune(*args, **more))
     with pytest.raises(KeyboardInterrupt):
         evaluate_model(model, tokenizer, [topic], save_models=True, on_run=stop, **common)
     evaluate_model(model, tokenizer, [topic], save_models=True, **common)
@@ -161,7 +173,7 @@ def test_a_kept_model_of_another_run_is_made_again(model, tokenizer, topic, quic
     call(2, save_models=True)
     assert kept.read_bytes() != former
     calls = []
-    monkeypatch.setattr(run_table, "finetune", lambda *args, **more: calls.append(args[-1]) or finetune(*args, **more))
+    monkeypatch.setattr(runs, "finetune", lambda *args, **more: calls.append(args[-1]) or finetune(*args, **more))
     with pytest.raises(KeyboardInterrupt):
         call(1, save_models=True, on_run=stop)
     call(1, save_models=True)
@@ -170,8 +182,8 @@ def test_a_kept_model_of_another_run_is_made_again(model, tokenizer, topic, quic
 
 
 def test_a_collapsed_run_is_noted(ner, topic):
-    right = Run(ner.gold(), (), 1, 0.0)
-    all_o = Run([[0] * len(tags) for tags in ner.gold()], (), 1, 0.0)
+    right = ner.gold()
+    all_o = [[0] * len(tags) for tags in ner.gold()]
     scores = scores_of(ner, {1: right, 2: all_o})
     assert scores[0].values == (1.0, 0.0)
     assert {score.note for score in scores} == {"seed 2 collapsed: every word is 'O'"}
@@ -182,14 +194,14 @@ def test_a_collapsed_run_is_noted(ner, topic):
     assert collapse_of(topic, [2, *[1] * (len(topic.gold()) - 1)]) == ""
 
 
-def test_a_score_has_the_interval_that_its_predictions_give(report, tmp_path):
+def test_a_score_has_the_interval_that_its_predictions_give(report, out):
     for one in report.scores:
         if one.metric in ("entity_precision", "entity_recall"):
             assert one.interval is None
             continue
-        read = read_predictions(tmp_path / "out" / report.predictions[f"{one.task}/{one.language}"])
+        read = read_predictions(out / report.predictions[f"{one.task}/{one.language}"])
         if not one.metric.endswith("_deduplicated"):
-            again = interval_of(read, one.task, one.metric)
+            again = bootstrap_interval(read.counts(one.task), MEASURES[one.metric])
             assert one.interval == pytest.approx((again.low, again.high))
             assert again.low <= one.mean <= again.high
 
@@ -214,13 +226,13 @@ def test_scores_of_other_measures_go_into_the_report(model, tokenizer, tmp_path)
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"data": []}, "nothing to evaluate on"),
-        ({"data": ["swa", "swa"]}, "topic/swa is there twice"),
-        ({"seeds": []}, "expected at least one"),
-        ({"seeds": [1, 1]}, "each once"),
+        ({"data": []}, "nothing to evaluate;"),
+        ({"data": ["swa", "swa"]}, "topic/swa is given twice"),
+        ({"seeds": []}, "expected one or more different ones"),
+        ({"seeds": [1, 1]}, "expected one or more different ones"),
         ({"settings": {}}, "no settings for topic"),
-        ({"settings": "tiny"}, "no preset 'tiny'"),
-        ({"tokenizer": None}, "pass the tokenizer too"),
+        ({"settings": "tiny"}, "unknown preset 'tiny'"),
+        ({"tokenizer": None}, "without its tokenizer; pass both"),
     ],
 )
 def test_what_cannot_be_done_is_refused_before_it_begins(model, tokenizer, tmp_path, changes, message):
@@ -234,13 +246,13 @@ def test_what_cannot_be_done_is_refused_before_it_begins(model, tokenizer, tmp_p
 def test_the_score_without_what_train_has_stands_beside(tmp_path):
     rows = {"train": [("a", "x"), ("b", "y")], "dev": [("c", "x")], "test": [("A!", "x"), ("d", "x"), ("e", "y")]}
     data = make_task_data("topic", "swa", "set/swa", rows)
-    runs = {1: Run([0, 0, 0], (), 1, 0.0), 2: Run([0, 0, 1], (), 1, 0.0)}
-    scores = {score.metric: score for score in scores_of(data, runs)}
+    predicted = {1: [0, 0, 0], 2: [0, 0, 1]}
+    scores = {score.metric: score for score in scores_of(data, predicted)}
     assert scores["weighted_f1"].n == 3
     fresh = scores["weighted_f1_deduplicated"]
     assert (fresh.n, fresh.values) == (2, pytest.approx((1 / 3, 1.0)))
     assert list(scores)[-1] == "weighted_f1_deduplicated"
-    lines = (tmp_path / write_predictions(tmp_path, data, runs)).read_text("utf-8").splitlines()
+    lines = (tmp_path / write_predictions(tmp_path, data, predicted)).read_text("utf-8").splitlines()
     assert [json.loads(line)["in_train"] for line in lines] == [True, False, False]
 
 
@@ -257,6 +269,6 @@ def test_parts_of_speech_and_pairs_are_learnt(task, model, tokenizer, tmp_path):
     report = evaluate_model(model, tokenizer, [data], name="tiny", output_dir=tmp_path, settings=settings, seeds=[1])
     (score,) = report.select(task=task, metric="accuracy")
     assert score.n == len(rows)
-    # All that train has is in test: there is nothing to score without it.
+    # Test and train are the same, so nothing is left after deduplication.
     assert not report.select(task=task, metric="accuracy_deduplicated")
     assert score.mean > 0.9

@@ -1,4 +1,4 @@
-"""New heads on encoders of all kinds, and saved models that answer with the names of the labels."""
+"""Heads, loading, saving, and the facts and fingerprint of a model."""
 
 from __future__ import annotations
 
@@ -8,18 +8,28 @@ import json
 import peft
 import pytest
 import torch
-from transformers import AutoModel, AutoModelForMaskedLM, BertConfig, BertForMaskedLM, BertForPreTraining, pipeline
+from transformers import (
+    AutoModel,
+    AutoModelForMaskedLM,
+    BertConfig,
+    BertForMaskedLM,
+    BertForPreTraining,
+    RobertaConfig,
+    pipeline,
+)
 
-from hf_afro.cli import evaluate
 from hf_afro.evaluation.encoding import encode_words
-from hf_afro.evaluation.facts import model_fingerprint
 from hf_afro.evaluation.finetuning import finetune
-from hf_afro.evaluation.heads import add_head, load_encoder, save_finetuned
-from hf_afro.recipes import load_recipe
-from hf_afro.recipes.progress import Progress
-from hf_afro.recipes.stages.context import StageContext
-from hf_afro.recipes.stages.evaluation import open_encoder
-from hf_afro.recipes.stages.models import BASE_FILE
+from hf_afro.evaluation.models import (
+    add_head,
+    load_encoder,
+    model_facts,
+    model_fingerprint,
+    save_finetuned,
+    with_own_pooler,
+)
+from hf_afro.pretrained import load_model
+from hf_afro.recipes import load_recipe, run_recipe
 from hf_afro.students import AfroStudentForMaskedLM
 from tests.conftest import tiny_config
 from tests.students.conftest import student_config
@@ -52,7 +62,7 @@ def test_the_encoder_is_a_copy_and_the_head_is_new(task):
 
 @pytest.fixture
 def bert(tokenizer, tmp_path) -> BertForPreTraining:
-    """In `tmp_path`, as mBERT is published: with a pooler, and named for the masked-LM head alone."""
+    """In `tmp_path`, as mBERT is published: with a pooler, though the architecture names only the masked-LM head."""
     sizes = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 4, "intermediate_size": 64}
     model = BertForPreTraining(BertConfig(vocab_size=len(tokenizer), pad_token_id=1, **sizes))
     model.save_pretrained(tmp_path)
@@ -71,15 +81,14 @@ def by_name(folder):
 
 
 def by_command(folder):
-    return evaluate.load(str(folder))
+    return with_own_pooler(load_model(str(folder), dtype=torch.float32), str(folder))
 
 
 def by_recipe(folder):
-    (folder / "base").mkdir(exist_ok=True)
-    (folder / "base" / BASE_FILE).write_text(json.dumps({"revision": None}))
+    """From the folder of links that a stage `base` leaves."""
     (folder / "one.yaml").write_text(f"name: one\nbase:\n  model: {folder}\n", encoding="utf-8")
-    recipe = load_recipe(folder / "one.yaml")
-    return open_encoder(StageContext(recipe, recipe.stages[0], folder, folder, Progress(1, "", show=False)), "base")
+    (base,) = run_recipe(load_recipe(str(folder / "one.yaml")), folder / "run")
+    return by_command(base.folder)
 
 
 @pytest.mark.parametrize("load", [by_name, by_command, by_recipe])
@@ -91,17 +100,8 @@ def test_a_pooler_that_was_pretrained_is_used(bert, tmp_path, load):
     assert add_head(encoder, "ner", LABELS, seed=1).bert.pooler is None
 
 
-# A recipe takes masked language models only.
-@pytest.mark.parametrize(
-    ("load", "architecture"),
-    [
-        (by_name, "BertForMaskedLM"),
-        (by_command, "BertForMaskedLM"),
-        (by_recipe, "BertForMaskedLM"),
-        (by_name, "BertModel"),
-        (by_command, "BertModel"),
-    ],
-)
+@pytest.mark.parametrize("architecture", ["BertForMaskedLM", "BertModel"])
+@pytest.mark.parametrize("load", [by_name, by_command, by_recipe])
 def test_a_pooler_that_was_not_saved_is_of_the_head(bert, tmp_path, load, architecture):
     BertForMaskedLM(bert.config).save_pretrained(tmp_path)
     named(tmp_path, architecture)
@@ -113,7 +113,7 @@ def test_a_pooler_that_was_not_saved_is_of_the_head(bert, tmp_path, load, archit
 
 @pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")  # peft reads it
 def test_an_adapter_beside_a_model_is_refused(model, tokenizer, tmp_path):
-    """Left alone, transformers puts it on, onto a model that it may have been merged into."""
+    """By default transformers applies it, even to a model that it may have been merged into."""
     peft.get_peft_model(copy.deepcopy(model), peft.LoraConfig(r=2, target_modules=["query"])).save_pretrained(tmp_path)
     with pytest.raises(ValueError, match="holds a PEFT adapter and no model"):
         load_encoder(tmp_path, tokenizer)
@@ -140,7 +140,7 @@ def test_half_precision_weights_are_trained_in_full():
 def test_an_encoder_with_weights_of_its_own_is_refused():
     model = next(encoders(120))
     model.base_model.extra = torch.nn.Linear(2, 2)
-    with pytest.raises(ValueError, match=r"differ in extra.weight, extra.bias; where the model has adapters"):
+    with pytest.raises(ValueError, match=r"differ in extra.weight, extra.bias; merge adapters into the model"):
         add_head(model, "ner", LABELS, seed=1)
 
 
@@ -155,3 +155,59 @@ def test_a_fine_tuned_student_works_in_a_pipeline(tokenizer, ner, quick, tmp_pat
     (row,) = encode_words([words], [[0] * len(words)], tokenizer, 32)
     found = {piece["index"]: piece["entity"] for piece in tagger(" ".join(words))}
     assert [found.get(place, "O") for place in row["positions"].tolist()] == ["B-PER", "O", "B-LOC", "O"]
+
+
+def test_tied_weights_are_counted_once(model, tmp_path):
+    facts = model_facts(model)
+    width, rows = 32, model.config.vocab_size
+    assert facts["embedding_parameters"] == rows * width
+    head = width * width + 3 * width + rows  # dense with its bias, the norm, and the bias of the decoder
+    assert facts["parameters"] == facts["encoder_parameters"] + head
+    assert facts["bytes_on_disk"] == 4 * facts["parameters"]
+    assert (facts["layers"], facts["hidden_size"], facts["vocab_size"]) == (2, width, rows)
+    model.save_pretrained(tmp_path)
+    (file,) = tmp_path.glob("*.safetensors")
+    assert model_facts(model, tmp_path)["bytes_on_disk"] == file.stat().st_size
+
+
+def test_the_fingerprint_is_of_the_encoder(model):
+    before = model_fingerprint(model)
+    assert model_fingerprint(add_head(model, "ner", ("O", "B-PER"), seed=1)) == before
+    with torch.no_grad():
+        model.lm_head.bias += 1
+        assert model_fingerprint(model) == before
+        model.get_input_embeddings().weight[5, 0] += 1
+    assert model_fingerprint(model) != before
+
+
+@pytest.mark.parametrize("change", [{"layer_norm_eps": 1e-3}, {"hidden_dropout_prob": 0.3}, {"pad_token_id": 0}])
+def test_the_fingerprint_is_of_the_configuration_too(model, change):
+    other = copy.deepcopy(model)
+    other.config.update(change)
+    assert model_fingerprint(other) != model_fingerprint(model)
+
+
+def test_the_fingerprint_does_not_depend_on_place_or_head(model, tmp_path):
+    model.save_pretrained(tmp_path / "whole")
+    add_head(model, "topic", ("a", "b"), seed=1).save_pretrained(tmp_path / "head")
+    for kind, name in ((AutoModelForMaskedLM, "whole"), (AutoModel, "head")):
+        loaded = kind.from_pretrained(tmp_path / name, dtype=torch.float32)
+        assert model_fingerprint(loaded) == model_fingerprint(model)
+
+
+SIZES = {
+    "vocab_size": 60,
+    "hidden_size": 16,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "intermediate_size": 32,
+}
+
+
+@pytest.mark.parametrize(("config", "counts"), [(BertConfig(**SIZES), True), (RobertaConfig(**SIZES), False)])
+def test_a_pooler_counts_where_a_head_stands_on_it(config, counts):
+    model = AutoModel.from_config(config)
+    before = model_fingerprint(model)
+    with torch.no_grad():
+        model.pooler.dense.bias += 1
+    assert (model_fingerprint(model) != before) == counts

@@ -1,22 +1,28 @@
-"""Bootstrap and significance on counts that are known by hand, and against the slow way round."""
+"""Intervals and paired tests, from counts and from files of predictions."""
 
 from __future__ import annotations
+
+import dataclasses
 
 import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, f1_score
 
+from hf_afro.evaluation.data.task_data import make_task_data
 from hf_afro.evaluation.metrics import task_scores
-from hf_afro.evaluation.resampling import (
+from hf_afro.evaluation.predictions import read_predictions, write_predictions
+from hf_afro.evaluation.significance import (
     MEASURES,
     accuracy,
     approximate_randomisation,
     bootstrap_interval,
+    compare,
     macro_f1,
     micro_f1,
     paired_bootstrap,
     task_counts,
 )
+from tests.evaluation.conftest import make
 
 TAGS = ("O", "B-LOC", "I-LOC", "B-PER", "I-PER")
 
@@ -28,7 +34,7 @@ def random_tags(seed: int, sentences: int = 200, classes: int = 5) -> list[list[
 
 
 def answers(right: list[bool]) -> np.ndarray:
-    """Counts of texts of two classes, all of class 0, answered so."""
+    """Counts of texts of two classes, all of class 0, with the given answers."""
     return task_counts("topic", ("a", "b"), [0] * len(right), [0 if one else 1 for one in right])
 
 
@@ -39,7 +45,7 @@ def test_counts_by_hand():
         [[1, 1, 1], [0, 0, 0]],
         [[0, 1, 0], [0, 0, 1]],
     ]
-    with pytest.raises(ValueError, match="sentence 0 has 2 right tags and 1 predicted"):
+    with pytest.raises(ValueError, match="sentence 0 has 2 references and 1 predictions"):
         task_counts("pos", TAGS, [[0, 0]], [[0]])
 
 
@@ -48,7 +54,7 @@ def test_sums_of_counts_give_the_scores_of_seqeval_and_scikit_learn(seed):
     right, predicted = random_tags(seed), random_tags(seed + 10)
     entity = task_scores("ner", TAGS, right, predicted)["entity_f1"]
     assert micro_f1(task_counts("ner", TAGS, right, predicted).sum(0)) == pytest.approx(entity, abs=1e-15)
-    # A class that neither has is no part of the macro average.
+    # A class that neither has does not count in the macro average.
     labels = (*TAGS, "X")
     sums = task_counts("pos", labels, right, predicted).sum(0)
     flat = [sum(own, []) for own in (right, predicted)]
@@ -91,12 +97,12 @@ def test_the_interval_of_a_share_is_as_wide_as_its_standard_error_says():
 def test_runs_are_averaged_within_a_resample():
     one, other = answers([True, False]), answers([False, True])
     interval = bootstrap_interval([one, other], accuracy, resamples=100)
-    # Whatever is drawn, what one run gets right the other does not.
+    # In every resample one run is correct where the other is wrong.
     assert (interval.score, interval.low, interval.high) == (0.5, 0.5, 0.5)
 
 
 def test_randomisation_by_hand():
-    # Three texts that one model has right and the other has not: of the 8 ways to swap, 2 differ by as much.
+    # Three texts that only one model gets right: of the 8 ways to swap, 2 differ by as much.
     first, second = answers([True] * 3), answers([False] * 3)
     compared = approximate_randomisation([first], [second], accuracy, resamples=8000)
     assert compared.difference == 1
@@ -108,8 +114,8 @@ def test_randomisation_by_hand():
 
 def test_models_that_answer_alike_do_not_differ():
     counts = answers([True, False] * 20)
-    for compare in (approximate_randomisation, paired_bootstrap):
-        compared = compare([counts], [counts], accuracy)
+    for test in (approximate_randomisation, paired_bootstrap):
+        compared = test([counts], [counts], accuracy)
         assert (compared.difference, compared.p_value) == (0, 1)
 
 
@@ -129,7 +135,7 @@ def test_large_sets_are_drawn_in_blocks_with_the_same_result(monkeypatch):
     first, second = answers([True] * 30 + [False] * 10), answers([True, False] * 20)
     results = []
     for block in (1 << 22, 100):
-        monkeypatch.setattr("hf_afro.evaluation.resampling._BLOCK", block)
+        monkeypatch.setattr("hf_afro.evaluation.significance._BLOCK", block)
         results.append(
             (bootstrap_interval([first], accuracy), paired_bootstrap([first], [second], accuracy, resamples=77))
         )
@@ -138,9 +144,9 @@ def test_large_sets_are_drawn_in_blocks_with_the_same_result(monkeypatch):
 
 def test_what_cannot_be_compared_is_refused():
     counts = answers([True])
-    with pytest.raises(ValueError, match="expected one for all runs"):
+    with pytest.raises(ValueError, match="expected one shape for all runs"):
         paired_bootstrap([counts], [answers([True, False])], accuracy)
-    with pytest.raises(ValueError, match="of at least one sentence"):
+    with pytest.raises(ValueError, match="with at least one sentence"):
         bootstrap_interval([answers([])], accuracy)
     with pytest.raises(ValueError, match="1 and 2 runs"):
         approximate_randomisation([counts], [counts, counts], accuracy)
@@ -148,3 +154,95 @@ def test_what_cannot_be_compared_is_refused():
         bootstrap_interval([counts], accuracy, confidence=95)
     with pytest.raises(ValueError, match="resamples=0"):
         bootstrap_interval([counts], accuracy, resamples=0)
+
+
+ROWS = {
+    "train": [(f"a{index}", "x" if index % 3 else "y") for index in range(20)],
+    "dev": [("z", "x")],
+    "test": [(f"{'A' if index < 10 else 'b'}{index}", ("x", "y")[index % 2]) for index in range(40)],
+}
+TEXTS = make_task_data("topic", "swa", "set/swa", ROWS)
+
+
+def written(tmp_path, name: str, data, *answers):
+    predicted = {seed: list(own) for seed, own in enumerate(answers, start=1)}
+    return read_predictions(tmp_path / name / write_predictions(tmp_path / name, data, predicted))
+
+
+def test_what_was_written_is_read_and_scores_the_same(tmp_path):
+    data = make("ner")
+    gold = data.gold()
+    worse = [[0] * len(tags) if index % 2 else list(tags) for index, tags in enumerate(gold)]
+    predictions = written(tmp_path, "one", data, worse)
+    assert list(predictions.predicted) == ["1"]
+    interval = bootstrap_interval(predictions.counts("ner"), micro_f1)
+    assert interval.score == pytest.approx(task_scores("ner", data.labels, gold, worse)["entity_f1"], abs=1e-15)
+    assert interval.low < interval.score < interval.high
+
+
+def test_what_train_has_is_left_out(tmp_path):
+    answers = [label if index < 10 else 1 - label for index, label in enumerate(TEXTS.gold())]
+    predictions = written(tmp_path, "one", TEXTS, answers)
+    assert sum(predictions.in_train) == 10
+    assert bootstrap_interval(predictions.counts("topic"), accuracy).score == 0.25
+    assert bootstrap_interval(predictions.counts("topic", deduplicated=True), accuracy).score == 0
+
+
+@pytest.mark.parametrize("method", ["randomisation", "bootstrap"])
+def test_two_models_differ_or_do_not(tmp_path, method):
+    gold = TEXTS.gold()
+    right = written(tmp_path, "right", TEXTS, gold, gold)
+    # Only one class is ever predicted, so that the files know different labels.
+    flat = written(tmp_path, "flat", TEXTS, [0] * 40, [0] * 40)
+    compared = compare(right, flat, "topic", "accuracy", method=method)
+    assert compared.difference == 0.5
+    assert compared.p_value < 0.01
+    assert compare(right, right, "topic", method=method).p_value == 1
+    assert compare(flat, right, "topic", "accuracy", method=method).difference == -0.5
+
+
+def test_two_samples_of_one_set_are_not_taken_for_each_other(tmp_path):
+    """They may have the same labels in the same order; older versions numbered a sample from 0."""
+    rows = {split: [(f"{split}{index}", "xy"[index % 2]) for index in range(40)] for split in ("train", "dev", "test")}
+    data = make_task_data("topic", "swa", "set/swa", rows)
+    samples = [
+        dataclasses.replace(
+            data, splits={**data.splits, "test": data.splits["test"].select(own)}, numbers={"test": list(own)}
+        )
+        for own in (range(10, 20), range(20, 30))
+    ]
+    first, second = (written(tmp_path, str(index), own, own.gold()) for index, own in enumerate(samples))
+    assert first.index == tuple(range(10, 20))
+    with pytest.raises(ValueError, match="their numbers .* differ"):
+        compare(first, second, "topic")
+    older = dataclasses.replace(second, index=tuple(range(10)))
+    assert compare(first, older, "topic").difference == 0
+
+
+def test_what_cannot_be_compared_is_named(tmp_path):
+    one = written(tmp_path, "one", TEXTS, TEXTS.gold())
+    other = written(tmp_path, "other", TEXTS.limited(test=20), [0] * 20)
+    with pytest.raises(ValueError, match="not evaluated on the same examples"):
+        compare(one, other, "topic")
+    with pytest.raises(
+        ValueError, match="unknown metric 'entity_f1' for topic; expected macro_f1 or weighted_f1 or accur"
+    ):
+        compare(one, one, "topic", "entity_f1")
+    with pytest.raises(ValueError, match="unknown method 't-test'"):
+        compare(one, one, "topic", method="t-test")
+    path = tmp_path / "bad.jsonl"
+    path.write_text('{"index": 0, "gold": "x", "predicted": {"1": "x"}}\n', "utf-8")
+    with pytest.raises(ValueError, match="do not say which examples train has"):
+        read_predictions(path).counts("topic", deduplicated=True)
+    for content, message in (
+        (
+            '{"gold": "x", "predicted": {"1": "x"}}\n{"gold": "x", "predicted": {"2": "x"}}\n',
+            "line 2: seeds 2; expected 1",
+        ),
+        ('{"gold": "x"}\n', "line 1: not a prediction"),
+        ("[1]\n", "line 1: not a prediction"),
+        ("", "is empty"),
+    ):
+        path.write_text(content, "utf-8")
+        with pytest.raises(ValueError, match=message):
+            read_predictions(path)

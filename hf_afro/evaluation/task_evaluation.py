@@ -1,0 +1,354 @@
+"""`evaluate_model`: fine-tune and score one model on tasks, languages and seeds, and write one `EvalReport`."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hf_afro.evaluation.data.task_data import AND, SPLITS, TaskData
+from hf_afro.evaluation.efficiency import measure_efficiency
+from hf_afro.evaluation.encoding import longest
+from hf_afro.evaluation.metrics import task_scores
+from hf_afro.evaluation.models import load_encoder, model_facts, model_fingerprint
+from hf_afro.evaluation.predictions import write_predictions, write_transfer
+from hf_afro.evaluation.presets import SEEDS, FineTuningSettings, check_seeds, preset
+from hf_afro.evaluation.runs import Job, OnRun, Run, forget_runs, key_of, make_runs, plan_runs
+from hf_afro.evaluation.significance import MEASURES, bootstrap_interval, task_counts
+from hf_afro.reports import EvalReport, Score
+from hf_afro.version import __version__
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+logger = logging.getLogger(__name__)
+
+Settings = str | FineTuningSettings | Mapping[str, FineTuningSettings]
+DEDUPLICATED = "_deduplicated"
+"""Suffix of a metric that leaves out the examples that train has too."""
+_LIBRARIES = ("torch", "transformers", "datasets", "seqeval", "scikit-learn")
+
+
+def evaluate_model(
+    model: PreTrainedModel | str | os.PathLike[str],
+    tokenizer: PreTrainedTokenizerBase | None,
+    data: Sequence[TaskData],
+    *,
+    name: str,
+    output_dir: str | os.PathLike[str],
+    settings: Settings = "paper",
+    seeds: Sequence[int] = SEEDS,
+    extra_scores: Sequence[Score] = (),
+    provenance: Mapping[str, Any] | None = None,
+    model_folder: str | os.PathLike[str] | None = None,
+    save_models: bool = False,
+    transfer: Sequence[str] | None = None,
+    joint: bool = False,
+    efficiency: bool = False,
+    processes: int = 1,
+    on_run: OnRun | None = None,
+) -> EvalReport:
+    """Fine-tune a copy of a model per task, language and seed, score each on test, and write the report.
+
+    Each run is written as soon as it ends. If the call is interrupted, the same call resumes: runs with the same
+    model, data and settings are taken over.
+
+    Args:
+        model: The encoder, with any head; not changed. Or its folder, or its name on the Hub.
+        tokenizer: Its tokenizer; None loads the one of the folder.
+        data: The tasks, each task and language once. One that is only measured needs its test split alone.
+        name: The name of the model in tables.
+        output_dir: Gets the report, and `predictions/` with one JSON lines file per task and language.
+        settings: A preset (`paper`, `small`), settings for all tasks, or settings by task.
+        seeds: One fine-tuning run per seed.
+        extra_scores: Other scores for the report, such as those of `bits_per_byte_scores`.
+        provenance: Added to the report's.
+        model_folder: Where a model given as an object is saved, for its size on disk.
+        save_models: Whether to keep every fine-tuned model with its tokenizer, in
+            `models/<task>-<language>-<seed>`.
+        transfer: ISO 639-3 codes of the languages to train on, each run then measured on all languages of its task
+            without any of their examples; None to train on every language and measure it alone.
+        joint: Whether to train on all languages of a task together, or on those of `transfer`; each is measured
+            separately.
+        efficiency: Whether to measure latency, throughput and memory on test sentences; see
+            `hf_afro.evaluation.efficiency`.
+        processes: The number of runs at a time; see `hf_afro.evaluation.runs.make_runs`.
+        on_run: Called after each run with its name and the time left, the number done, and the total.
+
+    Returns:
+        The report, as saved.
+
+    Raises:
+        ValueError: If there is nothing to do, a set or seed is given twice, the settings lack a task, a language to
+            train on is missing or has no train or dev split, or tokenizer and model do not belong together.
+    """
+    _check(data, seeds, extra_scores, transfer)
+    if processes < 1:
+        raise ValueError(f"processes={processes}; expected at least 1")
+    chosen = {key_of(task): _settings_of(settings, task) for task in data}
+    folder = Path(output_dir)
+    encoder, own_tokenizer = load_encoder(model, tokenizer)
+    if isinstance(model, str | os.PathLike) and Path(model).is_dir():
+        model_folder = model
+    identity = model_fingerprint(encoder)
+    chosen = _fitting(chosen, encoder)
+    limited = [_limited(task, chosen[key_of(task)]) for task in data]
+    jobs = plan_runs(
+        limited,
+        chosen,
+        seeds,
+        identity,
+        own_tokenizer,
+        transfer=transfer,
+        joint=joint,
+        models=folder if save_models else None,
+    )
+    facts = model_facts(encoder, model_folder)
+    runs = make_runs(encoder, own_tokenizer, jobs, folder, processes=processes, on_run=on_run)
+    if efficiency:
+        facts |= measure_efficiency(encoder, own_tokenizer, limited)
+    scores, elsewhere, predictions = _gathered(jobs, runs, folder)
+    report = EvalReport(
+        name=name,
+        model=facts,
+        scores=(*scores, *extra_scores),
+        settings={key: dataclasses.asdict(own) for key, own in chosen.items()},
+        provenance={
+            **(provenance or {}),
+            "encoder_fingerprint": identity,
+            "data": {key_of(task): _provenance_of(task) for task in data},
+        },
+        versions={"hf_afro": __version__, **{library: version(library) for library in _LIBRARIES}},
+        predictions=predictions,
+        transfer=tuple(elsewhere),
+    )
+    report.save(folder)
+    forget_runs(folder)
+    return report
+
+
+def _check(
+    data: Sequence[TaskData], seeds: Sequence[int], extra_scores: Sequence[Score], transfer: Sequence[str] | None
+) -> None:
+    """Refuse what no report can hold."""
+    keys = [key_of(task) for task in data]
+    if len(set(keys)) < len(keys):
+        twice = sorted({key for key in keys if keys.count(key) > 1})
+        raise ValueError(
+            f"{', '.join(twice)} is given twice; a report holds one set per task and language, so make two reports"
+        )
+    if data:
+        check_seeds(seeds)
+    if transfer is not None:
+        there = sorted({task.language for task in data})
+        missing = [code for code in transfer if code not in there]
+        if missing or not transfer:
+            raise ValueError(
+                f"transfer names {missing or 'nothing'}; the languages of the data are {', '.join(there)}"
+            )
+    for task in data:
+        lacking = [split for split in SPLITS if split not in task.splits]
+        if lacking and (transfer is None or task.language in transfer):
+            raise ValueError(
+                f"{task.dataset} has no {' and no '.join(lacking)} to train on; it can only be measured: name the "
+                "languages to train on with `transfer`"
+            )
+    if not data and not extra_scores:
+        raise ValueError("there is nothing to evaluate; pass tasks, or scores of another measure")
+
+
+def _settings_of(settings: Settings, task: TaskData) -> FineTuningSettings:
+    if isinstance(settings, FineTuningSettings):
+        return settings
+    if isinstance(settings, str):
+        return preset(settings, task.task, task.dataset)
+    if task.task not in settings:
+        raise ValueError(f"no settings for {task.task}; there are some for {', '.join(settings) or 'no task'}")
+    return settings[task.task]
+
+
+def _fitting(chosen: Mapping[str, FineTuningSettings], encoder: PreTrainedModel) -> dict[str, FineTuningSettings]:
+    """Limit max_length to the model's positions, with a warning."""
+    fitting = {key: own.replace(max_length=longest(encoder, own.max_length)) for key, own in chosen.items()}
+    shorter = [(own.max_length, fitting[key].max_length) for key, own in chosen.items() if fitting[key] != own]
+    if shorter:
+        logger.warning(
+            "max_length %d exceeds the model's %d positions; longer texts are truncated and their last words are not "
+            "scored",
+            *max(shorter),
+        )
+    return fitting
+
+
+def _limited(task: TaskData, own: FineTuningSettings) -> TaskData:
+    return task.limited(train=own.max_train, dev=own.max_dev, test=own.max_test)
+
+
+def _provenance_of(task: TaskData) -> dict[str, Any]:
+    return {
+        "dataset": task.dataset,
+        "files": dict(task.files),
+        "sizes": {split: len(rows) for split, rows in task.splits.items()},
+        "fingerprints": {split: task.fingerprint_of(split) for split in task.splits},
+        "repairs": dict(task.repairs),
+    }
+
+
+def _gathered(
+    jobs: Sequence[Job], runs: Sequence[Run], folder: Path
+) -> tuple[list[Score], list[Score], dict[str, str]]:
+    """Return the scores of each set, those of transfer, and the files of predictions that both were made from."""
+    by_set: dict[str, dict[int, Run]] = {}
+    first: dict[str, Job] = {}
+    for job, run in zip(jobs, runs, strict=True):
+        by_set.setdefault(key_of(job.data), {})[job.seed] = run
+        first.setdefault(key_of(job.data), job)
+    scores, elsewhere, predictions = [], [], {}
+    for key, own in by_set.items():
+        data, parts = first[key].data, first[key].parts
+        for index, part in enumerate(parts or (data,)):
+            predicted = {seed: predicted_for(run, parts, index) for seed, run in own.items()}
+            scores.extend(scores_of(part, predicted, data if parts else None))
+            predictions[key_of(part)] = write_predictions(folder, part, predicted, data)
+        for other in first[key].elsewhere:
+            predicted = {seed: run.elsewhere[other.language] for seed, run in own.items()}
+            elsewhere.extend(transfer_scores(other, data, predicted))
+            predictions[f"{key_of(other)} from {data.language}"] = write_transfer(folder, other, data, predicted)
+    return scores, elsewhere, predictions
+
+
+def predicted_for(run: Run, parts: Sequence[TaskData], index: int) -> list[Any]:
+    """Return the predictions of a run for one of the languages it joins; all of them where it joins none."""
+    if not parts:
+        return run.predicted
+    start = sum(len(one.splits["test"]) for one in parts[:index])
+    return run.predicted[start : start + len(parts[index].splits["test"])]
+
+
+def scores_of(data: TaskData, predicted: Mapping[int, list[Any]], trained: TaskData | None = None) -> list[Score]:
+    """Return one score per metric with its values by seed, its interval, and the seeds that collapsed.
+
+    Where test shares examples with train, the main metric without them follows, with the suffix `DEDUPLICATED`.
+
+    Args:
+        data: The task.
+        predicted: Label ids by seed.
+        trained: What the model was trained on, where that is several languages; its labels are those predicted.
+    """
+    labels, predicted = _common_labels(data, trained or data, predicted)
+    together = () if trained is None else tuple(trained.language.split(AND))
+    collapsed = _collapsed(data, labels, predicted)
+    scores = _scores(data, labels, predicted, collapsed)
+    seen = data.seen_in_train(trained=trained)
+    kept = [index for index, known in enumerate(seen) if not known]
+    if 0 < len(kept) < len(seen):
+        main = data.kind.main_metric
+        chosen = {seed: [own[index] for index in kept] for seed, own in predicted.items()}
+        fresh = _scores(data, labels, chosen, collapsed, [data.gold()[index] for index in kept], main)
+        # Of the remaining examples, which differ where more was trained on.
+        mark = hashlib.sha256(f"{data.fingerprint} {kept}".encode()).hexdigest()
+        scores += [dataclasses.replace(score, metric=main + DEDUPLICATED, fingerprint=mark) for score in fresh]
+    return [dataclasses.replace(score, together=together) for score in scores]
+
+
+def transfer_scores(data: TaskData, trained: TaskData, predicted: Mapping[int, list[Any]]) -> list[Score]:
+    """Return the scores of runs that were trained on another language.
+
+    Args:
+        data: The task in the language measured.
+        trained: The task in the language or languages trained on. Labels that `data` lacks are never correct.
+        predicted: Ids of `trained`'s labels by seed.
+    """
+    labels, own = _common_labels(data, trained, predicted)
+    scores = _scores(data, labels, own, _collapsed(data, labels, own))
+    return [dataclasses.replace(score, source=trained.language) for score in scores]
+
+
+def _common_labels(
+    data: TaskData, trained: TaskData, predicted: Mapping[int, list[Any]]
+) -> tuple[tuple[str, ...], dict[int, list[Any]]]:
+    """Return the labels of the data followed by others that the model knows, and the predictions in their ids."""
+    every = (*data.labels, *(name for name in trained.labels if name not in data.labels))
+    ids = [every.index(name) for name in trained.labels]
+
+    def known(own: list[Any]) -> list[Any]:
+        return [[ids[tag] for tag in tags] for tags in own] if data.kind.tagged else [ids[label] for label in own]
+
+    return every, {seed: known(own) for seed, own in predicted.items()}
+
+
+def _scores(
+    data: TaskData,
+    labels: Sequence[str],
+    predicted: Mapping[int, list[Any]],
+    collapsed: Mapping[int, str],
+    gold: list[Any] | None = None,
+    only: str | None = None,
+) -> list[Score]:
+    """Return one score per metric, or that of one metric, on all test examples or on those with the given `gold`."""
+    gold = data.gold() if gold is None else gold
+    values = {seed: task_scores(data.task, labels, gold, own) for seed, own in predicted.items()}
+    counts = [task_counts(data.task, labels, gold, own) for own in predicted.values()]
+    scores = []
+    for metric in next(iter(values.values())) if only is None else (only,):
+        interval = None
+        if metric in MEASURES:
+            drawn = bootstrap_interval(counts, MEASURES[metric])
+            interval = (drawn.low, drawn.high)
+        scores.append(
+            Score(
+                task=data.task,
+                language=data.language,
+                metric=metric,
+                values=tuple(own[metric] for own in values.values()),
+                seeds=tuple(values),
+                n=len(gold),
+                split="test",
+                dataset=data.dataset,
+                fingerprint=data.fingerprint,
+                note=_collapse_note(collapsed),
+                interval=interval,
+                collapsed=tuple(collapsed),
+            )
+        )
+    return scores
+
+
+def _collapsed(data: TaskData, labels: Sequence[str], predicted: Mapping[int, list[Any]]) -> dict[int, str]:
+    """Return the reasons of the seeds that collapsed."""
+    reasons = {seed: collapse_of(data, own, labels) for seed, own in predicted.items()}
+    return {seed: reason for seed, reason in reasons.items() if reason}
+
+
+def collapse_of(data: TaskData, predicted: Sequence[Any], labels: Sequence[str] = ()) -> str:
+    """Return the answer that a collapsed run always gives; an empty string if its answers differ.
+
+    Where all references are the same too, that answer is correct, and the run has not collapsed.
+
+    Args:
+        data: The task.
+        predicted: Label ids.
+        labels: The names of the ids; by default the labels of the data.
+    """
+    gold = data.gold()
+    if data.kind.tagged:
+        gold, predicted = ([tag for tags in sentences for tag in tags] for sentences in (gold, predicted))
+    answers = set(predicted)
+    if len(answers) > 1 or set(gold) == answers:
+        return ""
+    return f"every {'word' if data.kind.tagged else 'text'} is {(labels or data.labels)[answers.pop()]!r}"
+
+
+def _collapse_note(collapsed: Mapping[int, str]) -> str:
+    """Name the seeds that collapsed, grouped by reason."""
+    alike: dict[str, list[str]] = {}
+    for seed, reason in collapsed.items():
+        alike.setdefault(reason, []).append(str(seed))
+    return "; ".join(
+        f"seed{'s' * (len(seeds) > 1)} {', '.join(seeds)} collapsed: {reason}" for reason, seeds in alike.items()
+    )

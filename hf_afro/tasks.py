@@ -1,0 +1,83 @@
+"""Tasks: what is labelled (words, texts or pairs of texts) and which metrics score it.
+
+Every other module takes the names of tasks and their metrics from here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from hf_afro.messages import nearest
+
+BITS_PER_BYTE = "bits_per_byte"
+"""The task and metric name of bits per byte in reports. Nothing is fine-tuned for it, so it is not in `KINDS`."""
+
+
+@dataclass(frozen=True)
+class TaskKind:
+    """The form of a task's examples, labels and scores.
+
+    Attributes:
+        title: Its name in headings.
+        metrics: The metrics that tables show. The first is the main one, which also selects the best epoch.
+        tagged: Whether every word has a label; otherwise each text or pair has one.
+        spans: Whether labels are IOB2 tags and scored as entities.
+        pairs: Whether an example is a pair of texts.
+    """
+
+    title: str
+    metrics: tuple[str, ...]
+    tagged: bool = False
+    spans: bool = False
+    pairs: bool = False
+
+    @property
+    def main_metric(self) -> str:
+        """The metric that selects the best epoch and that papers report first."""
+        return self.metrics[0]
+
+    @property
+    def pipeline(self) -> str:
+        """The pipeline tag of a fine-tuned model on the Hub."""
+        return "token-classification" if self.tagged else "text-classification"
+
+
+_SPANS = TaskKind("Spans", ("entity_f1", "entity_precision", "entity_recall"), tagged=True, spans=True)
+_TAGS = TaskKind("Word tags", ("accuracy", "macro_f1", "weighted_f1"), tagged=True)
+_TEXTS = TaskKind("Text classes", ("weighted_f1", "macro_f1", "accuracy"))
+_PAIRS = TaskKind("Classes of text pairs", ("accuracy", "macro_f1", "weighted_f1"), pairs=True)
+
+KINDS: dict[str, TaskKind] = {
+    "ner": replace(_SPANS, title="Named entities"),
+    "topic": replace(_TEXTS, title="News topics"),
+    "sentiment": replace(_TEXTS, title="Sentiment"),
+    "pos": replace(_TAGS, title="Parts of speech"),
+    "nli": replace(_PAIRS, title="Natural language inference"),
+    # For a set of your own that is none of the above.
+    "spans": _SPANS,
+    "tags": _TAGS,
+    "texts": _TEXTS,
+    "pairs": _PAIRS,
+}
+"""By the name of the task, in the order of tables."""
+
+TASKS = tuple(KINDS)
+
+STANDARD = ("ner", "topic", "sentiment", BITS_PER_BYTE)
+"""What models are compared by in print; a card says which of these were not measured."""
+
+
+def kind_of(task: str) -> TaskKind:
+    """Return the kind of a task.
+
+    Raises:
+        ValueError: If the task is unknown; the message names the nearest one and lists all.
+    """
+    if task in KINDS:
+        return KINDS[task]
+    raise ValueError(f"unknown task {task!r}; {nearest(task, TASKS, every=True)}")
+
+
+def metrics_of(task: str) -> tuple[str, ...]:
+    """Return the metrics that tables show for a task or for `BITS_PER_BYTE`, the main one first."""
+    return (BITS_PER_BYTE,) if task == BITS_PER_BYTE else kind_of(task).metrics

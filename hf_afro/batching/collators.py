@@ -1,12 +1,12 @@
-"""From samples to torch batches: padding, and masks that depend on the sample alone.
+"""Collators: samples are padded to torch batches, and masked independently of batch, process and worker.
 
-The stock collator draws masks from a generator that moves on with every batch, so a resumed or differently divided run
-sees other masks. Here the mask of a sample is a function of (seed, pass, sample id).
+The stock collator draws masks from a generator that advances with every batch, so resumed or differently split runs
+see other masks. Here the mask of a sample depends on (seed, pass, sample id) only.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -14,86 +14,22 @@ import numpy as np
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from hf_afro.batching.counter_random import MASK_TOKENS, random_words, uniform
-
-IGNORED = -100
-"""The label of a position that takes no part in the loss, as torch's cross entropy has it."""
+from hf_afro.batching.masking import IGNORED, mask_tokens
 
 PLACE = ("language", "sample_id", "pass_index")
-"""What a sample says of where it comes from: the index of its language, its id, and the pass over its language."""
-
-MASKED_SHARE, RANDOM_SHARE = 0.8, 0.1
-"""Of the chosen tokens: how many become the mask and how many a random token (BERT); the rest stays as it is."""
-
-
-def mask_tokens(
-    input_ids: np.ndarray,
-    *,
-    seed: int,
-    epoch: int,
-    sample_id: int,
-    special_ids: Sequence[int] | np.ndarray,
-    mask_id: int,
-    vocab_size: int,
-    probability: float = 0.15,
-    words: np.ndarray | None = None,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Choose tokens of one sample for masked language modelling and hide them; the same arguments, the same result.
-
-    Of the tokens chosen 80 % become the mask, 10 % a random token that is not special, and 10 % stay. Special tokens,
-    the unknown token among them, are never chosen.
-
-    Args:
-        input_ids: One sample, integers ``[length]``; not changed.
-        seed: The seed of all masks, 0 to 2**64 - 1.
-        epoch: The pass over the sample's language, so that a sample is masked anew on every pass.
-        sample_id: The id of the sample.
-        special_ids: Ids that are never chosen and never put in at random, each once.
-        mask_id: The id of the mask.
-        vocab_size: Random tokens are drawn from the ids below it.
-        probability: The share of tokens chosen, 0 to 1.
-        words: For whole-word masking, the word each token belongs to, integers ``[length]`` from 0 and below
-            `length`: all tokens of a word are then chosen together, and all become the mask, random or stay. The
-            share of tokens chosen is `probability` all the same, on average.
-
-    Returns:
-        The ids with the chosen ones hidden, and the labels: the old id where chosen, -100 elsewhere; both int64
-        ``[length]``.
-
-    References:
-        Devlin et al., "BERT", NAACL 2019, section 3.1.
-    """
-    length = len(input_ids)
-    choice, action, draw = uniform(random_words(seed, MASK_TOKENS, epoch, sample_id, 3 * length)).reshape(3, length)
-    if words is not None:
-        choice, action = choice[words], action[words]
-    masked = np.array(input_ids, dtype=np.int64)
-    chosen = (choice < probability) & ~np.isin(masked, special_ids)
-    labels = np.where(chosen, masked, IGNORED)
-    masked[chosen & (action < MASKED_SHARE)] = mask_id
-    replaced = chosen & (action >= MASKED_SHARE) & (action < MASKED_SHARE + RANDOM_SHARE)
-    masked[replaced] = _ordinary_ids(draw[replaced], np.sort(np.asarray(special_ids, dtype=np.int64)), vocab_size)
-    return masked, labels
-
-
-def _ordinary_ids(draw: np.ndarray, special_ids: np.ndarray, vocab_size: int) -> np.ndarray:
-    """Turn doubles in [0, 1) into ids below `vocab_size` that are not among the sorted special ids."""
-    special_ids = special_ids[special_ids < vocab_size]
-    rank: np.ndarray = (draw * (vocab_size - len(special_ids))).astype(np.int64)
-    # The ordinary id of rank r is r plus the specials before it; special k has special_ids[k] - k ordinary ids before.
-    return rank + np.searchsorted(special_ids - np.arange(len(special_ids)), rank, side="right")
+"""The fields that locate a sample: the index of its language, its id, and the pass over its language."""
 
 
 def pad_rows(
     rows: Sequence[np.ndarray], value: int, *, multiple_of: int | None = None, side: Literal["left", "right"] = "right"
 ) -> np.ndarray:
-    """Stack rows of different lengths into a rectangle.
+    """Pad rows of different lengths to one width.
 
     Args:
-        rows: Integers, ``[length]`` each, at least one row.
-        value: What fills the rest.
-        multiple_of: The width is rounded up to a multiple of this, for the GPU's sake.
-        side: The side that is filled.
+        rows: At least one row of integers, ``[length]`` each.
+        value: The padding value.
+        multiple_of: Round the width up to a multiple of this, which is faster on GPUs.
+        side: The side to pad.
 
     Returns:
         int64 ``[rows, width]``.
@@ -109,13 +45,13 @@ def pad_rows(
 
 @dataclass(frozen=True)
 class PaddingCollator:
-    """Pads the samples of a batch: what distillation without a masked-language-model term reads.
+    """Pads samples to a batch without masks, for distillation without a masked-LM term.
 
     Attributes:
-        pad_id: The id that fills short rows.
-        pad_to_multiple_of: The width of a batch is rounded up to a multiple of this.
-        padding_side: The side that is filled.
-        keep_place: Add to a batch what its samples say of where they come from, int64 ``[batch]`` each: `PLACE`.
+        pad_id: The padding id.
+        pad_to_multiple_of: Round the width of a batch up to a multiple of this.
+        padding_side: The side to pad.
+        keep_place: Add the fields in `PLACE` to the batch, int64 ``[batch]`` each.
     """
 
     pad_id: int
@@ -125,7 +61,7 @@ class PaddingCollator:
 
     @classmethod
     def from_tokenizer(cls, tokenizer: PreTrainedTokenizerBase, **settings: Any) -> PaddingCollator:
-        """Take the padding id from a tokenizer.
+        """Create a collator with the padding id of a tokenizer.
 
         Raises:
             ValueError: If the tokenizer has no padding token.
@@ -144,7 +80,7 @@ class PaddingCollator:
         if self.keep_place:
             batch |= {name: torch.tensor([example[name] for example in examples]) for name in PLACE}
             if "stream" in examples[0]:
-                # Not a tensor: where to go on reading each language from, the last of the batch.
+                # Not a tensor: the place to resume each language from, of its last sample in the batch.
                 batch["stream"] = {example["language"]: example["stream"] for example in examples}
         return batch
 
@@ -154,18 +90,18 @@ class PaddingCollator:
 
 @dataclass(frozen=True, kw_only=True)
 class MaskingCollator(PaddingCollator):
-    """Masks each sample by `mask_tokens` and pads the batch; wants samples as `MixtureDataset` gives them.
+    """Masks samples by `mask_tokens` and pads them to a batch; takes the samples of `MixtureDataset`.
 
     Attributes:
-        mask_id: The id of the mask.
-        special_ids: Ids that are never masked and never put in at random.
+        mask_id: The id of the mask token.
+        special_ids: Ids that are never masked and never inserted at random.
         vocab_size: Random tokens are drawn from the ids below it.
         seed: The seed of all masks.
-        probability: The share of tokens chosen, above 0 and at most 1.
-        words_of: For whole-word masking: from a row of ids to the word of each, see `WordsOfPieces`.
+        probability: The share of tokens to choose, above 0 and at most 1.
+        words_of: For whole-word masking, maps a row of ids to the word of each; see `masking.WordsOfPieces`.
 
     Raises:
-        ValueError: If the probability is outside its range, or no ordinary id is left to draw from.
+        ValueError: If the probability is outside its range, or all ids are special.
     """
 
     mask_id: int
@@ -180,14 +116,14 @@ class MaskingCollator(PaddingCollator):
         if not 0.0 < self.probability <= 1.0:
             raise ValueError(
                 f"probability is {self.probability}; expected a share above 0 and at most 1 "
-                "(PaddingCollator makes batches without masks)"
+                "(use PaddingCollator for batches without masks)"
             )
         if len(self.special_ids) >= self.vocab_size:
-            raise ValueError(f"vocab_size is {self.vocab_size}, but {len(self.special_ids)} ids are special")
+            raise ValueError(f"vocab_size is {self.vocab_size}, and {len(self.special_ids)} ids are special")
 
     @classmethod
     def from_tokenizer(cls, tokenizer: PreTrainedTokenizerBase, **settings: Any) -> MaskingCollator:
-        """Take the ids and the size of the vocabulary from a tokenizer.
+        """Create a collator with the ids and the vocabulary size of a tokenizer.
 
         Raises:
             ValueError: If the tokenizer has no padding or no mask token.
@@ -195,7 +131,7 @@ class MaskingCollator(PaddingCollator):
         return cls(
             pad_id=_special_id(tokenizer, "pad_token"),
             mask_id=_special_id(tokenizer, "mask_token"),
-            special_ids=tuple(_ids(tokenizer.all_special_ids)),
+            special_ids=tuple(int(value) for value in tokenizer.all_special_ids if value is not None),
             vocab_size=len(tokenizer),
             **settings,
         )
@@ -220,10 +156,6 @@ class MaskingCollator(PaddingCollator):
         batch = self._batch(examples, [masked for masked, _ in pairs])
         batch["labels"] = self._pad([labels for _, labels in pairs], IGNORED)
         return batch
-
-
-def _ids(values: Iterable[Any]) -> list[int]:
-    return [int(value) for value in values if value is not None]
 
 
 def _special_id(tokenizer: PreTrainedTokenizerBase, name: str) -> int:

@@ -1,8 +1,8 @@
-"""The order of training: which sample of which language stands at which global position, for any number of processes.
+"""Mixing languages: the sample at every global position of training, for any number of processes.
 
-A sample is named by a key ``(pass, sample id)``: the id counts the chunks of all languages one after another, the pass
-says how often its language has been gone through before. Order and keys depend on the seed and the sizes alone; ranks,
-micro-batches and workers only say who reads which part.
+A sample has a key ``(pass, sample id)``: ids count the samples of all languages consecutively, and the pass counts how
+often the language was seen before. Order and keys depend on the seed and the sizes only; ranks, micro-batches and
+workers decide which process reads which part.
 """
 
 from __future__ import annotations
@@ -19,26 +19,28 @@ from hf_afro.batching.counter_random import SHUFFLE_EPOCH, SHUFFLE_LANGUAGE, per
 from hf_afro.batching.packing import TokenRows
 
 SampleKey = tuple[int, int]
-"""The pass over its language and the id of a sample."""
+"""The pass over the language of a sample, and the sample's id."""
 
 
 @dataclass(frozen=True)
 class Mixture:
-    """How often each language is drawn, and in which order.
+    """The order of the samples of several languages, each with its share.
 
-    A language of n samples has a share proportional to n^alpha. Each has a fixed quota an epoch, by largest remainder
-    and at least one. Its samples form an endless stream, shuffled anew on every pass, and epoch e takes the next quota
-    from it: a language that is drawn less than its size is still seen whole, over several epochs. An epoch is a whole
-    number of windows, about as many samples as there are, and at least one window.
+    A language of n samples gets a share proportional to n^alpha. It has a fixed quota per epoch, by largest remainder
+    and at least one sample. Its samples form an endless stream, reshuffled on every pass, and each epoch takes the
+    next quota from it: a language with a quota below its size is still seen completely, over several epochs. An epoch
+    is a whole number of windows, at least one, with about as many samples as there are.
 
     Attributes:
-        sizes: Samples of each language, by ISO 639-3 code; kept sorted by code, so the order given does not matter.
-        window: Samples of one optimizer step: processes x batch size x accumulation steps.
-        seed: The seed of every order, 0 to 2**64 - 1.
-        alpha: 1 draws every sample equally often, as in the paper; 0.3 is XLM-R's smoothing; 0 draws languages evenly.
+        sizes: The number of samples of each language, by ISO 639-3 code; sorted by code, so that the given order does
+            not matter.
+        window: Samples per optimizer step: processes x batch size x accumulation steps.
+        seed: The seed of all orders, 0 to 2**64 - 1.
+        alpha: 1 draws all samples equally often, as in the paper; 0.3 is XLM-R's smoothing; 0 draws all languages
+            equally often.
 
     Raises:
-        ValueError: If a language is empty, there is none, the window is not positive or alpha is outside [0, 1].
+        ValueError: If there is no language, one is empty, the window is not positive, or alpha is outside [0, 1].
 
     References:
         Conneau et al., "Unsupervised cross-lingual representation learning at scale", ACL 2020, section 3.1.
@@ -51,10 +53,10 @@ class Mixture:
 
     def __post_init__(self) -> None:
         if not self.sizes:
-            raise ValueError("a mixture of no languages was asked for; give the sizes of at least one")
+            raise ValueError("sizes is empty; expected at least one language")
         for language, size in self.sizes.items():
             if size < 1:
-                raise ValueError(f"language {language!r} has {size} samples; leave it out or give it text")
+                raise ValueError(f"language {language!r} has {size} samples; add text, or leave the language out")
         if self.window < 1:
             raise ValueError(f"window is {self.window}; expected processes x batch size x accumulation, at least 1")
         if not 0.0 <= self.alpha <= 1.0:
@@ -68,36 +70,33 @@ class Mixture:
 
     @property
     def num_samples(self) -> int:
-        """How many samples there are, each counted once."""
+        """The number of distinct samples."""
         return sum(self.sizes.values())
 
     @property
     def steps_per_epoch(self) -> int:
-        """Optimizer steps of an epoch: whole windows, enough for every language to have a sample in it."""
+        """Optimizer steps per epoch: whole windows, enough for one sample of every language."""
         return max(self.num_samples // self.window, -(-len(self.sizes) // self.window))
 
     @property
     def samples_per_epoch(self) -> int:
-        """Samples of an epoch over all processes."""
+        """Samples per epoch over all processes."""
         return self.steps_per_epoch * self.window
 
     @property
     def quotas(self) -> dict[str, int]:
-        """Samples of each language in every epoch."""
-        quotas = largest_remainder([size**self.alpha for size in self.sizes.values()], self.samples_per_epoch)
-        while 0 in quotas:
-            quotas[quotas.index(0)] += 1
-            quotas[quotas.index(max(quotas))] -= 1
-        return dict(zip(self.sizes, quotas, strict=True))
+        """Samples of each language per epoch."""
+        weights = [size**self.alpha for size in self.sizes.values()]
+        return dict(zip(self.sizes, quotas_of(weights, self.samples_per_epoch), strict=True))
 
     def epoch(self, epoch: int) -> np.ndarray:
         """Return the keys of an epoch in global order.
 
         Args:
-            epoch: The epoch, from 0, without an end.
+            epoch: The epoch, counted from 0; there is no last one.
 
         Returns:
-            int64 ``[samples_per_epoch, 2]``: the pass and the sample id at every position. Step s of the epoch is
+            int64 ``[samples_per_epoch, 2]``: the pass and the sample id at every position. Step s of the epoch is in
             rows ``[s * window, (s + 1) * window)``.
         """
         parts = []
@@ -117,31 +116,45 @@ class Mixture:
 
 
 class Order(Protocol):
-    """Which sample stands at which global position: a `Mixture`, or a `StreamSchedule`."""
+    """The sample at every global position: a `Mixture` or a `StreamSchedule`."""
 
     @property
     def window(self) -> int:
-        """Samples of one optimizer step."""
+        """Samples per optimizer step."""
 
     @property
     def steps_per_epoch(self) -> int:
-        """Optimizer steps of an epoch."""
+        """Optimizer steps per epoch."""
 
     def windows(self, epoch: int) -> Iterator[np.ndarray]:
         """Yield the keys of each optimizer step of an epoch, int64 ``[window, 2]``."""
 
 
+def quotas_of(weights: Sequence[float], total: int) -> list[int]:
+    """Share a total in proportion to weights, by largest remainder and with at least 1 each.
+
+    Args:
+        weights: Not negative, not all zero, at most `total` of them.
+        total: The sum of the quotas.
+    """
+    quotas = largest_remainder(weights, total)
+    while 0 in quotas:
+        quotas[quotas.index(0)] += 1
+        quotas[quotas.index(max(quotas))] -= 1
+    return quotas
+
+
 def largest_remainder(weights: Sequence[float], total: int) -> list[int]:
-    """Share a number of seats in proportion to weights: whole parts first, the rest to the largest remainders.
+    """Share a total in proportion to weights: the integer parts, and the rest to the largest remainders.
 
     Args:
         weights: Not negative, not all zero.
-        total: The seats to share.
+        total: The sum of the shares.
 
     Returns:
-        The seats of each, with sum `total`; where remainders are equal the earlier entry comes first.
+        The shares; of equal remainders, the earlier one comes first.
     """
-    # Fractions, because the parts of floats may add up to more than the whole.
+    # Fractions, because rounded floats may add up to more than the total.
     exact = [Fraction(weight) * total / sum(map(Fraction, weights)) for weight in weights]
     seats = [int(part) for part in exact]
     by_remainder = sorted(range(len(seats)), key=lambda index: seats[index] - exact[index])
@@ -151,25 +164,25 @@ def largest_remainder(weights: Sequence[float], total: int) -> list[int]:
 
 
 def _passes(start: int, count: int, size: int) -> Iterator[tuple[int, int, int]]:
-    """Yield the pass, begin and end within it of `count` positions of an endless stream, from `start` on."""
+    """Split `count` positions of an endless stream, from `start` on, into passes; yield pass, begin and end."""
     stop = start + count
     for number in range(start // size, -(-stop // size)):
         yield number, max(start - number * size, 0), min(stop - number * size, size)
 
 
 class MixtureBatchSampler(Sampler[list[SampleKey]]):
-    """One rank's micro-batches of the epoch that `set_epoch` chose, as lists of sample keys.
+    """Yields the micro-batches of one rank, as lists of sample keys, for the epoch chosen by `set_epoch`.
 
     Micro-batch g of step s on rank r holds the global positions ``((s * accumulation + g) * num_processes + r) *
-    batch_size`` and the `batch_size - 1` after it, so a step holds the same samples however its window is divided.
-    It does its own sharding: a loader built on it must not be sharded once more.
+    batch_size`` and the following `batch_size - 1`, so that a step has the same samples however its window is split.
+    The sampler does its own sharding: a loader on top of it must not shard again.
 
     Args:
         mixture: The order of all samples.
-        batch_size: Samples of a micro-batch on one process.
-        rank: This process, from 0.
-        num_processes: How many processes there are.
-        accumulation: Micro-batches of one optimizer step.
+        batch_size: Samples per micro-batch and process.
+        rank: The rank of this process, from 0.
+        num_processes: The number of processes.
+        accumulation: Micro-batches per optimizer step.
 
     Raises:
         ValueError: If the product is not the mixture's window, or the rank is outside the processes.
@@ -181,8 +194,8 @@ class MixtureBatchSampler(Sampler[list[SampleKey]]):
         if batch_size * num_processes * accumulation != mixture.window:
             raise ValueError(
                 f"batch size {batch_size} x {num_processes} processes x accumulation {accumulation} is "
-                f"{batch_size * num_processes * accumulation}, but the mixture's window is {mixture.window}; "
-                "they must be equal, so that a step holds the same samples for any split"
+                f"{batch_size * num_processes * accumulation}, but the mixture's window is {mixture.window}; expected "
+                "the same number"
             )
         if not 0 <= rank < num_processes:
             raise ValueError(f"rank is {rank}; expected 0 to {num_processes - 1} for {num_processes} processes")
@@ -196,11 +209,11 @@ class MixtureBatchSampler(Sampler[list[SampleKey]]):
 
     @property
     def sampler(self) -> MixtureBatchSampler:
-        """This object: accelerate reaches a sampler behind its skipping wrapper only as `batch_sampler.sampler`."""
+        """This object: accelerate finds a sampler behind its skipping wrapper only as `batch_sampler.sampler`."""
         return self
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch that the next iteration goes through."""
+        """Choose the epoch of the next iteration."""
         self.epoch = epoch
 
     def __len__(self) -> int:
@@ -214,27 +227,27 @@ class MixtureBatchSampler(Sampler[list[SampleKey]]):
 
 
 class MixtureDataset(Dataset[dict[str, Any]]):
-    """The samples of all languages behind one door, read by key; a map-style dataset for torch.
+    """The samples of all languages as a map-style torch dataset, indexed by sample keys.
 
     Args:
-        chunks: The samples of each language, by ISO 639-3 code, as `pack` and `cut` make them.
+        chunks: The samples of each language, by ISO 639-3 code, as returned by `pack` and `cut`.
 
     Raises:
-        ValueError: If a language has no chunk.
+        ValueError: If a language has no samples.
     """
 
     def __init__(self, chunks: Mapping[str, TokenRows]) -> None:
         self.chunks = dict(sorted(chunks.items()))
         for language, rows in self.chunks.items():
             if len(rows) == 0:
-                raise ValueError(f"language {language!r} has no text left to train on; leave it out or give it text")
+                raise ValueError(f"language {language!r} has no text to train on; add text, or leave the language out")
         self.languages = tuple(self.chunks)
         self._rows: list[TokenRows] = list(self.chunks.values())
         self._ends = np.cumsum([len(rows) for rows in self._rows])
 
     @property
     def sizes(self) -> dict[str, int]:
-        """Samples of each language, as `Mixture` takes them."""
+        """The number of samples of each language, for `Mixture`."""
         return {language: len(rows) for language, rows in self.chunks.items()}
 
     def language_of(self, sample_ids: np.ndarray) -> np.ndarray:
@@ -254,11 +267,11 @@ class MixtureDataset(Dataset[dict[str, Any]]):
             `input_ids` (``[length]``), `pass_index`, `sample_id` and `language` (an index into `languages`).
 
         Raises:
-            IndexError: If there is no sample of that id.
+            IndexError: If there is no sample with that id.
         """
         number, sample_id = key
         if not 0 <= sample_id < len(self):
-            raise IndexError(f"sample id {sample_id} asked for; there are {len(self)} samples")
+            raise IndexError(f"sample id {sample_id} is out of range; there are {len(self)} samples")
         language = int(self.language_of(np.asarray(sample_id)))
         rows = self._rows[language]
         return {

@@ -1,38 +1,53 @@
-"""The samples of several streams in one order: which language stands at which position is known without reading.
+"""Streaming: endless samples of languages that are read as needed and can be resumed from any sample.
 
-Every process works out the same order and reads every stream, but makes batches of its own positions only. So the
-global batch is the same for any number of processes, and no sample is given to two. The price is that text is
-tokenised once a process; rows of ready ids cost next to nothing.
+Every process computes the same order and reads all streams, but makes batches only of its own positions. So the global
+batch does not depend on the number of processes, and no sample is used twice. The price is that every process
+tokenizes the text; rows of ready ids cost almost nothing.
+
+The documents of a language are read, tokenized and packed in order, and again from the beginning in the next pass.
+Every sample carries its `Place`: all that another process needs to continue from there with the same result.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+import copy
+import hashlib
+import json
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from itertools import islice
 from typing import Any
 
+import datasets
 import numpy as np
 from torch.utils.data import Dataset
+from transformers import PreTrainedTokenizerBase
 
 from hf_afro.batching.counter_random import SHUFFLE_BLOCK, SHUFFLE_EPOCH, permutation
-from hf_afro.batching.mixing import SampleKey, largest_remainder
-from hf_afro.batching.streams import LanguageStream, Place
+from hf_afro.batching.mixing import SampleKey, quotas_of
+from hf_afro.batching.packing import TokenRows, boundary_ids, cut, pack_on, pack_rest, ready_rows, tokenize_corpus
+
+logger = logging.getLogger(__name__)
 
 BLOCK = 256
-"""Samples of a language that are read ahead and shuffled among each other."""
+"""Samples of a language that are read ahead and shuffled together."""
 
-_ROUND = 64  # windows in which every language gets its share to within a sample
-_ID_BITS = 40  # of a sample's id, for its number in its language
+_ROUND = 64  # windows after which every language has its share, to within one sample
+_ID_BITS = 40  # bits of a sample id for the number within its language
+
+DOCUMENTS_AT_ONCE = 256
+"""Documents read and tokenized at a time."""
 
 
 @dataclass(frozen=True)
 class StreamSchedule:
-    """Which language, and the how-manieth sample of it, stands at every position of an endless order.
+    """The language and the number of its sample at every position of an endless order, known without reading.
 
     Attributes:
-        weights: How often each language is drawn, up to a factor, by ISO 639-3 code.
-        window: Samples of one optimizer step.
-        steps: Optimizer steps that will be taken: one epoch, as the Trainer sees it.
+        weights: The relative weight of each language, by ISO 639-3 code.
+        window: Samples per optimizer step.
+        steps: The number of optimizer steps, which are one epoch to the Trainer.
         seed: The seed of the order.
     """
 
@@ -46,25 +61,21 @@ class StreamSchedule:
 
     @property
     def steps_per_epoch(self) -> int:
-        """All the steps there are."""
+        """All steps."""
         return self.steps
 
     @property
     def windows_per_round(self) -> int:
-        """Windows in which each language gets its share: 64, or as many as give every language a sample."""
+        """Windows per round: 64, or more if that is too few for one sample of every language."""
         return max(_ROUND, -(-len(self.weights) // self.window))
 
     @property
     def quotas(self) -> list[int]:
-        """Samples of each language in every round, at least one."""
-        quotas = largest_remainder(list(self.weights.values()), self.windows_per_round * self.window)
-        while 0 in quotas:
-            quotas[quotas.index(0)] += 1
-            quotas[quotas.index(max(quotas))] -= 1
-        return quotas
+        """Samples of each language per round, at least one."""
+        return quotas_of(list(self.weights.values()), self.windows_per_round * self.window)
 
     def windows(self, epoch: int) -> Iterator[np.ndarray]:
-        """Yield the keys of each step: the index of the language and the number of its sample, ``[window, 2]``."""
+        """Yield the keys of each step, ``[window, 2]``: the index of the language and the number of its sample."""
         quotas = np.asarray(self.quotas)
         begin = epoch * self.steps
         for step in range(begin, begin + self.steps):
@@ -73,7 +84,7 @@ class StreamSchedule:
                 languages = np.repeat(np.arange(len(quotas)), quotas)
                 numbers = np.concatenate([turn * quota + np.arange(quota) for quota in quotas])
                 order = permutation(self.seed, SHUFFLE_EPOCH, turn, 1, len(languages))
-                # Shuffled are the languages; the numbers of each stay in order, since a stream is read in order.
+                # Only the languages are shuffled; the numbers of each stay in order, since streams are read in order.
                 languages = languages[order]
                 places = np.argsort(languages, kind="stable")
                 keys = np.empty((len(languages), 2), dtype=np.int64)
@@ -81,16 +92,205 @@ class StreamSchedule:
             yield keys[within * self.window : (within + 1) * self.window]
 
 
-class StreamedSamples(Dataset[dict[str, Any]]):
-    """The streams of all languages behind one door, asked for by the keys of a `StreamSchedule`.
+@dataclass(frozen=True)
+class Place:
+    """The position of a sample in a stream.
 
-    Samples are shuffled within blocks of 256 of their language. Asking for a later one reads up to it; asking for one
-    before the block at hand begins anew.
+    Attributes:
+        pass_index: The number of complete passes before.
+        documents: Documents of this pass read before the batch of documents that the sample comes from.
+        begun: Whether one of them was not empty.
+        carry: The ids they left over, which are packed with the following ones.
+        within: Samples of the same batch before this one.
+        samples: Samples of the stream before this one, over all passes.
+        dataset: The state of the `datasets` object before the batch.
+        digest: A hash of the batch's documents, which shows whether the text is resumed at the right place.
+    """
+
+    pass_index: int = 0
+    documents: int = 0
+    begun: bool = False
+    carry: tuple[int, ...] = ()
+    within: int = 0
+    samples: int = 0
+    dataset: dict[str, Any] | None = None
+    digest: str = ""
+
+    def to_json(self) -> str:
+        """Return the place as one line of JSON."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> Place:
+        """Parse the result of `to_json`."""
+        fields = json.loads(text)
+        return cls(**{**fields, "carry": tuple(fields["carry"])})
+
+
+@dataclass(frozen=True)
+class TextRows:
+    """Tokenizes texts, and packs them like `pack` or cuts them like `cut`.
+
+    Attributes:
+        tokenizer: The tokenizer of the model.
+        max_length: The most tokens of a sample, special tokens included.
+        packing: Whether to pack.
+    """
+
+    tokenizer: PreTrainedTokenizerBase
+    max_length: int
+    packing: bool = True
+    ids: tuple[int | None, int | None] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "ids", boundary_ids(self.tokenizer))
+
+    def rows(self, documents: Sequence[Any], carry: np.ndarray, *, begun: bool) -> tuple[TokenRows, np.ndarray, bool]:
+        """Return the full samples, the ids left over, and whether any document so far was not empty."""
+        tokens = tokenize_corpus(documents, self.tokenizer)
+        if not self.packing:
+            return cut(tokens, self.max_length, *self.ids), carry, begun
+        rows, carry = pack_on(carry, tokens, self.max_length, *self.ids, begun=begun)
+        return rows, carry, begun or bool(tokens.lengths.any())
+
+    def rest(self, carry: np.ndarray) -> TokenRows:
+        """Return the last sample of a pass, if any ids are left over."""
+        return pack_rest(carry, *self.ids)
+
+
+@dataclass(frozen=True)
+class ReadyRows:
+    """Takes rows of ids as samples, see `ready_rows`.
+
+    Attributes:
+        max_length: The most tokens of a row.
+    """
+
+    max_length: int
+
+    def rows(self, documents: Sequence[Any], carry: np.ndarray, *, begun: bool) -> tuple[TokenRows, np.ndarray, bool]:
+        """See `TextRows`."""
+        return ready_rows(documents, self.max_length), carry, begun
+
+    def rest(self, carry: np.ndarray) -> TokenRows:
+        """See `TextRows`."""
+        return TokenRows.from_rows([])
+
+
+class LanguageStream:
+    """The endless samples of one language.
 
     Args:
-        streams: A stream a language.
-        seed: The seed of the blocks' order.
-        block: Samples that are shuffled among each other.
+        dataset: The documents, read in their order. If `datasets` shuffles them, it must have a seed.
+        column: The column of documents.
+        maker: Makes samples of the documents.
+    """
+
+    def __init__(
+        self, dataset: datasets.Dataset | datasets.IterableDataset, column: str, maker: TextRows | ReadyRows
+    ) -> None:
+        if isinstance(dataset, datasets.Dataset):
+            dataset = dataset.to_iterable_dataset()
+        self.dataset = dataset
+        self.column = column
+        self.maker = maker
+
+    def samples_from(self, place: Place) -> Iterator[tuple[Place, np.ndarray]]:
+        """Yield all samples from a place on, endlessly, each with its own place.
+
+        Raises:
+            ValueError: If the text is empty, or differs at the place from what it was.
+        """
+        number, skip = place.samples, place.within
+        while True:
+            before = number
+            for start, rows in self._batches(place):
+                for index in range(skip, len(rows)):
+                    yield replace(start, within=index, samples=number), rows[index]
+                    number += 1
+                skip = 0
+            if number == before and place.documents == 0:
+                raise ValueError("the text has no tokens to train on; add text, or leave the language out")
+            place = Place(pass_index=place.pass_index + 1, samples=number)
+
+    def _batches(self, place: Place) -> Iterator[tuple[Place, TokenRows]]:
+        """Yield the samples of each batch of documents in a pass, with the place of the batch."""
+        carry: np.ndarray = np.asarray(place.carry, dtype=np.int32)
+        documents, begun = place.documents, place.begun
+        for state, batch in self._documents(place):
+            start = Place(
+                place.pass_index, documents, begun, tuple(carry.tolist()), dataset=state, digest=_digest(batch)
+            )
+            rows, carry, begun = self.maker.rows(batch, carry, begun=begun)
+            yield start, rows
+            documents += len(batch)
+        # At the place of the last sample no documents are left to read, only the ids carried over.
+        yield Place(place.pass_index, documents, begun, tuple(carry.tolist())), self.maker.rest(carry)
+
+    def _documents(self, place: Place) -> Iterator[tuple[dict[str, Any] | None, list[Any]]]:
+        """Yield batches of documents from a place on, each with the state of the dataset before it."""
+        reader, rows, batch = self._read_on(place)
+        documents = place.documents + len(batch)
+        if batch:
+            yield place.dataset, batch
+        while True:
+            state = copy.deepcopy(reader.state_dict()) if documents else None
+            batch = self._next(rows)
+            if not batch:
+                return
+            documents += len(batch)
+            yield state, batch
+
+    def _read_on(self, place: Place) -> tuple[datasets.IterableDataset, Iterator[dict[str, Any]], list[Any]]:
+        """Return a reader at a place, its rows, and the batch at the place if its digest is known."""
+        if place.dataset is not None:
+            reader = self._reader(place.pass_index)
+            reader.load_state_dict(copy.deepcopy(place.dataset))
+            rows: Iterator[dict[str, Any]] = iter(reader)
+            batch = self._next(rows)
+            if _digest(batch) == place.digest:
+                return reader, rows, batch
+            # The state lacks the buffer of shuffled rows: then all rows are read again, but not tokenized.
+            logger.info("the dataset cannot be resumed from its state; reading %d rows again", place.documents)
+        reader = self._reader(place.pass_index)
+        rows = islice(iter(reader), place.documents, None)
+        if not place.digest:
+            return reader, rows, []
+        batch = self._next(rows)
+        if _digest(batch) != place.digest:
+            raise ValueError(
+                f"the text from row {place.documents} on differs from when the checkpoint was saved; use the same one "
+                "in the same order (if shuffled, with a seed)"
+            )
+        return reader, rows, batch
+
+    def _reader(self, pass_index: int) -> datasets.IterableDataset:
+        """Return a reader at the beginning of a pass."""
+        # `with_format` returns a new dataset; a copy would share its state with the original.
+        reader = self.dataset.with_format(None)
+        reader.set_epoch(pass_index)
+        return reader
+
+    def _next(self, rows: Iterator[dict[str, Any]]) -> list[Any]:
+        return [row[self.column] for row in islice(rows, DOCUMENTS_AT_ONCE)]
+
+
+def _digest(documents: Sequence[Any]) -> str:
+    return hashlib.blake2b(
+        json.dumps(documents, default=lambda array: array.tolist()).encode(), digest_size=16
+    ).hexdigest()
+
+
+class StreamedSamples(Dataset[dict[str, Any]]):
+    """The samples of all languages as a torch dataset, indexed by the keys of a `StreamSchedule`.
+
+    Samples are shuffled within blocks of 256 of their language. Access to a later sample reads up to it; access to a
+    sample before the current block starts over.
+
+    Args:
+        streams: One stream per language.
+        seed: The seed of the order within blocks.
+        block: Samples that are shuffled together.
     """
 
     def __init__(self, streams: Mapping[str, LanguageStream], seed: int = 0, block: int = BLOCK) -> None:
@@ -98,17 +298,17 @@ class StreamedSamples(Dataset[dict[str, Any]]):
         self.languages = tuple(self.streams)
         self.seed = seed
         self.block = block
-        self.go_on_from({})
+        self.resume_from({})
 
-    def go_on_from(self, places: Mapping[str, str]) -> None:
-        """Set where each language is read from; at its beginning where no place is given.
+    def resume_from(self, places: Mapping[str, str]) -> None:
+        """Set the place that each language is read from; by default its beginning.
 
         Args:
-            places: Of samples that begin a block, as `__getitem__` gave them, by language.
+            places: Places at the beginning of a block, as returned by `__getitem__`, by language.
         """
         starts = {language: Place.from_json(text) for language, text in places.items()}
-        self._shelves = [
-            _Shelf(self.streams[language], starts.get(language, Place()), self.seed, index, self.block)
+        self._readers = [
+            _BlockReader(self.streams[language], starts.get(language, Place()), self.seed, index, self.block)
             for index, language in enumerate(self.languages)
         ]
 
@@ -120,11 +320,11 @@ class StreamedSamples(Dataset[dict[str, Any]]):
 
         Returns:
             `input_ids` (``[length]``), `pass_index`, `sample_id`, `language` (an index into `languages`) and
-            `stream`: the place to read on from, for this sample and all that follow it.
+            `stream`: the place to resume from, for this sample and all later ones.
         """
         language, number = key
         try:
-            place, row, start = self._shelves[language].sample(number)
+            place, row, start = self._readers[language].sample(number)
         except ValueError as error:
             raise ValueError(f"{self.languages[language]}: {error}") from error
         return {
@@ -136,8 +336,8 @@ class StreamedSamples(Dataset[dict[str, Any]]):
         }
 
 
-class _Shelf:
-    """The block of one language that is at hand."""
+class _BlockReader:
+    """The current block of one language."""
 
     def __init__(self, stream: LanguageStream, start: Place, seed: int, language: int, block: int) -> None:
         self.stream = stream
@@ -150,7 +350,7 @@ class _Shelf:
         self._reader: Iterator[tuple[Place, np.ndarray]] | None = None
 
     def sample(self, number: int) -> tuple[Place, np.ndarray, str]:
-        """Return a sample's place and ids, and the place of its block as JSON."""
+        """Return the place and the ids of a sample, and the place of its block as JSON."""
         block, within = divmod(number, self.block)
         if self._reader is None or block < self._number:
             known = self.start if self.start.samples <= block * self.block else Place()

@@ -1,4 +1,4 @@
-"""The methods and evaluation sets that a card may name, what each is in a sentence, and whom to cite for it."""
+"""Methods and evaluation sets that a card may name, each with a description and its citation."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Citation:
-    """Something to be cited.
+    """A citation.
 
     Attributes:
-        what: Its name, and what was done or is held, without a full stop.
-        key: Of the BibTeX entry.
-        kind: Of the BibTeX entry.
-        fields: Of the BibTeX entry, in order.
+        what: A description of the method or set, without a full stop.
+        key: The key of the BibTeX entry.
+        kind: The type of the BibTeX entry.
+        fields: The fields of the BibTeX entry, in order.
     """
 
     what: str
@@ -23,7 +23,7 @@ class Citation:
 
     @property
     def bibtex(self) -> str:
-        """The entry for BibTeX."""
+        """The BibTeX entry."""
         lines = ",\n".join(f"  {name} = {{{value}}}" for name, value in self.fields)
         return f"@{self.kind}{{{self.key},\n{lines}\n}}"
 
@@ -34,7 +34,7 @@ def _cite(what: str, key: str, kind: str, **fields: str) -> Citation:
 
 METHODS: dict[str, Citation] = {
     "pruning": _cite(
-        "pruning of the vocabulary: it was cut to the tokens that the languages use, the rows kept unchanged",
+        "vocabulary pruning: the vocabulary was cut to the tokens of the languages, whose embeddings are unchanged",
         "abdaoui-etal-2020-load",
         "inproceedings",
         title="Load What You Need: Smaller Versions of Multilingual {BERT}",
@@ -44,8 +44,8 @@ METHODS: dict[str, Citation] = {
         url="https://aclanthology.org/2020.sustainlp-1.16",
     ),
     "maft": _cite(
-        "multilingual adaptive fine-tuning: masked-language-model training went on with text of all its languages "
-        "at once",
+        "multilingual adaptive fine-tuning: masked-language-model training was continued on text of all languages "
+        "together",
         "alabi-etal-2022-adapting",
         "inproceedings",
         title="Adapting Pre-trained Language Models to {A}frican Languages via Multilingual Adaptive Fine-Tuning",
@@ -56,8 +56,8 @@ METHODS: dict[str, Citation] = {
         archiveprefix="arXiv",
     ),
     "minilmv2": _cite(
-        "distillation of self-attention relations: it learnt how the queries of one layer of its teacher relate to "
-        "one another, and so the keys and the values",
+        "distillation of self-attention relations: the student learned the query, key and value relations of one "
+        "layer of the teacher",
         "wang-etal-2021-minilmv2",
         "inproceedings",
         title="{M}ini{LM}v2: Multi-Head Self-Attention Relation Distillation for Compressing Pretrained Transformers",
@@ -67,8 +67,8 @@ METHODS: dict[str, Citation] = {
         url="https://aclanthology.org/2021.findings-acl.188",
     ),
     "minilm": _cite(
-        "distillation of self-attention: it learnt the attention distributions and value relations of the last layer "
-        "of its teacher",
+        "distillation of self-attention: the student learned the attention distributions and value relations of the "
+        "last layer of the teacher",
         "wang-etal-2020-minilm",
         "inproceedings",
         title="{M}ini{LM}: Deep Self-Attention Distillation for Task-Agnostic Compression of Pre-Trained Transformers",
@@ -79,7 +79,7 @@ METHODS: dict[str, Citation] = {
         archiveprefix="arXiv",
     ),
     "comet": _cite(
-        "hybrid distillation: it learnt the predictions of its teacher, with a matching of attention",
+        "hybrid distillation: the student learned the predictions and the attention of the teacher",
         "raju-etal-2025-comet",
         "misc",
         title="{A}fro{XLMR}-{C}omet: Multilingual Knowledge Distillation with Attention Matching for Low-Resource "
@@ -136,4 +136,4 @@ EVALUATION_SETS: dict[str, Citation] = {
         url="https://aclanthology.org/2023.emnlp-main.862",
     ),
 }
-"""By the part of a score's dataset that is before the slash."""
+"""Keyed by the part of `Score.dataset` before the slash."""

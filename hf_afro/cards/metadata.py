@@ -1,22 +1,24 @@
-"""The front matter of a card, which the Hub reads: languages, base model, data, and the scores as a model index."""
+"""Front matter of a card, which the Hub reads: languages, pipeline, library, data, and scores as a model index."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
 from huggingface_hub import EvalResult, ModelCardData
 
-from hf_afro.cards.facts import CardFacts
-from hf_afro.cards.use import use_of
+from hf_afro.cards.card_facts import HEADS, CardFacts
 from hf_afro.languages import find_language
+from hf_afro.model_folders import MASKED_LM_HEAD
 from hf_afro.reports import EvalReport, Score
 from hf_afro.reports.formatting import describe_metric, language_name, task_name
 from hf_afro.reports.published_sets import hub_id_of, set_title
+from hf_afro.tasks import BITS_PER_BYTE, KINDS
 
 DIGITS = 4
-PIPELINES = {
-    **dict.fromkeys(("ner", "pos", "spans", "tags"), "token-classification"),
-    **dict.fromkeys(("topic", "sentiment", "nli", "texts", "pairs"), "text-classification"),
-    "bits_per_byte": "fill-mask",
-}
+"""Decimals of the scores in the model index."""
+
 HUB_METRICS = {
     "entity_f1": "f1",
     "macro_f1": "f1",
@@ -25,25 +27,40 @@ HUB_METRICS = {
     "entity_recall": "recall",
 }
 
+FILL_MASK, FEATURES, SIMILARITY = "fill-mask", "feature-extraction", "sentence-similarity"
+SENTENCE_TRANSFORMERS, TRANSFORMERS = "sentence-transformers", "transformers"
+_HEADS = {
+    "ForTokenClassification": "token-classification",
+    "ForSequenceClassification": "text-classification",
+    "ForQuestionAnswering": "question-answering",
+}
+_MASKED_LM = ("ForMaskedLM", "WithLMHeadModel", "ForPreTraining")
+_DETECTORS = ("ElectraForPreTraining", "FunnelForPreTraining")  # of replaced tokens, not masked-LM heads
+_BUILT_FROM_ORDER = (
+    *("teacher", "teacher_model_type", "layers", "embeddings", "embedding_energy"),
+    *("head_bias", "head_transform", "head_differs"),
+)
+_TRAINED, _WITHOUT_HEAD = ("kept", "fitted_after_distillation"), ("drawn", "untrained")
+
 
 class TaskResult(EvalResult):
-    """An entry of the model index that is one with others of the same task only.
+    """An entry of the model index that is only merged with entries of the same task.
 
-    Topics and sentiment of one set are both text classification, and the Hub's own class puts them into one entry.
+    Topics and sentiment of one set are both text classification, which the Hub's own class would merge.
     """
 
     @property
     def unique_identifier(self) -> tuple:
-        """What entries have in common that are put together."""
+        """The key of entries that are merged."""
         return (*super().unique_identifier, self.task_name)
 
 
 def card_metadata(report: EvalReport, facts: CardFacts) -> ModelCardData:
-    """Return what goes into the front matter; what is not known is left out.
+    """Return the front matter, without unknown values.
 
     Args:
-        report: Of the model itself.
-        facts: About it.
+        report: The report of the model itself.
+        facts: The facts about it.
     """
     use = use_of(report, facts)
     datasets = [source.hub_id for source in facts.text] + [hub_id_of(score.dataset) for score in report.scores]
@@ -61,16 +78,16 @@ def card_metadata(report: EvalReport, facts: CardFacts) -> ModelCardData:
 
 
 def evaluation_result(score: Score) -> EvalResult:
-    """Return a score as an entry of the model index: its mean, rounded to four digits, with seeds, spread and n."""
+    """Return a score as an entry of the model index: its mean, rounded to four decimals, with seeds, spread and n."""
     facts: dict[str, object] = {"n": score.n}
     if score.seeds:
         facts["seeds"] = list(score.seeds)
     if score.together:
-        facts["trained_at_once_on"] = list(score.together)
+        facts["trained_jointly_on"] = list(score.together)
     if score.spread is not None:
         facts["standard_deviation"] = round(score.spread, DIGITS)
     return TaskResult(
-        task_type=PIPELINES.get(score.task, score.task),
+        task_type=_pipeline_of(score.task),
         task_name=task_name(score.task),
         dataset_type=hub_id_of(score.dataset) or score.dataset,
         dataset_name=f"{set_title(score.dataset)}, {language_name(score.language)}",
@@ -81,3 +98,73 @@ def evaluation_result(score: Score) -> EvalResult:
         metric_value=round(score.mean, DIGITS),
         metric_args=facts,
     )
+
+
+def _pipeline_of(task: str) -> str:
+    """Return the Hub's name for the task of a score."""
+    if task == BITS_PER_BYTE:
+        return "fill-mask"
+    return KINDS[task].pipeline if task in KINDS else task
+
+
+@dataclass(frozen=True)
+class Use:
+    """The pipeline and library that a card offers a model for.
+
+    Attributes:
+        pipeline: The `pipeline_tag`.
+        library: The `library_name`.
+        head: The state of its masked-LM head, a key of `HEADS`; empty if unknown, or if the model has another head.
+        built_from: What `hf_afro.build_student` recorded about the model; empty for other models.
+    """
+
+    pipeline: str
+    library: str
+    head: str
+    built_from: Mapping[str, Any]
+
+    @property
+    def teacher(self) -> str:
+        """The teacher in `built_from`; empty if unknown."""
+        return str(self.built_from.get("teacher") or "")
+
+
+def use_of(report: EvalReport, facts: CardFacts) -> Use:
+    """Return the pipeline and library of a model; nothing is offered without evidence.
+
+    A masked-LM head counts as trained if the facts or the model's configuration say so, or if the model was saved with
+    one and is not a student by `build_student`, whose head is new. An encoder alone has none, unless the facts say so.
+    For a model with another head the masked-LM head is not mentioned.
+
+    Args:
+        report: The report of the model itself.
+        facts: The facts about it.
+    """
+    architecture = str(report.model.get("architecture", ""))
+    built_from = report.model.get("built_from")
+    # Configurations are saved in alphabetical order.
+    built_from = dict(sorted(built_from.items(), key=_place)) if isinstance(built_from, Mapping) else {}
+    library = SENTENCE_TRANSFORMERS if report.model.get("library") == SENTENCE_TRANSFORMERS else TRANSFORMERS
+    pipeline = next((task for ending, task in _HEADS.items() if architecture.endswith(ending)), "")
+    if library == SENTENCE_TRANSFORMERS:
+        pipeline = SIMILARITY
+    if pipeline:
+        return Use(pipeline, library, "", built_from)
+    if architecture and (not architecture.endswith(_MASKED_LM) or architecture in _DETECTORS):
+        alone = architecture.endswith("Model") and not architecture.endswith(("HeadModel", "HeadsModel"))
+        return Use(FEATURES, library, (facts.head or "untrained") if alone else "", built_from)
+    head = facts.head or _head_in_configuration(report)
+    known = bool(architecture or head)
+    trained = head in _TRAINED or (known and head not in _WITHOUT_HEAD and not built_from)
+    return Use(FILL_MASK if trained else FEATURES, library, head, built_from)
+
+
+def _place(item: tuple[str, Any]) -> int:
+    """Return the position of an item of `built_from` on a card; unknown ones come last."""
+    return _BUILT_FROM_ORDER.index(item[0]) if item[0] in _BUILT_FROM_ORDER else len(_BUILT_FROM_ORDER)
+
+
+def _head_in_configuration(report: EvalReport) -> str:
+    """Return the state of the masked-LM head according to the model's configuration; empty if it is not recorded."""
+    head = report.model.get(MASKED_LM_HEAD, "")
+    return head if head in HEADS else ""

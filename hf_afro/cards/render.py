@@ -1,65 +1,78 @@
-"""From reports and facts to a model card: Markdown with front matter, no number in it that they do not hold."""
+"""Rendering of model cards from reports and facts, and the check that they explain every number on the card."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import jinja2
 
+from hf_afro.cards.card_facts import CardFacts
 from hf_afro.cards.citations import EVALUATION_SETS, METHODS, Citation
-from hf_afro.cards.facts import CardFacts
-from hf_afro.cards.limits import admitted_limits
-from hf_afro.cards.metadata import card_metadata
-from hf_afro.cards.numbers import unexplained_numbers
-from hf_afro.cards.use import use_of
+from hf_afro.cards.limits import limits_of
+from hf_afro.cards.metadata import DIGITS, card_metadata, use_of
 from hf_afro.languages import find_language
 from hf_afro.reports import EvalReport
-from hf_afro.reports.formatting import DASH, format_count, format_fact, task_name, tasks_in
-from hf_afro.reports.tables import Cell, Table, comparison_tables, removed_table, size_table
+from hf_afro.reports.formatting import (
+    DASH,
+    format_count,
+    format_fact,
+    format_score,
+    format_value,
+    metrics_in,
+    task_name,
+    tasks_in,
+)
+from hf_afro.reports.published_sets import set_title
+from hf_afro.reports.score_tables import common_mean, comparison_tables, removed_table, size_table
+from hf_afro.reports.tables import Cell, Table, plain_markdown
 
 OWN_CLASSES = "afro-student"
-"""The model type that transformers knows only once hf_afro was imported."""
-
+"""The model type that transformers knows only after `import hf_afro`."""
 
 _KINDS = {
-    "token-classification": "classifier of words",
-    "text-classification": "classifier of texts",
+    "token-classification": "token classifier",
+    "text-classification": "text classifier",
     "sentence-similarity": "sentence encoder",
     "question-answering": "question-answering model",
 }
+_FENCED = re.compile(r"^```.*?^```$", re.M | re.S)
+_FOOTNOTE = re.compile(r"\\?\[\d+\\?\]")  # brackets are escaped in Markdown tables
+# A number by itself, not the digits in F1, in a name such as base-70k, or in a version.
+_NUMBER = re.compile(r"(?<![\w.,-])-?\d+(?:,\d{3})*(?:\.\d+)?(?:e[-+]?\d+)?(?![\w-]|[.,]\d)")
 
 
 def render_card(reports: Sequence[EvalReport], facts: CardFacts | None = None) -> str:
-    """Return a model card.
+    """Render a model card.
 
     Args:
-        reports: That of the model itself, then those of the models it is compared with.
-        facts: What is to be said beside the scores; by default what the first report alone tells.
+        reports: The report of the model itself, then those of the models it is compared with.
+        facts: Everything besides the scores; by default the facts in the first report.
 
     Returns:
-        Markdown with YAML front matter; the same reports and facts give the same text.
+        Markdown with YAML front matter, the same for the same reports and facts.
 
     Raises:
         ValueError: If there is no report, or two have the same name.
-        RuntimeError: If the card holds a number that neither reports nor facts explain, which is a fault of ours.
+        RuntimeError: If the card has a number that neither reports nor facts explain, which is a bug.
     """
     names = [report.name for report in reports]
     if not names or len(set(names)) < len(names):
-        raise ValueError(f"a card needs one report or more, each with a name of its own; received {names}")
+        raise ValueError(f"expected at least one report, each with a different name; received {names}")
     own = reports[0]
     facts = facts or CardFacts.of_report(own)
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("hf_afro.cards"),
-        # Markdown, not HTML: the filter `plain` takes care of what means something there.
+        # Markdown, not HTML: the filter `plain` escapes what has a meaning there.
         autoescape=False,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters.update(plain=plain, fact=format_fact)
+    environment.filters.update(plain=plain_markdown, fact=format_fact)
     card = environment.get_template("card.md").render(
         metadata=card_metadata(own, facts).to_yaml(),
         facts=facts,
@@ -70,24 +83,42 @@ def render_card(reports: Sequence[EvalReport], facts: CardFacts | None = None) -
         loading=_loading(own, facts),
         use=(use := use_of(own, facts)),
         kind=_KINDS.get(use.pipeline, "encoder"),
-        languages=_as_markdown(_language_table(own, facts), words=True) if facts.languages else "",
-        vocabulary=_as_markdown(_vocabulary_table(facts.vocabulary)) if facts.vocabulary else "",
-        removed=_as_markdown(removed_table(facts.removed)) if facts.removed else "",
-        tables=[(table.title, _as_markdown(table)) for table in (size_table(reports), *comparison_tables(reports))],
+        languages=_language_table(own, facts).as_markdown(heading=False) if facts.languages else "",
+        vocabulary=_vocabulary_table(facts.vocabulary).as_markdown(heading=False) if facts.vocabulary else "",
+        removed=removed_table(facts.removed).as_markdown(heading=False) if facts.removed else "",
+        tables=[
+            (table.title, table.as_markdown(heading=False))
+            for table in (size_table(reports), *comparison_tables(reports))
+        ],
         evaluation=_settings(own),
-        limits=admitted_limits(own, facts),
+        limits=limits_of(own, facts),
         citations=_citations(reports, facts),
     )
     card = re.sub(r"\n{3,}", "\n\n", card).rstrip() + "\n"
     unexplained = unexplained_numbers(card, reports, facts)
     if unexplained:
-        raise RuntimeError(f"the card of {facts.model_name} holds numbers that no report or fact has: {unexplained}")
+        raise RuntimeError(f"the card of {facts.model_name} has numbers that nothing explains: {unexplained}")
     return card
 
 
-def plain(value: object) -> str:
-    """Return text on one line in which nothing means anything to Markdown or HTML."""
-    return re.sub(r"([\\`*_\[\]<>|#&])", r"\\\1", " ".join(str(value).split()))
+def numbers_in(text: str) -> list[str]:
+    """Return the numbers in a text as written, without those in code blocks and footnote marks."""
+    return _NUMBER.findall(_FOOTNOTE.sub(" ", _FENCED.sub(" ", text)))
+
+
+def unexplained_numbers(card: str, reports: Sequence[EvalReport], facts: CardFacts) -> list[str]:
+    """Return the numbers on a card that neither the reports nor the facts explain.
+
+    A number is explained if it occurs anywhere in them or is derived from them, so a number in the wrong place is not
+    noticed.
+
+    Args:
+        card: The rendered card.
+        reports: The reports it was rendered from.
+        facts: The facts it was rendered from.
+    """
+    explained = {number for text in _explained(reports, facts) for number in (text, *numbers_in(text))}
+    return [number for number in numbers_in(card) if number not in explained]
 
 
 def _loading(own: EvalReport, facts: CardFacts) -> dict[str, Any]:
@@ -97,17 +128,8 @@ def _loading(own: EvalReport, facts: CardFacts) -> dict[str, Any]:
     }
 
 
-def _as_markdown(table: Table, *, words: bool = False) -> str:
-    """A table of GitHub's Markdown, numbers to the right, the best of a row in bold, and its notes."""
-    rule = "---" if words else "---:"
-    lines = [[plain(name) for name in table.header], ["---", *[rule] * (len(table.header) - 1)]]
-    lines += [[f"**{plain(cell.text)}**" if cell.best else plain(cell.text) for cell in row] for row in table.rows]
-    notes = "".join(f"\n\n{plain(note)}" for note in table.notes)
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + notes
-
-
 def _language_table(own: EvalReport, facts: CardFacts) -> Table:
-    """Every language with what it was measured on, and how much of it was trained on where that was recorded."""
+    """Return the languages with the tasks they were measured on, and the tokens trained on if recorded."""
     header = ["language", "code", "scripts", "measured on"]
     rows = []
     for code in facts.languages:
@@ -120,11 +142,11 @@ def _language_table(own: EvalReport, facts: CardFacts) -> Table:
         rows.append(tuple(Cell(text) for text in row))
     if facts.tokens_seen:
         header.insert(3, "tokens trained on")
-    return Table("Languages", tuple(header), tuple(rows))
+    return Table("Languages", tuple(header), tuple(rows), words=True)
 
 
 def _vocabulary_table(vocabulary: Mapping[str, Mapping[str, Any]]) -> Table:
-    """What pruning kept of each language; figures that one of them lacks are a dash."""
+    """Return what pruning kept of each language, with a dash for missing figures."""
     names = list(dict.fromkeys(name for figures in vocabulary.values() for name in figures))
     rows = [
         (Cell(find_language(code).name), *(Cell(format_fact(name, figures.get(name))) for name in names))
@@ -134,7 +156,7 @@ def _vocabulary_table(vocabulary: Mapping[str, Mapping[str, Any]]) -> Table:
 
 
 def _settings(own: EvalReport) -> list[tuple[str, str]]:
-    """The settings of the evaluation, those that are alike said once: ``("ner (hau, swa)", "epochs 20, …")``."""
+    """Return the evaluation settings, those of several languages merged: ``("ner (hau, swa)", "epochs 20, …")``."""
     alike: dict[tuple[str, str], list[str]] = {}
     for key, settings in own.settings.items():
         task, _, language = key.partition("/")
@@ -153,3 +175,45 @@ def _citations(reports: Sequence[EvalReport], facts: CardFacts) -> list[Citation
         *(METHODS[one] for one in facts.methods),
         *(EVALUATION_SETS[one] for one in sets if one in EVALUATION_SETS),
     ]
+
+
+def _explained(reports: Sequence[EvalReport], facts: CardFacts) -> Iterator[str]:
+    """Yield all values of the reports and facts and those derived from them, in every form they are written in."""
+    for value in (asdict(facts), *(asdict(report) for report in reports)):
+        yield from _leaves("", value)
+    yield format_count(len(facts.languages))
+    yield format_count(sum(facts.tokens_seen.values()))
+    reasons = {reason for counts in facts.removed.values() for reason in counts}
+    for reason in reasons:
+        yield format_count(sum(counts.get(reason, 0) for counts in facts.removed.values()))
+    for report in reports:
+        for score in report.scores:
+            # The name of a set may have a number, such as MasakhaNER 2.0.
+            yield from (
+                set_title(score.dataset),
+                format_score(score),
+                str(len(score.seeds)),
+                str(round(score.mean, DIGITS)),
+            )
+            if score.spread is not None:
+                yield str(round(score.spread, DIGITS))
+            if score.sound_mean is not None:
+                yield format_value(score.metric, score.sound_mean)
+    for task in tasks_in(reports):
+        for metric in metrics_in(reports, task):
+            count, means = common_mean(reports, task, metric)
+            yield str(count)
+            yield from (format_value(metric, mean) for mean in means if mean is not None)
+
+
+def _leaves(name: str, value: Any) -> Iterator[str]:
+    if isinstance(value, Mapping):
+        for key, one in value.items():
+            yield str(key)
+            yield from _leaves(str(key), one)
+    elif isinstance(value, Sequence) and not isinstance(value, str):
+        for one in value:
+            yield from _leaves(name, one)
+    else:
+        yield str(value)
+        yield format_fact(name, value)

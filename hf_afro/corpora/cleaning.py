@@ -1,4 +1,4 @@
-"""Lines that teach nothing are taken out of adaptation text, and every one of them is counted by its reason."""
+"""Cleaning: dropping lines that are empty, too short or without letters, and counting them by reason."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ import regex
 from hf_afro.corpora.cleaning_report import DUPLICATE, EMPTY, NO_LETTER, TOO_SHORT, Tally
 from hf_afro.corpora.decontamination import LINES_AT_ONCE, EvaluationSentences, in_batches
 
-# Numbers and punctuation of every script, symbols (currency, emoji) and white space hold no letter.
+# Numbers and punctuation of any script, symbols (currency, emoji) and white space are not letters.
 _LETTER = regex.compile(r"\p{L}")
 
 
 def reason_to_drop(line: str, min_tokens: int = 6) -> str | None:
-    """Say why a line is dropped for what it holds, None where it stays.
+    """Return the reason to drop a line because of its content, None if it is kept.
 
-    A line goes when it is empty, when it has no letter of any script (only numbers, punctuation, symbols), or when it
-    has fewer tokens than asked for. Tokens are parts between white space, so a script that is written without spaces,
-    as Chinese is, wants `min_tokens=1`.
+    A line is dropped if it is empty, has no letter of any script (only numbers, punctuation, symbols), or has too few
+    tokens. Tokens are separated by white space, so scripts written without spaces, such as Chinese, need
+    `min_tokens=1`.
 
     Args:
         line: One line, without its line feed.
-        min_tokens: The fewest white-space tokens of a line that stays.
+        min_tokens: The fewest white-space tokens of a line that is kept.
 
     Returns:
         `EMPTY`, `NO_LETTER`, `TOO_SHORT` or None, in this order of precedence.
@@ -44,12 +44,12 @@ def reason_to_drop(line: str, min_tokens: int = 6) -> str | None:
 
 
 class Verdict(NamedTuple):
-    """What becomes of a line.
+    """The decision on a line.
 
     Attributes:
-        text: The line, in normal form C where that is asked for.
-        reason: Why it is dropped; None where it stays.
-        sets: The evaluation sets that it holds something of.
+        text: The line, in Unicode normal form C if `nfc` is set.
+        reason: The reason to drop it; None if it is kept.
+        sets: The evaluation sets that it matches.
     """
 
     text: str
@@ -59,13 +59,13 @@ class Verdict(NamedTuple):
 
 @dataclass(frozen=True)
 class LineRules:
-    """What is asked of every line by itself, the same on one machine and on many.
+    """Rules that judge each line independently, so that they work on one machine and on a cluster alike.
 
     Attributes:
         min_tokens: See `reason_to_drop`.
-        nfc: Bring lines to Unicode normal form C, before anything is compared.
-        evaluation: The evaluation sentences; they are asked before the rest, so that the count of leaked sentences
-            does not depend on the other settings.
+        nfc: Whether to normalize lines to Unicode normal form C first.
+        evaluation: Evaluation sentences. They are checked before the other rules, so that the count of leaks does not
+            depend on the other settings.
     """
 
     min_tokens: int = 6
@@ -73,28 +73,13 @@ class LineRules:
     evaluation: EvaluationSentences | None = None
 
     def judge(self, lines: Sequence[str]) -> list[Verdict]:
-        """Judge lines, each by itself: however text is cut into batches, the verdicts are the same."""
+        """Judge each line; the verdicts do not depend on how the text is batched."""
         texts = [unicodedata.normalize("NFC", line) for line in lines] if self.nfc else lines
         leaks = [None] * len(texts) if self.evaluation is None else self.evaluation.find(texts)
         return [
             Verdict(text, reason_to_drop(text, self.min_tokens)) if leak is None else Verdict(text, *leak)
             for text, leak in zip(texts, leaks, strict=True)
         ]
-
-
-class Seen:
-    """Knows the lines that came before, character by character, by 16 bytes a line."""
-
-    def __init__(self) -> None:
-        self._digests: set[bytes] = set()
-
-    def __call__(self, text: str) -> bool:
-        """Tell whether a line came before, and remember it."""
-        digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
-        if digest in self._digests:
-            return True
-        self._digests.add(digest)
-        return False
 
 
 def clean(
@@ -106,25 +91,28 @@ def clean(
     drop_duplicates: bool = False,
     evaluation: EvaluationSentences | None = None,
 ) -> Iterator[str]:
-    """Yield the lines that stay, counting those that do not while going through them.
+    """Yield the lines that are kept, and count all lines.
 
     Args:
-        lines: The lines of one language; one is read at a time, and a thousand where there are evaluation sentences.
-        tally: Is added to.
+        lines: The lines of one language; read one at a time, or 1,000 at a time if there are evaluation sentences.
+        tally: The counts, updated in place.
         min_tokens: See `LineRules`.
         nfc: See `LineRules`.
-        drop_duplicates: Drop a line that came before, character by character.
+        drop_duplicates: Whether to drop exact repetitions of an earlier line; this holds 16 bytes per distinct line.
         evaluation: See `LineRules`.
 
     Yields:
-        Lines, unchanged but for `nfc`.
+        Lines, unchanged except for `nfc`.
     """
     rules = LineRules(min_tokens, nfc, evaluation)
-    seen = Seen()
+    seen: set[bytes] = set()
     for batch in in_batches(lines, LINES_AT_ONCE if evaluation else 1):
         for text, reason, sets in rules.judge(batch):
-            if reason is None and drop_duplicates and seen(text):
-                reason = DUPLICATE  # noqa: PLW2901
+            if reason is None and drop_duplicates:
+                digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+                if digest in seen:
+                    reason = DUPLICATE  # noqa: PLW2901
+                seen.add(digest)
             tally.add(text, reason, sets)
             if reason is None:
                 yield text

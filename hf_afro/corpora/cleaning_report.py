@@ -1,11 +1,11 @@
-"""What cleaning took out, by language and reason: counted while text goes through, saved, and added up over parts."""
+"""Counts of the lines that cleaning dropped, by language and reason: merged, saved and shown as Markdown."""
 
 from __future__ import annotations
 
 import json
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import reduce
 from pathlib import Path
@@ -14,8 +14,10 @@ from typing import Any
 from hf_afro.files import write_whole
 from hf_afro.version import __version__
 
+JSON_FILE, PAGE_FILE = "cleaning.json", "cleaning.md"
+
 READ = "read"
-"""The count of lines that came in, beside the counts of lines dropped, one a reason."""
+"""Key of the lines read, beside the reasons of the lines dropped."""
 
 EMPTY = "empty"
 EVALUATION = "evaluation sentence"
@@ -26,18 +28,21 @@ TOO_SHORT = "too few tokens"
 DUPLICATE = "duplicate"
 NEAR_DUPLICATE = "near-duplicate"
 LEAKED = (EVALUATION, CONTAINS, OVERLAP)
-"""The reasons of lines that hold something of an evaluation set."""
+"""The reasons that concern evaluation sets."""
+
+_ALL = "all"
+_MEGABYTE = 1e6
 
 
 @dataclass
 class Tally:
-    """Counts of one language, added to line by line.
+    """Counts of one language, updated line by line.
 
     Attributes:
-        lines: Under `READ` every line that came in, and under its reason every line dropped.
-        words: Their words, parts between white space, under the same names.
-        num_bytes: Their bytes in UTF-8, line feeds left out.
-        leaks: Lines dropped that hold something of an evaluation set, by set; a line may count for several.
+        lines: Lines read under `READ`, and lines dropped under their reason.
+        words: Their words, split at white space, under the same keys.
+        num_bytes: Their UTF-8 bytes without line feeds, under the same keys.
+        leaks: Lines dropped for an evaluation set, by set; a line may count for several sets.
     """
 
     lines: Counter[str] = field(default_factory=Counter)
@@ -46,12 +51,12 @@ class Tally:
     leaks: Counter[str] = field(default_factory=Counter)
 
     def add(self, text: str, reason: str | None, sets: Iterable[str] = ()) -> None:
-        """Count a line that came in, and why it is dropped where it is.
+        """Count a line as read, and as dropped if there is a reason.
 
         Args:
-            text: The line, as it is compared: in normal form C where that is asked for.
-            reason: Why it is dropped; None where it stays.
-            sets: The evaluation sets that it holds something of.
+            text: The line, after normalization.
+            reason: The reason to drop it; None if it is kept.
+            sets: The evaluation sets that it matches.
         """
         self._count(READ, text)
         if reason is not None:
@@ -70,17 +75,17 @@ class Tally:
 
 @dataclass(frozen=True)
 class CleaningReport:
-    """What cleaning and decontamination took out, by language and reason; parts of a corpus add up.
+    """Counts of cleaning and decontamination, by language and reason; reports of parts of a corpus can be merged.
 
     Attributes:
-        read: Lines that came in, by ISO 639-3 code.
+        read: Lines read, by ISO 639-3 code.
         dropped: Lines dropped, by code and reason.
         settings: The settings of the run, as `clean` takes them.
-        fingerprints: Of the sources read, by code; see `TextSource.fingerprint`.
-        version: The version of hf_afro that made the report.
-        words: Words that came in and were dropped, by code; under `READ` and the reasons.
-        num_bytes: The same in UTF-8 bytes.
-        leaks: Lines dropped that hold something of an evaluation set, by code and set; a line may count for several.
+        fingerprints: Fingerprints of the sources, by code; see `TextSource.fingerprint`.
+        version: The version of hf_afro that wrote the report.
+        words: Words read (under `READ`) and dropped (under the reasons), by code.
+        num_bytes: UTF-8 bytes, in the same way.
+        leaks: Lines dropped for an evaluation set, by code and set; a line may count for several sets.
     """
 
     read: Mapping[str, int]
@@ -100,7 +105,7 @@ class CleaningReport:
         settings: Mapping[str, Any] | None = None,
         fingerprints: Mapping[str, str] | None = None,
     ) -> CleaningReport:
-        """Make a report of what was counted, language by language.
+        """Build a report from counts.
 
         Args:
             tallies: The counts of each language, by ISO 639-3 code.
@@ -122,34 +127,34 @@ class CleaningReport:
 
     @property
     def kept(self) -> dict[str, int]:
-        """Lines that stayed, by language."""
+        """Lines kept, by language."""
         return {language: n - sum(self.dropped[language].values()) for language, n in self.read.items()}
 
     @property
     def kept_words(self) -> dict[str, int]:
-        """Words that stayed, by language."""
+        """Words kept, by language."""
         return _kept(self.words)
 
     @property
     def kept_bytes(self) -> dict[str, int]:
-        """UTF-8 bytes that stayed, by language."""
+        """UTF-8 bytes kept, by language."""
         return _kept(self.num_bytes)
 
     @property
     def leaked(self) -> dict[str, int]:
-        """Lines that held something of an evaluation set, by language."""
+        """Lines dropped for an evaluation set, by language."""
         return {code: sum(reasons.get(name, 0) for name in LEAKED) for code, reasons in self.dropped.items()}
 
     def merge(self, other: CleaningReport) -> CleaningReport:
-        """Add the report of another part of the corpus, such as another shard; in any order the result is the same.
+        """Add the report of another part of the corpus, such as another shard, in any order.
 
         Raises:
-            ValueError: If the two were made with different settings or versions; their counts would not compare.
+            ValueError: If the two were made with different settings or versions.
         """
         for name in ("settings", "version"):
             mine, theirs = getattr(self, name), getattr(other, name)
             if mine != theirs:
-                raise ValueError(f"the reports differ in {name}: {mine} and {theirs}; clean all parts the same way")
+                raise ValueError(f"the reports differ in {name}: {mine} and {theirs}; clean all parts in the same way")
         codes = sorted({*self.read, *other.read})
         return CleaningReport(
             read={language: self.read.get(language, 0) + other.read.get(language, 0) for language in codes},
@@ -167,18 +172,18 @@ class CleaningReport:
 
     @classmethod
     def merged(cls, reports: Iterable[CleaningReport]) -> CleaningReport:
-        """Add up the reports of all parts of a corpus.
+        """Merge the reports of all parts of a corpus.
 
         Raises:
             ValueError: If there are none, or they differ in settings or version.
         """
         parts = list(reports)
         if not parts:
-            raise ValueError("there are no cleaning reports to add up; expected one a part of the text")
+            raise ValueError("there are no cleaning reports to merge; expected one per part of the text")
         return reduce(CleaningReport.merge, parts)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the report as JSON; the file appears whole or not at all."""
+        """Write the report as JSON, atomically."""
         write_whole(path, json.dumps(asdict(self), ensure_ascii=False, indent=2) + "\n")
 
     @classmethod
@@ -196,8 +201,76 @@ class CleaningReport:
             raise ValueError(f"{path} is not a cleaning report as CleaningReport.save writes it: {error!r}") from error
 
 
+def save_report(report: CleaningReport, folder: str | os.PathLike[str]) -> None:
+    """Write `cleaning.json`, which can be loaded, and `cleaning.md`, a page to read, into a folder."""
+    report.save(Path(folder) / JSON_FILE)
+    write_whole(Path(folder) / PAGE_FILE, cleaning_page(report))
+
+
+def cleaning_page(report: CleaningReport) -> str:
+    """Return a report as Markdown: sizes, lines dropped by reason, and lines dropped by evaluation set."""
+    parts = ["# Cleaning report", _sizes(report)]
+    if any(report.dropped.values()):
+        parts += ["## Lines dropped, by reason", _by_name(report.dropped)]
+    if any(report.leaks.values()):
+        parts += [
+            "## Lines dropped for evaluation sentences, by set",
+            "A line that matches several sets counts for each of them.",
+            _by_name(report.leaks, sums=False),
+        ]
+    settings = [f"- {name}: {value}" for name, value in report.settings.items()]
+    parts += ["## Settings", "\n".join([*settings, f"- hf_afro: {report.version}"])]
+    return "\n\n".join(parts) + "\n"
+
+
+def _sizes(report: CleaningReport) -> str:
+    kept, kept_words, kept_bytes = report.kept, report.kept_words, report.kept_bytes
+    rows = {
+        code: (
+            (read, kept[code]),
+            (report.words.get(code, {}).get(READ, 0), kept_words.get(code, 0)),
+            (report.num_bytes.get(code, {}).get(READ, 0), kept_bytes.get(code, 0)),
+        )
+        for code, read in report.read.items()
+    }
+    if len(rows) > 1:
+        columns = zip(*rows.values(), strict=True)
+        rows[_ALL] = tuple(tuple(map(sum, zip(*pairs, strict=True))) for pairs in columns)  # type: ignore[assignment]
+    header = ["language", "lines read", "kept", "share", "words read", "kept", "MB read", "kept"]
+    return _table(
+        header,
+        [
+            [
+                code,
+                *(f"{count:,}" for count in lines),
+                f"{lines[1] / lines[0]:.1%}" if lines[0] else "",
+                *(f"{count:,}" for count in words),
+                *(f"{size / _MEGABYTE:,.2f}" for size in sizes),
+            ]
+            for code, (lines, words, sizes) in rows.items()
+        ],
+    )
+
+
+def _by_name(counts: Mapping[str, Mapping[str, int]], *, sums: bool = True) -> str:
+    """Return a table with one row per language and one column per name, and sums."""
+    own = {code: dict(row) for code, row in counts.items() if row}
+    total: Counter[str] = sum(map(Counter, own.values()), Counter())
+    if len(own) > 1:
+        own[_ALL] = dict(total)
+    rows = [[code, *(f"{row[name]:,}" if name in row else "" for name in total)] for code, row in own.items()]
+    if sums:
+        rows = [[*row, f"{sum(own[row[0]].values()):,}"] for row in rows]
+    return _table(["language", *total, *([_ALL] if sums else [])], rows)
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
 def _sorted(counts: Mapping[str, Mapping[str, int]]) -> dict[str, dict[str, int]]:
-    """Leave out what is zero, in an order that does not hang on the text."""
+    """Drop zeros, and sort by reason, so that the order does not depend on the text."""
     return {code: {name: n for name, n in sorted(own.items()) if n} for code, own in counts.items()}
 
 

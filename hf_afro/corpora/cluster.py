@@ -1,12 +1,12 @@
-"""Cleaning, decontamination and counting of text past one machine, as a pipeline of datatrove (extra `cluster`).
+"""Cleaning, decontamination and counting on a cluster, as a datatrove pipeline (extra `cluster`).
 
-A task takes its share of the files, judges every line by the rules that one machine has (`LineRules`), writes what
-stays, a report and the counts of its share. Reports and counts of all tasks add up to those of one process, since
-lines are judged one by one. Duplicates need to see all text: datatrove's own blocks (`datatrove.pipeline.dedup`) take
-them out of the folder written here, or `prepare_corpora` does.
+Each task takes its share of the files, judges every line by the same `LineRules` as on one machine, and writes the
+kept lines, a report and token counts. Lines are judged independently, so the reports and counts of all tasks add up to
+those of a single process. Duplicates can only be found in the whole text: use `datatrove.pipeline.dedup` or
+`prepare_corpora` on the output.
 
     steps = clean_steps("text", "cleaned", LineRules(evaluation=sentences), count=partial(count_tokens, tokenizer=...))
-    executor("local", steps, tasks=8, logging_dir="logs").run()
+    LocalPipelineExecutor(steps, tasks=8, logging_dir="logs").run()  # or Slurm or Ray, of datatrove.executor
     report = collect_reports("cleaned")   # and `hf-afro prune --counts cleaned/counts/*.npz`
 """
 
@@ -15,15 +15,15 @@ from __future__ import annotations
 import os
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from itertools import chain, groupby
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Protocol
 
 from hf_afro.corpora.cleaning import LineRules
-from hf_afro.corpora.cleaning_page import save_report
-from hf_afro.corpora.cleaning_report import CleaningReport, Tally
+from hf_afro.corpora.cleaning_report import CleaningReport, Tally, save_report
 from hf_afro.corpora.decontamination import in_batches
-from hf_afro.corpora.files import Errors, check_errors, read_lines, suffix_of
+from hf_afro.corpora.reading import Errors, TextSource, check_errors, lines_of, read_lines, suffix_of
 from hf_afro.files import remove_leftovers_of, written_whole
 from hf_afro.languages import find_language
 
@@ -36,29 +36,27 @@ except ModuleNotFoundError as error:
         name=error.name,
     ) from error
 
-Kind = Literal["local", "slurm", "ray"]
-
 TEXT, REPORTS, COUNTS = "text", "reports", "counts"
-"""Folders in the folder that the steps write to."""
+"""Subfolders of the output folder."""
 
 
 class Counts(Protocol):
-    """What a counting function gives: something that can be saved, as `hf_afro.TokenCounts`."""
+    """The result of a counting function, such as `hf_afro.TokenCounts`."""
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write it to a file."""
+        """Write the counts to a file."""
 
 
 class ReadLines(PipelineStep):
-    """Reads this task's share of the files: a document a line, its language and file beside it.
+    """Read this task's share of the files: one document per line, with its language and file as metadata.
 
     Args:
-        folder: Holds ``<language>.<suffix>``, or parts as ``<language>/<any name>.<suffix>``; the suffixes are those
-            of `read_corpora`.
-        errors: What is done with bytes that are not UTF-8; see `read_corpora`.
+        folder: A folder with ``<language>.<suffix>``, or parts as ``<language>/<any name>.<suffix>``; the suffixes are
+            those of `read_corpora`.
+        errors: Handling of bytes that are not UTF-8; see `read_corpora`.
 
     Raises:
-        ValueError: If `errors` is none of the ways there are.
+        ValueError: If `errors` is unknown.
     """
 
     type = "hf_afro"
@@ -70,7 +68,7 @@ class ReadLines(PipelineStep):
         self.folder, self.errors = Path(folder), errors
 
     def run(self, data: Iterable[Document] | None = None, rank: int = 0, world_size: int = 1) -> Iterator[Document]:
-        """Yield the lines of every so many-th file.
+        """Yield the lines of every `world_size`-th file, starting with number `rank`.
 
         Raises:
             ValueError: If there is no text, a file is not named by its language, or bytes are not UTF-8.
@@ -83,11 +81,11 @@ class ReadLines(PipelineStep):
 
 
 class CleanLines(PipelineStep):
-    """Judges every line, drops those that have to go, and leaves a report a task.
+    """Drop lines by `LineRules`, and write one report per task.
 
     Args:
-        output: The folder for the report, ``reports/<task>-of-<tasks>.json`` in it.
-        rules: What is asked of a line.
+        output: The output folder; the report is ``reports/<task>-of-<tasks>.json`` in it.
+        rules: The rules.
     """
 
     type = "hf_afro"
@@ -98,7 +96,7 @@ class CleanLines(PipelineStep):
         self.output, self.rules = Path(output), rules
 
     def run(self, data: Iterable[Document], rank: int = 0, world_size: int = 1) -> Iterator[Document]:
-        """Yield the lines that stay, in their order."""
+        """Yield the lines that are kept, in order."""
         tallies: dict[str, Tally] = defaultdict(Tally)
         for batch in in_batches(data):
             verdicts = self.rules.judge([document.text for document in batch])
@@ -118,10 +116,10 @@ class CleanLines(PipelineStep):
 
 
 class WriteLines(PipelineStep):
-    """Writes the lines it is given, a file for each one read: ``text/<language>/<name>.txt``; and counts them.
+    """Write lines, one file ``text/<language>/<name>.txt`` per file read, and count their tokens.
 
     Args:
-        output: The folder; `read_corpora` reads the `text` in it.
+        output: The output folder; `read_corpora` reads its subfolder `text`.
         count: Counts the tokens of ``{language: lines}``, such as ``functools.partial(count_tokens, tokenizer=...)``;
             the counts of each task are saved in `counts`. None: nothing is counted.
     """
@@ -136,7 +134,7 @@ class WriteLines(PipelineStep):
         self.output, self.count = Path(output), count
 
     def run(self, data: Iterable[Document], rank: int = 0, world_size: int = 1) -> Iterator[Document]:
-        """Write all lines, then count those written; what a task leaves is there whole or not at all."""
+        """Write all lines atomically, then count them."""
         written: dict[str, list[Path]] = defaultdict(list)
         for file, documents in groupby(data, lambda document: document.metadata["file"]):
             first = next(documents)
@@ -150,19 +148,11 @@ class WriteLines(PipelineStep):
                     yield document
             written[language].append(path)
         if self.count is not None and written:
-            texts = {language: _Lines(paths) for language, paths in sorted(written.items())}
+            texts = {
+                language: TextSource(language, str(self.output), partial(lines_of, paths))
+                for language, paths in sorted(written.items())
+            }
             self.count(texts).save(_part(self.output, COUNTS, rank, world_size, "npz"))
-
-
-class _Lines:
-    """The lines of several files, as often as wanted."""
-
-    def __init__(self, paths: list[Path]) -> None:
-        self._paths = paths
-
-    def __iter__(self) -> Iterator[str]:
-        for path in self._paths:
-            yield from read_lines(path)
 
 
 def clean_steps(
@@ -173,79 +163,40 @@ def clean_steps(
     count: Callable[[Mapping[str, Iterable[str]]], Counts] | None = None,
     errors: Errors = "fail",
 ) -> list[PipelineStep]:
-    """Return the steps that read, clean, decontaminate, write and count; see the classes of this file.
+    """Return the steps that read, clean, decontaminate, write and count; see the classes of this module.
 
     Args:
         folder: See `ReadLines`.
-        output: Another folder, which all tasks reach under this name.
+        output: A different folder, which all tasks can reach under this path.
         rules: See `CleanLines`.
-        count: See `WriteLines`; must travel to other processes.
+        count: See `WriteLines`; must be picklable.
         errors: See `ReadLines`.
 
     Raises:
-        ValueError: If the folder has no text, or `errors` is none of the ways there are.
+        ValueError: If the folder has no text, or `errors` is unknown.
     """
     files_of(Path(folder))
     return [ReadLines(folder, errors), CleanLines(output, rules), WriteLines(output, count)]
 
 
-def executor(kind: Kind, steps: list[PipelineStep], *, tasks: int, logging_dir: str, **settings: Any) -> Any:
-    """Return what runs the steps by its method `run()`; tasks that ended well are not run again.
-
-    Args:
-        kind: `local`, processes of this machine; `slurm`, an array of jobs; `ray`, tasks of a Ray cluster, which needs
-            `ray` installed.
-        steps: See `clean_steps`.
-        tasks: How many parts the files are shared out to; more than there are files leaves some idle.
-        logging_dir: Where logs, and marks of the tasks that ended, are kept; on a disk all machines reach.
-        **settings: Of datatrove's executor: `workers`, how many tasks run at once; for Slurm `time` and `partition`,
-            which it must have, `cpus_per_task`, `mem_per_cpu_gb`, `venv_path`; for Ray `cpus_per_task`.
-
-    Raises:
-        ValueError: If there is no such kind, or Slurm is given no time or partition.
-
-    Example:
-        ``executor("slurm", steps, tasks=500, logging_dir="/shared/logs", time="04:00:00", partition="cpu").run()``
-    """
-    if kind == "local":
-        from datatrove.executor import LocalPipelineExecutor
-
-        return LocalPipelineExecutor(steps, tasks=tasks, logging_dir=logging_dir, **settings)
-    if kind == "slurm":
-        from datatrove.executor import SlurmPipelineExecutor
-
-        missing = [name for name in ("time", "partition") if name not in settings]
-        if missing:
-            raise ValueError(
-                f"Slurm is given no {' and no '.join(missing)}; expected such as time='04:00:00', partition='cpu'"
-            )
-        settings = {"job_name": "hf_afro", "mem_per_cpu_gb": 4, **settings}
-        return SlurmPipelineExecutor(steps, tasks=tasks, logging_dir=logging_dir, **settings)
-    if kind == "ray":
-        from datatrove.executor import RayPipelineExecutor
-
-        return RayPipelineExecutor(steps, tasks=tasks, logging_dir=logging_dir, **settings)
-    raise ValueError(f"kind is {kind!r}; expected local, slurm or ray")
-
-
 def collect_reports(output: str | os.PathLike[str]) -> CleaningReport:
-    """Add up the reports of all tasks, and write the sum into the folder as one machine would.
+    """Merge the reports of all tasks, and save the result into the output folder.
 
     Raises:
-        ValueError: If a task has left none, or there are reports of runs with other numbers of tasks.
+        ValueError: If a report is missing, or there are reports of runs with different numbers of tasks.
     """
     folder = Path(output) / REPORTS
     parts = sorted(folder.glob("*-of-*.json"))
     runs = sorted({path.stem.split("-of-")[1] for path in parts})
     if len(runs) > 1:
         raise ValueError(
-            f"{folder} holds reports of runs of {', '.join(str(int(tasks)) for tasks in runs)} tasks; remove those of "
-            f"all runs but the last, and their counts in {folder.with_name(COUNTS)}"
+            f"{folder} holds reports of runs with {', '.join(str(int(tasks)) for tasks in runs)} tasks; remove all "
+            f"but those of the last run, and their counts in {folder.with_name(COUNTS)}"
         )
     if not parts or len(parts) != int(runs[0]):
         raise ValueError(
-            f"{folder} holds the reports of {len(parts)} of {int(runs[0]) if runs else 'all'} tasks; run the same "
-            "pipeline again, it goes on with those that have not ended"
+            f"{folder} holds the reports of {len(parts)} of {int(runs[0]) if runs else 'all'} tasks; run the pipeline "
+            "again to complete the others"
         )
     report = CleaningReport.merged(map(CleaningReport.load, parts))
     save_report(report, output)
@@ -253,10 +204,10 @@ def collect_reports(output: str | os.PathLike[str]) -> CleaningReport:
 
 
 def files_of(folder: Path) -> list[tuple[Path, str]]:
-    """Return the files of a folder that `ReadLines` reads and the ISO 639-3 code of each, sorted by name.
+    """Return the text files of a folder with their ISO 639-3 codes, sorted by name.
 
     Raises:
-        ValueError: If there is none, or one is not named by its language.
+        ValueError: If there are none, or one is not named by its language.
     """
     files = []
     for path in sorted(path for path in folder.rglob("*") if suffix_of(path) and path.is_file()):
@@ -265,14 +216,16 @@ def files_of(folder: Path) -> list[tuple[Path, str]]:
         try:
             files.append((path, find_language(code).iso639_3))
         except ValueError as error:
-            raise ValueError(f"{path}: text is named by its language. {error} Move other files away.") from error
+            raise ValueError(
+                f"{path}: text files are named by their language. {error} Move other files away."
+            ) from error
     if not files:
-        raise ValueError(f"{folder} has no text; expected files as swa.txt or swa/part-1.jsonl.gz")
+        raise ValueError(f"{folder} has no text; expected files such as swa.txt or swa/part-1.jsonl.gz")
     return files
 
 
 def _plain_name(file: str) -> str:
-    """``swa/part.jsonl.gz`` as ``swa%2Fpart.jsonl.gz.txt``: no two files of a folder get one name."""
+    """Return ``swa%2Fpart.jsonl.gz.txt`` for ``swa/part.jsonl.gz``, a unique name for every file of a folder."""
     return f"{file.replace('%', '%25').replace(os.sep, '%2F')}.txt"
 
 

@@ -1,39 +1,43 @@
-"""Evaluation sentences are kept out of adaptation text, however they were tokenised, cased or spaced.
+"""Decontamination: dropping lines that leak evaluation sentences, regardless of tokenization, case and spaces.
 
-A line goes if it is an evaluation sentence, if it holds one, or if it shares eight words in a row with any.
+A line is dropped if it is an evaluation sentence, contains one, or shares eight consecutive words with one.
 """
 
 from __future__ import annotations
 
 import hashlib
+import re
 import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, islice, repeat
+from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 import numpy as np
 
 from hf_afro.corpora.cleaning_report import CONTAINS, EVALUATION, OVERLAP, Tally
+from hf_afro.corpora.reading import SUFFIXES, Errors, read_lines, suffix_of
 
 OVERLAP_WORDS = 8
-"""So many words in a row that a line shares with an evaluation sentence give it away."""
+"""A line that shares this many consecutive words with an evaluation sentence is dropped."""
 
 CONTAINED_WORDS, CONTAINED_LETTERS = 5, 10
-"""Evaluation sentences of so many words and letters are looked for within lines; shorter ones are turns of phrase."""
+"""The fewest words and letters of an evaluation sentence that is searched for within lines."""
 
 LINES_AT_ONCE = 1000
 
 Item = TypeVar("Item")
 
-_NOT_TEXT = "PSZC"  # punctuation, symbols, separators, controls: the first letters of their Unicode categories
-# Odd multipliers, one a place in a run of words, so that the hash of a run depends on the order; of numpy's generator.
+_NOT_TEXT = "PSZC"  # first letters of Unicode categories: punctuation, symbols, separators, controls
+_TOKEN_AND_TAG = re.compile(r"\S+\s+(O|[BI]-[A-Z]+)")
+# One odd multiplier per position in a run of words, so that the hash of the run depends on their order.
 _PLACES = np.random.default_rng(8).integers(2**63, size=OVERLAP_WORDS, dtype=np.uint64) * np.uint64(2) + np.uint64(1)
 
 
 class _TextAlone(dict[int, str | None]):
-    """A table for `str.translate`, filled as characters turn up; more than twice as fast as a regular expression."""
+    """A table for `str.translate`, filled on demand; more than twice as fast as a regular expression."""
 
     def __missing__(self, character: int) -> str | None:
         category = unicodedata.category(chr(character))
@@ -46,30 +50,30 @@ _TEXT_ALONE = _TextAlone()
 
 
 def comparable_words(sentence: str) -> list[str]:
-    """Return the words of a sentence: NFC, case folded, punctuation and symbols taken for spaces.
+    """Return the words of a sentence in a comparable form: NFC, case-folded, punctuation and symbols as spaces.
 
-    So ``10 , 000`` and ``10,000`` are two words both, as are ``ng ' ombe`` and ``ng'ombe``. Marks stay, since tone and
-    vowel marks tell words apart; what is invisible (joiners, byte order marks) goes. In scripts without spaces a
-    word is all that stands between punctuation.
+    ``10 , 000`` and ``10,000`` are both two words, and so are ``ng ' ombe`` and ``ng'ombe``. Marks are kept, because
+    tone and vowel marks distinguish words; invisible characters (joiners, byte order marks) are removed. In scripts
+    without spaces a word is everything between punctuation.
     """
     folded = unicodedata.normalize("NFC", unicodedata.normalize("NFC", sentence).casefold())
     return folded.translate(_TEXT_ALONE).split()
 
 
 def comparable(sentence: str) -> str:
-    """Return what two spellings of one sentence share: its `comparable_words` without the spaces.
+    """Return the `comparable_words` of a sentence without spaces, the same for all tokenizations of the sentence.
 
-    Named-entity sets store a sentence as tokens joined by spaces, ``Rais Magufuli , jana``, where running text has
-    ``Rais Magufuli, jana``; so spaces cannot take part.
+    Named-entity sets store sentences as tokens joined by spaces, ``Rais Magufuli , jana``, where running text has
+    ``Rais Magufuli, jana``.
     """
     return "".join(comparable_words(sentence))
 
 
 class Leak(NamedTuple):
-    """What a line has of evaluation sets.
+    """A line that matches evaluation sets.
 
     Attributes:
-        reason: `EVALUATION` where it is a sentence of them, `CONTAINS` where it holds one, else `OVERLAP`.
+        reason: `EVALUATION` if it is one of their sentences, `CONTAINS` if it contains one, else `OVERLAP`.
         sets: The names of the sets, sorted.
     """
 
@@ -78,15 +82,15 @@ class Leak(NamedTuple):
 
 
 class _Runs(NamedTuple):
-    """Runs of `OVERLAP_WORDS`, by hash: rising, uint64 ``[runs]``, and the set each is of, an index, ``[runs]``."""
+    """Sorted hashes of runs of `OVERLAP_WORDS` words, uint64 ``[runs]``, and the index of the set of each."""
 
     keys: np.ndarray
     sets: np.ndarray
 
     def find(self, keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the index of each key that is there, once for each set that has it, and that set, ``[found]``."""
+        """Return the index of each key that is present, once per set that has it, and that set, ``[found]`` each."""
         first = np.searchsorted(self.keys, keys)
-        # Few are there, and only of these it is asked how often.
+        # Few keys are present, so only those are counted.
         there = np.flatnonzero(self.keys[np.minimum(first, len(self.keys) - 1)] == keys)
         first = first[there]
         times = np.searchsorted(self.keys, keys[there], side="right") - first
@@ -96,15 +100,15 @@ class _Runs(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class EvaluationSentences:
-    """The sentences of evaluation sets, to ask what a line has of them: ``line in sentences``, or `find`.
+    """The sentences of evaluation sets, searched by ``line in sentences`` or by `find`.
 
-    One pool for all languages: a sentence that turns up in the text of another language has leaked all the same.
+    All languages share one pool, because a sentence in the text of another language has leaked as well.
 
     Attributes:
         names: The names of the sets.
-        equal: The sets of each sentence, by what `comparable` makes of it.
-        held: The sentences looked for within lines, as `equal` has them, by their first `CONTAINED_LETTERS`.
-        words: Every word of the sentences with runs, and a number for it.
+        equal: The sets of each sentence, keyed by the `comparable` sentence.
+        held: The keys of `equal` that are searched for within lines, by their first `CONTAINED_LETTERS` letters.
+        words: The id of every word of sentences long enough for runs.
         runs: Every run of `OVERLAP_WORDS` words.
     """
 
@@ -123,10 +127,10 @@ class EvaluationSentences:
         """Collect sentences, by set or in one pool.
 
         Args:
-            sentences: Plain sentences, or tokens joined by spaces; a mapping of the name of a set to such, or one
-                iterable. A sentence without a letter, mark or digit can't be told from another and is left out.
-            parts: By set, parts of those sentences that are taken out where they stand alone in a line: the
-                paragraphs of an article.
+            sentences: Plain sentences, or tokens joined by spaces: one iterable, or a mapping from set names to
+                iterables. Sentences without a letter, mark or digit are ignored.
+            parts: By set, parts of those sentences that are matched only as a whole line, such as the paragraphs of
+                an article.
 
         Raises:
             TypeError: If a string stands where an iterable of strings is expected.
@@ -140,7 +144,7 @@ class EvaluationSentences:
         for given, whole in ((pools, True), (parts or {}, False)):
             for name, pool in given.items():
                 if isinstance(pool, str):
-                    raise TypeError("a string was given where sentences were expected; put it into a list")
+                    raise TypeError("received a string; expected an iterable of sentences, so put it into a list")
                 at = names.index(name)
                 for own in filter(None, map(comparable_words, pool)):
                     letters = "".join(own)
@@ -160,7 +164,7 @@ class EvaluationSentences:
         )
 
     def and_of(self, sentences: Mapping[str, Iterable[str]]) -> EvaluationSentences:
-        """Return these sentences and those of further sets, of other names."""
+        """Return these sentences together with those of further sets, which must have other names."""
         other = EvaluationSentences.of(sentences)
         if not len(other):
             return self
@@ -180,17 +184,17 @@ class EvaluationSentences:
         )
 
     def __contains__(self, line: object) -> bool:
-        """Tell whether a line is one of the sentences, as a whole."""
+        """Tell whether a whole line is one of the sentences."""
         return isinstance(line, str) and comparable(line) in self.equal
 
     def __len__(self) -> int:
         return len(self.equal)
 
     def find(self, lines: Sequence[str]) -> list[Leak | None]:
-        """Say of each line what it has of the evaluation sets, None where it has nothing.
+        """Find the leak of each line, None for lines without one.
 
         Args:
-            lines: Any number; a thousand at once cost a third of what they cost one by one.
+            lines: Any number of lines; batches of 1,000 take a third of the time of single lines.
         """
         if not self.equal:
             return [None] * len(lines)
@@ -206,9 +210,9 @@ class EvaluationSentences:
         return [self._leak(hits[index]) if index in hits else None for index in range(len(lines))]
 
     def _held_in(self, words: Sequence[str]) -> Iterator[str]:
-        """Yield the sentences that a line holds from the start of a word to the end of one.
+        """Yield the sentences that a line contains, from the start of a word to the end of a word.
 
-        Letters are compared, not words: a text may write as one word what a sentence writes as two.
+        Letters are compared instead of words, because a text may write one word where a sentence writes two.
         """
         letters = "".join(words)
         ends = list(accumulate(map(len, words)))
@@ -218,7 +222,7 @@ class EvaluationSentences:
                     yield sentence
 
     def _shared_runs(self, by_line: Sequence[Sequence[str]]) -> Iterator[tuple[int, int]]:
-        """Yield the line and the set of every run of words that both have."""
+        """Yield the line and the set of every shared run of words."""
         if not len(self.runs.keys):
             return
         numbers: list[int] = []
@@ -226,7 +230,7 @@ class EvaluationSentences:
         for own in by_line:
             starts.append(len(numbers))
             numbers.extend(map(self.words.get, own, repeat(0)))  # type: ignore[arg-type]
-            numbers.append(0)  # no run goes from line to line, nor over a word that no evaluation sentence has
+            numbers.append(0)  # runs do not cross lines or words that no evaluation sentence has
         ids: np.ndarray = np.array(numbers, dtype=np.uint64)
         known = np.concatenate([[0], np.cumsum(ids != 0)])
         places = np.flatnonzero(known[OVERLAP_WORDS:] - known[:-OVERLAP_WORDS] == OVERLAP_WORDS)
@@ -240,7 +244,7 @@ class EvaluationSentences:
 
 
 class _Numbers(dict[str, int]):
-    """A number for every word asked for, never 0: the same in every process, so that what holds them can travel."""
+    """Ids of words, assigned on demand: never 0, and the same in every process."""
 
     def __missing__(self, word: str) -> int:
         digest = hashlib.blake2b(word.encode("utf-8", "surrogatepass"), digest_size=8).digest()
@@ -249,7 +253,7 @@ class _Numbers(dict[str, int]):
 
 
 def _keys(ids: np.ndarray, places: np.ndarray) -> np.ndarray:
-    """Hash the runs of `OVERLAP_WORDS` that begin at the places, uint64 ``[places]``; sums wrap around."""
+    """Hash the runs of `OVERLAP_WORDS` words that begin at `places`, uint64 ``[places]``; sums wrap around."""
     keys: np.ndarray = np.zeros(len(places), dtype=np.uint64)
     for offset in range(OVERLAP_WORDS):
         keys += ids[places + offset] * _PLACES[offset]
@@ -257,7 +261,7 @@ def _keys(ids: np.ndarray, places: np.ndarray) -> np.ndarray:
 
 
 def _merged(parts: Sequence[_Runs]) -> _Runs:
-    """Sort the runs of all parts, each once a set."""
+    """Sort the runs of all parts, without repetition within a set."""
     keys = np.concatenate([np.zeros(0, dtype=np.uint64), *(part.keys for part in parts)])
     sets = np.concatenate([np.zeros(0, dtype=np.int32), *(part.sets for part in parts)]).astype(np.int32)
     order = np.lexsort((sets, keys))
@@ -267,24 +271,58 @@ def _merged(parts: Sequence[_Runs]) -> _Runs:
 
 
 def in_batches(lines: Iterable[Item], size: int = LINES_AT_ONCE) -> Iterator[list[Item]]:
-    """Yield the lines, or whatever else, in lists of so many, the last one shorter."""
+    """Yield items in lists of `size`; the last one may be shorter."""
     rest = iter(lines)
     while batch := list(islice(rest, size)):
         yield batch
 
 
 def decontaminate(lines: Iterable[str], evaluation: EvaluationSentences, tally: Tally) -> Iterator[str]:
-    """Yield the lines that have nothing of an evaluation set, and change nothing else.
+    """Yield the lines that do not match an evaluation set, unchanged.
 
-    Where text is cleaned too, give `evaluation` to `clean` instead, so that one tally tells the whole story.
+    To clean the text as well, pass `evaluation` to `clean` instead.
 
     Args:
-        lines: The lines of one language; read a thousand at a time.
+        lines: The lines of one language; read 1,000 at a time.
         evaluation: The evaluation sentences.
-        tally: Is added to.
+        tally: The counts, updated in place.
     """
     for batch in in_batches(lines):
         for line, leak in zip(batch, evaluation.find(batch), strict=True):
             tally.add(line, *(leak or (None,)))
             if leak is None:
                 yield line
+
+
+def excluded_sentences(path: str | Path | None, errors: Errors = "fail") -> dict[str, Iterator[str]]:
+    """Open the sentences of a text file, or of all text files in a folder and its subfolders, by file name.
+
+    Args:
+        path: The file or folder, with one sentence per line; None for no sentences.
+        errors: Handling of bytes that are not UTF-8; see `read_corpora`.
+
+    Raises:
+        FileNotFoundError: If the file or folder does not exist.
+        ValueError: If a folder holds no text file, or a line is a token with its tag.
+    """
+    if path is None:
+        return {}
+    root = Path(path)
+    if not root.exists():
+        raise FileNotFoundError(f"{path} does not exist; expected a file or folder of sentences to exclude")
+    files = [root] if root.is_file() else sorted(own for own in root.rglob("*") if own.is_file() and suffix_of(own))
+    if not files:
+        raise ValueError(f"{path} has no sentences to exclude; expected files that end in {', '.join(SUFFIXES)}")
+    home = root.parent if root.is_file() else root
+    return {str(file.relative_to(home)): _sentences(file, errors) for file in files}
+
+
+def _sentences(file: Path, errors: Errors) -> Iterator[str]:
+    for number, line in enumerate(read_lines(file, errors), start=1):
+        if _TOKEN_AND_TAG.fullmatch(line):
+            raise ValueError(
+                f"{file}, line {number} is a token with its tag; expected one sentence per line, its tokens joined by "
+                "spaces"
+            )
+        if line.strip():
+            yield line

@@ -1,4 +1,4 @@
-"""Lines that say almost what an earlier line said, found by MinHash and made sure of by their shingles themselves.
+"""Near-duplicate lines: candidates by MinHash, verified by the similarity of their shingles.
 
 References:
     Broder, "On the resemblance and containment of documents", Compression and Complexity of Sequences 1997.
@@ -13,14 +13,14 @@ import numpy as np
 from hf_afro.corpora.decontamination import comparable
 
 SHINGLE = 5
-"""Characters of a shingle: words of many suffixes, and scripts without spaces, have such in common."""
+"""Characters per shingle; short, for languages with many suffixes and for scripts without spaces."""
 
 THRESHOLD = 0.8
 BANDS, ROWS = 12, 4
-"""Two lines meet if one of 12 bands of 4 minima is the same: at a similarity s with probability 1 - (1 - s^4)^12,
-which is 0.998 at 0.8 and 0.54 at 0.5."""
+"""Two lines are compared if one of their 12 bands of 4 minima is equal: with probability 1 - (1 - s^4)^12 at a
+similarity s, which is 0.998 at 0.8 and 0.54 at 0.5."""
 
-_CHARACTERS_AT_ONCE = 1 << 16  # what the arrays hold at once stays in a core's cache
+_CHARACTERS_AT_ONCE = 1 << 16  # small enough for the cache of a core
 _GENERATOR = np.random.default_rng(5)
 _PLACES = _GENERATOR.integers(2**63, size=SHINGLE, dtype=np.uint64) * np.uint64(2) + np.uint64(1)
 _FACTORS = _GENERATOR.integers(2**31, size=BANDS * ROWS, dtype=np.uint32) * np.uint32(2) + np.uint32(1)
@@ -31,20 +31,19 @@ _FOLD = _GENERATOR.integers(2**63, size=ROWS, dtype=np.uint64) * np.uint64(2) + 
 def find_near_duplicates(lines: Sequence[str], threshold: float = THRESHOLD) -> np.ndarray:
     """Mark the lines that resemble an earlier one.
 
-    The similarity of two lines is the share of shingles, runs of 5 characters, that both have, of those that either
-    has (Jaccard), without case, punctuation and spaces. Which pairs are compared is found by MinHash, so a few
-    pairs are missed; none is marked that is not similar. A line is compared with the first and the last before it
-    that it meets in each band, whether these are marked themselves or not.
+    The similarity of two lines is the Jaccard similarity of their shingles, runs of 5 characters, ignoring case,
+    punctuation and spaces. MinHash chooses the pairs to compare, so a few pairs are missed, but no line below the
+    threshold is marked. In each band a line is compared with the first and the latest earlier line of its bucket,
+    even if those are marked themselves.
 
     Args:
-        lines: The lines of one language. Beside them 96 bytes a line are held, and 8 for each pair to compare: of a
-            line with 24 others at most, where many lines are of one template.
-        threshold: The least similarity of lines that are taken for copies, above 0 and at most 1; below 0.7 more and
-            more pairs are missed.
+        lines: The lines of one language. Beside them, 96 bytes per line and 8 bytes per compared pair are held; a line
+            is compared with at most 24 others.
+        threshold: The least similarity of near-duplicates, above 0 and at most 1; below 0.7 more pairs are missed.
 
     Returns:
-        Whether each line is one, bool ``[lines]``; the first line of its like never is. The same lines give the same
-        marks in every process.
+        Whether each line is a near-duplicate, bool ``[lines]``; the first line of a group is never marked. The result
+        is the same in every process.
 
     Raises:
         ValueError: If the threshold is outside its range.
@@ -59,13 +58,13 @@ def find_near_duplicates(lines: Sequence[str], threshold: float = THRESHOLD) -> 
 
 
 def similarity(one: str, other: str) -> float:
-    """Return the share of shingles that two lines have in common, 0 to 1; two lines without text have all."""
+    """Return the Jaccard similarity of the shingles of two lines, 0 to 1; it is 1 for two lines without text."""
     mine, theirs = _shingles(comparable(one)), _shingles(comparable(other))
     return len(mine & theirs) / len(mine | theirs)
 
 
 def band_keys(lines: Sequence[str]) -> np.ndarray:
-    """Return what lines are looked up by, uint64 ``[lines, 12]``: similar lines share one, others hardly ever."""
+    """Return the keys of each line, uint64 ``[lines, 12]``: similar lines share one, others hardly ever."""
     parts = [_minima(texts).reshape(-1, BANDS, ROWS) for texts in _blocks(lines)]
     if not parts:
         return np.empty((0, BANDS), np.uint64)
@@ -73,7 +72,7 @@ def band_keys(lines: Sequence[str]) -> np.ndarray:
 
 
 def _blocks(lines: Sequence[str]) -> Iterator[list[str]]:
-    """Yield the lines as they are compared, so many characters at a time; the shortest are filled up to a shingle."""
+    """Yield comparable lines in blocks of characters; the shortest are padded to one shingle."""
     block: list[str] = []
     size = 0
     for line in lines:
@@ -88,15 +87,15 @@ def _blocks(lines: Sequence[str]) -> Iterator[list[str]]:
 
 
 def _minima(texts: Sequence[str]) -> np.ndarray:
-    """Return the least hash of each text's shingles under each function, ``[texts, 48]``."""
+    """Return the smallest hash of each text's shingles under each hash function, ``[texts, 48]``."""
     raw = np.frombuffer("".join(texts).encode("utf-32-le", "surrogatepass"), dtype=np.uint32).astype(np.uint64)
     lengths: np.ndarray = np.array([len(text) for text in texts])
     ends = np.cumsum(lengths)
     hashes = sum(raw[place : len(raw) - SHINGLE + 1 + place] * _PLACES[place] for place in range(SHINGLE))
-    hashes ^= hashes >> np.uint64(31)  # the finalizer of SplitMix64, so that the upper half hangs on every bit
+    hashes ^= hashes >> np.uint64(31)  # finalizer of SplitMix64: the upper half depends on every bit
     hashes *= np.uint64(0x94D049BB133111EB)
     upper = (hashes >> np.uint64(32)).astype(np.uint32)
-    # The last four places of a text begin no shingle of its own.
+    # No shingle of a text begins at its last four characters.
     own: np.ndarray = np.ones(len(raw), dtype=bool)
     for back in range(1, SHINGLE):
         own[ends - back] = False
@@ -113,7 +112,7 @@ def _minima(texts: Sequence[str]) -> np.ndarray:
 
 
 def _pairs(keys: np.ndarray) -> Iterator[tuple[int, int]]:
-    """Yield the pairs of lines to compare, each once, the earlier line first, by the later one rising."""
+    """Yield the pairs of lines to compare without repetition, the earlier line first, sorted by the later line."""
     found: np.ndarray = np.empty(0, dtype=np.int64)  # later * lines + earlier
     for band in keys.T:
         order = np.argsort(band, kind="stable")

@@ -1,4 +1,4 @@
-"""From read corpora to what a trainer takes: cleaned, freed of evaluation sentences, a part held out."""
+"""Preparation of training text: cleaning, decontamination, near-duplicates, and held-out lines."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from hf_afro.corpora.cleaning import clean
 from hf_afro.corpora.cleaning_report import NEAR_DUPLICATE, CleaningReport, Tally
 from hf_afro.corpora.decontamination import EvaluationSentences
 from hf_afro.corpora.near_duplicates import find_near_duplicates
-from hf_afro.corpora.sources import TextSource
+from hf_afro.corpora.reading import TextSource
 
 HELD_OUT = "held out, or the same as a line held out"
 BEYOND = "beyond max_lines"
-"""Among the reasons of a cleaning report, as `HELD_OUT`."""
+"""Reasons of a cleaning report, beside those of `cleaning_report`."""
 
 
 @dataclass(frozen=True)
 class PreparedCorpora:
-    """Text ready to be trained and evaluated on.
+    """Text for training and evaluation.
 
     Attributes:
-        train: The lines of each language.
-        evaluation: Sentences held out, by language; those given where any were.
-        report: What was read and dropped, by language and reason.
+        train: The training lines of each language.
+        evaluation: The evaluation sentences of each language, given or held out.
+        report: Counts of the lines read and dropped.
     """
 
     train: dict[str, list[str]]
@@ -50,25 +50,24 @@ def prepare_corpora(
     max_lines: int | None = None,
     seed: int = 0,
 ) -> PreparedCorpora:
-    """Clean the text of every language, and make sure that nothing evaluated on is trained on.
+    """Clean the text of every language, and keep everything that is evaluated on out of the training text.
 
-    Lines that are only numbers or punctuation or are too short are dropped; so is every line that has something of
-    the evaluation sentences or of `excluded`, in any language (see `EvaluationSentences`), and every line that says
-    what a line held out says.
+    Dropped are lines that are empty, too short or without letters; lines in any language that match the evaluation
+    sentences or `excluded` (see `EvaluationSentences`); and copies of held-out lines.
 
     Args:
-        sources: What `read_corpora` or `load_hub` gave.
-        evaluation: Sentences to evaluate on, by language. None: lines of the corpora themselves are held out.
-        held_out_lines: How many lines of each language to hold out then, a tenth of its lines at most; 0 for none.
-        excluded: Other evaluation sentences, to be taken out.
-        min_tokens: Lines of fewer white-space tokens are dropped; 6 in the paper.
-        nfc: Whether text is brought to Unicode normal form C.
-        drop_duplicates: Whether a line is dropped that came before in its language.
-        near_duplicates: Whether a line is dropped that resembles an earlier one of its language: the least similarity,
-            such as 0.8; see `hf_afro.corpora.near_duplicates.find_near_duplicates`. None keeps them.
-        max_lines: The most lines of a language to train on, the first ones.
-        seed: Chooses the lines held out: those whose hash with it is smallest, so that they stay the same when text
-            is added.
+        sources: The result of `read_corpora` or `load_hub`.
+        evaluation: Evaluation sentences by language. None: lines of the corpora are held out.
+        held_out_lines: Lines of each language to hold out, at most a tenth of them; 0 for none.
+        excluded: Further evaluation sentences to exclude from training.
+        min_tokens: The fewest white-space tokens of a line; 6 in the paper.
+        nfc: Whether to normalize text to Unicode normal form C.
+        drop_duplicates: Whether to drop exact repetitions within a language.
+        near_duplicates: Drop lines that are at least this similar to an earlier line of their language, such as 0.8;
+            None keeps them. See `find_near_duplicates`.
+        max_lines: The most training lines of a language; the first ones are kept.
+        seed: Seed of the choice of held-out lines, which have the smallest hashes, so that the choice is stable when
+            text is added.
 
     Raises:
         ValueError: If nothing is left of a language, or a setting is outside its range.
@@ -98,8 +97,8 @@ def prepare_corpora(
         lines[language] = _without(lines[language], marked, HELD_OUT, tallies[language])
         if not lines[language]:
             raise ValueError(
-                f"nothing is left of {source.origin} after cleaning: {dict(tallies[language].lines)}; give the "
-                f"language more text, leave it out, or lower min_tokens, now {min_tokens}"
+                f"nothing is left of {source.origin} after cleaning: {dict(tallies[language].lines)}; add text, leave "
+                f"the language out, or lower min_tokens, which is {min_tokens}"
             )
         if max_lines is not None:
             beyond = np.arange(len(lines[language])) >= max_lines
@@ -113,20 +112,14 @@ def prepare_corpora(
 
 
 def _without(lines: list[str], marked: np.ndarray, reason: str, tally: Tally) -> list[str]:
-    """Return the lines that are not marked, and count the others, which were counted as read before."""
+    """Return the lines that are not marked, and count the others as dropped."""
     for index in np.flatnonzero(marked):
         tally.drop(lines[index], reason)
     return [line for line, out in zip(lines, marked, strict=True) if not out]
 
 
 def hold_out(lines: list[str], count: int, seed: int) -> list[str]:
-    """Choose the lines of one language to hold out.
-
-    Args:
-        lines: The lines.
-        count: How many different ones; a tenth of the lines at most.
-        seed: Changes which.
-    """
+    """Choose distinct lines of one language to hold out: `count`, but at most a tenth of the lines."""
 
     def rank(line: str) -> bytes:
         return hashlib.blake2b(f"{seed} {line}".encode(), digest_size=16).digest()

@@ -1,4 +1,4 @@
-"""Publish on the Hugging Face Hub: the only room that writes there, in one commit or not at all."""
+"""Publishing on the Hugging Face Hub; no other room writes there."""
 
 from __future__ import annotations
 

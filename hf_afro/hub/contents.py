@@ -14,7 +14,6 @@ from typing import Any
 import yaml
 
 from hf_afro.files import read_limited
-from hf_afro.hub.model_notes import model_notes
 from hf_afro.hub.scan import VOCABULARIES, Traces, safetensors_metadata, unsafe_format
 from hf_afro.model_folders import TOKENIZER_FILES, has_any
 
@@ -24,6 +23,7 @@ _LONGEST_TEXT, _LONGEST_CARD = 256 << 20, 2 << 20  # bytes; the tokenizer.json o
 _TEXTS = (".md", ".txt", ".yaml", ".yml", ".py", ".csv", ".tsv", ".html", ".svg", ".jinja", ".jsonl", ".toml", ".cff")
 _ORIGINS = ("_name_or_path", "name_or_path")  # where transformers notes what was loaded
 _ADAPTER, _ADAPTER_ORIGIN = "adapter_config.json", "base_model_name_or_path"
+_STUDENT, _STUDENT_CODE = "afro-student", "modeling_afro_student.py"
 
 _STATE = "state of the training, not of the model"
 _SKIPPED: tuple[tuple[tuple[str, ...], str], ...] = (
@@ -43,14 +43,14 @@ _PICKLED_WEIGHTS = (
 
 @dataclass(frozen=True)
 class PublishedFile:
-    """A file that is published.
+    """A file to publish.
 
     Attributes:
-        path: In the repository, with ``/``.
-        size: In bytes.
+        path: Its path in the repository, with ``/``.
+        size: Its size in bytes.
         source: The local file.
-        content: What is sent in place of the local file, if it was cleaned.
-        taken_out: What was removed from it, in words.
+        content: The content to publish instead of the local file, if it was cleaned.
+        taken_out: Descriptions of what was removed from it.
     """
 
     path: str
@@ -67,12 +67,12 @@ class PublishedFile:
 
 @dataclass(frozen=True)
 class Contents:
-    """What a push sends.
+    """The contents of a push.
 
     Attributes:
-        files: Sorted by path.
-        left_out: Why a file or folder is not published, by its path.
-        notes: What the publisher should know.
+        files: The files, sorted by path.
+        left_out: The reason for each file or folder that is skipped, by path.
+        notes: Notes for the publisher.
         card: The text of the card, None if there is none.
     """
 
@@ -83,7 +83,7 @@ class Contents:
 
     @property
     def size(self) -> int:
-        """Bytes of all files."""
+        """The total size in bytes."""
         return sum(file.size for file in self.files)
 
 
@@ -95,20 +95,20 @@ def gather(
     base_model: str | None = None,
     token: str | None = None,
 ) -> Contents:
-    """Decide which files of a folder are published, without writing anything or asking the Hub.
+    """Decide which files of a folder are published, without writing files or contacting the Hub.
 
     Args:
-        folder: What a trainer, a command or `save_pretrained` wrote. Checkpoints, optimizer states, logs and the
+        folder: The output of a trainer, a command or `save_pretrained`. Checkpoints, optimizer states, logs and the
             trainer's pickled arguments are skipped.
         kind: `model` or `dataset`.
         card: A card to publish as README.md instead of the folder's own: a file or its folder.
         base_model: The name on the Hub of an adapter's model, if the adapter names a local folder.
-        token: A token that no file may hold, in addition to the one this machine is logged in with.
+        token: A token that no file may contain, in addition to the one this machine is logged in with.
 
     Raises:
         NotADirectoryError: If the folder does not exist.
-        ValueError: If it holds something that may not be published: a pickle, weights in another format than
-            safetensors, a damaged file, a link, a token, or a local path outside of JSON. All files are named.
+        ValueError: If a file must not be published: a pickle, weights in a format other than safetensors, a damaged
+            file, a link, a token, or a local path outside of JSON. The message names all such files.
     """
     root = Path(folder)
     if not root.is_dir():
@@ -147,14 +147,14 @@ def _walk(folder: Path, root: Path, left_out: dict[str, str]) -> Iterator[Path]:
 
 
 def _skipped(path: Path) -> str:
-    """Say why a file or folder is skipped; nothing if it is published."""
+    """Return the reason to skip a file or folder, or an empty string."""
     rules = _SKIPPED if not has_any(path.parent, ("*.safetensors",)) else (*_SKIPPED, _PICKLED_WEIGHTS)
     found = (why for names, why in rules if any(fnmatch.fnmatchcase(path.name, name) for name in names))
     return next(found, "")
 
 
 def _published(root: Path, path: str, source: Path, traces: Traces, base_model: str | None) -> PublishedFile:
-    """Return a file as it is published, or raise a ValueError that says why it may not be and how to mend it."""
+    """Return a file as it is published, or raise a ValueError with the reason and the remedy."""
     if source.is_symlink() or not source.is_file():
         raise ValueError("is a link or not a regular file; put a copy of the file there")
     _refuse(unsafe_format(source))
@@ -177,7 +177,7 @@ def _refuse(reason: str) -> None:
 
 
 def _json(path: str, source: Path, traces: Traces, base_model: str | None) -> PublishedFile:
-    """Cut local paths out of a JSON file, and replace an adapter's local model by its name on the Hub."""
+    """Remove local paths from a JSON file, and replace an adapter's local model by its name on the Hub."""
     value, taken_out = _parsed(source), []
     _refuse(traces.token_in(json.dumps(value, ensure_ascii=False)))
     if isinstance(value, dict):
@@ -216,7 +216,7 @@ def _is_local(name: Any) -> bool:
 
 
 def _card(root: Path, source: Path, traces: Traces, base_model: str | None) -> PublishedFile:
-    """Check a card. PEFT's own names the local folder of an adapter's model, which is replaced."""
+    """Check a card. PEFT's own card names the local folder of an adapter's model, which is replaced."""
     text = read_limited(source, _LONGEST_CARD)
     try:
         origin = _parsed(root / _ADAPTER)[_ADAPTER_ORIGIN]
@@ -240,7 +240,7 @@ def _card(root: Path, source: Path, traces: Traces, base_model: str | None) -> P
 
 
 def _missing(root: Path, kind: str, sources: dict[str, Path]) -> list[str]:
-    """Return what has to be there and is not."""
+    """Return descriptions of missing parts."""
     if kind == "dataset":
         return [] if set(sources) - {CARD_FILE} else ["it holds nothing to publish"]
     is_model = (root / "config.json").is_file() and has_any(root, ("*.safetensors",))
@@ -257,13 +257,20 @@ def _missing(root: Path, kind: str, sources: dict[str, Path]) -> list[str]:
 
 
 def _notes(root: Path, kind: str, card: str | None) -> Iterator[str]:
-    """Collect what the publisher of a folder should know: add further notes here."""
+    """Yield notes for the publisher of a folder."""
     if card is None:
         how = "; hf-afro card writes one" if kind == "model" else ""
         yield f"there is no card (README.md): nobody will know what this is or how it may be used{how}"
     elif not card.startswith("---\n"):
         yield "the card has no front matter: the Hub will not know its licence, languages and base model"
-    if kind == "model" and not (root / _ADAPTER).is_file() and not has_any(root, TOKENIZER_FILES):
-        yield "there is no tokenizer: transformers silently makes up one of five tokens"
-    if kind == "model":
-        yield from model_notes(root, card)
+    if kind != "model":
+        return
+    if not (root / _ADAPTER).is_file() and not has_any(root, TOKENIZER_FILES):
+        yield "there is no tokenizer: transformers silently creates one with five tokens"
+    config = _parsed(root / "config.json") if (root / "config.json").is_file() else None
+    if isinstance(config, dict) and config.get("model_type") == _STUDENT:
+        if "auto_map" not in config or not (root / _STUDENT_CODE).is_file():
+            yield (
+                f"an {_STUDENT} loads only after `import hf_afro`; `hf-afro export {root.name} --to remote-code` adds "
+                "its code for everyone else"
+            )

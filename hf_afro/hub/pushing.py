@@ -1,8 +1,8 @@
-"""Publish a folder on the Hub: shown first, then sent in one commit or not at all.
+"""Publish a folder on the Hub in one commit or not at all, from a command, from Python or from a trainer.
 
-`HfApi.create_commit` makes the commit. `HfApi.upload_folder` would not do: with hf_xet it splits a folder into several
-commits, and sends a commit again if its answer was lost. huggingface_hub retries uploads and listings by itself, but
-neither the commit nor requests about repositories, branches and tags; these are retried here.
+`HfApi.create_commit` makes the commit, after `preupload_lfs_files` has sent the large files. `HfApi.upload_folder` is
+not used: with hf_xet it splits a folder into several commits. huggingface_hub retries uploads and listings, but not
+the commit or requests about repositories, branches and tags; those are retried here.
 """
 
 from __future__ import annotations
@@ -17,29 +17,33 @@ import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, get_token
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, HTTPError
 from huggingface_hub.hf_api import RepoFile
 from huggingface_hub.utils import validate_repo_id
 
-from hf_afro.hub.contents import Contents, gather
+from hf_afro.hub.contents import CARD_FILE, Contents, gather
 from hf_afro.hub.scan import without_secrets
-from hf_afro.log_filters import filtered_log
+from hf_afro.messages import filtered_log
+
+if TYPE_CHECKING:
+    from transformers import Trainer
 
 Result = TypeVar("Result")
 
-# Files of a former model that may be loaded together with the new ones.
+# Files of a previous model that may be loaded together with the new ones.
 _LOADED = (".safetensors", ".bin", ".safetensors.index.json", "tokenizer.json", ".model", "vocab.txt", "merges.txt")
 _WAITS, _LONGEST_WAIT = (1, 2, 4, 8), 300  # seconds; the Hub's rate limits are per 300 seconds
-_TRANSIENT = (408, 409, 412, 429, 500, 502, 503, 504)  # with 409 and 412, what somebody else does meanwhile
-# What the client raises: errors of HTTP and of hf_xet, failed uploads, answers that cannot be read.
+_TRANSIENT = (408, 409, 412, 429, 500, 502, 503, 504)  # 409 and 412: a concurrent change
+# Errors of the client: HTTP, hf_xet, failed uploads, unreadable responses.
 _CLIENT_ERRORS = (HTTPError, OSError, RuntimeError, json.JSONDecodeError, KeyError)
 _LOGGERS = ("huggingface_hub.utils._http", "httpx", "httpcore.http11", "httpx2", "httpcore2.http11")  # all log URLs
 
 _LOG_IN = "run `hf auth login`, or set HF_TOKEN to a token with write permission"
-_NOTHING, _MOVED = "Nothing was published", "somebody else changed the repository: look at their change and push again"
+_NOTHING, _MOVED = "Nothing was published", "somebody else changed the repository: review their change and push again"
 _HINTS = {
     401: f"the Hub does not know the token: {_LOG_IN} (https://huggingface.co/settings/tokens)",
     403: "the token may not write there: use one with write permission, your own repository, or a pull request",
@@ -47,12 +51,12 @@ _HINTS = {
     409: _MOVED,
     412: _MOVED,
     413: "the commit is too large: publish fewer files",
-    429: "the Hub asks for fewer requests: wait some minutes and push again",
+    429: "too many requests: wait a few minutes and push again",
 }
 
 
 class PushRefused(ValueError):
-    """The Hub refuses the push; trying again would not help."""
+    """The Hub refused the push; retrying would not help."""
 
 
 class PushFailed(RuntimeError):
@@ -61,18 +65,18 @@ class PushFailed(RuntimeError):
 
 @dataclass(frozen=True)
 class PushReport:
-    """What a push sent, or would send.
+    """The result of a push or a dry run.
 
     Attributes:
         repo_id: ``owner/name``.
         kind: `model` or `dataset`.
-        contents: What is sent.
+        contents: The published files.
         revision: The branch.
         tag: The tag of the commit, if any.
-        notes: What the publisher should know.
+        notes: Notes for the publisher.
         url: The URL of the commit or pull request; of the repository after a dry run.
-        commit: Its id; None after a dry run.
-        changed: Whether the repository held something else before; None after a dry run.
+        commit: The id of the commit; None after a dry run.
+        changed: Whether the commit changed anything; None after a dry run.
         deleted: Files that the commit removed.
     """
 
@@ -88,7 +92,7 @@ class PushReport:
     deleted: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the report for JSON, without the content and the local path of the files."""
+        """Return the report for JSON, without the content and the local paths of the files."""
         report = {name: value for name, value in dataclasses.asdict(self).items() if name != "contents"}
         files = [{"path": one.path, "size": one.size, "taken_out": one.taken_out} for one in self.contents.files]
         return {**report, "files": files, "left_out": self.contents.left_out}
@@ -111,31 +115,31 @@ def push(
     token: str | None = None,
     endpoint: str | None = None,
 ) -> PushReport:
-    """Publish what belongs to a folder in one commit, or leave the repository as it was.
+    """Publish a folder in one commit, or leave the repository unchanged.
 
-    Large files are uploaded first and become visible with the commit. After a failure, push again: files that were
-    uploaded are not sent twice.
+    Large files are uploaded first and become visible with the commit. After a failure, push again: uploaded files are
+    not sent twice.
 
     Args:
         folder: A model, an adapter, or with ``kind="dataset"`` a folder of counts or other data; see `gather`.
         repo_id: ``owner/name``, or the name of a repository of your own. The repository is created if needed.
         kind: `model` or `dataset`.
-        dry_run: Return what would be sent, without asking the Hub.
+        dry_run: Return what would be published, without contacting the Hub.
         private: Whether a new repository is private; by default the Hub decides. True is refused for a public one.
         revision: The branch, `main` by default; created if needed.
         create_pr: Propose the commit as a pull request to `main`.
         tag: A new tag for the commit.
         message: The message of the commit.
-        replace: Also delete, in the same commit, what the repository holds besides the folder's files.
+        replace: Also delete, in the same commit, all other files of the repository.
         card: See `gather`.
         base_model: See `gather`.
-        token: By default HF_TOKEN or the one this machine is logged in with. It is written nowhere.
+        token: By default HF_TOKEN or the one this machine is logged in with. It is never written or logged.
         endpoint: By default HF_ENDPOINT or the Hub's.
 
     Raises:
-        ValueError: If the folder cannot be published, see `gather`, or the settings do not fit.
+        ValueError: If the folder cannot be published, see `gather`, or the settings are incompatible.
         PushRefused: A ValueError: if the Hub refuses; the message says what to do.
-        PushFailed: If the Hub or the connection failed, and still did after several tries.
+        PushFailed: If the Hub or the connection failed after several tries.
     """
     if create_pr and (revision not in (None, "main") or tag is not None or "/" not in repo_id):
         raise ValueError("A pull request goes to main of owner/name and has no tag: omit revision and tag")
@@ -153,6 +157,61 @@ def push(
         raise PushRefused(f"Not logged in to the Hub: {_LOG_IN}. {_NOTHING}")
     with hub.errors_explained():
         return _send(hub, planned, private, create_pr, message or f"Publish the {kind} with hf_afro", replace)
+
+
+def name_repository(trainer: Trainer) -> None:
+    """Set the repository of a trainer, instead of `init_hf_repo`, which creates it immediately.
+
+    Raises:
+        ValueError: If the trainer would publish during training, which sends checkpoints and pickled arguments.
+    """
+    args = trainer.args
+    if args.push_to_hub and args.hub_strategy != "end":
+        raise ValueError(
+            f"hub_strategy={args.hub_strategy.value} sends checkpoints and the pickled arguments while training; set "
+            "hub_strategy='end' to publish the model at the end"
+        )
+    trainer.hub_model_id = args.hub_model_id or Path(args.output_dir).absolute().name
+    trainer.push_in_progress = None
+
+
+def push_trainer(
+    trainer: Trainer,
+    *,
+    message: str | None,
+    blocking: bool,
+    token: str | None,
+    revision: str | None,
+    private: bool | None,
+    **card: Any,
+) -> PushReport | None:
+    """Save and publish a trainer's model, called by all processes; the main one publishes and returns a report.
+
+    The arguments are those of `Trainer.push_to_hub`; their defaults are `hub_token`, `hub_revision` and
+    `hub_private_repo` of the training arguments. `card` is passed to `create_model_card`, unless the folder has a card
+    by hf_afro.
+    """
+    if not blocking:
+        raise ValueError("blocking=False is not supported, since errors would be lost; omit it")
+    args = trainer.args
+    trainer.callback_handler.on_push_begin(args, trainer.state, trainer.control)
+    if trainer.hub_model_id is None:
+        name_repository(trainer)
+    trainer.save_model(_internal_call=True)  # otherwise it publishes again, recursively, if args.push_to_hub is set
+    if not trainer.is_world_process_zero():
+        return None
+    own = Path(args.output_dir, CARD_FILE)
+    if not own.is_file() or "\n- hf_afro\n" not in own.read_text("utf-8"):  # libraries write a template there
+        name = card.pop("model_name", None) or trainer.hub_model_id.rpartition("/")[2]
+        trainer.create_model_card(model_name=name, **card)
+    return push(
+        args.output_dir,
+        trainer.hub_model_id,
+        message=message,
+        token=token or args.hub_token,
+        revision=revision or args.hub_revision,
+        private=args.hub_private_repo if private is None else private,
+    )
 
 
 def _send(
@@ -174,7 +233,7 @@ def _send(
     deletions = [CommitOperationDelete(path, is_folder=False) for path in others if replace]
     stale = [path for path in others if path.endswith(_LOADED) and not replace]
     if stale:
-        notes = (*notes, f"{', '.join(stale)} stays there and may be loaded with the rest; `replace` removes it")
+        notes = (*notes, f"{', '.join(stale)} remains there and may be loaded too; `replace` removes it")
     start = planned.revision if branch in refs else "main"
     hub.ask(hub.api.preupload_lfs_files, additions=additions, revision=start, create_pr=create_pr, free_memory=False)
     if branch not in refs:
@@ -183,7 +242,7 @@ def _send(
     commit, url = hub.commit(operations, message, planned.revision, {**refs, branch: parent}, create_pr)
     hub.outcome = f"Commit {commit} was made" + (f", without the tag {tag}" if tag else "")
     if not hub.holds(commit, operations):
-        raise PushFailed(f"Commit {commit} of {hub.name} does not hold what was sent: look at {url} and push again")
+        raise PushFailed(f"Commit {commit} of {hub.name} differs from what was sent: check {url} and push again")
     if tag is not None:
         hub.ask(hub.api.create_tag, tag=tag, revision=commit, exist_ok=True)
     deleted, changed = tuple(others) if replace else (), commit != parent
@@ -193,7 +252,7 @@ def _send(
 
 @dataclass
 class _Repository:
-    """A repository on the Hub, and what errors say about the outcome of the push."""
+    """A repository on the Hub, and the outcome of the push for error messages."""
 
     api: HfApi
     name: str
@@ -207,11 +266,11 @@ class _Repository:
     def ask(
         self, request: Callable[..., Result], find: Callable[[], Result | None] = lambda: None, **settings: Any
     ) -> Result:
-        """Make a request, and make it again after an error that may pass.
+        """Make a request, and retry it after a transient error.
 
         Args:
             request: A method of the client.
-            find: For a request that must not be done twice: looks for its result, in case only the answer was lost.
+            find: For a request that must not be repeated: looks for its result, in case only the response was lost.
             **settings: Passed to the request.
         """
         for wait in (*_WAITS, None):
@@ -227,17 +286,17 @@ class _Repository:
         raise AssertionError("the last try returns or raises")
 
     def refs(self) -> dict[str, str]:
-        """Return the commits of branches, tags and pull requests by their full names."""
+        """Return the commits of branches, tags and pull requests by ref."""
         found = self.ask(self.api.list_repo_refs, include_pull_requests=True)
         return {one.ref: one.target_commit for one in (*found.branches, *found.tags, *(found.pull_requests or ()))}
 
     def files(self, commit: str) -> dict[str, str]:
-        """Return the SHA-256 of each large file of a commit, and git's SHA-1 of the others."""
+        """Return the SHA-256 of each large file of a commit, and the git SHA-1 of all others."""
         tree = self.api.list_repo_tree(self.name, recursive=True, revision=commit, repo_type=self.kind)
         return {one.path: one.lfs.sha256 if one.lfs else one.blob_id for one in tree if isinstance(one, RepoFile)}
 
     def holds(self, commit: str, operations: Sequence[CommitOperationAdd | CommitOperationDelete]) -> bool:
-        """Check that a commit holds every file that was sent, byte for byte, and none that was deleted."""
+        """Check that a commit has every file that was sent, byte for byte, and none that was deleted."""
         files = self.files(commit)
         return all(_is_done(one, files.get(one.path_in_repo)) for one in operations)
 
@@ -249,19 +308,19 @@ class _Repository:
         refs: dict[str, str],
         create_pr: bool,
     ) -> tuple[str, str]:
-        """Make one commit and return its id and URL. If the answer is lost, look for the commit before trying again.
+        """Make one commit and return its id and URL. If the response is lost, look for the commit before retrying.
 
         Args:
-            operations: What it adds and deletes; large files have been uploaded.
-            message: Its message.
+            operations: The additions and deletions; large files are already uploaded.
+            message: The message.
             branch: The branch, also of a pull request.
-            refs: The refs seen before. The Hub refuses the commit if the branch has moved since.
+            refs: The refs before. The Hub refuses the commit if the branch has moved since.
             create_pr: Whether to open a pull request.
         """
         ref = f"refs/heads/{branch}"
 
         def find() -> tuple[str, str] | None:
-            self.outcome = f"It is not known whether the commit was made: look at {self.url}"
+            self.outcome = f"It is unknown whether the commit was made: check {self.url}"
             now = {one: commit for one, commit in self.refs().items() if refs.get(one) != commit}
             new = {one: now[one] for one in now if (one.startswith("refs/pr/") if create_pr else one == ref)}
             for one, commit in new.items():
@@ -282,7 +341,7 @@ class _Repository:
 
     @contextlib.contextmanager
     def errors_explained(self) -> Iterator[None]:
-        """Turn errors of the client into one line, and keep secrets out of it and out of the client's log."""
+        """Turn client errors into one line, and keep secrets out of it and out of the client's log."""
 
         def hide(record: logging.LogRecord) -> bool:
             record.msg, record.args = without_secrets(record.getMessage(), self.api.token), ()
@@ -312,7 +371,7 @@ class _Repository:
 
 
 def _is_done(operation: CommitOperationAdd | CommitOperationDelete, held: str | None) -> bool:
-    """Check a deletion, or compare a file with its id on the Hub: the SHA-256 of a large one, else git's SHA-1."""
+    """Check a deletion, or compare a file with its hash on the Hub: SHA-256 of large files, git's SHA-1 of others."""
     if held is None or isinstance(operation, CommitOperationDelete):
         return held is None and isinstance(operation, CommitOperationDelete)
     if len(held) == 64:
@@ -323,7 +382,7 @@ def _is_done(operation: CommitOperationAdd | CommitOperationDelete, held: str | 
 
 
 def _cause(error: BaseException) -> BaseException:
-    """Return the HTTP error behind the RuntimeError that the client raises for an upload."""
+    """Return the HTTP error behind the RuntimeError that the client raises for uploads."""
     while not isinstance(error, HTTPError) and error.__cause__ is not None:
         error = error.__cause__
     return error
@@ -335,16 +394,16 @@ def _status(error: Exception) -> int | None:
 
 
 def _may_pass(error: Exception) -> bool:
-    """Tell whether trying again may help."""
+    """Tell whether retrying may help."""
     cause, status = _cause(error), _status(error)
     if status is None:
         return isinstance(cause, HTTPError | json.JSONDecodeError | KeyError)
-    # An upload was damaged on its way (400), or its signed URL has expired (403): the next try gets a new URL.
+    # An upload was damaged in transit (400), or its signed URL has expired (403): the next try gets a new URL.
     return status in _TRANSIENT or (cause is not error and status in (400, 403))
 
 
 def _waited(error: Exception, wait: float) -> bool:
-    """Wait before the next try, longer if the Hub asks for it; False if that would take too long."""
+    """Wait before the next try, longer if the Hub asks for it; return False if that would take too long."""
     if _status(error) == 429:
         headers = _cause(error).response.headers  # type: ignore[attr-defined]
         asked = re.search(r"^(\d+)$|\bt=(\d+)", headers.get("Retry-After") or headers.get("RateLimit") or "")

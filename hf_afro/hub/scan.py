@@ -1,4 +1,4 @@
-"""Find what a published file must not hold: pickles, tokens of the Hub and paths of this machine.
+"""Find what must not be published: pickles, Hub tokens and paths of this machine.
 
 Every check returns the reason to refuse the file, or an empty string. Nothing is ever unpickled.
 """
@@ -48,7 +48,7 @@ _TOKEN_KEYS = re.compile(
 
 
 def unsafe_format(path: Path) -> str:
-    """Say why a file may run code when it is read: a pickle under any name, or weights in an unsafe format."""
+    """Return why a file may run code when it is read: a pickle under any name, or weights in an unsafe format."""
     if path.suffix.lower() in _UNSAFE:
         return (
             f"is {path.suffix}, which may run code when it is read; save the model with save_pretrained (safetensors)"
@@ -73,7 +73,7 @@ def unsafe_format(path: Path) -> str:
 
 
 def _object_array(file: IO[bytes]) -> str:
-    """Read the header of a NumPy array: an array of objects is a pickle."""
+    """Return why a NumPy array may run code: an array of objects is a pickle."""
     try:
         version = np.lib.format.read_magic(file)
         read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
@@ -84,7 +84,7 @@ def _object_array(file: IO[bytes]) -> str:
 
 
 def safetensors_metadata(path: Path) -> dict[str, str]:
-    """Return the metadata in the header of a safetensors file, or raise a ValueError if the file is damaged."""
+    """Return the metadata in the header of a safetensors file, or raise a ValueError if it is damaged."""
     try:
         with safe_open(path, framework="numpy") as file:
             return dict(file.metadata() or {})
@@ -93,10 +93,10 @@ def safetensors_metadata(path: Path) -> dict[str, str]:
 
 
 class Traces:
-    """Find tokens, and paths of this machine, in text, JSON and binary files.
+    """Finds tokens and paths of this machine in text, JSON and binary files.
 
     Args:
-        folder: The folder that is published; the folders above it are paths of this machine.
+        folder: The folder to publish; it and the folders above it are paths of this machine.
         token: The token of the push, in addition to the one this machine is logged in with.
     """
 
@@ -107,16 +107,16 @@ class Traces:
         self._paths = re.compile("|".join([rf"{_BEFORE}(?:{'|'.join(known)})(?![\w-]){_REST}", *_ANYWHERE]))
         tokens = [_TOKEN, *(re.escape(one) for one in (token, get_token()) if one)]
         self._tokens = re.compile("|".join([rf"\b{tokens[0]}\b", *tokens[1:]]))
-        # The tokens of a vocabulary may be as short as `/tmp/`, so that only deeper paths are looked for in one.
+        # Vocabularies have tokens such as `/tmp/`, so only deeper paths are searched for in them.
         deep = [place for place in known if place.count("/") > 1]
         self._in_vocabulary, self._in_binary = _in_bytes(deep, tokens), _in_bytes(known, tokens)
 
     def token_in(self, text: str) -> str:
-        """Say whether a text holds a token."""
+        """Return a reason if a text contains a token."""
         return _TOKEN_FOUND if self._tokens.search(text) else ""
 
     def in_text(self, text: str) -> str:
-        """Say what a text holds that may not be published: a token or a local path."""
+        """Return a reason if a text contains a token or a local path."""
         if reason := self.token_in(text):
             return reason
         if found := self._paths.search(text):
@@ -125,24 +125,24 @@ class Traces:
         return ""
 
     def in_binary(self, path: Path) -> str:
-        """Say what a binary file or a vocabulary holds that may not be published, reading it in blocks."""
+        """Return a reason if a binary file or a vocabulary contains a token or a local path; it is read in blocks."""
         vocabulary = path.name in VOCABULARIES or path.suffix == ".model"
         wanted = self._in_vocabulary if vocabulary else self._in_binary
         with path.open("rb") as file:
             block = b""
             while more := file.read(1 << 20):
-                block = block[-256:] + more  # what is looked for may lie across two blocks
+                block = block[-256:] + more  # a match may span two blocks
                 if found := wanted.search(block):
                     place = found.groupdict().get("path")
                     return f"holds the local path {place.decode()}; create it again without" if place else _TOKEN_FOUND
         return ""
 
     def cleaned(self, name: str, value: Any) -> tuple[Any, list[str]]:
-        """Cut each local path in parsed JSON to its last part, and return the paths that were cut.
+        """Shorten each local path in parsed JSON to its last part, and return the original paths too.
 
         Args:
-            name: Of the file; the vocabulary in a tokenizer's file is left as it is.
-            value: As `json` parsed it.
+            name: The file name; vocabularies in tokenizer files are left unchanged.
+            value: The parsed JSON.
         """
         cut: list[str] = []
         if name in _TOKENIZERS and isinstance(value, dict):
@@ -166,13 +166,13 @@ class Traces:
 
 
 def _in_bytes(places: list[str], tokens: list[str]) -> re.Pattern[bytes]:
-    """Look for known places only: in a binary file anything may stand before a path."""
+    """Search for known folders only, since anything may precede a path in a binary file."""
     paths = [f"(?P<path>{'|'.join(places)})/"] if places else []
     return re.compile("|".join([*paths, *tokens]).encode())
 
 
 def without_secrets(text: str, token: str | None) -> str:
-    """Return a message in one line, without tokens and without the queries of URLs, which may be signed."""
+    """Return a message on one line, without tokens and without the queries of URLs, which may be signed."""
     if token:
         text = text.replace(token, "hf_***")
     text = re.sub(r"(https?://[^\s?'\"]+)\?[^\s'\"]+", r"\1", re.sub(rf"\b{_TOKEN}\b", "hf_***", text))

@@ -1,8 +1,13 @@
-"""What was measured, and how it is shown: evaluation reports, and the tables, plots and page made of them.
+"""Evaluation reports, and the tables, plots and page made of them.
 
-The tables, plots and page have modules of their own, so that a report is read without them.
+Tables, plots and the page have modules of their own, so that a report is read without matplotlib and Jinja.
 """
 
 from __future__ import annotations
 
-from hf_afro.reports.evaluation_report import EvalReport as EvalReport, Score as Score
+from hf_afro.reports.evaluation_report import (
+    EvalReport as EvalReport,
+    LoadedReport as LoadedReport,
+    Score as Score,
+    load_reports as load_reports,
+)

@@ -1,4 +1,4 @@
-"""The evaluation sets that are known by name: what they are called, where they are on the Hub, and their folders."""
+"""Published evaluation sets: their names, their ids on the Hub and the names of their folders."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class PublishedSet:
-    """A published set.
+    """A published evaluation set.
 
     Attributes:
-        name: As in its paper.
-        hub_id: Its id on the Hub; empty where none is known.
-        folders: What the folder of its files, or of its repository, is also called, in lower-case letters and digits.
+        name: The name in its paper.
+        hub_id: Its id on the Hub; empty if none is known.
+        folders: Other names of the folder of its files or its repository, in lower-case letters and digits.
     """
 
     name: str
@@ -39,33 +39,33 @@ PUBLISHED_SETS: dict[str, PublishedSet] = {
     ),
     "afrixnli": PublishedSet("AfriXNLI", "masakhane/afrixnli"),
 }
-"""By the part of a score's dataset that is before the slash."""
+"""Keyed by the part of `Score.dataset` before the slash."""
 
 _FOLDERS = {folder: key for key, one in PUBLISHED_SETS.items() for folder in (key, *one.folders)}
-# What a folder is called whatever it holds.
+# Folder names that say nothing about the content.
 _GENERIC = ("data", "dataset", "datasets", "train", "files", "annotated")
 
 
 def set_title(dataset: str) -> str:
-    """Return what a set is called, of a score's dataset such as `masakhaner1/swa`."""
+    """Return the name of a set for a `Score.dataset` such as `masakhaner1/swa`."""
     key = dataset.partition("/")[0]
     return PUBLISHED_SETS[key].name if key in PUBLISHED_SETS else key
 
 
 def hub_id_of(dataset: str) -> str:
-    """Return the id of a set on the Hub, of a score's dataset such as `masakhaner1/swa`; empty where none is known."""
+    """Return the Hub id of a set for a `Score.dataset` such as `masakhaner1/swa`; empty if none is known."""
     key = dataset.partition("/")[0]
     return PUBLISHED_SETS[key].hub_id if key in PUBLISHED_SETS else ""
 
 
 def key_of_folder(folder: str | os.PathLike[str]) -> str:
-    """Return what the set in a folder is called: its key where it is published, else the folder's name.
+    """Return the key of the published set in a folder, or the name of the folder for any other set.
 
-    A name such as `data` says nothing, so that the first folder above it with another name is taken in its place.
+    Names such as `data` say nothing; the nearest parent folder with another name is used instead.
     """
     whole = Path(folder).resolve()
     for path in (whole, *whole.parents):
-        if not path.name or path == Path.home():  # whose name is no set's
+        if not path.name or path == Path.home():  # the user's name is not a set's
             break
         if path.name.lower() not in _GENERIC:
             return _FOLDERS.get(re.sub(r"[^a-z0-9]", "", path.name.lower()), path.name)

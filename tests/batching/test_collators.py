@@ -1,4 +1,4 @@
-"""Masks as a function of the sample alone, at the published rates, and padding."""
+"""Collators: padding, and masks that depend on the sample only."""
 
 from __future__ import annotations
 
@@ -7,71 +7,12 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from hf_afro.batching.collators import IGNORED, PLACE, MaskingCollator, PaddingCollator, mask_tokens, pad_rows
+from hf_afro.batching.collators import PLACE, MaskingCollator, PaddingCollator, pad_rows
+from hf_afro.batching.masking import IGNORED
 from hf_afro.batching.mixing import Mixture, MixtureBatchSampler, MixtureDataset
 from hf_afro.batching.packing import TokenRows
 
 VOCAB_SIZE, MASK_ID, SPECIAL_IDS = 1000, 999, (0, 1, 2, 3, 500, 999)
-
-
-def masked(ids, *, seed=1, epoch=0, sample_id=0, **settings):
-    return mask_tokens(
-        np.asarray(ids),
-        seed=seed,
-        epoch=epoch,
-        sample_id=sample_id,
-        special_ids=SPECIAL_IDS,
-        mask_id=MASK_ID,
-        vocab_size=VOCAB_SIZE,
-        **settings,
-    )
-
-
-def within_five_sigma(count, trials, share):
-    return abs(count - trials * share) < 5 * np.sqrt(trials * share * (1 - share))
-
-
-def test_shares_are_those_of_the_method():
-    old = np.random.default_rng(0).integers(4, 499, 200_000)
-    new, labels = masked(old)
-    chosen = labels != IGNORED
-    n = int(chosen.sum())
-    assert within_five_sigma(n, len(old), 0.15)
-    assert np.array_equal(labels[chosen], old[chosen])
-    assert np.array_equal(new[~chosen], old[~chosen])
-    assert within_five_sigma(int((new[chosen] == MASK_ID).sum()), n, 0.8)
-    # A random token equals the old one in 1 of 994 draws, which moves this count by far less than the bound.
-    assert within_five_sigma(int((new[chosen] == old[chosen]).sum()), n, 0.1 + 0.1 / 994)
-
-
-def test_random_tokens_are_all_ordinary_ids_and_evenly_spread():
-    old = np.full(600_000, 7)
-    new, labels = masked(old, probability=1.0)
-    drawn = new[(new != 7) & (new != MASK_ID)]
-    ordinary = np.setdiff1d(np.arange(VOCAB_SIZE), [*SPECIAL_IDS, 7])
-    values, counts = np.unique(drawn, return_counts=True)
-    assert np.array_equal(values, ordinary)
-    mean = len(drawn) / len(ordinary)
-    assert abs(counts - mean).max() < 6 * np.sqrt(mean)
-    assert (labels == 7).all()
-
-
-def test_special_tokens_are_never_chosen():
-    ids = np.array([0, 10, 3, 500, 11, 2, 1, 1])
-    new, labels = masked(ids, probability=1.0)
-    special = np.isin(ids, SPECIAL_IDS)
-    assert (labels[special] == IGNORED).all()
-    assert np.array_equal(new[special], ids[special])
-    assert (labels[~special] == ids[~special]).all()
-
-
-def test_a_mask_depends_on_seed_epoch_and_sample():
-    ids = np.arange(10, 210)
-    first = masked(ids)
-    assert np.array_equal(first, masked(ids.astype(np.int32)))
-    for changed in ({"seed": 2}, {"epoch": 1}, {"sample_id": 1}):
-        assert not np.array_equal(first[1], masked(ids, **changed)[1])
-    assert np.array_equal(ids, np.arange(10, 210)), "the sample itself is not changed"
 
 
 def test_padding():

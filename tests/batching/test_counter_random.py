@@ -1,4 +1,4 @@
-"""Numbers that depend on their arguments alone, are uniform, and never change between versions."""
+"""Counter-based numbers: uniform, dependent on their arguments only, and the same in all versions."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hf_afro.batching.counter_random import MASK_TOKENS, SHUFFLE_EPOCH, permutat
 
 
 def test_words_are_pinned():
-    """Words of Philox4x64 are guaranteed by numpy; a change here would unmask every run that is under way."""
+    """Numpy guarantees the words of Philox4x64; a change would alter the masks of resumed runs."""
     assert random_words(42, MASK_TOKENS, 1, 2, 2).tolist() == PINNED
 
 

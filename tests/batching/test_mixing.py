@@ -1,4 +1,4 @@
-"""The order of samples: the same for every split into processes and micro-batches, resumed or not, nothing starved."""
+"""Mixing: the same order for every split into processes and micro-batches, and when resumed; no language starves."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SIZES = {"swa": 700, "yor": 90, "amh": 13}
 
 
 def steps_of(mixture, num_processes, accumulation, epochs):
-    """Key sets of every optimizer step over all ranks, and the keys of each rank alone."""
+    """Return the keys of every optimizer step over all ranks, and those of each rank."""
     batch_size = mixture.window // (num_processes * accumulation)
     ranks = []
     for rank in range(num_processes):
@@ -40,7 +40,7 @@ def test_global_batches_do_not_depend_on_the_split(num_processes, accumulation):
     expected, _ = steps_of(mixture, 1, 1, epochs=2)
     steps, ranks = steps_of(mixture, num_processes, accumulation, epochs=2)
     assert len(expected) == 200
-    # Position by position, not only as sets: the window is the same rows of the epoch in the same order.
+    # Not only the same sets: the window has the same rows of the epoch in the same order.
     assert steps == expected
     for left, right in zip(ranks[0], ranks[-1], strict=True):
         assert num_processes == 1 or not set(left) & set(right)
@@ -54,7 +54,7 @@ def test_epochs_and_seeds_give_other_orders():
 
 
 def test_the_order_is_pinned():
-    """A change of the order would break the resume of runs that are under way."""
+    """A change of the order would break resuming runs."""
     keys = Mixture({"swa": 5, "yor": 2}, window=3, seed=11, alpha=0.5).epoch(1)
     assert keys.tolist() == PINNED
 
@@ -81,7 +81,7 @@ def test_quotas_by_hand():
     assert mixture.quotas == {"aaa": 60, "bbb": 24, "ccc": 12}
     assert Mixture(sizes, window=120).quotas == sizes
     assert Mixture(sizes, window=120, alpha=0.0).quotas == {"aaa": 40, "bbb": 40, "ccc": 40}
-    # 50 seats over 100:16:4 are 41.67, 6.67 and 1.67; the two left over go to the first two of equal remainders.
+    # 50 seats over 100:16:4 are 41.67, 6.67 and 1.67; the two that remain go to the first two of equal remainders.
     assert Mixture(sizes, window=50).samples_per_epoch == 100
     assert largest_remainder([100, 16, 4], 50) == [42, 7, 1]
 
@@ -163,7 +163,7 @@ def test_dataset_and_sampler_work_in_a_torch_loader():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"sizes": {}}, "no languages"),
+        ({"sizes": {}}, "expected at least one language"),
         ({"sizes": {"swa": 0}}, "'swa' has 0 samples"),
         ({"window": 0}, "window is 0"),
         ({"alpha": 1.5}, "alpha is 1.5"),

@@ -1,4 +1,4 @@
-"""The committed cards: where their facts are, and how they are written anew (`python -m tests.cards.golden`)."""
+"""The committed cards, rendered again by `python -m tests.cards.golden`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def card_file(folder: Path) -> Path:
 
 
 def read(folder: Path) -> tuple[list[EvalReport], CardFacts]:
-    """The reports, that of the model itself first, and the facts."""
+    """Return the reports, that of the model itself first, and the facts."""
     return [EvalReport.load(path) for path in sorted(folder.glob("report-*.json"))], CardFacts.load(folder)
 
 

@@ -1,7 +1,7 @@
-"""Measures the figures of model_cards/layout_example anew: of the tests' untrained model and of its pruned form.
+"""Evaluates the tests' untrained model and its pruned form again, for model_cards/layout_example.
 
-They say nothing but that they were measured: the example is there to show what a card looks like. Run as
-`python -m tests.cards.layout_example`, then `python -m tests.cards.golden`.
+The scores mean nothing; the example shows the layout of a card. Run `python -m tests.cards.layout_example`, then
+`python -m tests.cards.golden`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Citations: every entry is whole, and no two share a key."""
+"""Citations: entries are complete, and keys are distinct."""
 
 from __future__ import annotations
 

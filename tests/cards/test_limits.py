@@ -1,27 +1,27 @@
-"""Limits: each follows from what is missing, and goes where it is not missing any more."""
+"""Limits: stated if they apply, and only then."""
 
 from __future__ import annotations
 
 import dataclasses
 
 from hf_afro.cards import CardFacts, TextSource
-from hf_afro.cards.facts import HEADS
-from hf_afro.cards.limits import FINE_TUNED, NO_HARMS, admitted_limits
+from hf_afro.cards.card_facts import HEADS
+from hf_afro.cards.limits import FINE_TUNED, NO_HARMS, limits_of
 from hf_afro.reports import EvalReport
-from tests.cards.test_facts import FACTS
+from tests.cards.test_card_facts import FACTS
 from tests.reports.examples import report, score
 
 
 def said(facts: CardFacts, own: EvalReport | None = None) -> str:
-    return "\n".join(admitted_limits(own or report("student"), facts))
+    return "\n".join(limits_of(own or report("student"), facts))
 
 
 def test_tasks_and_languages_that_were_not_measured_are_named():
     text = said(FACTS)
-    assert "Not measured at all: sentiment." in text
-    assert "measured on nothing: Yoruba (yor)." in text
+    assert "Tasks not measured: sentiment." in text
+    assert "Languages not measured on any task: Yoruba (yor)." in text
     assert "News topics: not measured in Amharic (amh) and Swahili (swa)." in text
-    assert "Bits a byte: not measured in Swahili (swa)." in text
+    assert "Bits per byte: not measured in Swahili (swa)." in text
     assert "Named entities: not measured" not in text
 
 
@@ -37,19 +37,19 @@ def test_a_collapsed_seed_is_said_once_for_all_metrics():
 
 
 def test_one_seed_is_admitted():
-    assert "one seed only, so without a spread: named entities." in said(
+    assert "a single seed, so without a standard deviation: named entities." in said(
         FACTS, EvalReport("a", {}, (score(values=(0.5,)),))
     )
-    assert "one seed" not in said(FACTS)
+    assert "single seed" not in said(FACTS)
 
 
 def test_what_is_not_recorded_of_the_text_is_said():
-    assert "may have been in it" in said(CardFacts("a"))
-    assert "may have been in it" not in said(FACTS)
-    assert "no evaluation sentence is counted" in said(CardFacts("a", removed={"swa": {"read": 5}}))
-    assert "no evaluation sentence is counted" not in said(FACTS)
-    assert "The text it learnt from is not recorded" in said(CardFacts("a"))
-    assert "licence of this text is not recorded: More." in said(FACTS)
+    assert "it may contain sentences of the evaluation sets" in said(CardFacts("a"))
+    assert "it may contain" not in said(FACTS)
+    assert "No evaluation sentence was dropped" in said(CardFacts("a", removed={"swa": {"read": 5}}))
+    assert "No evaluation sentence was dropped" not in said(FACTS)
+    assert "The training text and its licence are not recorded" in said(CardFacts("a"))
+    assert "licence of this training text is not recorded: More." in said(FACTS)
     assert "licence" not in said(CardFacts("a", text=(TextSource("News", "mit"),)))
 
 
@@ -64,4 +64,4 @@ def test_what_fine_tuning_does_not_show_is_said_of_fine_tuned_scores_only():
 
 
 def test_further_limits_come_last():
-    assert admitted_limits(report("student"), FACTS)[-1] == "Made in a hurry."
+    assert limits_of(report("student"), FACTS)[-1] == "Made in a hurry."

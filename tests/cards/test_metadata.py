@@ -1,15 +1,26 @@
-"""The front matter: what the Hub reads of it, score by score, and that the unknown is left out."""
+"""The front matter: read by the Hub, without what is unknown, and no pipeline without evidence."""
 
 from __future__ import annotations
 
-import pytest
-import yaml
+import dataclasses
+import re
 
-from hf_afro.cards import CardFacts, TextSource
-from hf_afro.cards.metadata import card_metadata, evaluation_result
-from hf_afro.evaluation.data.kinds import KINDS, TASKS
+import pytest
+import torch
+import yaml
+from huggingface_hub import ModelCard
+from transformers import XLMRobertaForMaskedLM, XLMRobertaForQuestionAnswering
+
+from hf_afro import build_student
+from hf_afro.cards import CardFacts, TextSource, render_card
+from hf_afro.cards.card_facts import HEADS
+from hf_afro.cards.metadata import card_metadata, evaluation_result, use_of
+from hf_afro.evaluation.models import add_head, model_facts
+from hf_afro.export import export_sentence_transformer
 from hf_afro.reports import EvalReport
-from tests.cards.test_facts import FACTS
+from hf_afro.tasks import KINDS, TASKS
+from tests.cards.test_card_facts import FACTS
+from tests.conftest import tiny_config
 from tests.reports.examples import report, score
 
 
@@ -42,7 +53,7 @@ def test_a_language_without_two_letters_keeps_three():
 
 
 def index_of(*scores, **facts) -> tuple[dict, list[dict]]:
-    """The front matter of a card with these scores, and the entries of its model index."""
+    """Return the front matter of a card with these scores, and the entries of its model index."""
     matter = yaml.safe_load(card_metadata(EvalReport("a", {}, scores), CardFacts("a", **facts)).to_yaml())
     return matter, matter["model-index"][0]["results"]
 
@@ -95,8 +106,8 @@ def test_every_score_is_in_the_index_and_no_other():
             ("Named entities", "amh", "entity F1"): 0.6133,
             ("Named entities", "hau", "entity F1"): 0.8703,
             ("Named entities", "swa", "entity F1"): 0.57,
-            ("Bits a byte", "amh", "bits a byte"): 2.2,
-            ("Bits a byte", "hau", "bits a byte"): 1.71,
+            ("Bits per byte", "amh", "bits per byte"): 2.2,
+            ("Bits per byte", "hau", "bits per byte"): 1.71,
             ("News topics", "hau", "macro F1"): 0.625,
             ("News topics", "hau", "weighted F1"): 0.625,
         }
@@ -108,3 +119,154 @@ def test_a_score_says_its_seeds_its_spread_and_over_how_many_examples():
     assert result.metric_args == {"n": 605, "seeds": [1, 2], "standard_deviation": 0.0707}
     assert (result.task_type, result.metric_type, result.dataset_split) == ("token-classification", "f1", "test")
     assert evaluation_result(score(values=(0.5,), seeds=())).metric_args == {"n": 605}
+
+
+STUDENT = {"teacher": "ama/large", "layers": [1, 3], "head_bias": "copied", "head_transform": "initialised"}
+MASKED, ENCODER = {"architecture": "XLMRobertaForMaskedLM"}, {"architecture": "XLMRobertaModel"}
+
+
+@pytest.mark.parametrize(
+    ("model", "head", "pipeline"),
+    [
+        (MASKED, "", "fill-mask"),  # saved with its head after training
+        (MASKED, "not_trained_here", "fill-mask"),
+        (MASKED | {"masked_lm_head": "drawn"}, "", "feature-extraction"),
+        (MASKED | {"built_from": STUDENT}, "", "feature-extraction"),  # unknown, so not offered
+        (MASKED | {"built_from": STUDENT}, "not_trained_here", "feature-extraction"),
+        (MASKED | {"built_from": STUDENT, "masked_lm_head": "untrained"}, "", "feature-extraction"),
+        (MASKED | {"built_from": STUDENT, "masked_lm_head": "kept"}, "", "fill-mask"),
+        (MASKED | {"built_from": STUDENT, "masked_lm_head": "fitted_after_distillation"}, "", "fill-mask"),
+        (MASKED | {"masked_lm_head": "untrained"}, "", "feature-extraction"),
+        (MASKED | {"masked_lm_head": "nonsense", "built_from": STUDENT}, "", "feature-extraction"),
+        (ENCODER, "", "feature-extraction"),
+        (ENCODER, "kept", "feature-extraction"),
+        ({}, "", "feature-extraction"),
+        ({}, "kept", "fill-mask"),
+        ({"architecture": "AfroStudentForTokenClassification"}, "", "token-classification"),
+        ({"architecture": "BertForSequenceClassification"}, "kept", "text-classification"),
+        (ENCODER | {"library": "sentence-transformers"}, "", "sentence-similarity"),
+        ({"architecture": "FlaubertWithLMHeadModel"}, "", "fill-mask"),
+        ({"architecture": "BertForPreTraining"}, "", "fill-mask"),
+        ({"architecture": "BertForPreTraining"}, "drawn", "feature-extraction"),
+        ({"architecture": "ElectraForPreTraining"}, "", "feature-extraction"),
+        ({"architecture": "XLMRobertaForQuestionAnswering"}, "", "question-answering"),
+    ],
+)
+def test_what_is_offered_follows_from_what_is_known(model, head, pipeline):
+    use = use_of(EvalReport("a", model, ()), CardFacts("a", head=head))
+    assert use.pipeline == pipeline
+    assert use.library == ("sentence-transformers" if pipeline == "sentence-similarity" else "transformers")
+
+
+def test_what_is_known_of_a_students_teacher_is_on_the_card():
+    built = {
+        "seed": 7,
+        **STUDENT,
+        "teacher_model_type": "xlm-roberta",
+        "embeddings": "projected",
+        "embedding_energy": 0.916234,
+    }
+    card = render_card([EvalReport("a", MASKED | {"built_from": built}, (score(),))])
+    assert "made with hf\\_afro from the teacher ama/large." in card
+    assert (
+        "- Built from a teacher (layers counted from zero): teacher ama/large, teacher model type "
+        "xlm-roberta, layers 1, 3, embeddings projected, embedding energy 0.9162, head bias copied, head transform "
+        "initialised, seed 7.\n"
+    ) in card
+    assert "The limits and biases of ama/large" in card
+    assert "\nNot recorded.\n\n## Training text" not in card
+    assert "base model is not recorded" not in card
+    # It is unknown whether the name is one on the Hub.
+    assert ModelCard(card).data.base_model is None
+
+
+@pytest.fixture
+def saved(request, model, tokenizer, tmp_path, monkeypatch):
+    """Return the kind of a model that is saved in a folder, and its report."""
+    monkeypatch.chdir(tmp_path)
+    kind = request.param
+    if kind == "sentence-similarity":
+        pytest.importorskip("sentence_transformers")
+        export_sentence_transformer(model, tokenizer, "saved")
+        own, folder = model.base_model, "saved"
+    else:
+        teacher = XLMRobertaForMaskedLM(tiny_config(len(tokenizer)))
+        own = {
+            "fill-mask": lambda: model,
+            "feature-extraction": lambda: build_student(
+                teacher, num_hidden_layers=1, hidden_size=16, embedding_size=8, num_attention_heads=2
+            ),
+            "token-classification": lambda: add_head(model, "ner", ("O", "B-PER"), seed=1),
+            "text-classification": lambda: add_head(model, "topic", ("a", "b"), seed=1),
+            "question-answering": lambda: XLMRobertaForQuestionAnswering(tiny_config(len(tokenizer))),
+        }[kind]()
+        folder = None
+        own.save_pretrained("saved")
+        tokenizer.save_pretrained("saved")
+    return kind, EvalReport("saved", model_facts(own, folder), (score(),))
+
+
+@pytest.mark.parametrize(
+    "saved",
+    [
+        "fill-mask",
+        "feature-extraction",
+        "token-classification",
+        "text-classification",
+        "question-answering",
+        "sentence-similarity",
+    ],
+    indirect=True,
+)
+@pytest.mark.filterwarnings("ignore:Importing from 'sentence_transformers:DeprecationWarning")
+def test_the_code_on_the_card_of_each_kind_runs(saved, capsys):
+    kind, report = saved
+    card = render_card([report])
+    assert ModelCard(card).data.pipeline_tag == kind
+    (code,) = re.findall(r"```python\n(.*?)```", card, re.S)
+    names = {"__name__": "snippet"}
+    exec(compile(code.replace('"... {', '"Mvua {').replace('"..."', '"Mvua kubwa"'), kind, "exec"), names)
+    found = {
+        "fill-mask": lambda: len(names["fill"](f"Mvua {names['fill'].tokenizer.mask_token}")) == 5,
+        "feature-extraction": lambda: isinstance(names["model"], torch.nn.Module),
+        "question-answering": lambda: isinstance(names["model"], XLMRobertaForQuestionAnswering),
+        "sentence-similarity": lambda: names["vectors"].shape == (2, 32),
+        "token-classification": lambda: callable(names["classify"]),
+    }.get(kind, lambda: {"label", "score"} <= names["classify"]("Mvua")[0].keys())
+    assert found()
+    assert ("import hf_afro" in code) == (kind == "feature-extraction")
+
+
+@pytest.mark.parametrize(
+    ("model", "told", "head"),
+    [
+        (MASKED | {"masked_lm_head": "kept"}, "", "kept"),
+        (MASKED | {"masked_lm_head": "kept"}, "drawn", "drawn"),
+        (ENCODER, "", "untrained"),
+        (ENCODER | {"masked_lm_head": "kept"}, "", "untrained"),  # the encoder was saved without it
+        (ENCODER, "kept", "kept"),
+        ({"architecture": "FlaubertWithLMHeadModel"}, "", ""),
+        ({"architecture": "BertForPreTraining"}, "", ""),
+        ({"architecture": "BertForPreTraining", "masked_lm_head": "drawn"}, "", "drawn"),
+        ({"architecture": "ElectraForPreTraining"}, "kept", ""),
+        ({"architecture": "GPT2LMHeadModel"}, "", ""),
+        ({"architecture": "BertForMultipleChoice"}, "", ""),
+        ({"architecture": "XLMRobertaForQuestionAnswering"}, "kept", ""),
+        ({"architecture": "XLMRobertaForTokenClassification", "masked_lm_head": "untrained"}, "", ""),
+        (ENCODER | {"library": "sentence-transformers", "masked_lm_head": "untrained"}, "", ""),
+    ],
+)
+def test_a_head_is_told_of_where_the_model_could_have_it(model, told, head):
+    facts = CardFacts("a", head=told)
+    assert use_of(EvalReport("a", model, ()), facts).head == head
+    said = render_card([EvalReport("a", model, (score(),))], facts)
+    assert [key for key, sentence in HEADS.items() if sentence in said] == ([head] if head else [])
+
+
+def test_an_older_report_with_its_facts_says_what_they_say():
+    facts = CardFacts("a", head="fitted_after_distillation")
+    report = EvalReport("a", {"model_type": "afro-student"}, (score(),))
+    assert ModelCard(render_card([report], facts)).data.pipeline_tag == "fill-mask"
+    assert ModelCard(render_card([report], dataclasses.replace(facts, head=""))).data.pipeline_tag == (
+        "feature-extraction"
+    )

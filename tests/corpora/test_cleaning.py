@@ -1,4 +1,4 @@
-"""Each reason to drop a line, in several scripts, and reports that add up."""
+"""Cleaning: each reason to drop a line, in several scripts, and complete counts."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 from hf_afro.corpora.cleaning import LineRules, clean, reason_to_drop
 from hf_afro.corpora.cleaning_report import CONTAINS, DUPLICATE, EMPTY, EVALUATION, NO_LETTER, READ, TOO_SHORT, Tally
 from hf_afro.corpora.decontamination import EvaluationSentences
-from hf_afro.corpora.sources import read_corpora
+from hf_afro.corpora.reading import read_corpora
 from tests.texts import SENTENCES
 
 
@@ -83,7 +83,7 @@ def test_evaluation_sentences_are_counted_before_anything_else():
 
 
 def test_a_line_is_judged_by_itself():
-    """However lines are cut into batches, each gets the same verdict."""
+    """The verdict on a line does not depend on its batch."""
     evaluation = EvaluationSentences.of({"test": SENTENCES["swa"][:2]})
     rules = LineRules(min_tokens=4, nfc=True, evaluation=evaluation)
     lines = [*SENTENCES["swa"], f"Alisema: {SENTENCES['swa'][0]} Kisha akaondoka.", "", "Habari", "12 13"] * 3

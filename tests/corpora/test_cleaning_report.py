@@ -1,10 +1,9 @@
-"""Cleaning reports add up, are saved and loaded, and can be read."""
+"""Cleaning reports are merged, saved, loaded and shown."""
 
 from __future__ import annotations
 
 import pytest
 
-from hf_afro.corpora.cleaning_page import cleaning_page, save_report
 from hf_afro.corpora.cleaning_report import (
     DUPLICATE,
     EMPTY,
@@ -14,11 +13,13 @@ from hf_afro.corpora.cleaning_report import (
     TOO_SHORT,
     CleaningReport,
     Tally,
+    cleaning_page,
+    save_report,
 )
 
 
 def tally(kept, **dropped):
-    """A tally of so many lines of two words and seven bytes that stay, and so many of each reason."""
+    """Return a tally of lines of two words and seven bytes: the number kept, and the number dropped by reason."""
     made = Tally()
     for reason, count in {None: kept, **{REASONS[name]: count for name, count in dropped.items()}}.items():
         for _ in range(count):
@@ -60,7 +61,7 @@ def test_reports_of_shards_add_up():
     assert merged.fingerprints == {"amh": ("f4",), "swa": ("f1", "f3"), "yor": ("f2",)}
     with pytest.raises(ValueError, match="differ in settings"):
         merged.merge(CleaningReport(read={}, dropped={}, settings={"min_tokens": 1}))
-    with pytest.raises(ValueError, match="no cleaning reports to add up"):
+    with pytest.raises(ValueError, match="no cleaning reports to merge"):
         CleaningReport.merged([])
 
 
@@ -77,7 +78,7 @@ def test_report_is_saved_and_loaded(tmp_path):
 
 
 def test_a_report_of_an_earlier_version_is_read(tmp_path):
-    """It counted lines alone."""
+    """It only counted lines."""
     path = tmp_path / "cleaning.json"
     path.write_text('{"read": {"swa": 3}, "dropped": {"swa": {"empty": 1}}, "fingerprints": {}, "version": "0.1"}')
     old = CleaningReport.load(path)

@@ -1,4 +1,4 @@
-"""The pipeline of datatrove gives what one process gives, however the files are shared out."""
+"""The datatrove pipeline gives the result of one process, for any number of tasks."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ from hf_afro.vocabulary import TokenCounts, count_tokens
 from tests.texts import SENTENCES
 
 pytest.importorskip("datatrove", reason="needs datatrove, of the extra `cluster`")
+
+from datatrove.executor import LocalPipelineExecutor  # noqa: E402
 
 from hf_afro.corpora import cluster  # noqa: E402
 
@@ -37,8 +39,8 @@ def folder(tmp_path):
 
 
 def in_one_process(folder, rules, tokenizer):
-    """The report and the counts of all files, with none of the pipeline's steps."""
-    from hf_afro.corpora.files import read_lines
+    """Return the report and the counts of all files without the pipeline."""
+    from hf_afro.corpora.reading import read_lines
 
     texts = {
         "amh": [folder / "amh.txt"],
@@ -69,7 +71,7 @@ def test_tasks_add_up_to_one_process(folder, tmp_path, tokenizer, tasks, workers
     out = tmp_path / "out"
     steps = cluster.clean_steps(folder, out, rules, count=partial(count_tokens, tokenizer=tokenizer))
     logs = str(tmp_path / "logs")
-    cluster.executor("local", steps, tasks=tasks, workers=workers, logging_dir=logs).run()
+    LocalPipelineExecutor(steps, tasks=tasks, workers=workers, logging_dir=logs).run()
     report, counts, kept = in_one_process(folder, rules, tokenizer)
     assert cluster.collect_reports(out) == CleaningReport.load(out / "cleaning.json") == report
     assert report.leaks["swa"]["ner/swa"] > 3
@@ -91,7 +93,7 @@ def test_names_that_differ_by_a_dash_are_two_files(tmp_path):
         path.write_text(f"{SENTENCES['swa'][0]} {name}\n", "utf-8")
     out = tmp_path / "out"
     steps = cluster.clean_steps(tmp_path / "text", out, LineRules())
-    cluster.executor("local", steps, tasks=1, logging_dir=str(tmp_path / "logs")).run()
+    LocalPipelineExecutor(steps, tasks=1, logging_dir=str(tmp_path / "logs")).run()
     assert len(list((out / "text" / "swa").iterdir())) == 3
 
 
@@ -101,13 +103,13 @@ def test_reports_of_another_run_or_of_some_tasks_alone_are_not_added(folder, tmp
         cluster.collect_reports(out)
     for tasks in (2, 3):
         steps = cluster.clean_steps(folder, out, LineRules())
-        cluster.executor("local", steps, tasks=tasks, workers=1, logging_dir=str(tmp_path / f"logs-{tasks}")).run()
-    with pytest.raises(ValueError, match="reports of runs of 2, 3 tasks; remove those of all runs but the last"):
+        LocalPipelineExecutor(steps, tasks=tasks, workers=1, logging_dir=str(tmp_path / f"logs-{tasks}")).run()
+    with pytest.raises(ValueError, match="reports of runs with 2, 3 tasks; remove all but those of the last run"):
         cluster.collect_reports(out)
     for path in (out / "reports").glob("*-of-00002.json"):
         path.unlink()
     (out / "reports" / "00001-of-00003.json").rename(tmp_path / "aside.json")
-    with pytest.raises(ValueError, match="holds the reports of 2 of 3 tasks; run the same pipeline again"):
+    with pytest.raises(ValueError, match="holds the reports of 2 of 3 tasks; run the pipeline again"):
         cluster.collect_reports(out)
     (tmp_path / "aside.json").rename(out / "reports" / "00001-of-00003.json")
     assert set(cluster.collect_reports(out).read) == {"amh", "swa", "yor"}
@@ -119,7 +121,7 @@ def test_what_ended_well_is_not_run_again(folder, tmp_path):
 
     def run():
         steps = cluster.clean_steps(folder, out, LineRules())
-        cluster.executor("local", steps, tasks=5, workers=1, logging_dir=logs).run()
+        LocalPipelineExecutor(steps, tasks=5, workers=1, logging_dir=logs).run()
 
     with pytest.raises(ValueError, match=r"yor.txt, line 1: byte 0 of the line is not UTF-8"):
         run()
@@ -134,24 +136,8 @@ def test_what_ended_well_is_not_run_again(folder, tmp_path):
     assert set(cluster.collect_reports(out).read) == {"amh", "swa", "yor"}
 
 
-def test_the_other_executors_are_set_up(folder, tmp_path):
-    steps = cluster.clean_steps(folder, tmp_path / "out", LineRules())
-    logs = str(tmp_path / "logs")
-    slurm = cluster.executor("slurm", steps, tasks=9, logging_dir=logs, time="01:00:00", partition="cpu", workers=3)
-    assert (slurm.world_size, slurm.job_name, slurm.mem_per_cpu_gb, slurm.workers) == (9, "hf_afro", 4, 3)
-    script = slurm.get_launch_file_contents(slurm.get_sbatch_args(), "srun run")
-    assert "#SBATCH --partition=cpu" in script
-    assert "#SBATCH --time=01:00:00" in script
-    ray = cluster.executor("ray", steps, tasks=4, logging_dir=logs, cpus_per_task=2)
-    assert (ray.world_size, ray.cpus_per_task) == (4, 2)
-    with pytest.raises(ValueError, match="Slurm is given no time and no partition; expected such as"):
-        cluster.executor("slurm", steps, tasks=9, logging_dir=logs)
-    with pytest.raises(ValueError, match="kind is 'dask'; expected local, slurm or ray"):
-        cluster.executor("dask", steps, tasks=9, logging_dir=logs)
-
-
 def test_bad_folders_are_named(tmp_path):
-    with pytest.raises(ValueError, match="has no text; expected files as swa.txt or swa/part-1.jsonl.gz"):
+    with pytest.raises(ValueError, match="has no text; expected files such as swa.txt or swa/part-1.jsonl.gz"):
         cluster.clean_steps(tmp_path, tmp_path / "out", LineRules())
     (tmp_path / "swahilli").mkdir()
     (tmp_path / "swahilli" / "a.txt").write_text("a", "utf-8")

@@ -1,4 +1,4 @@
-"""Evaluation sentences are found in running text, and nothing that only looks like them."""
+"""Decontamination: evaluation sentences are found in running text, and similar lines are kept."""
 
 from __future__ import annotations
 
@@ -8,8 +8,14 @@ import numpy as np
 import pytest
 
 from hf_afro.corpora.cleaning_report import CONTAINS, EVALUATION, OVERLAP, READ, Tally
-from hf_afro.corpora.decontamination import EvaluationSentences, Leak, comparable, decontaminate
-from hf_afro.corpora.sources import read_corpora
+from hf_afro.corpora.decontamination import (
+    EvaluationSentences,
+    Leak,
+    comparable,
+    decontaminate,
+    excluded_sentences,
+)
+from hf_afro.corpora.reading import read_corpora
 
 
 @pytest.mark.parametrize(
@@ -77,11 +83,11 @@ SHORT = "Rais alisema ' jana ' jioni sana"  # 6 words
         (LONG, EVALUATION),
         ("RAIS MAGUFULI alisema, jana, kuwa SERIKALI itajenga barabara", None),  # 7 words of it
         ("Kumbe Rais Magufuli alisema: jana kuwa serikali itajenga shule pia", OVERLAP),  # 8 words
-        ("Kuwa serikali itajenga shule mpya kumi,000 leo", None),  # 7, though the comma parts two of them
+        ("Kuwa serikali itajenga shule mpya kumi,000 leo", None),  # 7, although a comma separates two of them
         ("Kuwa jana kuwa serikali itajenga shule mpya kumi,000 leo", OVERLAP),
-        ("Rais Magufuli alisema jana kwamba kuwa serikali itajenga shule mpya kumi", None),  # none in a row
+        ("Rais Magufuli alisema jana kwamba kuwa serikali itajenga shule mpya kumi", None),  # not consecutive
         ("Leo rais alisema jana jioni sana tena", None),
-        ("Leo RAIS alisema 'jana' jioni sana, tena", None),  # only five words in a row
+        ("Leo RAIS alisema 'jana' jioni sana, tena", None),  # only five consecutive words
         ("Leo rais alisema «jana» jioni sana", None),
     ],
 )
@@ -96,14 +102,14 @@ def test_eight_words_in_a_row_give_a_line_away(line, leak):
         (SHORT, f"Kumbe {SHORT.upper()} tena", None),  # 5 words: 'jana' is one
         ("Rais alisema jana jioni sana", "Kumbe, «Rais alisema jana jioni sana»!", CONTAINS),
         ("Rais alisema jana jioni sana", "Kumbe rais alisema jana jioni, kisha sana", None),
-        ("Rais alisema jana jioni", "Kumbe rais alisema jana jioni", None),  # four words are a turn of phrase
+        ("Rais alisema jana jioni", "Kumbe rais alisema jana jioni", None),  # too few words
         ("Rais alisema jana jioni", "RAIS alisema jana JIONI!", EVALUATION),
-        ("a b c d e f g", "x a b c d e f g", None),  # and so are nine letters
+        ("a b c d e f g", "x a b c d e f g", None),  # too few letters
         ("aa bb cc dd ee ff gg", "x aa bb cc dd ee ff gg", CONTAINS),
         ("a b c d e f g h", "x a b c d e f g h", OVERLAP),
         ("aa bb cc dd ee ff gg hh ii", "x aa bb cc dd ee ff gg hh ii", CONTAINS),
         ("aa bb cc dd ee ff gg hh ii", "x aa bb cc dd ee ff gg", None),
-        ("N'ụzọ dị iche iche taa", "Ha n'ụzọ dị icheiche taa.", CONTAINS),  # spaced otherwise
+        ("N'ụzọ dị iche iche taa", "Ha n'ụzọ dị icheiche taa.", CONTAINS),  # different spaces
         ("N'ụzọ dị iche iche taa", "Ha n'ụzọ dị icheiche taala", None),
         ("Ụzọ dị iche iche taa", "Haụzọ dị iche iche taa", None),
     ],
@@ -150,7 +156,7 @@ def test_it_travels_to_other_processes():
 
 
 def test_words_drawn_at_random_are_judged_as_by_a_plain_search():
-    """Of few words, so that runs are shared often and in every place."""
+    """Words are few, so that runs are shared often and at all positions."""
     generator = np.random.default_rng(0)
 
     def draw(count):
@@ -200,3 +206,24 @@ def conll_sentences(path):
         elif tokens:
             yield " ".join(tokens)
             tokens = []
+
+
+def test_excluded_sentences_are_read_from_a_file_or_a_folder(tmp_path):
+    (tmp_path / "swa").mkdir()
+    (tmp_path / "swa" / "test.txt").write_text("Moja mbili .\n\nTatu nne .\n", "utf-8")
+    (tmp_path / "README.md").write_text("not text", "utf-8")
+    found = {name: list(lines) for name, lines in excluded_sentences(tmp_path).items()}
+    assert found == {"swa/test.txt": ["Moja mbili .", "Tatu nne ."]}
+    assert list(excluded_sentences(tmp_path / "swa" / "test.txt")) == ["test.txt"]
+    assert excluded_sentences(None) == {}
+
+
+def test_files_that_hold_no_sentences_to_exclude_are_refused(tmp_path):
+    (tmp_path / "tagged.txt").write_text("Rais B-PER\n", "utf-8")
+    with pytest.raises(ValueError, match=r"tagged.txt, line 1 is a token with its tag; expected one sentence"):
+        EvaluationSentences.of(excluded_sentences(tmp_path))
+    with pytest.raises(FileNotFoundError, match="nowhere does not exist; expected a file or folder of sentences"):
+        excluded_sentences(tmp_path / "nowhere")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match="empty has no sentences to exclude; expected files that end in .txt"):
+        excluded_sentences(tmp_path / "empty")

@@ -1,9 +1,7 @@
-"""Lines that resemble an earlier one are marked, nothing else, and always the same."""
+"""Near-duplicates: lines that resemble an earlier one are marked, and no others."""
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import tracemalloc
 
 import numpy as np
@@ -41,7 +39,7 @@ def test_none_is_marked_below_the_threshold():
 
 
 def test_nearly_every_copy_is_found():
-    """Of 600 copies with one of their 20 words changed; a copy that is no longer similar need not be."""
+    """600 copies with one of 20 words changed; some of them are below the threshold."""
     generator = np.random.default_rng(1)
     words = sorted({word for lines in SENTENCES.values() for line in lines for word in line.split()})
     originals = [" ".join(generator.choice(words, 20)) for _ in range(600)]
@@ -59,7 +57,7 @@ def test_nearly_every_copy_is_found():
 
 
 def test_lines_of_one_template_take_little_memory():
-    """All lines meet in most bands; the pairs are what grows, 8 bytes each and twice that while they are sorted."""
+    """All lines share most bands; memory grows with the pairs, 8 bytes each and twice that during sorting."""
     lines = [f"Bei ya mafuta ya taa leo mjini ni shilingi {number:05} kwa lita moja tu." for number in range(3_000)]
     keys = band_keys(lines)
     tracemalloc.start()
@@ -72,15 +70,16 @@ def test_lines_of_one_template_take_little_memory():
     assert peak < len(lines) * (24 * 8 * 3)
 
 
-def test_keys_do_not_hang_on_the_batch_nor_on_the_process():
+def test_keys_do_not_depend_on_the_batch_or_the_process():
     lines = [line for own in SENTENCES.values() for line in own] * 40  # more than one block of characters
     keys = band_keys(lines)
     assert keys.shape == (len(lines), BANDS)
     assert np.array_equal(keys[-3:], band_keys(lines[-3:]))
     assert len(np.unique(keys[:, 0])) == len(set(lines))
-    code = f"from hf_afro.corpora.near_duplicates import band_keys; print(band_keys([{LINE!r}]).tolist())"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == str(band_keys([LINE]).tolist())
+    assert band_keys([LINE])[0, :2].tolist() == [
+        3003447792084495593,
+        13309305269997554469,
+    ]  # in another process
 
 
 def test_lines_without_text_and_of_every_script():

@@ -1,4 +1,4 @@
-"""Prepared corpora: nothing evaluated on is trained on, and every line is accounted for."""
+"""Preparation: no evaluation text is in the training text, and every line is counted."""
 
 from __future__ import annotations
 

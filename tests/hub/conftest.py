@@ -1,4 +1,4 @@
-"""A Hub on loopback, and the client in this process set to speak to it."""
+"""Fixtures: a Hub on loopback, and the client of this process connected to it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.hub.server import Hub
 
 
 def pytest_collection_modifyitems(items):
-    """Pass over a warning that the client's own way of sending a large file earns it from its HTTP library."""
+    """Ignore a warning of the HTTP library about how the client sends large files."""
     for item in items:
         if item.path.parent.name == "hub":
             item.add_marker(pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning"))

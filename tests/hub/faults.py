@@ -1,4 +1,4 @@
-"""Faults of the Hub on loopback: which endpoint fails, how, from which request on and how often."""
+"""Faults of the Hub on loopback: the endpoint that fails, how, from which request on, and how often."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ ENDPOINTS = (
     "yaml",
     "preupload",
     "batch",
-    "put",  # of a large file, whole or a part
+    "put",  # of a large file, complete or one part
     "complete",  # the parts of a large file
     "verify",
     "commit",
@@ -24,13 +24,13 @@ ENDPOINTS = (
 )
 STATUSES = ("401", "403", "404", "409", "412", "413", "429", "500", "503")
 KINDS = (
-    *STATUSES,  # refused before anything is done
-    "reset",  # the connection is reset when half of the request's body has been read
-    "lost",  # all is done, and the connection is reset before the answer
-    "done-500",  # all is done, and the answer says that it was not
-    "truncated",  # all is done, and half of the answer's body is sent
-    "slow",  # the answer's body comes a few bytes at a time
-    "corrupt",  # a byte of what was received, or of a file that is sent, is another one
+    *STATUSES,  # refused before any change
+    "reset",  # the connection is reset after half of the request's body
+    "lost",  # done, but the connection is reset before the response
+    "done-500",  # done, but the response is an error
+    "truncated",  # done, but only half of the response's body is sent
+    "slow",  # the response's body arrives a few bytes at a time
+    "corrupt",  # one byte of the content is changed
 )
 
 
@@ -41,10 +41,10 @@ class Fault:
     Attributes:
         kind: One of `KINDS`.
         endpoint: One of `ENDPOINTS`.
-        count: How many requests it strikes.
-        skip: How many requests to the endpoint it lets pass before.
-        retry_after: Seconds that a 429 or 503 asks to wait; or, as text, a `RateLimit` header. None for no header.
-        says: What the answer says.
+        count: The number of requests that it hits.
+        skip: The number of requests to the endpoint that pass before.
+        retry_after: Seconds to wait, in the header of a 429 or 503; or, as text, a `RateLimit` header.
+        says: The message of the response.
     """
 
     kind: str
@@ -52,7 +52,7 @@ class Fault:
     count: int = 1
     skip: int = 0
     retry_after: int | str | None = None
-    says: str = "the fault that was asked for"
+    says: str = "the requested fault"
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS or self.endpoint not in ENDPOINTS:
@@ -60,7 +60,7 @@ class Fault:
 
 
 class Faults:
-    """The faults that are on."""
+    """The active faults."""
 
     def __init__(self) -> None:
         self._faults: list[Fault] = []
@@ -68,18 +68,18 @@ class Faults:
         self.struck: list[tuple[str, str]] = []
 
     def on(self, *faults: Fault) -> None:
-        """Switch faults on, beside those that are."""
+        """Add faults."""
         with self._lock:
             self._faults.extend(faults)
 
     def off(self) -> None:
-        """Switch all off."""
+        """Remove all faults."""
         with self._lock:
             self._faults.clear()
             self.struck.clear()
 
     def next(self, endpoint: str) -> Fault | None:
-        """Return the fault that strikes a request, if any, and count it."""
+        """Return the fault that hits a request, if any, and count it."""
         with self._lock:
             for fault in self._faults:
                 if fault.endpoint != endpoint or fault.count <= 0:

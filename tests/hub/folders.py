@@ -1,4 +1,4 @@
-"""Folders as a trainer and the commands leave them, with what must stay at home, and what a repository then holds."""
+"""Folders as trainers and commands write them, including files that must not be published."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ CARD = "---\nlicense: apache-2.0\nlanguage:\n- sw\n---\n# A model\n"
 
 
 def small_model(folder: Path, *, shards: int = 1, seed: int = 0) -> Path:
-    """Write what looks like a model, without making one: configuration, weights, tokenizer, card."""
+    """Write the files of a model without building one: configuration, weights, tokenizer, card."""
     folder.mkdir(parents=True, exist_ok=True)
     generator = torch.Generator().manual_seed(seed)
     names = [f"model-{shard + 1:05d}-of-{shards:05d}.safetensors" for shard in range(shards)]
@@ -32,7 +32,7 @@ def small_model(folder: Path, *, shards: int = 1, seed: int = 0) -> Path:
 
 
 def trained_model(folder: Path, secret: str) -> Path:
-    """Write what a trainer leaves beside the model."""
+    """Write a model with the other files of a trainer."""
     small_model(folder)
     torch.save({"hub_token": secret}, folder / "training_args.bin")
     torch.save({}, folder / "optimizer.pt")
@@ -46,14 +46,14 @@ def trained_model(folder: Path, secret: str) -> Path:
 
 
 def counts(folder: Path) -> Path:
-    """Write arrays as counts are kept."""
+    """Write arrays in the format of token counts."""
     folder.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(folder / "counts.npz", count=np.arange(5), facts=np.frombuffer(b"{}", dtype=np.uint8))
     return folder
 
 
 def held(hub: Hub, name: str, revision: str = "main", kind: str = "model") -> dict[str, bytes]:
-    """Return what a branch holds, by path, without the Hub's own file."""
+    """Return the files of a branch by path, without `.gitattributes`."""
     files = hub.store.find(kind, name).files(revision)
     return {path: hub.store.content(file) for path, file in files.items() if path != ".gitattributes"}
 

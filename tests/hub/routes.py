@@ -1,4 +1,4 @@
-"""What the Hub on loopback does at each address: the endpoints that `huggingface_hub` 1 and 2 ask, xet left out."""
+"""Routes of the Hub on loopback: the endpoints that `huggingface_hub` 1 and 2 request, except xet."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ DATE = "2026-01-01T00:00:00.000Z"
 
 @dataclass(frozen=True)
 class Request:
-    """What was asked: by whom, with which words of the address, which query and which body."""
+    """A request: the user, the parameters of the path, the query and the body."""
 
     hub: Hub
     user: tuple[str, tuple[str, ...]] | None
@@ -37,7 +37,7 @@ class Request:
         return json.loads(self.body)
 
     def known(self) -> str:
-        """Return who asks, or refuse."""
+        """Return the user, or refuse the request."""
         if self.user is None:
             raise Refused(401, "Invalid username or password.")
         return self.user[0]
@@ -46,7 +46,7 @@ class Request:
         return self.user is not None and owner in (self.user[0], *self.user[1])
 
     def repository(self, *, write: bool = False) -> Repository:
-        """Return the repository of the address, which a private one only is for those who may see it."""
+        """Return the repository of the path; a private one exists only for those who may see it."""
         kind, name = self.words.get("kind") or "models", self.words["name"]
         found = self.hub.store.find(kind.removesuffix("s"), name)
         owner = name.split("/")[0]
@@ -61,7 +61,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Answer:
-    """What is sent back."""
+    """A response."""
 
     body: bytes = b""
     status: int = 200
@@ -81,7 +81,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Route:
-    """An address: its method, its pattern, the name of its endpoint for faults, and what it does."""
+    """A route: its method, its pattern, the name of its endpoint for faults, and its handler."""
 
     methods: tuple[str, ...]
     pattern: re.Pattern[str]
@@ -103,7 +103,7 @@ def _at(methods: str, pattern: str, endpoint: str) -> Callable[[Callable[[Reques
 
 
 def find(method: str, path: str) -> tuple[Route, dict[str, str]] | None:
-    """Return the route of an address, and the words in it."""
+    """Return the route of a path, and the parameters in it."""
     for route in _ROUTES:
         match = route.pattern.fullmatch(path)
         if match and method in route.methods:
@@ -129,7 +129,7 @@ def create(request: Request) -> Answer:
     try:
         request.hub.store.create(kind, name, private=asked.get("visibility") == "private")
     except Refused as refused:
-        refused.body["url"] = url  # the client reads it also where the repository was there
+        refused.body["url"] = url  # the client reads it even if the repository existed
         raise
     return Answer.of({"url": url, "name": name})
 
@@ -171,7 +171,7 @@ def batch(request: Request) -> Answer:
         if oid in hub.store.large:
             objects.append({"oid": oid, "size": size})
             continue
-        # As with a storage server's signed addresses, whoever has this one may write there.
+        # Like a signed URL of a storage server, it grants write access.
         key = secrets.token_hex(8)
         hub.uploads[key] = (oid, size, {})
         signed = urlencode({"X-Amz-Signature": secrets.token_hex(16)})
@@ -223,7 +223,7 @@ def _upload(request: Request) -> tuple[str, int, dict[int, bytes]]:
 
 
 def _keep_large(hub: Hub, oid: str, size: int, content: bytes) -> None:
-    """Keep content under its name only if it is what the name says."""
+    """Store content only if it matches its hash."""
     if hashlib.sha256(content).hexdigest() == oid and len(content) == size:
         hub.store.large[oid] = content
 

@@ -1,4 +1,4 @@
-"""Pushes under faults: one at a time, or random sequences of them, and what each left in the repository."""
+"""Pushes under faults, single or in random sequences, and the state of the repository after each."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ MOST_PUSHES = 3
 
 @contextlib.contextmanager
 def speaking_to_loopback() -> Iterator[None]:
-    """Let the client of this process ask, in plain LFS, and wait no time between its tries."""
+    """Let the client of this process go online, with plain LFS and without waiting between tries."""
     with (
         mock.patch.object(huggingface_hub.constants, "HF_HUB_OFFLINE", False),
         mock.patch.object(huggingface_hub.constants, "HF_HUB_DISABLE_XET", True),
@@ -44,12 +44,12 @@ def speaking_to_loopback() -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of pushes.
+    """The outcome of pushes.
 
     Attributes:
-        told: What each said: nothing where it went well.
-        states: What the repository was after each.
-        struck: Endpoints and kinds of the faults that struck.
+        told: The error of each; empty on success.
+        states: The state of the repository after each.
+        struck: Endpoints and kinds of the faults that occurred.
     """
 
     told: tuple[str, ...]
@@ -58,7 +58,7 @@ class Outcome:
 
 
 def state_of(hub: Hub, folder: Path, before: dict[str, dict[str, bytes]]) -> str:
-    """Return what has become of a repository: each branch and pull request is as it was, or holds the folder."""
+    """Return the state of a repository: every branch and pull request is unchanged, or holds the folder."""
     repository = hub.store.find("model", NAME)
     if repository is None:
         return UNCHANGED
@@ -82,7 +82,7 @@ def contents(hub: Hub) -> dict[str, dict[str, bytes]]:
 
 
 def pushed(hub: Hub, folder: Path, **settings: Any) -> str:
-    """Push and return what it said: nothing where it went well."""
+    """Push and return the error, or an empty string."""
     try:
         push(folder, NAME, endpoint=hub.url, token=hub.token, **settings)
     except (PushRefused, PushFailed) as error:
@@ -91,14 +91,14 @@ def pushed(hub: Hub, folder: Path, **settings: Any) -> str:
 
 
 def strike(folder: Path, former: Path | None, faults: Sequence[Fault], hub: Hub, **settings: Any) -> Outcome:
-    """Push a folder under faults, the same push up to three times, and look at the repository after each.
+    """Push a folder under faults up to three times, and check the repository after each push.
 
     Args:
-        folder: What is pushed.
-        former: What the repository holds before; nothing and no repository where it is None.
-        faults: Switched on before the first push.
-        hub: A new one.
-        **settings: Of the push.
+        folder: The folder to push.
+        former: The previous content of the repository; None if there is no repository.
+        faults: Activated before the first push.
+        hub: A new Hub.
+        **settings: Arguments of `push`.
     """
     if former is not None:
         assert pushed(hub, former) == ""
@@ -119,11 +119,11 @@ def random_fault(chance: random.Random) -> Fault:
 
 
 def run_sequence(seed: int, folder: Path) -> Outcome:
-    """Run one random sequence of faults, and a last push without any, which must go well.
+    """Run one random sequence of faults, and a last push without faults, which must succeed.
 
     Args:
-        seed: Chooses the faults, what was there before, and how is pushed.
-        folder: An empty folder to make the models in.
+        seed: Determines the faults, the previous content, and the arguments of the push.
+        folder: An empty folder for the models.
     """
     chance = random.Random(seed)
     former = small_model(folder / "former", shards=chance.choice((1, 2)), seed=1) if chance.random() < 0.6 else None
@@ -144,6 +144,6 @@ def run_sequence(seed: int, folder: Path) -> Outcome:
         for text, before, state in zip(outcome.told, (UNCHANGED, *outcome.states), outcome.states, strict=False):
             if "Nothing was published" in text:
                 assert state == before, text
-            elif "It is not known whether" not in text:
+            elif "It is unknown whether" not in text:
                 assert state == COMPLETE, text
     return Outcome((*outcome.told, last), (*outcome.states, COMPLETE if whole else "not there"), outcome.struck)

@@ -1,11 +1,11 @@
-"""The Hub on loopback: a threaded server that speaks what `huggingface_hub` speaks, but xet, with faults to switch on.
+"""The Hub on loopback: a threaded server for `huggingface_hub`, without xet, and with faults to inject.
 
     with Hub() as hub:
         HfApi(endpoint=hub.url, token=hub.token).create_repo("ama/model")
 
-It listens on 127.0.0.1 at a port that the system chooses, writes no file and is gone with the block. The real Hub
-keeps new large files in xet; a client speaks plain LFS, as here, where HF_HUB_DISABLE_XET is set. Large files are sent
-here and read back in the same place, where the real Hub sends a client on to a storage server.
+It listens on a free port of 127.0.0.1, writes no files and ends with the block. The real Hub stores new large files in
+xet; with HF_HUB_DISABLE_XET the client uses plain LFS, as here. Large files are uploaded to and downloaded from this
+server, where the real Hub redirects to a storage server.
 """
 
 from __future__ import annotations
@@ -29,25 +29,25 @@ SLOW_PIECE, SLOW_PAUSE = 64, 0.002
 
 
 class Hub:
-    """A Hub of its own for one test.
+    """A Hub for one test.
 
     Args:
-        large_from: Files of this many bytes are large whatever they are called.
-        part_size: Large files of more bytes than this are sent in parts of it.
-        page: Entries of a listing that are sent at once.
+        large_from: Files of at least this many bytes are large, regardless of their name.
+        part_size: Larger files are uploaded in parts of this size.
+        page: Entries per page of a listing.
 
     Attributes:
-        url: Where it listens.
-        token: That of the user `ama`, who may also write to `lab`; `other_token` is that of `kofi`.
-        store: What it keeps.
-        faults: What goes wrong.
+        url: Its URL.
+        token: The token of the user `ama`, who may also write to `lab`; `other_token` is that of `kofi`.
+        store: Its content.
+        faults: Its faults.
         requests: Method, endpoint and path of every request.
     """
 
     def __init__(self, *, large_from: int = 1 << 20, part_size: int = 1 << 30, page: int = 1000) -> None:
         self.large_from, self.part_size, self.page = large_from, part_size, page
         self.store, self.faults = Store(), Faults()
-        # Made up here, so that a search for it finds it only where it has leaked.
+        # Random, so that it is found only where it has leaked.
         self.token, self.other_token = (f"hf_{secrets.token_hex(17)}" for _ in range(2))
         self.users = {self.token: ("ama", ("lab",)), self.other_token: ("kofi", ())}
         self.requests: list[tuple[str, str, str]] = []
@@ -71,7 +71,7 @@ class Hub:
         self._thread.join()
 
     def asked(self, endpoint: str) -> int:
-        """Return how many requests an endpoint has had."""
+        """Return the number of requests to an endpoint."""
         return sum(one == endpoint for _, one, _ in self.requests)
 
     @contextlib.contextmanager
@@ -89,16 +89,16 @@ class _Server(ThreadingHTTPServer):
     hub: Hub
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing of clients that went away; the tests look at what is kept."""
+        """Ignore clients that disconnected; the tests check the content."""
 
 
 class _Reset(Exception):
-    """The connection is to be reset."""
+    """Requests a reset of the connection."""
 
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    # Head and body leave together: apart, each request would wait for the other side's delayed acknowledgement.
+    # Header and body are sent together: apart, each request would wait for a delayed acknowledgement.
     wbufsize, disable_nagle_algorithm = -1, True
     server: _Server
 
@@ -107,7 +107,7 @@ class _Handler(BaseHTTPRequestHandler):
             super().handle()
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Print nothing."""
+        """Log nothing."""
 
     def do_GET(self) -> None:
         hub = self.server.hub
@@ -141,7 +141,7 @@ class _Handler(BaseHTTPRequestHandler):
     do_HEAD = do_POST = do_PUT = do_DELETE = do_GET
 
     def _user(self) -> tuple[str, tuple[str, ...]] | None:
-        """Return who asks and to which organisations they belong; None where nobody says who they are."""
+        """Return the user and their organizations; None for anonymous requests."""
         words = self.headers.get("Authorization", "").split()
         if not words:
             return None
@@ -166,7 +166,7 @@ class _Handler(BaseHTTPRequestHandler):
         return self.rfile.read(length)
 
     def _reset(self) -> None:
-        """Close so that the other side gets a reset and not an end."""
+        """Close the connection with a reset."""
         self.close_connection = True
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.connection.close()

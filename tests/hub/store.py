@@ -1,7 +1,7 @@
-"""What the Hub on loopback keeps: repositories whose blobs, trees and commits are named by what they hold.
+"""Content of the Hub on loopback: repositories whose blobs, trees and commits are named by their hashes.
 
-A commit is made whole or not at all: its tree is built aside, every file it names must be there, and only then does
-the branch move, under the repository's lock.
+Commits are atomic: the tree is built first, every file it names must exist, and only then does the branch move, under
+the lock of the repository.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ ATTRIBUTES = b"*.safetensors filter=lfs diff=lfs merge=lfs -text\n"
 
 
 class Refused(Exception):
-    """A request that the Hub would not do: its status, the words, and the code that the client knows it by."""
+    """A refused request: the status, the message, and the error code for the client."""
 
     def __init__(self, status: int, message: str, code: str | None = None, **headers: str) -> None:
         super().__init__(message)
         self.status, self.code, self.headers = status, code, headers
-        self.body: dict[str, str] = {}  # what the answer holds beside the words
+        self.body: dict[str, str] = {}  # further fields of the response
 
 
 @dataclass(frozen=True)
@@ -29,9 +29,9 @@ class File:
     """A file of a tree.
 
     Attributes:
-        size: In bytes.
-        oid: The SHA-1 that git has for it, of the pointer where it is a large file.
-        sha256: Of a large file's content; None for a small one.
+        size: The size in bytes.
+        oid: The SHA-1 of its git blob, which is a pointer for a large file.
+        sha256: The SHA-256 of a large file's content; None for a small file.
     """
 
     size: int
@@ -45,7 +45,7 @@ class File:
 
 @dataclass(frozen=True)
 class Commit:
-    """A commit: its parent, what it says, and its files by path."""
+    """A commit: its parent, its message, and its files by path."""
 
     parent: str | None
     title: str
@@ -82,7 +82,7 @@ class Repository:
         return self.commits[self.resolve(revision)].files
 
     def history(self, revision: str) -> list[str]:
-        """Return the ids of the commits that a revision goes back to, the newest first."""
+        """Return the ids of the commits of a revision, the newest first."""
         found: list[str] = []
         commit: str | None = self.resolve(revision)
         while commit is not None:
@@ -100,7 +100,7 @@ def git_oid(content: bytes) -> str:
 
 
 def pointer(sha256: str, size: int) -> bytes:
-    """Return what git holds of a large file."""
+    """Return the git pointer of a large file."""
     return f"version https://git-lfs.github.com/spec/v1\noid sha256:{sha256}\nsize {size}\n".encode()
 
 
@@ -126,7 +126,7 @@ class Store:
         return self.repositories.get((kind, name))
 
     def keep(self, content: bytes) -> File:
-        """Keep a small file."""
+        """Store a small file."""
         file = File(len(content), git_oid(content))
         self.small[file.oid] = content
         return file
@@ -137,17 +137,17 @@ class Store:
     def commit(
         self, repository: Repository, revision: str, lines: list[dict[str, Any]], small: dict[str, bytes], *, pr: bool
     ) -> tuple[str, int | None]:
-        """Make one commit of all that a request says, or none.
+        """Make one commit of a request, or none.
 
         Args:
-            repository: Where.
+            repository: The repository.
             revision: The branch.
             lines: The request's objects, the header first.
             small: The content of the small files among them, by path.
             pr: Whether the commit goes to a new pull request instead.
 
         Returns:
-            Its id, and the number of the pull request.
+            The id of the commit, and the number of the pull request.
         """
         header = lines[0]["value"]
         with repository.lock:

@@ -1,4 +1,4 @@
-"""The circle: trained here, pushed by the real client, loaded from the Hub in another process with a fresh cache."""
+"""The full circle: trained, pushed by the real client, and loaded from the Hub with a fresh cache."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pathlib import Path
 import huggingface_hub.constants
 import pytest
 import torch
+from huggingface_hub import hf_hub_download
 from peft import LoraConfig, get_peft_model
 
 import hf_afro
@@ -20,7 +21,7 @@ from tests.hub.folders import held, here
 from tests.hub.sequences import speaking_to_loopback
 from tests.hub.server import Hub
 from tests.texts import SENTENCES
-from tests.training.recipes import maft_trainer, settings, student_of, text_datasets
+from tests.training.tiny_trainers import maft_trainer, settings, student_of, text_datasets
 
 pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")  # peft still reads it
 
@@ -46,21 +47,11 @@ for name in names:
 print(json.dumps(out))
 """
 
-COUNTED = """
-import hf_afro
-from huggingface_hub import hf_hub_download
-counts = hf_afro.TokenCounts.load(hf_hub_download("ama/counts", "counts.npz", repo_type="dataset"))
-print(json.dumps([out, counts.fingerprint, counts.total]))
-"""
-
-# What somebody does who has read the code and asks for it; the package itself never does (tests/test_security.py).
+# What users do who have read the code and ask for it; the package itself never does (tests/test_security.py).
 ASKED_FOR = """
-import json, os, sys
-import torch
-from transformers import AutoModelForMaskedLM, AutoModelForTokenClassification, AutoTokenizer
+from transformers import AutoModelForTokenClassification
 
-out = {}
-for name in json.loads(sys.argv[1]):
+for name in json.loads(sys.argv[3]):
     try:
         AutoModelForMaskedLM.from_pretrained(name, trust_remote_code=False)
         raise SystemExit("the code of a repository was run, or not needed")
@@ -76,7 +67,7 @@ assert "hf_afro" not in sys.modules
 print(json.dumps(out))
 """
 
-# As where the package is not installed.
+# As if the package was not installed.
 WITHOUT = """
 import sys
 class Refuse:
@@ -107,7 +98,7 @@ def logits_of(model, tokenizer) -> tuple[int, list[float]]:
 
 @pytest.fixture(scope="module")
 def sent(hub, work, _tokenizer):
-    """Train and push one of each kind; what each gives for the same tokens, by name."""
+    """Train and push one model of each kind; return the output of each for the same tokens, by name."""
     torch.manual_seed(0)
     from transformers import XLMRobertaForMaskedLM
 
@@ -179,7 +170,7 @@ def sent(hub, work, _tokenizer):
 
 
 def elsewhere(hub, cache: Path, code: str, *arguments: str):
-    """Run code in a process that has nothing but the Hub's address and a token."""
+    """Run code in a process that only has the URL of the Hub and a token."""
     environment = {
         "PATH": os.environ["PATH"],
         "HOME": str(cache),
@@ -208,26 +199,31 @@ def check(loaded, sent):
         assert logits == pytest.approx(sent[name][1], rel=1e-5, abs=1e-6), name
 
 
-def test_with_hf_afro_every_kind_comes_back_as_it_was(hub, sent, tmp_path):
+def test_with_hf_afro_every_kind_comes_back_as_it_was(hub, sent, tmp_path, monkeypatch, capsys):
+    constants = huggingface_hub.constants
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    template = constants.HUGGINGFACE_CO_URL_TEMPLATE.replace("https://huggingface.co", hub.url)
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+    monkeypatch.setattr(huggingface_hub.hf_api.api, "endpoint", hub.url)
     names = ["ama/adapted", "ama/pruned", "ama/student", "ama/adapter"]
-    code = f"import hf_afro\n{LOADED}{COUNTED}"
-    loaded, *counts = elsewhere(hub, tmp_path, code, json.dumps(names), json.dumps(IDS))
+    monkeypatch.setattr(sys, "argv", ["-c", json.dumps(names), json.dumps(IDS)])
+    exec(compile(LOADED, "loaded", "exec"), {})
+    loaded = json.loads(capsys.readouterr().out.splitlines()[-1])
     check(loaded, sent)
+    assert set(loaded) == set(names)
     assert loaded["ama/student"][0] == "hf_afro"
-    assert counts == sent["counts"]
+    counts = hf_afro.TokenCounts.load(hf_hub_download("ama/counts", "counts.npz", repo_type="dataset"))
+    assert [counts.fingerprint, counts.total] == sent["counts"]
+    assert {path.name for path in tmp_path.glob("models--*")} == {
+        f"models--{name.replace('/', '--')}" for name in names
+    }
 
 
-def test_a_plain_student_and_a_pruned_model_need_no_hf_afro(hub, sent, tmp_path):
-    loaded = elsewhere(
-        hub, tmp_path, WITHOUT + LOADED, json.dumps(["ama/plain", "ama/adapted", "ama/pruned"]), json.dumps(IDS)
-    )
+def test_without_hf_afro_plain_models_load_and_a_student_by_its_code_where_that_is_asked_for(hub, sent, tmp_path):
+    plain, coded = ["ama/plain", "ama/adapted", "ama/pruned"], ["ama/coded"]
+    loaded = elsewhere(hub, tmp_path, WITHOUT + LOADED + ASKED_FOR, *map(json.dumps, (plain, IDS, coded)))
     check(loaded, sent)
-    assert {kind for kind, _, _ in loaded.values()} == {"transformers"}
-
-
-def test_a_student_with_its_code_loads_without_hf_afro_where_that_is_asked_for(hub, sent, tmp_path):
-    loaded = elsewhere(hub, tmp_path, WITHOUT + ASKED_FOR, json.dumps(["ama/coded"]), json.dumps(IDS))
-    check(loaded, sent)
+    assert {kind for kind, _, _ in (loaded[name] for name in plain)} == {"transformers"}
     assert loaded["ama/coded"][0] == "transformers_modules"
     assert {"configuration_afro_student.py", "modeling_afro_student.py"} <= set(held(hub, "ama/coded"))
 
@@ -240,7 +236,7 @@ def test_each_was_one_commit_and_the_trainers_made_no_other(hub, sent):
 
 
 def test_nothing_of_this_machine_was_published(hub, sent, work):
-    """Neither tokens nor places, in anything the Hub holds, whatever it is called."""
+    """No tokens and no local paths, in any file on the Hub."""
     everything = {**hub.store.small, **hub.store.large}
     assert len(everything) > 20
     places = [str(work), str(ROOT), str(Path.home()) + "/", hub.token, hub.other_token]
@@ -248,7 +244,7 @@ def test_nothing_of_this_machine_was_published(hub, sent, work):
     assert found == []
     names = {path for name in ("ama/adapted", "ama/student") for path in held(hub, name)}
     assert not any(path.endswith((".bin", ".pt", ".pth")) or "checkpoint" in path for path in names)
-    assert "training_args.bin" in here(work / "adapted"), "there was something to leave at home"
+    assert "training_args.bin" in here(work / "adapted"), "there was something not to publish"
     assert any(path.startswith("checkpoint-") for path in here(work / "adapted"))
 
 

@@ -1,4 +1,4 @@
-"""Which files of a folder are published, cleaned, skipped and refused."""
+"""Contents of a push: files that are published, cleaned, skipped and refused."""
 
 from __future__ import annotations
 
@@ -123,12 +123,12 @@ def test_local_paths_are_cut_out_of_json(model, place):
     (file,) = (one for one in gather(model).files if one.path == "config.json")
     last = place.replace("\\", "/").rpartition("/")[2]
     expected = {"teacher": last, last: [f"from {last} on"]}
-    if place == "/nfs1/own/pruned":  # a path only where it stands alone
+    if place == "/nfs1/own/pruned":  # a path only if it stands alone
         expected = {"teacher": last, last: [f"from {place} on"]}
     assert json.loads(file.content) == {"model_type": "xlm-roberta", "seed": 0, "built_from": expected}
     assert file.size == len(file.content)
     assert place in " ".join(file.taken_out).replace("\\\\", "\\")
-    assert place.encode() in (model / "config.json").read_bytes().replace(b"\\\\", b"\\"), "the folder is as it was"
+    assert place.encode() in (model / "config.json").read_bytes().replace(b"\\\\", b"\\"), "the folder is unchanged"
 
 
 def test_names_of_the_hub_and_addresses_stay(model):
@@ -260,6 +260,17 @@ def test_what_is_missing_is_noted(tmp_path):
     ]
     (folder / "README.md").unlink()
     assert gather(folder).notes[0].startswith("there is no card")
+
+
+def test_a_student_without_its_code_is_noted(tmp_path):
+    folder = small_model(tmp_path / "m")
+    write_json(folder / "config.json", model_type="afro-student")
+    (note,) = gather(folder).notes
+    assert note.startswith("an afro-student loads only after `import hf_afro`; `hf-afro export m --to remote-code`")
+    write_json(folder / "config.json", auto_map={"AutoModel": "modeling_afro_student.AfroStudentModel"})
+    assert len(gather(folder).notes) == 1
+    (folder / "modeling_afro_student.py").write_text("# code\n", "utf-8")
+    assert gather(folder).notes == ()
 
 
 def adapter(folder: Path, base: str) -> Path:

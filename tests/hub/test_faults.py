@@ -1,4 +1,4 @@
-"""Every fault: what somebody is told, and that the repository is as it was or holds the whole push."""
+"""Faults: the error message, and a repository that is unchanged or holds the whole push."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ FOREVER = 1000
 FAST, ALL = range(6), range(200)
 PASSING = ("429", "500", "503", "reset", "lost", "truncated", "slow", "done-500")
 
-# What the one who pushes is told where a fault does not pass.
+# Error messages of permanent faults.
 REFUSED = {
     "401": "refused (401): the Hub does not know the token: run `hf auth login`, or set HF_TOKEN",
     "403": "refused (403): the token may not write there: use one with write permission",
@@ -22,7 +22,7 @@ REFUSED = {
     "413": "refused (413): the commit is too large",
 }
 FAILED = {
-    "429": "failed (429): the Hub asks for fewer requests",
+    "429": "failed (429): too many requests",
     "500": "failed (500): push again later",
     "503": "failed (503): push again later",
     "reset": "failed: ReadError: ",
@@ -82,7 +82,7 @@ def test_what_is_always_spoilt_is_refused(hub, folders):
 def test_a_commit_that_cannot_be_looked_at_says_so(hub, folders):
     outcome = strike(*folders, [Fault("lost", "commit"), Fault("500", "refs", 5, skip=1)], hub)
     assert outcome.states == (COMPLETE, COMPLETE)
-    assert "It is not known whether the commit was made: look at http" in outcome.told[0]
+    assert "It is unknown whether the commit was made: check http" in outcome.told[0]
     assert outcome.told[1] == ""
 
 

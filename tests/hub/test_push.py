@@ -1,4 +1,4 @@
-"""A push makes one commit of what belongs there, in the branch, tag or pull request asked for."""
+"""A push makes one commit of the right files, in the requested branch, tag or pull request."""
 
 from __future__ import annotations
 
@@ -220,7 +220,7 @@ def test_waiting_is_bounded_and_as_long_as_the_hub_asks(hub, send, model, monkey
     send(model)
     assert waited.pop() == 55
     hub.faults.on(Fault("429", "refs", retry_after=3600))
-    with pytest.raises(PushFailed, match=r"failed \(429\): the Hub asks for fewer requests: wait some minutes"):
+    with pytest.raises(PushFailed, match=r"failed \(429\): too many requests: wait a few minutes"):
         send(model)
     assert len(waited) == 3
 
@@ -238,9 +238,9 @@ def test_an_upload_that_fails_in_xet_is_one_line(hub, send, model, monkeypatch):
 
 
 def test_nothing_that_is_told_or_logged_holds_a_secret(hub, send, tmp_path, model, caplog):
-    """Even where the Hub itself repeats the token, and where signed addresses fail."""
+    """Even if the Hub repeats the token, and if signed URLs fail."""
     caplog.set_level(logging.DEBUG)
-    caplog.set_level(logging.DEBUG, logger="huggingface_hub.utils._http")  # the commands of hf-afro quieten it
+    caplog.set_level(logging.DEBUG, logger="huggingface_hub.utils._http")  # the commands of hf-afro silence it
     hub.faults.on(
         Fault("500", "put", count=2, says=f"not for Bearer {hub.token}"),
         Fault("403", "commit", says=f"{hub.token} may not; https://x.org/a?X-Amz-Signature=abc"),

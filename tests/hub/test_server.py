@@ -1,4 +1,4 @@
-"""The Hub on loopback does what the real client asks of it."""
+"""The Hub on loopback answers the requests of the real client."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def add(path: str, content: bytes) -> CommitOperationAdd:
 
 @pytest.fixture
 def filled(api):
-    """A repository with a small and a large file and one in a folder."""
+    """A repository with a small file, a large file and one in a folder."""
     api.create_repo("ama/model")
     operations = [add("config.json", b"{}"), add("model.safetensors", LARGE), add("in/side.txt", b"inside")]
     return api.create_commit("ama/model", operations, commit_message="first")

@@ -1,4 +1,4 @@
-"""The page in a browser: it opens from a file, light, dark and narrow, and nothing is said on its console."""
+"""The page in a browser: opened from a file, light, dark and narrow, without messages on the console."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ pytestmark = [
 
 
 def opened(page: Path, folder: Path, *options: str) -> str:
-    """Open a page without a window, leave a picture of it, and return what the browser logged."""
-    # As root, in containers, Chromium has no sandbox.
+    """Open a page headless, save a screenshot, and return the browser's log."""
+    # Chromium has no sandbox as root in containers.
     root = ["--no-sandbox"] if os.getuid() == 0 else []
     command = [
         str(BROWSER), "--headless", *root, "--disable-gpu", "--hide-scrollbars", "--enable-logging=stderr",
@@ -49,7 +49,7 @@ def test_the_page_opens_and_nothing_is_on_the_console(tmp_path, options):
 
 
 def test_what_is_on_the_console_would_be_seen(tmp_path):
-    """Guards the test above: a console that is never read is always clean."""
+    """Checks the test above: messages on the console are seen."""
     page = tmp_path / "broken.html"
     page.write_text("<!DOCTYPE html><title>x</title><script>missing()</script>", "utf-8")
     assert "missing is not defined" in opened(page, tmp_path)

@@ -1,4 +1,4 @@
-"""How figures are written: digits, units, names, and which metric stands for a task."""
+"""Formatting: digits, units, names, and the main metric of a task."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_facts_are_read_by_their_name(name, value, text):
     assert format_fact(name, value) == text
 
 
-def test_the_first_metric_of_a_task_stands_for_it_and_tasks_have_an_order():
+def test_tasks_and_metrics_have_an_order():
     reports = [report("teacher")]
     assert metrics_in(reports, "topic") == ("weighted_f1", "macro_f1")
     assert tasks_in(reports) == ("ner", "topic", "bits_per_byte")

@@ -1,4 +1,4 @@
-"""The page: whole, escaped, self-contained, and with a section for everything that was handed in."""
+"""The page: complete, escaped, self-contained, with a section for everything it is given."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from html.parser import HTMLParser
 
 import pytest
 
-from hf_afro.reports.page import Stage, Work, figures, language_table, render_page, write_page
-from tests.reports.examples import report, three
+from hf_afro.reports import EvalReport
+from hf_afro.reports.page import Stage, Work, figures, render_page, write_page
+from tests.reports.examples import crossed, report, score, three
 from tests.reports.test_plots import CURVE
 
 WORK = Work(
@@ -27,7 +28,7 @@ EMPTY_ELEMENTS = {"meta", "br", "img", "link"}
 
 
 class Reader(HTMLParser):
-    """Sees that elements are closed in order, and keeps text, attributes and names."""
+    """Checks that elements are closed in order, and collects text, attributes and names."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -63,8 +64,13 @@ def read(page: str) -> Reader:
     return reader
 
 
-def test_the_page_is_well_formed_and_tells_everything():
-    reader = read(render_page(three(), title="Three models", work=WORK))
+@pytest.fixture(scope="module")
+def page() -> str:
+    return render_page(three(), title="Three models", work=WORK)
+
+
+def test_the_page_is_well_formed_and_tells_everything(page):
+    reader = read(page)
     assert reader.names.count("figure") == reader.names.count("svg") == len(figures(three(), WORK)) == 8
     text = " ".join(reader.text.split())
     for part in ("Three models", "278.3 M", "140.3 M", "70.6 ± 0.6", "evaluation sentence", "17", "0123abc", "2.13.0"):
@@ -81,8 +87,7 @@ def test_the_page_of_one_bare_report_has_only_what_there_is():
     assert reader.sections == ["results", "plots", "languages", "provenance"]
 
 
-def test_nothing_is_loaded_from_elsewhere():
-    page = render_page(three(), work=WORK)
+def test_nothing_is_loaded_from_elsewhere(page):
     without_names = re.sub(r'xmlns(:xlink)?="http://www.w3.org/[^"]*"', "", page)
     assert "://" not in without_names
     assert not re.search(r"<(script|link|img|iframe|object|embed)\b|@import|url\((?!#)|\bsrc=", page)
@@ -114,15 +119,16 @@ def test_what_is_handed_in_cannot_add_elements():
     assert "<script" not in page
 
 
-def test_the_same_reports_give_the_same_bytes():
-    assert render_page(three(), work=WORK) == render_page(three(), work=WORK)
+def test_the_same_reports_give_the_same_bytes(page):
+    assert render_page(three(), title="Three models", work=WORK) == page
 
 
 def test_it_is_written_to_a_file_or_into_a_folder(tmp_path):
-    assert write_page(three(), tmp_path / "deep" / "folder").name == "index.html"
-    file = write_page(three(), tmp_path / "page.html")
+    reports = [EvalReport("bare", {}, (score(),))]
+    assert write_page(reports, tmp_path / "deep" / "folder").name == "index.html"
+    file = write_page(reports, tmp_path / "page.html")
     assert file == tmp_path / "page.html"
-    assert file.read_text("utf-8") == render_page(three())
+    assert file.read_text("utf-8") == render_page(reports)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["deep", "page.html"]
 
 
@@ -133,7 +139,9 @@ def test_reports_without_names_of_their_own_are_refused():
         render_page([])
 
 
-def test_languages_have_names_and_say_on_what_they_were_measured():
-    rows = {row[1].text: [cell.text for cell in row] for row in language_table(three(), ["yor"]).rows}
-    assert rows["hau"] == ["Hausa", "hau", "hau_Latn", "Latin, Arabic", "named entities, news topics, bits a byte"]
-    assert rows["yor"][-1] == "not measured"
+def test_transfer_has_a_section_of_its_own():
+    teacher = crossed()
+    assert teacher.mean("ner", "entity_f1") == report("teacher").mean("ner", "entity_f1")
+    page = render_page([teacher, report("student")])
+    assert "trained on (rows), measured on (columns)" in page
+    assert "mean of the others" in page

@@ -1,4 +1,4 @@
-"""Plots: marks lie where their figures say, what cannot be drawn is left out, and the bytes are always the same."""
+"""Plots: markers lie where their scores say, and the same scores give the same bytes."""
 
 from __future__ import annotations
 
@@ -10,8 +10,18 @@ from itertools import pairwise
 import pytest
 
 from hf_afro.reports import EvalReport
-from hf_afro.reports.plots import COLOURS, COSTS, coverage_plot, language_plot, loss_plot, pareto_front, size_plot
-from tests.reports.examples import report, score, three
+from hf_afro.reports.plots import (
+    COLOURS,
+    COSTS,
+    coverage_plot,
+    language_plot,
+    loss_plot,
+    pareto_front,
+    size_plot,
+    transfer_plot,
+)
+from hf_afro.reports.score_tables import transfer_matrix
+from tests.reports.examples import crossed, report, score, three
 
 SVG = "{http://www.w3.org/2000/svg}"
 CURVE = {
@@ -29,7 +39,7 @@ def texts(svg: str) -> list[str]:
 
 
 def marks(svg: str, series: int) -> list[tuple[float, float]]:
-    """Where the marks of a series are, from left to right, without that of the legend above them."""
+    """Return the positions of the markers of a series, from left to right, without the legend's."""
     colour = f"fill: var(--s{series},{COLOURS[series]})"
     places = [
         (float(element.get("x")), float(element.get("y")))
@@ -79,11 +89,11 @@ def test_language_plot_has_a_mark_for_every_score_and_no_other():
         scores = sorted(one.mean for one in model.select(task="bits_per_byte"))
         places = [x for x, _ in marks(figure.svg, series)]
         assert len(places) == len(scores)
-        # Distances on the page are those of the scores, by one scale.
+        # Distances in the plot are proportional to those of the scores.
         steps = [(b - a) / (v - u) for (a, b), (u, v) in zip(pairwise(places), pairwise(scores), strict=True)]
         assert steps == pytest.approx([steps[0]] * len(steps), rel=1e-3)
     assert {"Amharic (amh)", "Hausa (hau)", "Swahili (swa)"} < set(texts(figure.svg))
-    assert figure.caption == "Further left is better."
+    assert figure.caption == "Left is better."
     assert language_plot(three(), "sentiment", "weighted_f1") is None
 
 
@@ -94,7 +104,7 @@ def test_a_name_that_begins_with_an_underscore_is_in_the_legend():
 
 
 def test_values_below_zero_are_drawn():
-    """Of a metric that may have them, such as a correlation."""
+    """A metric such as a correlation may have them."""
     values = {"amh": (-0.4,), "hau": (0.0,), "swa": (0.4,)}
     model = EvalReport("a", {}, tuple(score(code, own, metric="correlation") for code, own in values.items()))
     svg = language_plot([model], "ner", "correlation").svg
@@ -108,6 +118,19 @@ def test_values_below_zero_are_drawn():
 
 def test_language_plot_says_what_its_bars_are():
     assert "one standard deviation" in language_plot(three(), "ner", "entity_f1").caption
+
+
+def test_the_higher_a_transfer_score_the_darker_its_cell():
+    teacher = crossed()
+    figure = transfer_plot(teacher, "ner", "entity_f1")
+    tree = ET.fromstring(figure.svg)
+    paths = [one for one in tree.iter() if one.tag.endswith("}path") and "opacity" in one.get("style", "")]
+    strengths = [float(re.search(r"opacity: ([\d.]+)", one.get("style"))[1]) for one in paths]
+    scores = [score.mean for score in transfer_matrix(teacher, "ner", "entity_f1").values()]
+    assert len(strengths) == len(scores) == 6
+    assert sorted(range(6), key=strengths.__getitem__) == sorted(range(6), key=scores.__getitem__)
+    assert (min(strengths), max(strengths)) == (0.06, 0.56)
+    assert "best Swahili (swa) to Hausa (hau), 70.0" in tree.get("aria-label")
 
 
 def test_coverage_plot_names_the_languages_that_lose_most():

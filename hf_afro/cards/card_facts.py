@@ -1,4 +1,4 @@
-"""`CardFacts`: what a card says beside the scores; a trainer or a recipe fills it in, and it knows neither."""
+"""`CardFacts`: everything on a model card besides the scores; saved, loaded and checked."""
 
 from __future__ import annotations
 
@@ -6,10 +6,13 @@ import dataclasses
 import json
 import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
+
+from huggingface_hub import ModelCard
+from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
 
 from hf_afro.cards.citations import METHODS
 from hf_afro.files import read_limited, write_whole
@@ -21,21 +24,21 @@ _LONGEST = 64 << 20  # bytes
 FACTS_FILE = "card_facts.json"
 
 HEADS = {
-    "kept": "Its masked-language-model head was trained along with it.",
-    "not_trained_here": "Its masked-language-model head is that of the model it was made from, not trained anew.",
+    "kept": "The masked-LM head was trained together with the model.",
+    "not_trained_here": "The masked-LM head is that of the base model and was not trained further.",
     "fitted_after_distillation": (
-        "Its masked-language-model head was fitted after the distillation, which trains no head: predictions of "
-        "masked words come from that short fit, and bits a byte measure it too."
+        "The masked-LM head was fitted after distillation, which trains no head: predictions of masked words, and the "
+        "bits per byte, come from that short fit."
     ),
     "drawn": (
-        "Its masked-language-model head was drawn at random and never trained: it is an encoder to be fine-tuned, not "
-        "to fill masks."
+        "The masked-LM head was initialized at random and never trained: fine-tune this encoder, do not use it to "
+        "fill masks."
     ),
-    "untrained": "It has no trained masked-language-model head: it is an encoder to be fine-tuned, not to fill masks.",
+    "untrained": "There is no trained masked-LM head: fine-tune this encoder, do not use it to fill masks.",
 }
-"""What may have become of the masked-language-model head, and how a card says so."""
+"""States of the masked-LM head, and the sentence about each on the card."""
 
-
+_UNCLEAR_LICENCES = ("other", "unknown")
 _LISTS = ("base_model", "languages", "methods", "limits")
 
 
@@ -47,31 +50,31 @@ def _is_table(value: Any, of: type) -> bool:
     return isinstance(value, dict) and _is_list(list(value.values()), of)
 
 
-# What the facts are in JSON, in words and as a test; those not named are text.
+# The expected JSON of each fact, in words and as a check; all others are text.
 _TEXT: tuple[str, Callable[[Any], bool]] = ("text", lambda value: isinstance(value, str))
 _FORMS: dict[str, tuple[str, Callable[[Any], bool]]] = {
-    **dict.fromkeys(_LISTS, ("a list of words", lambda value: _is_list(value, str))),
+    **dict.fromkeys(_LISTS, ("a list of strings", lambda value: _is_list(value, str))),
     "from_scratch": ("true or false", lambda value: isinstance(value, bool)),
     "licence": ("text or null", lambda value: value is None or isinstance(value, str)),
     "text": ("a list of objects with a name", lambda value: _is_list(value, dict)),
-    "settings": ("an object of settings for each stage", lambda value: _is_table(value, dict)),
-    "removed": ("an object of reasons and lines for each language", lambda value: _is_table(value, dict)),
-    "vocabulary": ("an object of figures for each language", lambda value: _is_table(value, dict)),
-    "efficiency": ("an object of figures for each form", lambda value: _is_table(value, dict)),
-    "tokens_seen": ("a whole number for each language", lambda value: _is_table(value, int)),
+    "settings": ("an object that maps stages to settings", lambda value: _is_table(value, dict)),
+    "removed": ("an object that maps languages to reasons and lines", lambda value: _is_table(value, dict)),
+    "vocabulary": ("an object that maps languages to figures", lambda value: _is_table(value, dict)),
+    "efficiency": ("an object that maps files to figures", lambda value: _is_table(value, dict)),
+    "tokens_seen": ("an object that maps languages to integers", lambda value: _is_table(value, int)),
     "provenance": ("an object", lambda value: isinstance(value, dict)),
 }
 
 
 @dataclass(frozen=True)
 class TextSource:
-    """Text that a model learnt from.
+    """Text that a model was trained on.
 
     Attributes:
-        name: What it is called.
-        licence: Its licence; None where it is not known.
-        url: Where it is found.
-        hub_id: Its id where it is a dataset on the Hub.
+        name: Its name.
+        licence: Its licence; None if unknown.
+        url: Its address.
+        hub_id: Its id if it is a dataset on the Hub.
     """
 
     name: str
@@ -82,26 +85,26 @@ class TextSource:
 
 @dataclass(frozen=True)
 class CardFacts:
-    """What a card says beside the scores. What is empty is not claimed: the card says that it is not known.
+    """Everything on a card besides the scores. Empty fields are unknown, and the card says so.
 
     Attributes:
         model_name: The name or Hub id of the model.
-        base_model: What it was made from, as names on the Hub; more than one where a teacher is another model.
-        from_scratch: Whether the model that it goes back to was trained from random weights along the way.
+        base_model: The base models, as names on the Hub; several if the teacher is another model.
+        from_scratch: Whether the base model was trained from random weights in the same work.
         languages: ISO 639-3 codes.
-        licence: As the Hub writes it, such as `apache-2.0`.
-        text: What it learnt from.
+        licence: The licence as the Hub writes it, such as `apache-2.0`.
+        text: The text it was trained on.
         methods: How it was made, in order: keys of `hf_afro.cards.citations.METHODS`.
         head: A key of `HEADS`, or empty.
         settings: The settings of each stage: ``{stage: {name: value}}``.
-        removed: Lines read and taken out of the text: ``{language: {reason: lines}}``.
-        tokens_seen: Tokens trained on, by language, repetitions included.
-        vocabulary: What pruning kept, by language: ``{language: {figure: value}}``, see `vocabulary_figures`.
-        efficiency: What it weighs, takes and loses in each form it was exported to: ``{form: {name: value}}``, such
-            as ``{"onnx/model.onnx": {"bytes": 75000000, "largest difference from torch": 2.6e-6}}``.
-        limits: Sentences about limits beyond those that follow from the facts.
-        notice: What must stand above everything else.
-        provenance: Whatever else says where the model comes from.
+        removed: Lines read and dropped from the text: ``{language: {reason: lines}}``.
+        tokens_seen: Tokens trained on by language, with repetitions.
+        vocabulary: The result of pruning, ``{language: {figure: value}}``; see `vocabulary_figures`.
+        efficiency: Size, speed and loss of each exported file, ``{file: {name: value}}``, such as
+            ``{"onnx/model.onnx": {"bytes": 75000000, "largest difference from torch": 2.6e-6}}``.
+        limits: Further sentences about limits, beside those that follow from the facts.
+        notice: A notice at the top of the card.
+        provenance: Other provenance to show.
     """
 
     model_name: str
@@ -126,7 +129,7 @@ class CardFacts:
         if unknown:
             raise ValueError(f"unknown methods {unknown}; expected any of {', '.join(METHODS)}")
         if self.head and self.head not in HEADS:
-            raise ValueError(f"unknown state of the head {self.head!r}; expected {', '.join(HEADS)} or nothing")
+            raise ValueError(f"unknown head {self.head!r}; expected one of {', '.join(HEADS)}, or nothing")
         named = {"languages": self.languages, "tokens_seen": self.tokens_seen, "vocabulary": self.vocabulary}
         for name, codes in named.items():
             wrong = [code for code in codes if find_language(code).iso639_3 != code]
@@ -135,7 +138,7 @@ class CardFacts:
 
     @classmethod
     def of_report(cls, report: EvalReport) -> CardFacts:
-        """Return what a report alone tells: the name, and the languages and the base model of its provenance."""
+        """Return the facts in a report: the name, and the languages and base model of its provenance."""
         named = report.provenance.get("languages") or dict.fromkeys(score.language for score in report.scores)
         base = report.provenance.get("base_model") or ()
         return cls(
@@ -145,7 +148,7 @@ class CardFacts:
         )
 
     def save(self, folder: str | os.PathLike[str]) -> Path:
-        """Write the facts into a folder as JSON; the file appears whole or not at all."""
+        """Write the facts into a folder as JSON, atomically, and return the file."""
         path = Path(folder) / FACTS_FILE
         write_whole(path, json.dumps({"format": FORMAT, **asdict(self)}, indent=1, ensure_ascii=False) + "\n")
         return path
@@ -155,7 +158,7 @@ class CardFacts:
         """Read facts from their file or its folder.
 
         Raises:
-            ValueError: If the file does not hold facts of this format, or one of them is not known.
+            ValueError: If the file does not hold facts of this format, or one is unknown.
         """
         path = Path(path)
         file = path / FACTS_FILE if path.is_dir() else path
@@ -188,20 +191,51 @@ class CardFacts:
 
 
 def vocabulary_figures(provenance: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Return what a card says of a pruned vocabulary, by language, from what its map says of how it was chosen.
+    """Return the figures of a pruned vocabulary by language, for `CardFacts.vocabulary`.
 
     Args:
-        provenance: Of a `hf_afro.VocabularyMap` that `select_tokens` made; another says nothing. Unknown tokens are
-            told of where a language has any.
+        provenance: The provenance of a `hf_afro.VocabularyMap` by `select_tokens`; for others the result is empty.
+            Unknown tokens are listed if any language has some.
     """
-    told = any(figures.get("unknown_rate") for figures in provenance.get("coverage", {}).values())
+    any_unknown = any(figures.get("unknown_rate") for figures in provenance.get("coverage", {}).values())
     return {
         language: {
             "running tokens counted": figures["running_tokens"],
-            # Never rounded up: what is just below a floor must not seem to reach it.
+            # Rounded down: a share just below a floor must not seem to reach it.
             "share of them kept": math.floor(figures["coverage"] * 10_000 + 1e-6) / 10_000,
-            **({"share of them unknown": math.ceil(figures["unknown_rate"] * 10_000 - 1e-6) / 10_000} if told else {}),
+            **(
+                {"share of them unknown": math.ceil(figures["unknown_rate"] * 10_000 - 1e-6) / 10_000}
+                if any_unknown
+                else {}
+            ),
             "tokens kept for it alone": figures["kept_for_it_alone"],
         }
         for language, figures in provenance.get("coverage", {}).items()
     }
+
+
+def inherited_licence(base_models: Sequence[str]) -> str | None:
+    """Return the licence that the cards of all base models state; None if there is no base model.
+
+    Args:
+        base_models: Folders with a card, or names on the Hub.
+
+    Raises:
+        ValueError: If a card cannot be read or has no known licence, or the licences differ.
+    """
+    licences = {name: _licence_of(name) for name in base_models}
+    if len(set(licences.values())) > 1:
+        said = ", ".join(f"{name} {licence}" for name, licence in licences.items())
+        raise ValueError(f"the licences of the base models differ: {said}")
+    return next(iter(licences.values()), None)
+
+
+def _licence_of(name: str) -> str:
+    card = Path(name) / "README.md"
+    try:
+        licence = ModelCard.load(card if Path(name).is_dir() else name, ignore_metadata_errors=True).data.license
+    except (OSError, HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled, ValueError) as error:
+        raise ValueError(f"the licence of {name} is unknown, since its card could not be read ({error})") from error
+    if not licence or licence in _UNCLEAR_LICENCES:
+        raise ValueError(f"the card of {name} has no known licence ({licence})")
+    return str(licence)

@@ -1,4 +1,4 @@
-"""CardFacts: refuses what a card could not say, and survives its file."""
+"""CardFacts: checks, saving and loading."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 import pytest
 
 from hf_afro.cards import CardFacts, TextSource
-from hf_afro.cards.facts import FACTS_FILE
+from hf_afro.cards.card_facts import FACTS_FILE
 from hf_afro.reports import EvalReport
 from tests.reports.examples import report, score
 
@@ -38,7 +38,7 @@ def test_facts_survive_their_file(tmp_path):
     ("wrong", "message"),
     [
         ({"methods": ("distilling",)}, r"unknown methods \['distilling'\]; expected any of pruning, maft"),
-        ({"head": "gone"}, "unknown state of the head 'gone'; expected kept"),
+        ({"head": "gone"}, "unknown head 'gone'; expected one of kept"),
         ({"languages": ("swh",)}, r"languages has \['swh'\]; expected ISO 639-3 codes"),
         ({"tokens_seen": {"sw": 1}}, r"tokens_seen has \['sw'\]"),
         ({"languages": ("swaa",)}, "unknown language 'swaa'; did you mean swa"),
@@ -59,13 +59,16 @@ def test_what_a_card_could_not_say_is_refused(wrong, message):
         ({"format": 1, "model_name": "a", "license": "mit"}, r"has \['license'\]; expected model_name and any of"),
         ({"format": 1, "model_name": "a", "text": [{"title": "b"}]}, "text: "),
         ({"format": 1, "model_name": 3}, "model_name is 3; expected text"),
-        ({"format": 1, "model_name": "a", "base_model": "me/b"}, 'base_model is "me/b"; expected a list of words'),
-        ({"format": 1, "model_name": "a", "languages": None}, "languages is null; expected a list of words"),
+        ({"format": 1, "model_name": "a", "base_model": "me/b"}, 'base_model is "me/b"; expected a list of strings'),
+        ({"format": 1, "model_name": "a", "languages": None}, "languages is null; expected a list of strings"),
         ({"format": 1, "model_name": "a", "licence": 7}, "licence is 7; expected text or null"),
-        ({"format": 1, "model_name": "a", "removed": [1]}, r"removed is \[1\]; expected an object of reasons"),
+        (
+            {"format": 1, "model_name": "a", "removed": [1]},
+            r"removed is \[1\]; expected an object that maps languages",
+        ),
         (
             {"format": 1, "model_name": "a", "tokens_seen": {"swa": "many"}},
-            "expected a whole number for each",
+            "expected an object that maps languages to integers",
         ),
         ({"format": 1, "model_name": "a", "methods": ["maff"]}, r"unknown methods \['maff'\]"),
     ],

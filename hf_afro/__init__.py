@@ -41,35 +41,25 @@ if TYPE_CHECKING:
         select_tokens,
     )
 
-__all__ = [
-    "AfroStudentConfig",
-    "AfroStudentForMaskedLM",
-    "AfroStudentForMultipleChoice",
-    "AfroStudentForQuestionAnswering",
-    "AfroStudentForSequenceClassification",
-    "AfroStudentForTokenClassification",
-    "AfroStudentModel",
-    "MAFTTrainer",
-    "MAFTTrainingArguments",
-    "RelationDistillTrainer",
-    "RelationDistillTrainingArguments",
-    "TokenCounts",
-    "VocabularyMap",
-    "__version__",
-    "build_student",
-    "count_tokens",
-    "find_language",
-    "prune_checkpoint",
-    "prune_vocabulary",
-    "push",
-    "select_tokens",
-]
-
 _ROOMS = {
     "hub": ("push",),
     "languages": ("find_language",),
-    "students": tuple(name for name in __all__ if name.startswith("AfroStudent")) + ("build_student",),
-    "training": tuple(name for name in __all__ if "Train" in name),
+    "students": (
+        "AfroStudentConfig",
+        "AfroStudentForMaskedLM",
+        "AfroStudentForMultipleChoice",
+        "AfroStudentForQuestionAnswering",
+        "AfroStudentForSequenceClassification",
+        "AfroStudentForTokenClassification",
+        "AfroStudentModel",
+        "build_student",
+    ),
+    "training": (
+        "MAFTTrainer",
+        "MAFTTrainingArguments",
+        "RelationDistillTrainer",
+        "RelationDistillTrainingArguments",
+    ),
     "vocabulary": (
         "TokenCounts",
         "VocabularyMap",
@@ -80,6 +70,7 @@ _ROOMS = {
     ),
 }
 _ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}
+__all__ = ["__version__", *_ROOM_OF]
 
 
 def __getattr__(name: str) -> Any:
@@ -97,10 +88,10 @@ def __dir__() -> list[str]:
 def _only_help_is_asked() -> bool:
     """Tell whether this process is ``hf-afro --help`` or the like, which loads no model and should answer at once."""
     command, *words = sys.argv or [""]
-    return Path(command).name == "hf-afro" and not {"-h", "--help", "--version"}.isdisjoint(words)
+    return Path(command).name == "hf-afro" and words[:1] in (["-h"], ["--help"], ["--version"])
 
 
 if not _only_help_is_asked():
-    from hf_afro.registration import register_students
+    from hf_afro.students.registration import register_students
 
     register_students()

@@ -1,1 +1,1 @@
-"""The command line: one file a command, each a thin outer door to a worker of the library."""
+"""The command line: a thin layer over steps and recipes."""

@@ -1,4 +1,4 @@
-"""What an error is to somebody at a terminal: a mistake to be mended or a failure, in one line."""
+"""Errors as a user sees them: a mistake to fix or a failure, in one line."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from collections.abc import Iterator
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
-# What the libraries' own errors say of two failures that have nothing to do with them, and what there is to do.
+# Messages of other libraries for two failures they have not caused, and what to do about them.
 _DISK_IS_FULL = re.compile(
     rf"\(os error ({'|'.join(map(str, _NO_ROOM))})\)"  # safetensors and tokenizers, which are written in Rust
     r"|inline_container|PytorchStreamWriter"  # torch.save
 )
 _WORKER_IS_GONE = re.compile(r"DataLoader worker .*(killed by signal|exited unexpectedly)")
-_FREE_SPACE = "the disk takes no more: free some, or name an --output_dir elsewhere; what was there is as it was"
+_FREE_SPACE = "the disk is full: free some space, or name another --output_dir; existing files are unchanged"
 _FEWER_WORKERS = (
-    "most often for want of memory: lower --dataloader_num_workers or the batch size, and give the command again"
+    "most often for lack of memory: lower --dataloader_num_workers or the batch size, and repeat the command"
 )
 
 
 def is_mistake(error: Exception) -> bool:
-    """Tell what the user can mend from what went wrong inside.
+    """Tell whether an error is a mistake that the user can fix.
 
-    A file that is not there or not readable is the user's; so is a ValueError or TypeError that was raised in
-    hf_afro, which has them for bad input. One that was raised in a library is a failure, and so is a full disk.
+    A missing or unreadable file is the user's mistake, and so is a ValueError or TypeError raised in hf_afro, which
+    raises them for bad input. One raised in another library is a failure, and so is a full disk.
     """
     if disk_is_full(error):
         return False
@@ -39,19 +39,19 @@ def is_mistake(error: Exception) -> bool:
 
 
 def describe(error: Exception, command: str) -> str:
-    """Return what a mistake says, on one line and in the words of the command.
+    """Return the message of a mistake, on one line and with the option names of the command.
 
     Args:
-        error: The error; a note on it, such as the stage of a recipe, goes behind what it says.
+        error: The error; a note on it, such as the stage of a recipe, is appended to the message.
         command: The command that was given.
     """
-    # The library names an argument of its own; a recipe has it as a setting, the commands as an option.
+    # The library names its own argument, which is a setting in a recipe and an option of the commands.
     advice = r"errors: \1" if command == "run" else r"--errors \1"
     return re.sub(r"\berrors='(\w+)'", advice, _one_line(error))
 
 
 def describe_failure(error: Exception) -> str:
-    """Return what kind of failure it was, what it says on one line, and what there is to do where that is known."""
+    """Return the type of a failure, its message on one line, and what to do about it if that is known."""
     text = f"{type(error).__name__}: {_one_line(error)}"
     if disk_is_full(error):
         return f"{text}; {_FREE_SPACE}"
@@ -59,7 +59,7 @@ def describe_failure(error: Exception) -> str:
 
 
 def disk_is_full(error: BaseException) -> bool:
-    """Tell whether an error, or one that it came from, is that nothing more could be written."""
+    """Tell whether an error, or one of its causes, means that the disk is full."""
     return any(
         (isinstance(one, OSError) and one.errno in _NO_ROOM) or _DISK_IS_FULL.search(str(one)) is not None
         for one in _chain(error)

@@ -2,67 +2,70 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
-from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from hf_afro.cli.output import say
-from hf_afro.cli.table import format_table
-from hf_afro.recipes.folders import shipped_recipes
-
-if TYPE_CHECKING:
-    from hf_afro.recipes import Recipe, StageResult
+from hf_afro.cli.options import OneLineParser
+from hf_afro.messages import counted
+from hf_afro.recipes import Recipe, StageResult, load_recipe, run_recipe, shipped_recipes
+from hf_afro.reports.evaluation_report import load_reports
+from hf_afro.reports.score_tables import comparison_tables
+from hf_afro.reports.tables import format_table
+from hf_afro.steps.report import expanded
+from hf_afro.steps.running import say
 
 DESCRIPTION = """\
-Run a recipe: all stages of the way from text to a small model, in one YAML file.
+Run a recipe: all steps from text to a small model, in one YAML file.
 
-A second run does only what is not up to date: a stage whose settings or inputs have changed, and those that read it.
-A run that was cut short goes on where it was. Nothing runs before the whole recipe has been checked.
+A second run repeats only what is out of date: stages whose settings or inputs have changed, and those that read them.
+An interrupted run is resumed. Nothing runs before the whole recipe has been checked.
 
-  hf-afro run quickstart                            # minutes on a laptop, on text of the package, no network
+  hf-afro run quickstart                            # minutes on a laptop, on text that ships, no network
   hf-afro run real-small --data DATA                # a folder with corpora/, ner/, topic/ and sentiment/
   hf-afro run my-recipe.yaml --maft.learning_rate 3e-5 --output_dir runs/mine
-  hf-afro run afro-mini --dry-run                   # what would run, with sizes
+  hf-afro run afro-mini --dry_run                   # what would run, with sizes
 
-Any setting is changed by --stage.setting value, after the recipe's name; `--show` prints the recipe itself.
+Change any setting with --stage.setting value, after the recipe's name; --show prints the recipe itself. A stage is a
+command with its settings: `hf-afro COMMAND --help` lists them. A value may name an earlier stage.
 
-What comes out: <output_dir>/<stage> for every stage, with a manifest of its inputs, settings and versions: models and
-their tokenizers, an HTML page, a model card. The folder is runs/<name of the recipe> where none is named.
+Output: <output_dir>/<stage> for every stage. By default the folder is runs/<name of the recipe>.
 """
-TAKES_SETTINGS = True
-OUTPUT_DIR = "the folder to write, of an earlier run or new (default: runs/<name of the recipe>)"
 
 
-def add_arguments(parser: ArgumentParser) -> None:
-    """Add the options of this command."""
-    parser.add_argument(
-        "recipe", help=f"a YAML file, or one that is shipped: {', '.join(shipped_recipes())}", metavar="recipe"
-    )
-    parser.add_argument(
-        "--data", metavar="FOLDER", help="the folder whose text and tasks a recipe reads, where it asks"
-    )
-    parser.add_argument("--dry-run", action="store_true", help="say what would run, with sizes, and write nothing")
-    parser.add_argument("--show", action="store_true", help="print the recipe and do nothing")
+def run(words: Sequence[str], common: argparse.ArgumentParser) -> None:
+    """Check the recipe, run it and show the results.
 
-
-def run(args: Namespace) -> None:
-    """Check the recipe, run it and show what came of it.
+    Args:
+        words: Of the command line, after ``run``.
+        common: The parser of the options that all commands share.
 
     Raises:
         ValueError: If the recipe or a setting of the command line is not possible.
-        FileNotFoundError: If something it reads is not there.
+        FileNotFoundError: If something it reads does not exist.
     """
-    from hf_afro.recipes.recipe import load_recipe
-
+    parser = OneLineParser(
+        prog="hf-afro run",
+        description=DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+        parents=[common],
+        usage="hf-afro run RECIPE --stage.setting value ...",
+    )
+    parser.add_argument("--dry_run", "--dry-run", action="store_true", help="say what would run, with sizes")
+    parser.add_argument("--show", action="store_true", help="print the recipe and do nothing")
+    parser.add_argument("--data", metavar="FOLDER", help="the folder whose text and tasks a recipe reads")
+    args, rest = parser.parse_known_args(list(words))
+    if not rest or rest[0].startswith("-"):
+        raise ValueError(f"no recipe is named; expected a YAML file, or one of {', '.join(shipped_recipes())}")
+    if args.config is not None:
+        raise ValueError(f"--config {args.config}: a recipe is a file of settings itself; give --stage.setting value")
     data = [] if args.data is None else ["--data", args.data]
-    recipe = load_recipe(args.recipe, [*args.settings, *data])
+    recipe = load_recipe(rest[0], [*rest[1:], *data])
     if args.show:
         say(Path(recipe.source).read_text("utf-8").rstrip())
         return
-    from hf_afro.recipes.runner import run_recipe
-
     output_dir = Path(args.output_dir or Path("runs") / recipe.name)
     results = run_recipe(
         recipe,
@@ -77,11 +80,14 @@ def run(args: Namespace) -> None:
         return
     say(result_table(results))
     show_scores(recipe, output_dir)
+    for result in results:
+        if "file" in result.facts:
+            say(f"{result.name}: {result.folder / result.facts['file']}")
     say(f"written to {output_dir}")
 
 
 def aligned(rows: Sequence[Sequence[object]]) -> list[list[object]]:
-    """Return rows whose last cell, which is words, begins at the same place in each."""
+    """Return rows whose last cells, which are text, start at the same column."""
     width = max((len(str(row[-1])) for row in rows), default=0)
     return [[*row[:-1], str(row[-1]).ljust(width)] for row in rows]
 
@@ -104,7 +110,7 @@ def plan_table(results: Sequence[StageResult]) -> str:
 
 
 def result_table(results: Sequence[StageResult]) -> str:
-    """Return what ran, how long it took and what it left."""
+    """Return what ran, how long it took and its results."""
     rows = [
         [
             result.name,
@@ -120,42 +126,39 @@ def result_table(results: Sequence[StageResult]) -> str:
 
 
 def found(result: StageResult) -> str:
-    """Return in a few words what a stage found out."""
+    """Return the findings of a stage in a few words."""
     facts = dict(result.facts)
     if "figure" in facts:
-        name = {"bits_per_byte": "bits a byte", "loss": "relation loss"}[facts["figure"]]
+        name = {"bits_per_byte": "bits per byte", "loss": "relation loss"}[facts["figure"]]
         before, after = facts.get("before"), facts.get("after")
         change = "" if before is None or after is None else f", {name} {before:.3f} to {after:.3f}"
-        return f"{facts['steps']:,} steps{change}"
+        return f"{counted(facts['steps'], 'step')}{change}"
     shown = {
-        "sets": "sets",
-        "evaluation_sentences": "evaluation sentences",
-        "languages": "languages",
-        "lines_kept": "lines kept",
-        "evaluation_lines_taken_out": "evaluation sentences taken out",
-        "tokens": "tokens",
-        "distinct_tokens": "of them distinct",
-        "models": "models",
-        "file": "",
+        "sets": ("set", ""),
+        "evaluation_sentences": ("evaluation sentence", ""),
+        "languages": ("language", ""),
+        "lines_kept": ("line", " kept"),
+        "evaluation_lines_removed": ("evaluation sentence", " removed"),
+        "tokens": ("token", ""),
     }
-    words = [f"{_number(facts[name])} {words}".strip() for name, words in shown.items() if name in facts]
+    words = [counted(facts[name], noun) + more for name, (noun, more) in shown.items() if name in facts]
+    if "distinct_tokens" in facts:
+        words.append(f"{facts['distinct_tokens']:,} of them distinct")
+    if "models" in facts:
+        words.append(counted(facts["models"], "model"))
+    if "file" in facts:
+        words.append(facts["file"])
     if facts.get("new_unknown"):
-        words.append(f"{facts['new_unknown']:,} characters unknown that were not")
+        words.append(f"{facts['new_unknown']:,} characters newly unknown")
     if facts.get("below_coverage"):
         words.append(f"below their coverage: {', '.join(facts['below_coverage'])}")
     return ", ".join(words)
 
 
-def _number(value: object) -> str:
-    return f"{value:,}" if isinstance(value, int) else str(value)
-
-
 def show_scores(recipe: Recipe, output_dir: Path) -> None:
     """Print a table for each task that was evaluated."""
-    from hf_afro.recipes.stages.evaluation import read_reports
-    from hf_afro.reports.tables import comparison_tables
-
     for stage in recipe.stages:
-        if stage.kind == "evaluate":
-            for table in comparison_tables(list(read_reports(output_dir / stage.name).values())):
+        if stage.step.name == "evaluate":
+            reports = [one.report for one in load_reports(expanded([str(output_dir / stage.name)]))]
+            for table in comparison_tables(reports):
                 say(f"\n{table}\n")

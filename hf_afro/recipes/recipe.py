@@ -4,70 +4,41 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from hf_afro.files import check_size
-from hf_afro.nearest import nearest
-from hf_afro.recipes import settings as kinds
-from hf_afro.recipes.folders import shipped_recipes
-from hf_afro.recipes.schema import (
-    RecipeError,
+from hf_afro.messages import nearest
+from hf_afro.steps import SUMMARIES, step_named
+from hf_afro.steps.parsing import (
+    Given,
+    SettingError,
+    StepParser,
     compose,
-    convert,
-    described,
     entries,
-    is_folder_name,
     is_null,
-    parse_value,
-    read_settings,
+    pairs_of,
+    settings_of,
     where,
 )
+from hf_afro.steps.settings import Input, inputs_of, is_folder_name, markers_of, place_of
+from hf_afro.steps.step import Step
+from hf_afro.tasks import BITS_PER_BYTE
 
 DATA = "${data}"
-_LONGEST = 1 << 20  # bytes; those that ship have a few thousand
-"""Stands in a path for the folder that `data` names."""
+"""Stands in a value for the folder that `data` names."""
 
 GENERAL = ("name", "description", "data")
 
 _NAME = re.compile(r"[^./][^/]*")
 
 
-@dataclass(frozen=True)
-class Kind:
-    """A kind of stage.
-
-    Attributes:
-        settings: The dataclass of its settings.
-        gives: What later stages may read of it.
-        file: The file of `hf_afro.recipes.stages` that does the work.
-        resumes: Whether the work goes on from what was left when it was cut short; else it starts over.
-    """
-
-    settings: type
-    gives: str
-    file: str
-    resumes: bool = False
-
-
-KINDS: dict[str, Kind] = {
-    "base": Kind(kinds.BaseSettings, "model", "models"),
-    "tasks": Kind(kinds.TasksSettings, "tasks", "text"),
-    "corpora": Kind(kinds.CorporaSettings, "text", "text"),
-    "teacher": Kind(kinds.TeacherSettings, "model", "training", resumes=True),
-    "count": Kind(kinds.CountSettings, "counts", "models"),
-    "prune": Kind(kinds.PruneSettings, "model", "models"),
-    "maft": Kind(kinds.MaftSettings, "model", "training", resumes=True),
-    "distill": Kind(kinds.DistillSettings, "model", "training", resumes=True),
-    "fit": Kind(kinds.MaftSettings, "model", "training", resumes=True),
-    "evaluate": Kind(kinds.EvaluateSettings, "reports", "evaluation", resumes=True),
-    "report": Kind(kinds.ReportSettings, "page", "publishing"),
-    "card": Kind(kinds.CardSettings, "card", "publishing"),
-}
+class RecipeError(SettingError):
+    """A recipe is invalid; the message names the place and what was expected."""
 
 
 @dataclass(frozen=True)
@@ -75,17 +46,17 @@ class Stage:
     """One stage of a recipe.
 
     Attributes:
-        name: Its key in the recipe: its kind, or its kind with a word of its own, as in `distill-6x384`.
-        kind: What it does; a key of `KINDS`.
-        settings: The settings, complete.
-        inputs: The names of earlier stages it reads, by the setting that names them.
-        place: Where it stands, for messages: file and line.
+        name: Its key in the recipe: its step, or its step with a word of its own, as in `distill-6x384`.
+        step: Its step.
+        config: The step's settings, in which earlier stages are named by their names.
+        inputs: The names of the earlier stages it reads, by setting.
+        place: Its file and line, for messages.
     """
 
     name: str
-    kind: str
-    settings: Any
-    inputs: dict[str, tuple[str, ...]]
+    step: Step
+    config: Any
+    inputs: Mapping[str, tuple[str, ...]]
     place: str
 
     @property
@@ -93,15 +64,29 @@ class Stage:
         """Every stage it reads, once."""
         return tuple(dict.fromkeys(name for names in self.inputs.values() for name in names))
 
+    def config_in(self, root: Path) -> Any:
+        """Return the settings with each named stage replaced by its folder in that of the run."""
+        changed: dict[str, Any] = {}
+        for name, _, values in inputs_of(self.config):
+            stages = self.inputs.get(name, ())
+            placed = [
+                value.removesuffix(place_of(value)) + str(root / place_of(value))
+                if place_of(value) in stages
+                else value
+                for value in values
+            ]
+            changed[name] = placed if isinstance(getattr(self.config, name), list) else placed[0]
+        return dataclasses.replace(self.config, **changed)
+
 
 @dataclass(frozen=True)
 class Recipe:
     """A recipe that has been read and checked.
 
     Attributes:
-        name: What it is called.
+        name: Its name.
         description: What it does.
-        data: The folder that its paths may start at.
+        data: The folder that `${data}` stands for.
         stages: In order.
         source: The file it was read from.
     """
@@ -116,13 +101,10 @@ class Recipe:
         """Return a stage by its name."""
         return next(stage for stage in self.stages if stage.name == name)
 
-    def upstream(self, stage: Stage) -> list[Stage]:
-        """Return all stages that a stage goes back to, in order."""
-        wanted = set(stage.needs)
-        for earlier in reversed(self.stages):
-            if earlier.name in wanted:
-                wanted |= set(earlier.needs)
-        return [one for one in self.stages if one.name in wanted]
+
+def shipped_recipes() -> dict[str, Path]:
+    """Return the recipes that come with the package, by name."""
+    return {path.stem: path for path in sorted((Path(__file__).parent / "shipped").glob("*.yaml"))}
 
 
 def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
@@ -134,26 +116,40 @@ def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        RecipeError: If it is no YAML or says what cannot be done; the message names file, line and the nearest right
-            word.
+        SettingError: If it is not YAML or is invalid; the message names file, line and the nearest right word.
     """
-    path = _path_of(name_or_path)
-    check_size(path, _LONGEST)
-    try:
-        root = compose(path.read_text("utf-8"), str(path))
-    except UnicodeDecodeError as error:
-        line = error.object.count(b"\n", 0, error.start) + 1
-        raise RecipeError(f"{path}, line {line}: not UTF-8 ({error.reason}); convert the file to UTF-8") from error
-    except yaml.YAMLError as error:
-        raise RecipeError(f"{path} cannot be read as YAML: {' '.join(str(error).split())}") from error
+    path = recipe_path(name_or_path)
+    root = compose(path)
     if not isinstance(root, yaml.MappingNode):
         raise RecipeError(f"{path} holds no recipe; expected `name: ...` and stages, each with its settings")
-    for option, value in _pairs(overrides):
-        _override(root, option, value)
-    return _recipe_of(root, str(path))
+    nodes = {key.value: (key, value) for key, value in entries(root, "the recipe")}
+    general, own = _split_overrides(overrides, nodes)
+    for name in GENERAL:
+        if name in nodes and name not in general and not is_null(nodes[name][1]):
+            general[name] = _text(nodes[name][1], name)
+    title = general.get("name")
+    if not title:
+        raise RecipeError(f"{path} has no `name`; expected one, and stages, each with its settings")
+    if not _NAME.fullmatch(title):
+        raise RecipeError(f"{path}: name is {title!r}; it becomes a folder: expected no / in it")
+    stages: list[Stage] = []
+    for key, value in nodes.values():
+        if key.value not in GENERAL:
+            stages.append(_stage(key, value, own.get(key.value, []), general.get("data"), stages))
+    for stage in stages:
+        _check_later(stage, stages)
+    if not stages:
+        raise RecipeError(f"{path} has no stage; expected some of {', '.join(SUMMARIES)}")
+    return Recipe(title, general.get("description", ""), general.get("data"), tuple(stages), str(path))
 
 
-def _path_of(name_or_path: str) -> Path:
+def recipe_path(name_or_path: str) -> Path:
+    """Return the file of a recipe.
+
+    Raises:
+        FileNotFoundError: If a file that is named does not exist.
+        RecipeError: If there is no such recipe.
+    """
     shipped = shipped_recipes()
     if name_or_path in shipped:
         return shipped[name_or_path]
@@ -161,144 +157,123 @@ def _path_of(name_or_path: str) -> Path:
     if not path.is_file():
         if path.suffix in (".yaml", ".yml") or "/" in name_or_path:
             raise FileNotFoundError(f"{path} does not exist; expected a recipe file, or one of {', '.join(shipped)}")
-        raise RecipeError(f"{name_or_path!r} is no recipe; {nearest(name_or_path, shipped, every=True)}")
+        raise RecipeError(f"unknown recipe {name_or_path!r}; {nearest(name_or_path, shipped, every=True)}")
     return path
 
 
-def _pairs(words: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """Yield options and values of ``--name value`` and ``--name=value``."""
-    rest = iter(words)
-    for word in rest:
-        if not word.startswith("--"):
-            raise RecipeError(
-                f"{word!r} stands alone; expected --stage.setting value, as in --maft.learning_rate 3e-5"
-            )
-        option, sign, value = word.partition("=")
-        if not sign:
-            following = next(rest, None)
-            if following is None:
-                raise RecipeError(f"{option} has no value; expected --stage.setting value")
-            value = following
-        yield option, value
-
-
-def _override(root: yaml.MappingNode, option: str, text: str) -> None:
-    """Put a value of the command line in its place; whether it may stand there is seen when all is read."""
-    path = option.removeprefix("--").split(".")
-    names = [key.value for key, _ in entries(root, "the recipe")]
-    if len(path) == 1 and path[0] not in GENERAL:
-        raise RecipeError(f"{option} names no setting; expected --stage.setting, or --{', --'.join(GENERAL)}")
-    if len(path) > 1 and (path[0] in GENERAL or path[0] not in names):
-        stages = [name for name in names if name not in GENERAL]
-        raise RecipeError(f"{option}: the recipe has no stage {path[0]!r}; {nearest(path[0], stages)}")
-    node = root
-    for name in path[:-1]:
-        inner = next((value for key, value in entries(node, option) if key.value == name), None)
-        if inner is None or is_null(inner):
-            mark = yaml.Mark(option, 0, 0, 0, None, None)
-            inner = yaml.MappingNode("tag:yaml.org,2002:map", [], mark, mark)
-            _put(node, name, option, inner)
-        if not isinstance(inner, yaml.MappingNode):
-            raise RecipeError(f"{option}: {name!r} is {described(inner)} in the recipe and has no settings of its own")
-        node = _own(node, name, inner)
-    _put(node, path[-1], option, parse_value(text, option))
-
-
-def _own(node: yaml.MappingNode, name: str, inner: yaml.MappingNode) -> yaml.MappingNode:
-    """Give a mapping a copy of one in it: by an anchor, another stage may have the very same node."""
-    copy = yaml.MappingNode(inner.tag, list(inner.value), inner.start_mark, inner.end_mark)
-    node.value = [(key, copy if key.value == name else value) for key, value in node.value]
-    return copy
-
-
-def _put(node: yaml.MappingNode, name: str, option: str, value: yaml.Node) -> None:
-    mark = yaml.Mark(option, 0, 0, 0, None, None)
-    pairs = [(key, old) for key, old in node.value if key.value != name]
-    place = next((index for index, (key, _) in enumerate(node.value) if key.value == name), len(pairs))
-    pairs.insert(place, (yaml.ScalarNode("tag:yaml.org,2002:str", name, mark, mark), value))
-    node.value = pairs
-
-
-def _recipe_of(root: yaml.MappingNode, source: str) -> Recipe:
-    general: dict[str, str | None] = {"description": "", "data": None}
-    stages: list[Stage] = []
-    data_node = next((value for key, value in entries(root, "the recipe") if key.value == "data"), None)
-    data = None if data_node is None else convert(data_node, str | None, "data", {})
-    for key, value in entries(root, "the recipe"):
-        if key.value in GENERAL:
-            general[key.value] = convert(value, str | None, key.value, {})
-            if key.value == "name" and not _NAME.fullmatch(general["name"] or "-"):
+def _split_overrides(words: Sequence[str], nodes: Mapping[str, Any]) -> tuple[dict[str, str], dict[str, list[Given]]]:
+    """Return the values of a command line: of the recipe, and of its stages."""
+    general: dict[str, str] = {}
+    own: dict[str, list[Given]] = {}
+    for option, values in pairs_of(words):
+        stage, dot, setting = option.partition(".")
+        if not values and not dot:
+            raise RecipeError(f"--{option} has no value; expected --stage.setting value")
+        if not dot:
+            if option not in GENERAL:
                 raise RecipeError(
-                    f"{where(value)}: name is {general['name']!r}; it becomes a folder: expected no / in it"
+                    f"--{option} names no setting; expected --stage.setting, or --{', --'.join(GENERAL)}"
                 )
+            general[option] = " ".join(values)
             continue
-        kind = key.value.split("-")[0]
-        if kind not in KINDS:
-            raise RecipeError(
-                f"{where(key)}: {key.value!r} is no stage; {nearest(kind, [*KINDS, *GENERAL], every=True)}; "
-                "several of a kind are told apart as in distill-6x384"
-            )
-        if not is_folder_name(key.value):
-            raise RecipeError(f"{where(key)}: {key.value!r} becomes a folder; expected letters, digits, - and _")
-        settings = read_settings(value, KINDS[kind].settings, key.value)
-        stages.append(_connected(key, kind, _with_data(settings, data), stages))
-    if not general.get("name"):
-        raise RecipeError(f"{source} has no `name`; expected one, and stages, each with its settings")
-    if not stages:
-        raise RecipeError(f"{source} has no stage; expected some of {', '.join(KINDS)}")
-    return Recipe(str(general["name"]), general["description"] or "", data, tuple(stages), source)
+        stages = [name for name in nodes if name not in GENERAL]
+        if stage not in stages:
+            raise RecipeError(f"--{option}: the recipe has no stage {stage!r}; {nearest(stage, stages)}")
+        own.setdefault(stage, []).append(Given(setting, tuple(values), f"--{option}"))
+    return general, own
 
 
-def _connected(key: yaml.ScalarNode, kind: str, settings: Any, earlier: Iterable[Stage]) -> Stage:
-    """Find the stages that a stage reads: those it names, else the last before it that gives what it needs."""
+def _text(node: yaml.Node, name: str) -> str:
+    if not isinstance(node, yaml.ScalarNode):
+        raise RecipeError(f"{where(node)}: {name} is not text; expected a word or a sentence")
+    return node.value
+
+
+def _stage(
+    key: yaml.ScalarNode, node: yaml.Node, overrides: list[Given], data: str | None, earlier: Sequence[Stage]
+) -> Stage:
+    """Read one stage: its settings, with those of the command line in place of its own, and the stages it reads."""
+    name, place = key.value, where(key)
+    kind = name.split("-")[0]
+    if kind not in SUMMARIES:
+        raise RecipeError(
+            f"{place}: {name!r} is not a stage; {nearest(kind, [*SUMMARIES, *GENERAL], every=True)}; several of a "
+            "step are named as in distill-6x384"
+        )
+    if not is_folder_name(name):
+        raise RecipeError(f"{place}: {name!r} becomes a folder; expected letters, digits, -, _ and .")
+    step = step_named(kind)
+    parser = StepParser(step, prog=name)
+    given = _replaced(settings_of(node, parser, name), overrides)
+    if {"max_steps", "num_train_epochs"} <= {one.name for one in given}:
+        raise RecipeError(f"{place}: {name} has max_steps and num_train_epochs; give one of the two")
+    if data is not None:
+        given = [one.replaced(DATA, data) for one in given]
+    given = [dataclasses.replace(one, place=f"{one.place}: {name}") for one in given]
+    for one in given:
+        parser.check_value(one)
+    nulls = {key.value for key, value in entries(node, name) if is_null(value)}
+    last = {one.name: one for one in [*given, *_found(step, given, earlier, f"{place}: {name}", nulls)]}
+    try:
+        config = parser.parse([], list(last.values()))
+    except SettingError as error:
+        named = str(error).startswith(tuple(one.place for one in last.values()))
+        raise RecipeError(str(error) if named else f"{place}: {name}: {error}") from error
+    return Stage(name, step, config, _inputs(config, place, name, earlier), place)
+
+
+def _replaced(given: Sequence[Given], overrides: Sequence[Given]) -> list[Given]:
+    """Return settings with those of the command line in their place; of steps and epochs one replaces the other."""
+    lengths = {"max_steps", "num_train_epochs"}
+    names = {one.name.replace("-", "_") for one in overrides}
+    out = names | (lengths if names & lengths else set())
+    return [*(one for one in given if one.name.replace("-", "_") not in out), *overrides]
+
+
+def _found(step: Step, given: Sequence[Given], earlier: Sequence[Stage], place: str, nulls: set[str]) -> list[Given]:
+    """Return the settings that a recipe may leave out: the last stage before this one that gives what is read.
+
+    A setting that is null, among `nulls`, stays empty; and bits per byte alone need no sets.
+    """
+    names = {one.name.replace("-", "_") for one in given} | nulls
+    if any(one.name in ("tasks", "task") and one.words == (BITS_PER_BYTE,) for one in given):
+        names.add("data")
+    found = []
+    for name, markers in markers_of(step.config).items():
+        for marker in markers:
+            able = [stage.name for stage in earlier if isinstance(marker, Input) and stage.step.gives == marker.gives]
+            if isinstance(marker, Input) and marker.default and name not in names and able:
+                found.append(Given(name, (able[-1],), place))
+    return found
+
+
+def _check_later(stage: Stage, stages: Sequence[Stage]) -> None:
+    """Refuse a value that is, or nearly is, the name of a stage, but not of an earlier one."""
+    names = [one.name for one in stages]
+    for name, _, values in inputs_of(stage.config):
+        for value in map(place_of, values):
+            if value in stage.inputs.get(name, ()) or "/" in value or Path(value).exists():
+                continue
+            if value in names:
+                raise RecipeError(f"{stage.place}: {stage.name}.{name} is {value!r}, which is not an earlier stage")
+            if close := get_close_matches(value, names, n=1, cutoff=0.8):
+                raise RecipeError(
+                    f"{stage.place}: {stage.name}.{name} is {value!r}, and there is no such stage; "
+                    f"{nearest(value, close)} A model of that name on the Hub is named by a stage `base`"
+                )
+
+
+def _inputs(config: Any, place: str, owner: str, earlier: Sequence[Stage]) -> dict[str, tuple[str, ...]]:
+    """Return the earlier stages that settings name; refuse a stage that does not give what is read."""
+    gives = {stage.name: stage.step.gives for stage in earlier}
     inputs: dict[str, tuple[str, ...]] = {}
-    chosen = {}
-    for field in dataclasses.fields(settings):
-        what, value = field.metadata["reads"], getattr(settings, field.name)
-        if not what:
-            continue
-        own = f"{where(key)}: {key.value}"
-        able = [stage.name for stage in earlier if KINDS[stage.kind].gives == what]
-        names = tuple(value.values()) if isinstance(value, dict) else (value,) if value is not None else ()
-        if names == ("",):
-            if not able:
-                raise RecipeError(f"{own} needs a stage before it that gives {what}: {_givers(what)}")
-            names = (able[-1],)
-            chosen[field.name] = able[-1]
-        for name in names:
-            if name not in able:
-                raise RecipeError(
-                    f"{own}.{field.name} is {name!r}; expected a stage before it that gives {what}, "
-                    + (nearest(name, able, every=True) if able else f"a {_givers(what)}")
-                )
-        if names:
-            inputs[field.name] = names
-    return Stage(key.value, kind, dataclasses.replace(settings, **chosen), inputs, where(key))
-
-
-def _givers(what: str) -> str:
-    return " or ".join(name for name, kind in KINDS.items() if kind.gives == what)
-
-
-def _with_data(settings: Any, data: str | None) -> Any:
-    """Put the folder of `data` into every path, where there is one."""
-    if data is None:
-        return settings
-    changed: dict[str, Any] = {}
-    for field in dataclasses.fields(settings):
-        value = getattr(settings, field.name)
-        if dataclasses.is_dataclass(value):
-            changed[field.name] = _with_data(value, data)
-        elif isinstance(value, str) and DATA in value:
-            changed[field.name] = value.replace(DATA, data)
-    return dataclasses.replace(settings, **changed) if changed else settings
-
-
-def paths_of(settings: Any) -> Iterator[str]:
-    """Yield the files and folders outside the run that settings name, those of settings inside them too."""
-    for field in dataclasses.fields(settings):
-        value = getattr(settings, field.name)
-        if dataclasses.is_dataclass(value):
-            yield from paths_of(value)
-        elif field.metadata["path"] and value is not None:
-            yield value
+    for name, marker, values in inputs_of(config):
+        named = [value for value in map(place_of, values) if value in gives]
+        for value in named:
+            if gives[value] != marker.gives:
+                able = [stage for stage, kind in gives.items() if kind == marker.gives]
+                hint = nearest(value, able, every=True) if able else f"none before it gives {marker.gives or 'that'}"
+                raise RecipeError(f"{place}: {owner}.{name} is {value!r}, which gives {gives[value]}; {hint}")
+        if named:
+            inputs[name] = tuple(named)
+    return inputs

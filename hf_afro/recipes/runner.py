@@ -1,4 +1,4 @@
-"""`run_recipe`: one stage after the other, each only where it is not up to date, and from where it was cut short."""
+"""`run_recipe`: run the stages in order, skip those that are up to date, and resume interrupted ones."""
 
 from __future__ import annotations
 
@@ -6,60 +6,52 @@ import contextlib
 import json
 import logging
 import os
-import shutil
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from hf_afro.checkpoints import BROKEN_FOLDER, last_checkpoint
-from hf_afro.files import (
-    finish_move,
-    is_leftover,
-    move_into_place,
-    parents_made,
-    remove_leftovers,
-    unused_name,
-    write_whole,
-)
-from hf_afro.recipes import manifest
-from hf_afro.recipes.folders import RUN_FILE, check_place, held
-from hf_afro.recipes.plan import StagePlan, plan_recipe
-from hf_afro.recipes.progress import Progress
-from hf_afro.recipes.recipe import KINDS, Recipe, Stage, paths_of
-from hf_afro.recipes.schema import RecipeError
-from hf_afro.recipes.stages.context import StageContext
+import datasets
+from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
+from transformers.utils import logging as transformers_logging
+
+from hf_afro.files import is_leftover, locked, parents_made, remove_leftovers, write_whole
+from hf_afro.recipes.recipe import DATA, Recipe, RecipeError, Stage
+from hf_afro.steps.plans import outside
+from hf_afro.steps.records import RECORD_FILE, Record
+from hf_afro.steps.running import UP_TO_DATE, check_inputs, run_step, unfinished
+from hf_afro.steps.settings import inputs_of, place_of
+from hf_afro.steps.step import Plan
 from hf_afro.version import __version__
 
 logger = logging.getLogger(__name__)
 
-UP_TO_DATE, DONE, CONTINUED = "up to date", "done", "continued"
-TO_RUN, TO_CONTINUE, UNKNOWN = "to run", "to continue", "needs --data"
+TO_RUN, TO_RESUME, NEEDS_DATA = "to run", "to resume", "needs --data"
 LOCK_FILE = ".lock"
 
 
 @dataclass(frozen=True)
 class StageResult:
-    """What became of a stage, or would.
+    """The result of a stage, or what it would be.
 
     Attributes:
         name: Of the stage.
-        kind: Of the stage.
-        status: `UP_TO_DATE`, `DONE` or `CONTINUED`; in a dry run `UP_TO_DATE`, `TO_RUN`, `TO_CONTINUE` or, where
-            the recipe's folder of data is not named, `UNKNOWN`.
-        seconds: What it took when it ran; None where it has not.
+        step: The name of its step.
+        status: `up to date`, `done` or `resumed`; in a dry run `up to date`, `to run`, `to resume` or, if the
+            recipe's folder of data is not named, `needs --data`.
+        seconds: How long it took when it ran; None if it has not.
         plan: Its sizes as planned.
-        facts: What it found out; empty in a dry run.
         folder: Where its result is or would be.
+        facts: Its figures; empty in a dry run.
     """
 
     name: str
-    kind: str
+    step: str
     status: str
     seconds: float | None
-    plan: StagePlan
+    plan: Plan
     folder: Path
     facts: Mapping[str, Any] = field(default_factory=dict)
 
@@ -72,24 +64,22 @@ def run_recipe(
     overwrite: bool = False,
     show_progress: bool = False,
 ) -> tuple[StageResult, ...]:
-    """Run a recipe, or say what would run.
+    """Run a recipe, or return what would run.
 
-    Every stage writes a folder of its own, `<output_dir>/<stage>`, with a manifest. A stage is run where there is no
-    such folder, or its settings, a file it reads or a stage it reads has changed since. What is left of a run that was
-    cut short is gone on with: trainers from their last whole checkpoint, evaluation from the last fine-tuning run.
-    A folder in which files were changed or added by hand is not replaced but kept as `<stage>.edited-1`, and so on.
+    Every stage writes a folder of its own, ``<output_dir>/<stage>``. A stage is run if there is no such folder, or if
+    its settings, a file it reads or a stage it reads has changed since. Interrupted stages are resumed.
 
     Args:
         recipe: From `load_recipe`.
         output_dir: A folder of an earlier run, or a new one.
         dry_run: Write nothing and run nothing.
-        overwrite: Begin from the start, whatever there is.
-        show_progress: Whether to show two bars, of the whole and of the stage at work.
+        overwrite: Start over, whatever exists.
+        show_progress: Whether to show a bar of the stages.
 
     Raises:
         RecipeError: If the recipe cannot work, or its data is not named.
         FileNotFoundError: If a file it reads does not exist. Both are found before anything runs.
-        ValueError: If the folder holds other things, or another run is at work in it.
+        ValueError: If the folder holds other things, or another run is writing to it.
     """
     root = Path(output_dir)
     plans = plan_recipe(recipe)
@@ -98,179 +88,148 @@ def run_recipe(
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise ValueError(
             "a recipe runs in one process, and several were launched; launch `hf-afro maft` and `hf-afro distill` "
-            "by accelerate instead, or start hf-afro run without it"
+            "with accelerate instead, or start hf-afro run without it"
         )
-    keys, outside = _keys(recipe)
     _check_root(root)
-    _check_apart(root, recipe)
+    configs = {stage.name: _checked(recipe, stage, root) for stage in recipe.stages}
     results: list[StageResult] = []
-    with _locked(root, recipe), Progress(len(recipe.stages), recipe.name, show_progress) as progress:
-        for stage in recipe.stages:
-            folder = root / stage.name
-            status, began = UP_TO_DATE, time.monotonic()
-            finish_move(_unfinished(folder), folder)
-            if overwrite or not manifest.is_finished(folder, keys[stage.name]):
-                progress.begin(stage.name)
-                if not show_progress:
-                    logger.info("%s: begun", stage.name)
-                described = manifest.describe(stage, keys[stage.name], keys, outside[stage.name])
-                with _quiet():
-                    status = _run_stage(recipe, stage, root, described, progress, afresh=overwrite)
-                logger.info("%s: %s in %.0f s", stage.name, status, time.monotonic() - began)
-            progress.end()
-            made = manifest.read(folder) or {}
+    with _held(root, recipe), tqdm(recipe.stages, desc=recipe.name, disable=not show_progress, leave=False) as bar:
+        for stage in bar:
+            folder, began = root / stage.name, time.monotonic()
+            logger.info("%s: started", stage.name)
+            try:
+                with _quiet(show_progress):
+                    done = run_step(stage.step, configs[stage.name], folder, overwrite=overwrite, owned=True)
+            except BaseException as error:
+                if stage.place not in str(error):
+                    error.add_note(f"stage {stage.name}: {stage.place}")
+                raise
+            if done.status != UP_TO_DATE:
+                logger.info("%s: %s in %.0f s", stage.name, done.status, time.monotonic() - began)
+            facts, plan = done.record.facts, plans[stage.name]
             results.append(
-                StageResult(
-                    stage.name, stage.kind, status, made["seconds"], plans[stage.name], folder, made.get("facts", {})
-                )
+                StageResult(stage.name, stage.step.name, done.status, done.record.seconds, plan, folder, facts)
             )
     return tuple(results)
 
 
-def _keys(recipe: Recipe) -> tuple[dict[str, str], dict[str, dict[str, str]]]:
-    """Return the key of every stage and the fingerprints of the files it reads."""
-    outside = {stage.name: manifest.outside_fingerprints(stage) for stage in recipe.stages}
-    keys: dict[str, str] = {}
+def plan_recipe(recipe: Recipe) -> dict[str, Plan]:
+    """Return the plan of every stage by its name, in order.
+
+    Raises:
+        RecipeError: If a stage cannot work; the message names it with its line.
+    """
+    plans: dict[str, Plan] = {}
     for stage in recipe.stages:
-        keys[stage.name] = manifest.key_of(recipe, stage, keys, outside[stage.name])
-    return keys, outside
+        if stage.step.plan is None:
+            plans[stage.name] = Plan()
+            continue
+        inputs: dict[str, Plan] = {}
+        for name, marker, values in inputs_of(stage.config):
+            place = place_of(values[0])
+            inputs[name] = plans[place] if place in plans else outside(place) if marker.gives == "model" else Plan()
+        try:
+            plans[stage.name] = stage.step.plan(stage.config, inputs)
+        except RecipeError:
+            raise
+        except FileNotFoundError as error:
+            raise FileNotFoundError(f"{stage.place}: {stage.name}: {error}") from error
+        except ValueError as error:
+            raise RecipeError(f"{stage.place}: {stage.name}: {error}") from error
+    return plans
 
 
-def _foresee(recipe: Recipe, root: Path, plans: Mapping[str, StagePlan]) -> Iterator[StageResult]:
-    keys: dict[str, str] = {}
+def _checked(recipe: Recipe, stage: Stage, root: Path) -> Any:
+    """Return the settings of a stage with the folders of those it reads, after refusing what is known to be wrong."""
+    config = stage.config_in(root)
+    made_here = tuple(str(root / one.name) for one in recipe.stages)
+    for name, _, values in inputs_of(stage.config):
+        for place in map(place_of, values):
+            if DATA in place:
+                raise RecipeError(
+                    f"{stage.place}: {stage.name} reads {place}; name the folder of data with --data FOLDER"
+                )
+            if place not in stage.inputs.get(name, ()) and Path(place).exists():
+                if Path(place).resolve().is_relative_to(root.resolve()):
+                    raise RecipeError(
+                        f"{stage.place}: {stage.name} reads {place}, which is in --output_dir {root}; name another"
+                    )
+    try:
+        check_inputs(stage.step, config, root / stage.name, made_here=made_here)
+    except (ValueError, FileNotFoundError) as error:
+        raise type(error)(f"{stage.place}: {stage.name}: {error}") from error
+    return config
+
+
+def _foresee(recipe: Recipe, root: Path, plans: Mapping[str, Plan]) -> Iterator[StageResult]:
+    """Yield whether each stage would run; it would if a stage it reads would."""
+    statuses: dict[str, str] = {}
     for stage in recipe.stages:
         folder = root / stage.name
-        status = UNKNOWN
-        with contextlib.suppress(_NoData):
-            keys[stage.name] = _key_if_known(recipe, stage, keys)
-            if manifest.is_finished(folder, keys[stage.name]):
+        status, former = TO_RUN, Record.load(folder)
+        needed = [statuses[name] for name in stage.needs]
+        if NEEDS_DATA in needed or any(DATA in value for _, _, values in inputs_of(stage.config) for value in values):
+            status = NEEDS_DATA
+        elif all(one == UP_TO_DATE for one in needed):
+            begun = Record.begun(stage.step, stage.config_in(root))
+            left = Record.load(unfinished(folder))
+            if former is not None and former.key == begun.key and former.is_whole(folder):
                 status = UP_TO_DATE
-            elif (manifest.read(_unfinished(folder)) or {}).get("key") == keys[stage.name]:
-                status = TO_CONTINUE if KINDS[stage.kind].resumes else TO_RUN
-            else:
-                status = TO_RUN
-        seconds = (manifest.read(folder) or {}).get("seconds") if status == UP_TO_DATE else None
-        yield StageResult(stage.name, stage.kind, status, seconds, plans[stage.name], folder)
-
-
-class _NoData(Exception):
-    """A stage, or one that it reads, reads data that was not named."""
-
-
-def _key_if_known(recipe: Recipe, stage: Stage, keys: Mapping[str, str]) -> str:
-    if any(name not in keys for name in stage.needs):
-        raise _NoData
-    try:
-        return manifest.key_of(recipe, stage, keys, manifest.outside_fingerprints(stage))
-    except RecipeError as error:
-        raise _NoData from error
-
-
-def _run_stage(
-    recipe: Recipe, stage: Stage, root: Path, described: Mapping[str, Any], progress: Progress, *, afresh: bool
-) -> str:
-    """Run one stage beside its place and move it there; return how it was."""
-    work, target = _unfinished(root / stage.name), root / stage.name
-    status = DONE
-    if not afresh and manifest.is_finished(work, described["key"]):
-        _put_in_place(work, target)  # the run before ended between the last two steps
-        return CONTINUED
-    same = KINDS[stage.kind].resumes and (manifest.read(work) or {}).get("key") == described["key"]
-    if work.exists() and (afresh or not same):
-        shutil.rmtree(work)
-    if work.exists():
-        status = CONTINUED
-    began = time.monotonic()
-    try:
-        work.mkdir(exist_ok=True)
-        manifest.write(work, described)
-        work_of = getattr(import_module(f"hf_afro.recipes.stages.{KINDS[stage.kind].file}"), f"run_{stage.kind}")
-        facts = work_of(StageContext(recipe, stage, work, root, progress))
-        manifest.finish(work, described, time.monotonic() - began, facts)
-    except BaseException as error:
-        if not _worth_keeping(stage, work):
-            shutil.rmtree(work)
-        if stage.place not in str(error):
-            error.add_note(f"stage {stage.name}: {stage.place}")
-        raise
-    _put_in_place(work, target)
-    return status
-
-
-def _put_in_place(work: Path, target: Path) -> None:
-    """Move a finished stage to its name; a former one that somebody has worked in is kept under another."""
-    edited = manifest.edited_files(target)
-    if edited:
-        aside = unused_name(target, "edited")
-        os.replace(target, aside)
-        names = ", ".join(edited[:3]) + (f" and {len(edited) - 3} more" if len(edited) > 3 else "")
-        logger.warning("%s: %s changed or added by hand; kept in %s", target.name, names, aside)
-    move_into_place(work, target)
-
-
-def _worth_keeping(stage: Stage, work: Path) -> bool:
-    """Tell whether what a stage that failed has left can be gone on with, or is to be looked at."""
-    if stage.kind == "evaluate":
-        return any(path.is_dir() for path in work.iterdir())
-    return (work / BROKEN_FOLDER).is_dir() or last_checkpoint(work) is not None
-
-
-def _unfinished(folder: Path) -> Path:
-    return folder.with_name(folder.name + ".unfinished")
+            elif left is not None and left.key == begun.key and stage.step.can_resume is not None:
+                status = TO_RESUME
+        statuses[stage.name] = status
+        seconds = former.seconds if status == UP_TO_DATE and former is not None else None
+        yield StageResult(stage.name, stage.step.name, status, seconds, plans[stage.name], folder)
 
 
 def _check_root(root: Path) -> None:
     """Refuse a folder that holds something else."""
-    check_place(root)
+    for parent in root.parents:
+        if parent.exists() and not parent.is_dir():
+            raise ValueError(f"--output_dir {root} cannot be made: {parent} is a file; name another")
     if root.is_file():
         raise ValueError(f"--output_dir {root} is a file; name a folder")
-    run_file = root / RUN_FILE
     others = root.is_dir() and any(path.name != LOCK_FILE and not is_leftover(path) for path in root.iterdir())
-    if others and not (run_file.is_file() and '"command": "run"' in run_file.read_text("utf-8")):
-        raise ValueError(f"--output_dir {root} is not empty and was not made by hf-afro run; name another folder")
-
-
-def _check_apart(root: Path, recipe: Recipe) -> None:
-    """Refuse a folder that holds what the recipe reads: a stage of the same name would take its place."""
-    for stage in recipe.stages:
-        for path in paths_of(stage.settings):
-            if Path(path).exists() and Path(path).resolve().is_relative_to(root.resolve()):
-                raise ValueError(
-                    f"{stage.place}: {stage.name} reads {path}, which is in --output_dir {root}; name another folder"
-                )
+    run_file = root / RECORD_FILE
+    if others and not (run_file.is_file() and '"recipe"' in run_file.read_text("utf-8")):
+        raise ValueError(f"--output_dir {root} is not empty and was not made by hf-afro run; name another")
 
 
 @contextlib.contextmanager
-def _locked(root: Path, recipe: Recipe) -> Iterator[None]:
-    """Hold the folder, so that no second run writes into it, and take it away again where nothing was written."""
+def _held(root: Path, recipe: Recipe) -> Iterator[None]:
+    """Lock the folder, so that no second run writes into it, and remove it again if nothing was written.
+
+    Raises:
+        ValueError: If another run holds it.
+    """
     fresh = not root.exists() or not any(root.iterdir())
-    with parents_made(root / LOCK_FILE), held(root / LOCK_FILE, f"in {root}"):
-        remove_leftovers(root)
-        facts = {"command": "run", "arguments": {"recipe": recipe.source}, "hf_afro_version": __version__}
+    with parents_made(root / LOCK_FILE), contextlib.ExitStack() as stack:
         try:
-            write_whole(root / RUN_FILE, json.dumps(facts, indent=2, ensure_ascii=False) + "\n")
+            stack.enter_context(locked(root / LOCK_FILE))
+        except BlockingIOError as error:
+            raise ValueError(f"another run is writing {root}; wait for it, or name another") from error
+        remove_leftovers(root)
+        facts = {"recipe": recipe.source, "hf_afro_version": __version__}
+        try:
+            write_whole(root / RECORD_FILE, json.dumps(facts, indent=1, ensure_ascii=False) + "\n")
             yield
         finally:
             if fresh and not any(path.is_dir() for path in root.iterdir()):
-                for name in (RUN_FILE, LOCK_FILE):
+                for name in (RECORD_FILE, LOCK_FILE):
                     (root / name).unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Turn off the libraries' own bars within, which would run across ours, and let the log pass above them."""
-    import datasets
-    from tqdm.contrib.logging import logging_redirect_tqdm
-    from transformers.utils import logging as transformers_logging
-
-    shown = datasets.are_progress_bars_disabled(), transformers_logging.is_progress_bar_enabled()
+def _quiet(is_terminal: bool) -> Iterator[None]:
+    """Turn off the bars of loading and writing within, and let the log pass above those that are shown."""
+    shown = not datasets.are_progress_bars_disabled(), transformers_logging.is_progress_bar_enabled()
     datasets.disable_progress_bars()
     transformers_logging.disable_progress_bar()
     try:
-        with logging_redirect_tqdm():
+        with logging_redirect_tqdm() if is_terminal else contextlib.nullcontext():
             yield
     finally:
-        if not shown[0]:
+        if shown[0]:
             datasets.enable_progress_bars()
         if shown[1]:
             transformers_logging.enable_progress_bar()

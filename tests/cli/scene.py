@@ -15,14 +15,55 @@ from pathlib import Path
 from safetensors.torch import load_file, save_file
 from transformers import XLMRobertaForMaskedLM
 
-from hf_afro.cli.output import RUN_FILE
+from hf_afro.steps.records import RECORD_FILE
 from tests.conftest import tiny_config
 from tests.evaluation.conftest import labelled, tagged
-from tests.recipes.conftest import TINY
 from tests.reports.examples import three
 from tests.texts import SENTENCES
 
-BASE = "name: based\nbase:\n  model: m\ncorpora:\n  text: text\nmaft:\n  max_steps: 2\n  max_length: 32\n"
+TINY = """\
+name: tiny
+description: all trained stages in seconds
+prepare:
+  text: ${data}/text
+  eval_lines: 3
+pretrain:
+  tokenizer_size: 300
+  hidden_size: 32
+  num_hidden_layers: 2
+  num_attention_heads: 2
+  intermediate_size: 64
+  max_length: 32
+  max_steps: 4
+  learning_rate: 1e-3
+  per_device_train_batch_size: 4
+  save_steps: 2
+count:
+prune:
+  budget: 250
+maft:
+  max_steps: 4
+  max_length: 32
+  learning_rate: 1e-3
+  per_device_train_batch_size: 4
+  save_steps: 2
+distill:
+  student: layers=1,hidden_size=16,embedding_size=8
+  max_steps: 2
+  max_length: 32
+  per_device_train_batch_size: 4
+maft-fit:
+  max_steps: 2
+  max_length: 32
+  per_device_train_batch_size: 4
+evaluate:
+  models: {teacher: pretrain, pruned: prune, adapted: maft, student: maft-fit}
+  text: prepare
+report:
+card:
+  model: maft-fit
+"""
+BASE = "name: based\nbase:\n  model: m\nprepare:\n  text: text\nmaft:\n  max_steps: 2\n  max_length: 32\n"
 
 Prepare = Callable[[], object]
 
@@ -134,7 +175,8 @@ def broken_weight() -> None:
 
 def made_by_us(folder: str) -> Prepare:
     """Let a folder look like one that `hf-afro` made and may overwrite."""
-    return write(f"{folder}/{RUN_FILE}", '{"command": "run"}')
+    record = {"format": 3, "step": "count", "settings": {}, "inputs": {}, "key": ""}
+    return write(f"{folder}/{RECORD_FILE}", json.dumps(record))
 
 
 def trained(state: str) -> Prepare:
@@ -147,5 +189,5 @@ def trained(state: str) -> Prepare:
 def base_in_the_output() -> None:
     """Let `base.yaml` read a model in a folder that an earlier run made."""
     shutil.copytree("m", "runs/maft")
-    made_by_us("runs")()
+    write(f"runs/{RECORD_FILE}", '{"recipe": "run"}')()
     replace("base.yaml", "model: m", "model: runs/maft")()

@@ -50,8 +50,8 @@ CARD = "card scores/student --output_dir out"
 RUN, BASE = "run tiny.yaml --data .", "run base.yaml"
 
 CAFE = b"Sannu da zuwa.\ncaf\xe9\n"  # Latin-1
-TOGETHER = "has 518 tokens and the model 100 rows; they do not belong together: take both from one folder"
-NOT_FINITE = "FloatingPointError: roberta.encoder.layer.0.output.dense.bias of m holds numbers that are not finite"
+TOGETHER = "has 518 tokens but the model has 100 rows, so they do not belong together; load both from the same folder"
+NOT_FINITE = "dense.bias of m holds numbers that are not finite"
 
 
 def to(command: str, folder: str) -> str:
@@ -78,28 +78,28 @@ CASES = [Case(*case) for case in (
     ("bytes not UTF-8", write("text/hau.txt", CAFE), BITS, 2, "choose --errors replace or --errors skip"),
     ("bytes not UTF-8", write("text/hau.txt", CAFE), RUN, 2,
         "text/hau.txt, line 2: byte 3 of the line is not UTF-8 (unexpected end of data). Convert the file to UTF-8, "
-        "or choose errors: replace or errors: skip (stage corpora: tiny.yaml, line 3)"),
+        "or choose errors: replace or errors: skip (stage prepare: tiny.yaml, line 3)"),
     ("bytes not UTF-8, excluded", write("ex.txt", CAFE), f"{MAFT} --exclude ex.txt", 2, "ex.txt, line 2: byte 3 of"),
     ("no text", write("text/hau.txt", "\n  \n"), COUNT, 2,
-        "text/hau.txt has no text for 'hau'; leave the language out or give it text"),
+        "text/hau.txt has no text for 'hau'; add text, or leave the language out"),
     ("no text left", write("text/hau.txt", "Ina kwana\n"), MAFT, 2,
         "nothing is left of text/hau.txt after cleaning: {'read': 1, 'too few tokens': 1"),
     ("no text left", write("text/hau.txt", "Ina kwana\n"), RUN, 2,
-        "leave it out, or lower min_tokens, now 6 (stage corpora: tiny.yaml, line 3)"),
+        "add text, leave the language out, or lower min_tokens, which is 6 (stage prepare: tiny.yaml, line 3)"),
     ("unknown language", nothing, f"{COUNT} --languages swaa", 2,
         "unknown language 'swaa'; did you mean swa (Swahili)"),
     ("one language twice", nothing, f"{COUNT} --languages gaz_Latn,orm", 2,
         "'gaz_Latn' and 'orm' are one language, Oromo (orm)"),
     ("unknown language", write("text/LICENSE.txt", "Do as you like.\n"), COUNT, 2,
-        "text/LICENSE.txt: a text file is named by its language. unknown language 'LICENSE'; expected an ISO 639-3 or "
-        "639-1 code, or a tag such as 'swh_Latn'. Rename it, or move it out of the folder."),
+        "text/LICENSE.txt: text files are named by their language. unknown language 'LICENSE'; expected an ISO 639-3 "
+        "or 639-1 code, or a tag such as 'swh_Latn'. Rename it, or move it out of the folder."),
     ("unknown language", write("text/yorr.txt", "Ọjà\n"), RUN, 2,
-        "tiny.yaml, line 3: corpora: text/yorr.txt: a text file is named by its language. unknown language 'yorr'; "
+        "tiny.yaml, line 3: prepare: text/yorr.txt: text files are named by their language. unknown language 'yorr'; "
         "did you mean yor (Yoruba)"),
     ("JSON without text", write("text/hau.jsonl", '{"text": "Sannu"}\n{"txt": 3}\n'), COUNT, 2,
         "text/hau.jsonl, line 2: expected an object with a string 'text', received '{\"txt\": 3}'"),
     ("half an archive", write("text/hau.txt.gz", b"\x1f\x8b\x08\x00"), COUNT, 2, "text/hau.txt.gz cannot be read"),
-    ("no such folder", nothing, DISTILL.replace("--text text", "--text no"), 2, "no is no folder; --text takes one"),
+    ("no such folder", nothing, DISTILL.replace("--text text", "--text no"), 2, "--text no does not exist"),
 
     # tokenizers
     ("no tokenizer", no_tokenizer, COUNT, 2,
@@ -128,14 +128,14 @@ CASES = [Case(*case) for case in (
         "m has roberta.encoder.layer.1.attention.output.LayerNorm.bias, roberta.encoder.layer.1.attention.output."),
     ("a configuration cut short", write("m/config.json", "{"), BASE, 2,
         "base.yaml, line 2: base: m/config.json cannot be read: Expecting property name"),
-    ("no such model", nothing, NER.replace(" m ", " ./no "), 2, "no model could be read from './no': there is no"),
+    ("no such model", nothing, NER.replace(" m ", " ./no "), 2, "--models ./no: there is no such folder"),
     ("damaged counts", spoil("counts/counts.npz"), PRUNE, 2, "counts/counts.npz is damaged ("),
     ("a map that is none", write("x.json", '{"format": 1, "old_ids": [0]}'), f"{DISTILL} --vocabulary_map x.json", 2,
         "x.json holds no vocabulary map of format 1; give the vocabulary_map.json that prune wrote"),
 
     # numbers that are not finite
     ("an absurd learning rate", nothing, f"{NER} --learning_rate 1e30 --epochs 3", 1,
-        "FloatingPointError: the model gives numbers that are not finite; lower learning_rate or add warm-up"),
+        "FloatingPointError: the model returned values that are not finite; lower learning_rate or raise warmup"),
     ("a NaN weight", broken_weight, MAFT, 1, NOT_FINITE),
     ("a NaN weight", broken_weight, DISTILL, 1, NOT_FINITE),
     ("a NaN weight", broken_weight, PRUNE, 1, NOT_FINITE),
@@ -143,51 +143,54 @@ CASES = [Case(*case) for case in (
 
     # tasks
     ("a line without a tag", write("data/ner/swa/dev.txt", "Amina B-PER\njana\n"), NER, 2,
-        "data/ner/swa/dev.txt, line 2: received 'jana'; expected 'token tag' with a tag as O, B-PER, I-PER"),
+        "data/ner/swa/dev.txt, line 2: received 'jana'; expected 'token tag' with a tag such as O, B-PER or I-PER"),
     ("a row without a label", write("data/topic/swa/test.tsv", "text\tlabel\nmvua\train\nmvua\n"), TOPIC, 2,
-        "data/topic/swa/test.tsv, line 3: 1 columns; expected 2, as in the header"),
+        "data/topic/swa/test.tsv, line 3: 1 column; expected 2, as in the header"),
     ("a task not UTF-8", write("data/topic/swa/dev.tsv", b"text\tlabel\ncaf\xe9\train\n"), TOPIC, 2,
         "data/topic/swa/dev.tsv, line 2: not UTF-8 (invalid continuation byte); convert the file to UTF-8"),
     ("labels that differ", write("data/topic/swa/dev.tsv", "text\tlabel\nmpira\tsport\n"), TOPIC, 2,
-        "topic/swa: dev has the labels sport, which train has not; it has farming, music, rain. Correct the labels"),
+        "topic/swa: dev has the labels sport, which train lacks; it has farming, music, rain. Correct the labels "
+        "or remove those examples"),
     ("a split is missing", remove("data/ner/swa/dev.txt"), NER, 2, "data/ner/swa has no dev.txt or validation.txt"),
-    ("a seed below zero", nothing, f"{NER} --seeds -1", 2, "seeds are [-1]; expected at least one, each once, from 0"),
+    ("a seed below zero", nothing, f"{NER} --seeds -1", 2,
+        "seeds are [-1]; expected one or more different ones from 0"),
     ("advice that does not apply", nothing, f"{NER} --errors skip", 2, "leave it out, and repair --data"),
 
     # reports and cards
     ("no report", nothing, "report text --output_dir deep/out", 2,
-        "text/evaluation_report.json does not exist; expected what `hf-afro evaluate` wrote"),
+        "text/evaluation_report.json does not exist; expected the output of `hf-afro evaluate`"),
     ("half a report", cut("scores/student/evaluation_report.json", 300), CARD, 2,
         "scores/student/evaluation_report.json is not an evaluation report: "),
     ("a training without a log", trained("{}"), f"{REPORT} --trained m", 2,
         "m/checkpoint-1/trainer_state.json holds no log of a training"),
     ("a fact of the wrong kind", write("f.json", '{"format": 1, "model_name": "mini", "base_model": "me/base"}'),
-        f"{CARD} --facts f.json", 2, 'f.json: base_model is "me/base"; expected a list of words'),
+        f"{CARD} --facts f.json", 2, 'f.json: base_model is "me/base"; expected a list of strings'),
 
     # recipes
     ("an unknown key", recipe("  budget: 250", "  budgte: 250"), RUN, 2,
-        "tiny.yaml, line 19: 'budgte' is no setting of prune; the nearest is 'budget'"),
+        "tiny.yaml, line 19: prune: unknown setting --budgte of prune; did you mean 'budget'"),
     ("an unknown stage", recipe("distill:", "destill:"), RUN, 2,
-        "tiny.yaml, line 26: 'destill' is no stage; the nearest is 'distill'"),
+        "tiny.yaml, line 26: 'destill' is not a stage; did you mean 'distill'"),
     ("a wrong type", recipe("  budget: 250", "  budget: many"), RUN, 2,
-        "tiny.yaml, line 19: prune.budget is 'many'; expected a whole number"),
+        "tiny.yaml, line 19: prune: --budget: expected a whole number, received 'many'"),
     ("out of range", nothing, f"{RUN} --maft.seed 99999999999", 2,
-        "--maft.seed: maft.seed is 99999999999; expected at least 0 and at most 4294967295"),
-    ("an impossible stage", recipe("  hidden_size: 16", "  hidden_size: 48"), RUN, 2,
-        "tiny.yaml, line 26: distill: hidden_size is 48; expected at most the teacher's 32"),
-    ("a card of what is not measured", recipe("  model: fit", "  model: distill"), RUN, 2,
-        "tiny.yaml, line 42: card: model is 'distill', which evaluate does not measure; expected one of teacher"),
+        "--maft.seed: maft: seed=99999999999 is outside 0 to 4294967295"),
+    ("an impossible stage", recipe("hidden_size=16", "hidden_size=48"), RUN, 2,
+        "tiny.yaml, line 26: distill: hidden_size 48 is wider than the teacher's 32"),
+    ("a card of what is not measured", recipe("  model: maft-fit", "  model: distill"), RUN, 2,
+        "tiny.yaml, line 39: card: model is 'distill', which evaluate does not measure; expected one of pretrain, "
+        "prune, maft"),
     ("no such data", nothing, "run tiny.yaml --data no", 2,
-        "tiny.yaml, line 3: corpora reads no/text, which does not exist"),
+        "tiny.yaml, line 3: prepare: --text no/text does not exist"),
     ("data not named", nothing, "run tiny.yaml", 2,
-        "tiny.yaml, line 3: corpora reads ${data}/text; name the folder of data with --data FOLDER"),
-    ("an unknown recipe", nothing, "run quickstrat", 2, "'quickstrat' is no recipe; the nearest is 'quickstart'"),
+        "tiny.yaml, line 3: prepare reads ${data}/text; name the folder of data with --data FOLDER"),
+    ("an unknown recipe", nothing, "run quickstrat", 2, "unknown recipe 'quickstrat'; did you mean 'quickstart'"),
     ("a recipe not UTF-8", write("tiny.yaml", b"name: x\ndescription: caf\xe9\n"), RUN, 2,
         "tiny.yaml, line 2: not UTF-8 (invalid continuation byte); convert the file to UTF-8"),
     ("a recipe that is no YAML", write("tiny.yaml", b"name: x\0y\n"), RUN, 2,
         "tiny.yaml cannot be read as YAML: unacceptable character #x0000"),
     ("a name that leads elsewhere", recipe("name: tiny", "name: ../../tiny"), RUN, 2,
-        "tiny.yaml, line 1: name is '../../tiny'; it becomes a folder"),
+        "tiny.yaml: name is '../../tiny'; it becomes a folder"),
 
     # where to write
     ("a folder of other things", nothing, to(COUNT, "scores"), 2,
@@ -195,31 +198,31 @@ CASES = [Case(*case) for case in (
     ("a folder of other things, overwritten", nothing, to(COUNT, "scores --overwrite"), 2,
         "--output_dir scores was not made by hf-afro, so it is not overwritten; name a new folder"),
     ("a folder of other things", nothing, f"{RUN} --output_dir scores", 2,
-        "--output_dir scores is not empty and was not made by hf-afro run; name another folder"),
+        "--output_dir scores is not empty and was not made by hf-afro run; name another"),
     ("a folder below a file", nothing, to(MAFT, "tiny.yaml/a/out"), 2,
         "--output_dir tiny.yaml/a/out cannot be made: tiny.yaml is a file; name another folder"),
     ("the counts themselves", nothing, to(PRUNE, "counts --overwrite"), 2, "would replace what --counts counts reads"),
     ("the model itself", made_by_us("m"), to(NER, "m --overwrite"), 2,
-        "--output_dir m would replace what --model m reads; name another folder"),
+        "--output_dir m would replace what --models m reads; name another folder"),
     ("the tasks themselves", made_by_us("data"), to(NER, "data --overwrite"), 2, "replace what --data data/ner reads"),
     ("the reports themselves", made_by_us("scores"), to(REPORT, "scores --overwrite"), 2,
-        "--output_dir scores would replace what REPORT scores/teacher reads; name another folder"),
+        "--output_dir scores would replace what --reports scores/teacher reads; name another folder"),
     ("the report itself", made_by_us("scores/student"), to(CARD, "scores/student --overwrite"), 2,
-        "--output_dir scores/student would replace what REPORT scores/student reads"),
+        "--output_dir scores/student would replace what --reports scores/student reads"),
     ("the model of the recipe", base_in_the_output, f"{BASE} --output_dir runs", 2,
-        "base.yaml, line 2: base reads runs/maft, which is in --output_dir runs; name another folder"),
+        "base.yaml, line 2: base reads runs/maft, which is in --output_dir runs; name another"),
 
     # the command line
     ("a misspelt option", nothing, f"{COUNT} --eror skip", 2,
-        "count does not know --eror skip; --eror is unknown, the nearest is --errors; see hf-afro count --help"),
+        "unknown setting --eror of count; did you mean 'errors'"),
     ("a misspelt setting", nothing, f"{MAFT} --lerning_rate 1e-3", 2,
-        "--lerning_rate is neither an option of this command nor a field of MAFTTrainingArguments; the nearest is "
-        "--learning_rate"),
-    ("a batch of none", nothing, f"{DISTILL} --per_device_train_batch_size 0", 2, "=0 is less than 1; use a whole"),
+        "unknown setting --lerning_rate of maft; did you mean 'learning_rate'"),
+    ("a batch of none", nothing, f"{DISTILL} --per_device_train_batch_size 0", 2,
+        "per_device_train_batch_size=0 is less than 1; expected an integer from 1"),
     ("a seed below zero", nothing, f"{MAFT} --seed -1", 2, "seed=-1 is outside 0 to 4294967295"),
     ("an impossible architecture", nothing, f"{MAFT} --from_scratch --config_overrides hidden_size=33", 2,
         "--config_overrides hidden_size=33: The hidden size (33) is not a multiple of the number of attention heads"),
-    ("no language named", nothing, f"{CARD} --languages ,", 2, "argument --languages: ',' names nothing; expected"),
+    ("no language named", nothing, f"{CARD} --languages ,", 2, "languages names nothing; expected"),
 )]
 # fmt: on
 
@@ -271,21 +274,11 @@ def test_one_line_the_exit_code_and_nothing_written(case, place, capsys):
     assert contents(place) == before
 
 
-@pytest.mark.parametrize(
-    ("prepare", "command", "code", "says"),
-    [
-        (recipe("  budget: 250", "  budget: many"), RUN, 2, "tiny.yaml, line 19: prune.budget is 'many'"),
-        (nothing, "report text --output_dir deep/out", 2, "text/evaluation_report.json does not exist"),
-        (nothing, to(COUNT, "text --overwrite"), 2, "--output_dir text would replace what --text text reads"),
-    ],
-    ids=["run", "report", "count"],
-)
-def test_the_same_in_a_process_of_its_own(place, prepare, command, code, says):
-    prepare()
+def test_the_same_in_a_process_of_its_own(place):
     before = contents(place)
-    done = run_process(command)
-    assert done.returncode == code, done.stderr
-    assert says in only_line(done.stderr)
+    done = run_process(to(COUNT, "text --overwrite"))
+    assert done.returncode == 2, done.stderr
+    assert "--output_dir text would replace what --text text reads" in only_line(done.stderr)
     assert contents(place) == before
 
 
@@ -306,7 +299,7 @@ def test_a_loss_that_is_not_finite_leaves_its_batch_alone(place, capsys, command
     assert left - here == {batch, "out.unfinished/hf_afro_run.json"}
 
 
-NO_MORE = "the disk takes no more: free some, or name an --output_dir elsewhere; what was there is as it was"
+NO_MORE = "the disk is full: free some space, or name another --output_dir; existing files are unchanged"
 
 
 @contextlib.contextmanager
@@ -352,17 +345,6 @@ def test_a_full_disk_leaves_what_was_there(place, capsys, command, size):
     assert contents(place) == before
 
 
-def test_a_full_disk_in_a_process_of_its_own(place):
-    before = contents(place)
-    limit = (
-        "sys.dont_write_bytecode = True\nimport resource; resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))"
-    )
-    done = run_process(PRUNE, limit)
-    assert done.returncode == 1, done.stderr
-    assert NO_MORE in only_line(done.stderr)
-    assert contents(place) == before
-
-
 @pytest.fixture
 def small_disk(tmp_path) -> Iterator[Path]:
     """A folder that is a disk of its own, of 64 kB to begin with."""
@@ -395,10 +377,10 @@ def test_a_nan_in_a_later_stage_keeps_the_earlier_ones(place, capsys):
     broken_weight()
     assert main(BASE.split()) == 1
     line = only_line(capsys.readouterr().err)
-    assert NOT_FINITE in line
+    assert NOT_FINITE.replace(" m ", " runs/based/base ") in line
     assert "(stage maft: base.yaml, line 6)" in line
     folder = place / "runs" / "based"
-    assert sorted(path.name for path in folder.iterdir() if path.is_dir()) == ["base", "corpora"]
+    assert sorted(path.name for path in folder.iterdir() if path.is_dir()) == ["base", "prepare"]
 
 
 def test_a_full_disk_in_a_later_stage_keeps_the_earlier_ones(place, capsys):
@@ -406,10 +388,10 @@ def test_a_full_disk_in_a_later_stage_keeps_the_earlier_ones(place, capsys):
     with files_of_at_most(20_000):
         assert main(RUN.split()) == 1
     line = only_line(capsys.readouterr().err)
-    assert f"(stage teacher: tiny.yaml, line 6); {NO_MORE}" in line
-    assert sorted(path.name for path in folder.iterdir() if path.is_dir()) == ["corpora"]
+    assert f"(stage pretrain: tiny.yaml, line 6); {NO_MORE}" in line
+    assert sorted(path.name for path in folder.iterdir() if path.is_dir()) == ["prepare"]
     assert main([*RUN.split(), "--dry-run"]) == 0
-    assert "corpora   up to date" in capsys.readouterr().out
+    assert "prepare   up to date" in capsys.readouterr().out
 
 
 # The worker is killed while it makes its third batch, as one that asks for too much memory is. Killed at any moment,
@@ -437,5 +419,5 @@ def test_a_killed_worker_ends_the_run_and_leaves_nothing(place):
     assert done.returncode == 1, done.stderr
     line = only_line(done.stderr)
     assert "DataLoader worker" in line
-    assert "lower --dataloader_num_workers or the batch size, and give the command again" in line
+    assert "lower --dataloader_num_workers or the batch size, and repeat the command" in line
     assert contents(place) == before

@@ -12,7 +12,7 @@ from hf_afro import count_tokens, select_tokens
 from hf_afro.cards import CardFacts, render_card
 from hf_afro.cli.main import main
 from hf_afro.reports import EvalReport
-from tests.cards.test_facts import FACTS
+from tests.cards.test_card_facts import FACTS
 from tests.reports.examples import report, score, three
 from tests.texts import AFRICAN
 
@@ -29,7 +29,7 @@ def test_the_card_is_that_of_the_library_and_its_facts_are_beside_it(reports, tm
     assert sorted(path.name for path in out.iterdir()) == ["README.md", "card_facts.json", "hf_afro_run.json"]
     assert (out / "README.md").read_text("utf-8") == render_card(three(), FACTS)
     assert CardFacts.load(out) == FACTS
-    assert capsys.readouterr().out == f"card written to {out}/README.md\n"
+    assert capsys.readouterr().out == f"written to {out}\n"
 
 
 def test_options_tell_what_the_report_does_not(reports, tmp_path):
@@ -63,7 +63,7 @@ def test_mistakes(refused, reports, tmp_path):
         ([reports[0], "--facts", "nowhere"], "nowhere does not exist; --facts takes the card_facts.json"),
         ([reports[0], "--facts", str(tmp_path / "empty.json")], "does not hold facts for a card"),
         ([reports[0], "--languages", "swaa"], "unknown language 'swaa'; did you mean swa"),
-        ([reports[0], reports[0]], "several reports are called teacher (teacher)"),
+        ([reports[0], reports[0]], "several reports are named teacher (teacher)"),
     ):
         assert message in refused("card", *words, "--output_dir", out)
         assert not out.exists()
@@ -95,9 +95,9 @@ def test_the_licence_is_that_of_the_base_models(reports, tmp_path, bases):
 @pytest.mark.parametrize(
     ("licences", "message"),
     [
-        (("mit", "cc-by-nc-4.0"), "the base models have several licences: "),
-        ((None,), "states no licence that is known (None); say by --licence"),
-        (("other",), "states no licence that is known (other); say by --licence"),
+        (("mit", "cc-by-nc-4.0"), "the licences of the base models differ: "),
+        ((None,), "has no known licence (None); pass --licence"),
+        (("other",), "has no known licence (other); pass --licence"),
     ],
 )
 def test_a_licence_that_is_unclear_is_refused(refused, reports, tmp_path, bases, licences, message):
@@ -111,7 +111,7 @@ def test_a_licence_that_is_unclear_is_refused(refused, reports, tmp_path, bases,
 
 def test_a_card_that_cannot_be_read_is_refused(refused, reports, tmp_path):
     message = refused("card", reports[2], "--base_model", "nobody/nothing", "--output_dir", tmp_path / "card")
-    assert "the licence of nobody/nothing is not known, since its card could not be read" in message
+    assert "the licence of nobody/nothing is unknown, since its card could not be read" in message
 
 
 def test_what_each_language_kept_goes_on_the_card(refused, reports, tmp_path, tokenizer):
@@ -127,7 +127,7 @@ def test_what_each_language_kept_goes_on_the_card(refused, reports, tmp_path, to
     assert "| language | running tokens counted | share of them kept | tokens kept for it alone |" in card
     assert f"| Swahili | {figures['running_tokens']:,} | {100 * kept['swa']['share of them kept']:g} % |" in card
     message = refused("card", reports[2], "--pruned", tmp_path / "none", "--output_dir", tmp_path / "other")
-    assert "none does not exist; expected the folder that `hf-afro prune` wrote, or its vocabulary_map.json" in message
+    assert f"--pruned {tmp_path}/none does not exist" in message
 
 
 def test_what_was_exported_goes_on_the_card(refused, reports, tmp_path):
@@ -151,10 +151,12 @@ def test_what_was_exported_goes_on_the_card(refused, reports, tmp_path):
     assert (again / "README.md").read_text("utf-8") == card
     (tmp_path / "export.json").write_text("{}", "utf-8")
     other = tmp_path / "other"
-    assert "is no report of an export to ONNX" in refused(
+    assert "is not a report of an export to ONNX" in refused(
         "card", reports[2], "--export", tmp_path, "--output_dir", other
     )
-    assert "takes the folder that" in refused("card", reports[2], "--export", "nowhere", "--output_dir", other)
+    (tmp_path / "export.json").unlink()
+    message = refused("card", reports[2], "--export", tmp_path, "--output_dir", other)
+    assert "export.json does not exist; --export takes what `hf-afro export --to onnx` wrote" in message
 
 
 def test_two_reports_of_one_model_are_one_on_its_card(tmp_path):
@@ -173,7 +175,7 @@ def test_two_reports_of_one_model_are_one_on_its_card(tmp_path):
     assert main(["card", *paths, "--output_dir", str(tmp_path / "both")]) == 0
     card = ModelCard.load(tmp_path / "both" / "README.md")
     assert card.data.model_name == "student (ner)"
-    assert "Beside it: student (again)." in card.text
+    assert "Compared with student (again)." in card.text
 
 
 def test_all_that_was_kept_is_a_hundred_per_cent(reports, tmp_path):

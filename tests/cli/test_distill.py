@@ -8,8 +8,8 @@ import pytest
 from transformers import AutoModelForMaskedLM, AutoTokenizer
 
 import hf_afro
-from hf_afro.cli.distill import parse_sizes
 from hf_afro.cli.main import main
+from hf_afro.steps.distill import parse_sizes
 
 SETTINGS = ("--use_cpu", "--per_device_train_batch_size", 4, "--max_length", 32, "--disable_tqdm", "True")
 
@@ -32,7 +32,7 @@ def test_sizes_become_arguments_of_build_student():
     ("text", "message"),
     [
         ("layers=6", "expected at least layers and hidden_size"),
-        ("layers=6,hiden_size=384", "'hiden_size' is no size; the nearest is 'hidden_size'"),
+        ("layers=6,hiden_size=384", "'hiden_size' is not a size; did you mean 'hidden_size'"),
         ("layers=six,hidden_size=384", "layers is 'six'; expected a whole number"),
         ("layers=0,hidden_size=384", "layers is '0'; expected a whole number, 1 or more"),
     ],
@@ -80,9 +80,12 @@ def test_a_file_that_holds_no_map_is_refused(refused, model_folder, counts_folde
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        ((), "one of the arguments --student --student_model is required"),
+        ((), "expected either --student, the sizes of a new one, or --student_model"),
         (("--student", "layers=1"), "expected at least layers and hidden_size"),
-        (("--student", "layers=1,hidden_size=16", "--whole_word_masking", "1"), "--whole_word_masking is neither"),
+        (
+            ("--student", "layers=1,hidden_size=16", "--whole_word_masking", "1"),
+            "unknown setting --whole_word_masking",
+        ),
         (("--student", "layers=1,hidden_size=64,heads=2"), "hidden_size 64 is wider than the teacher's 32"),
         (("--student", "layers=1,hidden_size=16,heads=2", "--vocabulary_map", "nowhere.json"), "nowhere.json"),
         (("--student", "layers=1,hidden_size=16,heads=2", "--num_relation_heads", "5"), "5"),

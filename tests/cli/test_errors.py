@@ -29,7 +29,7 @@ def caused(error: Exception, cause: Exception) -> Exception:
 def test_a_full_disk_is_a_failure_that_says_what_to_do(error):
     assert disk_is_full(error)
     assert not is_mistake(error)
-    assert describe_failure(error).endswith("; what was there is as it was")
+    assert describe_failure(error).endswith("; existing files are unchanged")
 
 
 @pytest.mark.parametrize("error", [OSError(errno.EIO, "Input/output error"), ValueError("28"), RuntimeError("full")])
@@ -40,7 +40,7 @@ def test_other_errors_are_not_taken_for_one(error):
 
 def test_a_worker_that_is_gone_says_what_to_do():
     told = describe_failure(RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed."))
-    assert told.endswith("lower --dataloader_num_workers or the batch size, and give the command again")
+    assert told.endswith("lower --dataloader_num_workers or the batch size, and repeat the command")
 
 
 def test_notes_and_further_lines_are_on_the_one_line():

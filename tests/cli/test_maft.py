@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForMaskedLM, AutoTokenizer, Trainer
 
 from hf_afro.cli.main import main
+from hf_afro.steps.records import Record
 
 SETTINGS = ("--use_cpu", "--per_device_train_batch_size", 4, "--max_length", 32, "--disable_tqdm", "True")
 
@@ -28,6 +29,12 @@ def test_the_folder_holds_model_tokenizer_metrics_and_report(model_folder, text_
     more = ("--eval_lines", 4, "--max_steps", 30, "--learning_rate", 1e-2, "--save_strategy", "no")
     assert main(words_of(model_folder, text_folder, out, *more)) == 0
     metrics = json.loads((out / "metrics.json").read_text("utf-8"))
+    history = json.loads((out / "history.json").read_text("utf-8"))
+    assert history[-1]["step"] == 30
+    record = Record.load(out)
+    assert record.is_whole(out)
+    assert (record.facts["steps"], record.facts["figure"]) == (30, "bits_per_byte")
+    assert record.facts["after"] < record.facts["before"]
     for language in ("swa", "yor"):
         name = f"eval_{language}_bits_per_byte"
         assert metrics["after"][name] < metrics["before"][name]
@@ -38,25 +45,43 @@ def test_the_folder_holds_model_tokenizer_metrics_and_report(model_folder, text_
     header, swa, *_, last = capsys.readouterr().out.splitlines()[-4:]
     assert header.split()[:2] == ["language", "lines"]
     assert swa.split()[:3] == ["swa", "64", "60"]
-    assert last == f"model written to {out}"
+    assert last == f"written to {out}"
 
 
-def test_the_same_command_goes_on_after_an_interruption(model_folder, text_folder, tmp_path, capsys):
+ENDS = """
+import os, signal, sys
+from transformers import Trainer
+step = Trainer.training_step
+def ending(self, *arguments, **settings):
+    if self.state.global_step == 3:
+        os.kill(os.getpid(), signal.Signals[sys.argv.pop()])
+    return step(self, *arguments, **settings)
+Trainer.training_step = ending
+from hf_afro.cli.main import main
+sys.exit(main(sys.argv[1:-1]))
+"""
+
+
+def test_the_same_command_resumes_after_any_end(model_folder, text_folder, tmp_path, capsys):
     out = tmp_path / "adapted"
-    words = words_of(model_folder, text_folder, out, "--eval_lines", 0, "--max_steps", 4, "--save_steps", 2)
+    words = words_of(model_folder, text_folder, out, "--eval_lines", 0, "--max_steps", 5, "--save_steps", 2)
+    words.append("--no_checkpoints")
     assert main(words) == 0
+    assert not list(out.glob("checkpoint-*"))
     unbroken = load_file(out / "model.safetensors")
-    halfway = tmp_path / "adapted.unfinished"
-    shutil.move(out, halfway)
-    shutil.rmtree(halfway / "checkpoint-4")
-    (halfway / "model.safetensors").unlink()
+    shutil.rmtree(out)
+    for signal, code, checkpoint in (("SIGKILL", -9, 2), ("SIGTERM", 143, 4)):
+        done = subprocess.run([sys.executable, "-c", ENDS, *words, signal], capture_output=True, check=False)
+        assert done.returncode == code, done.stderr
+        assert not out.exists()
+        assert (tmp_path / "adapted.unfinished" / f"checkpoint-{checkpoint}").is_dir()
+    capsys.readouterr()
     assert main(words) == 0
-    assert f"going on from checkpoint-2 of {halfway}" in capsys.readouterr().out.splitlines()
-    assert not halfway.exists()
+    assert "resuming from checkpoint-4 of" in capsys.readouterr().out
     resumed = load_file(out / "model.safetensors")
     assert all(torch.equal(tensor, resumed[name]) for name, tensor in unbroken.items())
-    state = json.loads((out / "checkpoint-4" / "trainer_state.json").read_text("utf-8"))
-    assert state["global_step"] == 4
+    assert not list(out.glob("checkpoint-*"))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["adapted", "text"]
 
 
 @pytest.fixture
@@ -137,7 +162,7 @@ def test_an_architecture_is_taken_from_scratch_as_it_is_and_what_was_made_of_its
     assert [new[name] for name in sizes] == [config[name] for name in sizes]
     assert "built_from" not in new
     assert (new["masked_lm_head"], new["dtype"]) == ("kept", "float32")
-    assert "The weights to be trained were" not in caplog.text  # they were drawn in single precision
+    assert "The weights to train were" not in caplog.text  # they were drawn in single precision
     old, trained = (load_file(folder / "model.safetensors") for folder in (source, out))
     words = "roberta.embeddings.word_embeddings.weight"
     assert not torch.allclose(old[words], trained[words], atol=0.01)
@@ -146,12 +171,15 @@ def test_an_architecture_is_taken_from_scratch_as_it_is_and_what_was_made_of_its
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        (("--lerning_rate", "1e-3"), "the nearest is --learning_rate"),
+        (("--lerning_rate", "1e-3"), "did you mean 'learning_rate'"),
         (("--mlm_probability", "1.5"), "mlm_probability=1.5 is outside (0, 1)"),
         (("--config_overrides", "hidden_size=16"), "it needs --from_scratch"),
         (("--from_scratch", "--config_overrides", "width=16"), "--config_overrides width=16:"),
-        (("--from_scratch", "--config_overrides", "hiden_size=16"), "no 'hiden_size'; the nearest is 'hidden_size'"),
+        (("--from_scratch", "--config_overrides", "hiden_size=16"), "no 'hiden_size'; did you mean 'hidden_size'"),
         (("--languages", "zul"), "has no text for zul"),
+        (("--near_duplicates",), "--near_duplicates: expected one argument"),
+        (("--near_duplicates", "1.5"), "near_duplicates is 1.5; expected at most 1 and more than 0"),
+        (("--language_adapter_rank", "8"), "unknown setting --language_adapter_rank of maft"),
         (("--exclude", "nowhere.txt"), "nowhere.txt does not exist"),
     ],
 )
@@ -176,7 +204,7 @@ def test_two_processes_leave_one_folder(model_folder, text_folder, tmp_path):
     out = tmp_path / "adapted"
     done = launched(words_of(model_folder, text_folder, out, "--eval_lines", 4, "--max_steps", 2))
     assert done.returncode == 0, done.stderr[-3000:]
-    assert done.stdout.count("model written to") == 1
+    assert done.stdout.count("written to") == 1
     assert sorted(path.name for path in tmp_path.iterdir()) == ["adapted", "text"]
     assert AutoModelForMaskedLM.from_pretrained(out).config.num_hidden_layers == 2
     # One random state a process is what shows that there were two.

@@ -11,7 +11,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoConfig, AutoModelForMaskedLM, AutoTokenizer
 
 from hf_afro.cli.main import main
-from hf_afro.cli.prune import shown_coverage
+from hf_afro.steps.prune import shown_coverage
 from hf_afro.vocabulary import VocabularyMap
 
 pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")  # of PEFT
@@ -35,7 +35,7 @@ def test_the_folder_loads_and_holds_the_old_rows(pruned_folder, model_folder):
 
 
 def test_the_table_says_what_each_language_keeps(model_folder, counts_folder, tmp_path, capsys):
-    words = ["prune", "--model", model_folder, "--counts", f"{counts_folder}/counts.npz"]
+    words = ["prune", "--model", model_folder, "--counts", f"{counts_folder}/counts.npz", "--held_out", "sample"]
     assert main([*words, "--output_dir", str(tmp_path / "out")]) == 0
     out = capsys.readouterr().out
     assert "swa" in out
@@ -86,7 +86,7 @@ def test_low_memory_writes_the_same_files(pruned_folder, model_folder, counts_fo
 def test_rows_of_padding(model_folder, counts_folder, tmp_path, capsys):
     words = ["prune", "--model", model_folder, "--counts", counts_folder, "--budget", "301"]
     assert main([*words, "--pad_to_multiple_of", "64", "--output_dir", str(tmp_path / "out")]) == 0
-    assert "19 rows of zeros behind those of the tokens" in capsys.readouterr().out
+    assert "19 zero rows appended to those of the tokens" in capsys.readouterr().out
     new = AutoModelForMaskedLM.from_pretrained(tmp_path / "out")
     assert new.config.vocab_size == 320
     assert len(AutoTokenizer.from_pretrained(tmp_path / "out")) == 301
@@ -117,7 +117,7 @@ def test_an_adapter_is_pruned_with_its_model(model_folder, adapter_folder, count
     words = ["prune", "--model", model_folder, "--counts", counts_folder, "--keep_list", str(tmp_path / "keep.txt")]
     words += ["--adapter", str(adapter_folder), "--output_dir", str(tmp_path / "out")]
     assert main(words) == 0
-    assert "adapters pruned along: default" in capsys.readouterr().out
+    assert "adapters pruned too: default" in capsys.readouterr().out
     base = AutoModelForMaskedLM.from_pretrained(tmp_path / "out")
     new = PeftModel.from_pretrained(base, tmp_path / "out" / "adapter")
     keep = VocabularyMap.load(tmp_path / "out" / "vocabulary_map.json")
@@ -137,22 +137,29 @@ def test_an_adapter_is_pruned_with_its_model(model_folder, adapter_folder, count
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"--pad_to_multiple_of": 0}, "--pad_to_multiple_of is 0; expected 1 or more rows, such as 64"),
-        ({"--pad_to_multiple_of": 8, "--low_memory": None}, "--pad_to_multiple_of cannot be had with --low_memory"),
-        ({"--adapter": "owner/adapter", "--low_memory": None}, "--adapter cannot be had with --low_memory"),
-        ({"--adapter": "./nowhere"}, "no adapter could be read from './nowhere': there is no such folder"),
+        ({"--pad_to_multiple_of": 0}, "pad_to_multiple_of is 0; expected at least 1"),
+        (
+            {"--pad_to_multiple_of": 8, "--low_memory": None},
+            "_of builds the model, which --low_memory refuses",
+        ),
+        (
+            {"--adapter": "owner/adapter", "--low_memory": None},
+            "--adapter builds the model, which --low_memory",
+        ),
+        ({"--adapter": "./nowhere"}, "--adapter ./nowhere: there is no such folder"),
         ({"--adapter": Path(__file__).parent}, "no adapter could be read from"),
-        ({"--budget": 3}, "a budget of 3 does not hold the"),
-        ({"--budget": 3}, "(keep_characters=False, --no_characters)"),
+        ({"--budget": 3}, "budget is 3; expected at least 5"),
+        ({"--budget": 8}, "a budget of 8 does not hold the"),
+        ({"--budget": 8}, "(keep_characters=False, --no_characters)"),
         ({"--scripts": "Latinish"}, "'Latinish' is not a Unicode script; did you mean 'Latin'"),
         ({"--budget": BUDGET, "--strict": None}, "the smallest budget that would do is"),
-        ({"--coverage": 1.5}, "received 1.5"),
-        ({"--counts": "nowhere"}, "nowhere does not exist; expected the folder that `hf-afro count` wrote"),
+        ({"--coverage": 1.5}, "coverage is 1.5; expected at least 0 and at most 1"),
+        ({"--counts": "nowhere"}, "--counts nowhere does not exist"),
         ({"--counts": __file__}, "holds no counts; --counts takes the folder that `hf-afro count` wrote"),
-        ({"--keep_list": "nowhere.txt"}, "nowhere.txt does not exist; --keep_list takes one of pieces, one a line"),
-        ({"--drop_list": "nowhere.txt"}, "nowhere.txt does not exist; --drop_list takes one of pieces, one a line"),
-        ({"--held_out": "nowhere"}, "nowhere is no folder; --held_out takes one with a file a language"),
-        ({"--model": "/nowhere/at/all"}, "could be read from '/nowhere/at/all'"),
+        ({"--keep_list": "nowhere.txt"}, "--keep_list nowhere.txt does not exist"),
+        ({"--drop_list": "nowhere.txt"}, "--drop_list nowhere.txt does not exist"),
+        ({"--held_out": "nowhere"}, "--held_out nowhere does not exist"),
+        ({"--model": "/nowhere/at/all"}, "--model /nowhere/at/all: there is no such folder"),
         ({"--model": "no/where", "--low_memory": None}, "no checkpoint could be read from 'no/where'"),
     ],
 )

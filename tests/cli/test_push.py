@@ -61,7 +61,7 @@ def test_it_sends_and_leaves_a_list(hub, folder, capsys):
     out = capsys.readouterr().out
     repository = hub.store.find("model", "lab/model")
     commit = repository.refs["refs/heads/main"]
-    assert out.endswith(f"published: {hub.url}/lab/model/commit/{commit}, tagged v1\n")
+    assert out.endswith(f"published: {hub.url}/lab/model/commit/{commit}, tagged v1\nwritten to sent\n")
     assert held(hub, "lab/model") == here(small_model(folder.parent / "alone"))
     assert repository.private
     report = json.loads((folder.parent / "sent" / "push.json").read_text())
@@ -74,7 +74,7 @@ def test_what_cannot_be_published_is_the_users_mistake(hub, folder, refused):
     assert "more.pkl: is .pkl, which may run code" in refused("push", "model", "--repo_id", "ama/model", "--yes")
     assert "absent is not a folder" in refused("push", "absent", "--repo_id", "ama/model")
     assert "Invalid repo_id 'a/b/c'" in refused("push", "model", "--repo_id", "a/b/c")
-    assert "would replace what FOLDER model reads" in refused(
+    assert "would replace what --folder model reads" in refused(
         "push", "model", "--repo_id", "ama/model", "--output_dir", "model", "--overwrite"
     )
     assert hub.requests == []
@@ -82,8 +82,10 @@ def test_what_cannot_be_published_is_the_users_mistake(hub, folder, refused):
 
 def test_no_option_takes_a_token(hub, folder, refused):
     both = refused("push", "model", "--repo_id", "ama/model", "--yes", "--dry-run")
-    assert "--dry-run: not allowed with argument --yes" in both
-    assert "does not know --token hf_x" in refused("push", "model", "--repo_id", "ama/model", "--token", "hf_x")
+    assert "--yes sends and --dry_run does not; leave one of them out" in both
+    line = refused("push", "model", "--repo_id", "ama/model", "--token", "hf_x")
+    assert "unknown setting --token of push" in line
+    assert "hf_x" not in line
 
 
 @pytest.mark.parametrize(

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from hf_afro.cli.main import main
-from hf_afro.cli.report import load_reports
-from hf_afro.cli.report_differences import difference_tables
 from hf_afro.corpora.cleaning_report import CleaningReport
 from hf_afro.reports import EvalReport
-from hf_afro.reports.tables import comparison_table
+from hf_afro.reports.evaluation_report import load_reports
+from hf_afro.reports.score_tables import comparison_table
+from hf_afro.steps.report import difference_tables
 from hf_afro.vocabulary import count_tokens, select_tokens
 from hf_afro.vocabulary.mapping import MAP_FILE
 from tests.reports.examples import score, three
@@ -50,7 +50,7 @@ def test_it_writes_the_page_and_the_tables_and_shows_them(reports, tmp_path, cap
     assert entities in (out / "tables.txt").read_text("utf-8")
     shown = capsys.readouterr().out
     assert entities in shown
-    assert shown.endswith(f"page written to {out}/index.html\n")
+    assert shown.endswith(f"written to {out}\n")
     assert "<title>My models</title>" in (out / "index.html").read_text("utf-8")
 
 
@@ -197,13 +197,13 @@ def test_mistakes(refused, reports, tmp_path):
     empty.mkdir()
     (tmp_path / "other.json").write_text("{}", "utf-8")
     for words, message in (
-        ([nowhere], "nowhere does not exist; expected what `hf-afro evaluate` wrote"),
+        ([nowhere], "nowhere does not exist"),
         ([str(empty)], "empty/evaluation_report.json does not exist"),
         ([str(tmp_path / "other.json")], "other.json is not an evaluation report of format 3"),
-        ([reports[0], reports[0]], "several reports are called teacher (teacher)"),
-        ([reports[0], "--pruned", nowhere], "nowhere does not exist; expected the folder that `hf-afro prune` wrote"),
+        ([reports[0], reports[0]], "several reports are named teacher (teacher)"),
+        ([reports[0], "--pruned", nowhere], "nowhere does not exist"),
         ([reports[0], "--trained", str(empty)], "cleaning.json does not exist; --trained takes"),
-        ([], "the following arguments are required: REPORT"),
+        ([], "the following arguments are required: --reports"),
     ):
         assert message in refused("report", *words, "--output_dir", out)
         assert not out.exists()

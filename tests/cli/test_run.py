@@ -6,7 +6,7 @@ import pytest
 
 from hf_afro.cli.main import main
 from hf_afro.recipes import shipped_recipes
-from tests.recipes.conftest import TINY
+from tests.cli.scene import TINY
 
 
 @pytest.fixture
@@ -54,26 +54,32 @@ def test_a_recipe_runs_into_the_folder_of_its_name_and_then_has_nothing_to_do(
     small_file, capsys, tmp_path, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)
-    assert main(["run", str(small_file), "--teacher.max_steps", "2"]) == 0
+    assert main(["run", str(small_file), "--pretrain.max_steps", "2"]) == 0
     out = capsys.readouterr().out
-    assert (tmp_path / "runs" / "tiny" / "teacher" / "model.safetensors").is_file()
-    assert "2 steps, bits a byte" in out
-    assert main(["run", str(small_file), "--teacher.max_steps", "2"]) == 0
+    assert (tmp_path / "runs" / "tiny" / "pretrain" / "model.safetensors").is_file()
+    assert "2 steps, bits per byte" in out
+    assert main(["run", str(small_file), "--pretrain.max_steps", "2"]) == 0
     again = capsys.readouterr().out.splitlines()
     assert [line.split()[:4] for line in again[1:3]] == [
-        ["corpora", "up", "to", "date"],
-        ["teacher", "up", "to", "date"],
+        ["prepare", "up", "to", "date"],
+        ["pretrain", "up", "to", "date"],
     ]
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--maft.learning_rat", "3"], "--maft.learning_rat: 'learning_rat' is no setting of maft; the nearest is"),
-        (["--maft.learning_rate", "much"], "--maft.learning_rate: maft.learning_rate is 'much'; expected a number"),
-        (["--matf.seed", "3"], "the recipe has no stage 'matf'; the nearest is 'maft'"),
-        ([], "line 3: corpora reads ${data}/text; name the folder of data with --data FOLDER"),
-        (["--data", "nowhere"], "line 3: corpora reads nowhere/text, which does not exist"),
+        (
+            ["--maft.learning_rat", "3"],
+            "--maft.learning_rat: maft: unknown setting --learning_rat of maft; did you mean",
+        ),
+        (
+            ["--maft.learning_rate", "much"],
+            "--maft.learning_rate: maft: --learning_rate: expected a number",
+        ),
+        (["--matf.seed", "3"], "the recipe has no stage 'matf'; did you mean 'maft'"),
+        ([], "line 3: prepare reads ${data}/text; name the folder of data with --data FOLDER"),
+        (["--data", "nowhere"], "line 3: prepare: --text nowhere/text does not exist"),
     ],
 )
 def test_a_mistake_is_one_line_and_nothing_is_written(refused, recipe_file, tmp_path, monkeypatch, words, message):
@@ -83,4 +89,4 @@ def test_a_mistake_is_one_line_and_nothing_is_written(refused, recipe_file, tmp_
 
 
 def test_an_unknown_recipe_is_answered_with_the_nearest(refused):
-    assert "'quickstrat' is no recipe; the nearest is 'quickstart'" in refused("run", "quickstrat")
+    assert "unknown recipe 'quickstrat'; did you mean 'quickstart'" in refused("run", "quickstrat")

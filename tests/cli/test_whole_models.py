@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from benchmarks.architectures import make
 from hf_afro.cli.main import main
-from hf_afro.recipes.pretrained import load_model
+from hf_afro.pretrained import load_model
 
 
 def commands(model, text, out):

@@ -6,18 +6,15 @@ import logging
 
 import pytest
 
-from hf_afro.recipes.progress import Progress
-from hf_afro.recipes.stages import StageContext
-from hf_afro.recipes.stages.publishing import card_facts
 from tests.texts import SENTENCES
 
 TINY = """\
 name: tiny
 description: all trained stages in seconds
-corpora:
+prepare:
   text: ${data}/text
-  held_out_lines: 3
-teacher:
+  eval_lines: 3
+pretrain:
   tokenizer_size: 300
   hidden_size: 32
   num_hidden_layers: 2
@@ -28,6 +25,7 @@ teacher:
   learning_rate: 1e-3
   per_device_train_batch_size: 4
   save_steps: 2
+  no_checkpoints: true
 count:
 prune:
   budget: 250
@@ -37,30 +35,28 @@ maft:
   learning_rate: 1e-3
   per_device_train_batch_size: 4
   save_steps: 2
+  no_checkpoints: true
 distill:
-  num_hidden_layers: 1
-  hidden_size: 16
-  embedding_size: 8
+  student: {layers: 1, hidden_size: 16, embedding_size: 8}
   max_steps: 2
   max_length: 32
   per_device_train_batch_size: 4
-fit:
+  no_checkpoints: true
+maft-fit:
   max_steps: 2
   max_length: 32
   learning_rate: 1e-3
   per_device_train_batch_size: 4
+  no_checkpoints: true
 evaluate:
-  models: {teacher: teacher, pruned: prune, adapted: maft, student: fit}
-  text: corpora
+  models: {teacher: pretrain, pruned: prune, adapted: maft, student: maft-fit}
+  text: prepare
 report:
+  title: tiny
 card:
-  model: fit
+  model: maft-fit
+  model_name: tiny
 """
-
-
-def facts_of_card(recipe, root):
-    """The facts of the card of a recipe whose stages are in a folder."""
-    return card_facts(StageContext(recipe, recipe.stage("card"), root / "card", root, Progress(1, "", show=False)))
 
 
 @pytest.fixture(autouse=True)

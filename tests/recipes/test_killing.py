@@ -1,4 +1,4 @@
-"""A run that is killed at any moment, by a signal that nothing can catch, goes on to the end of an unbroken one."""
+"""A run that is killed at any moment, by a signal that nothing can catch, resumes and ends as an unbroken one."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def command(tiny_file, data, folder) -> list[str]:
     own = [sys.executable, "-m", "hf_afro.cli.main", "run", str(tiny_file), "--data", str(data)]
     # Many short steps and checkpoints, so that there is much to be cut short.
     more = [
-        "--teacher.max_steps",
+        "--pretrain.max_steps",
         "40",
         "--maft.max_steps",
         "40",
@@ -33,7 +33,7 @@ def outcome(tiny_file, data, folder) -> str:
     """The table of scores that a run ends in, without what differs by nature."""
     done = subprocess.run(command(tiny_file, data, folder), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    return done.stdout.partition("Bits a byte")[2].partition("written to")[0]
+    return done.stdout.partition("Bits per byte")[2].partition("written to")[0]
 
 
 @pytest.fixture(scope="module")

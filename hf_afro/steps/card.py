@@ -1,0 +1,252 @@
+"""The step `card`: a model card, every number measured, from reports and the folders the model was made in."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from transformers.hf_argparser import HfArg
+
+from hf_afro.cards import CardFacts, TextSource, render_card
+from hf_afro.cards.card_facts import FACTS_FILE, inherited_licence, vocabulary_figures
+from hf_afro.cards.metadata import use_of
+from hf_afro.corpora.cleaning_report import CleaningReport
+from hf_afro.files import read_limited
+from hf_afro.languages import find_languages
+from hf_afro.reports import EvalReport
+from hf_afro.reports.evaluation_report import LoadedReport, load_reports
+from hf_afro.steps.export import EXPORT_FILE
+from hf_afro.steps.records import Record, history
+from hf_afro.steps.report import evaluated_model, expanded, folder_of_model, lines_removed, shown_settings
+from hf_afro.steps.settings import SAMPLE, Input, OptionalLanguages, StepConfig
+from hf_afro.steps.step import Outcome, Plan, Step
+from hf_afro.steps.text import CLEANING
+from hf_afro.vocabulary import VocabularyMap
+
+DESCRIPTION = """\
+Write a model card from evaluation reports.
+
+The first REPORT is that of the model, the others are those of models to compare it with; each is what `hf-afro
+evaluate` wrote. Several reports of one model, such as on two tasks, are joined. How the model was made is read from
+the folders it was made in, if they still exist; give the rest with --facts, a JSON file, and the options below. The
+card claims nothing that is not given, and its section on limits says what is not known.
+
+  hf-afro card scores/student scores/teacher --base_model Davlan/afro-xlmr-large --licence mit --output_dir card
+
+Output: README.md, as the Hub reads it, and card_facts.json, which you can edit and pass to --facts.
+"""
+CARD_FILE = "README.md"
+_LONGEST = 1 << 20
+_TRAIN_HEAD = ("pretrain", "maft")
+_METHODS = {"prune": "pruning", "maft": "maft"}
+_OBJECTIVES = {"minilmv2": "minilmv2", "minilm": "minilm", "hybrid": "comet"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(StepConfig):
+    """The reports, and what they do not hold."""
+
+    reports: Annotated[list[str], Input("reports", default=True)] = HfArg(
+        help="folders or files of evaluation reports, that of the model first"
+    )
+    model: Annotated[str | None, Input("model", is_model=True)] = HfArg(
+        default=None, help="folder of the model, if its report is not the first"
+    )
+    # Not marked as an input: facts may be written anew into the folder they came from.
+    facts: str | None = HfArg(default=None, help="card_facts.json of an earlier card, or its folder")
+    model_name: str | None = HfArg(default=None, help="name of the model, such as its id on the Hub")
+    base_model: list[str] | None = HfArg(default=None, help="models it was made from, by their names on the Hub")
+    languages: OptionalLanguages = HfArg(default=None, help="languages that it was made for")
+    licence: str | None = HfArg(
+        default=None,
+        help="as the Hub writes it, such as apache-2.0; by default the one that the cards of all base models state",
+    )
+    notice: str = HfArg(default="", help="text to show above everything else")
+    pruned: Annotated[str | None, Input("model")] = HfArg(
+        default=None, help="output of `hf-afro prune`: what each language kept goes on the card"
+    )
+    export: Annotated[str | None, Input("export")] = HfArg(
+        default=None, help="output of `hf-afro export --to onnx`: sizes and differences go on the card"
+    )
+
+
+def run(config: Config, folder: Path) -> Outcome:
+    """Read, render and write.
+
+    Raises:
+        FileNotFoundError: If a report or the facts are not there.
+        ValueError: If a file is not a report, the facts hold something unknown, or the model was not evaluated.
+    """
+    loaded = load_reports(expanded(config.reports))
+    model = None if config.model is None else Path(config.model)
+    if model is not None:
+        own = [one for one in loaded if _is_of(one, model)]
+        if not own:
+            names = ", ".join(one.report.name for one in loaded)
+            raise ValueError(f"--model {model} is not among the models evaluated: {names}")
+        loaded = [*own, *(one for one in loaded if one not in own)]
+    reports = [one.report for one in loaded]
+    facts = told_facts(config, reports[0], model or folder_of_model(loaded[0]))
+    (folder / CARD_FILE).write_text(render_card(reports, facts), "utf-8")
+    facts.save(folder)
+    return Outcome({"file": CARD_FILE})
+
+
+def _is_of(loaded: LoadedReport, model: Path) -> bool:
+    """Tell whether a report is of the model in a folder, which may have been moved since."""
+    place, key = evaluated_model(loaded)
+    if place is not None and Path(place).resolve() == model.resolve():
+        return True
+    made = Record.load(model)
+    return made is not None and made.key == key
+
+
+def told_facts(config: Config, report: EvalReport, model: Path | None) -> CardFacts:
+    """Return the facts of a card: from `facts`, else from the report and the model's history, updated by settings."""
+    if config.facts is not None:
+        file = Path(config.facts) / FACTS_FILE if Path(config.facts).is_dir() else Path(config.facts)
+        if not file.is_file():
+            raise FileNotFoundError(f"{file} does not exist; --facts takes the {FACTS_FILE} of an earlier card")
+        facts = CardFacts.load(file)
+    else:
+        facts = made_facts(CardFacts.of_report(report), report, model)
+    told: dict[str, Any] = {
+        "model_name": config.model_name,
+        "base_model": config.base_model and tuple(config.base_model),
+        "languages": config.languages and tuple(find_languages(config.languages)),
+        "licence": config.licence,
+        "notice": config.notice or None,
+    }
+    if config.pruned is not None:
+        told["vocabulary"] = vocabulary_figures(VocabularyMap.load(config.pruned).provenance)
+    if config.export is not None:
+        told["efficiency"] = {**facts.efficiency, **exported_figures(Path(config.export))}
+    facts = dataclasses.replace(facts, **{name: value for name, value in told.items() if value is not None})
+    if facts.licence is not None:
+        return facts
+    try:
+        return dataclasses.replace(facts, licence=inherited_licence(facts.base_model))
+    except ValueError as error:
+        raise ValueError(f"{error}; pass --licence with the licence of the model") from error
+
+
+def made_facts(facts: CardFacts, report: EvalReport, model: Path | None) -> CardFacts:
+    """Return facts completed from the records of the folders in which the model of a report was made."""
+    made = [] if model is None else history(model)
+    if not made:
+        return facts
+    records = [record for _, record in made]
+    steps = [record.step for record in records]
+    bases = [record.facts["model"] for record in records if record.step == "base" and "revision" in record.facts]
+    read = [record.inputs.get("model", {}) for record in records if record.step in ("prune", "maft", "base")]
+    # What is on the Hub has its name as its fingerprint; a folder may be gone by now.
+    bases = bases or [name for places in read for name, found in places.items() if name == found]
+    cleaned = [path for path, _ in made if (path / CLEANING).is_file()]
+    pruned = [path for path, record in made if record.step == "prune"]
+    vocabulary = vocabulary_figures(VocabularyMap.load(pruned[-1]).provenance) if pruned else {}
+    facts = dataclasses.replace(
+        facts,
+        base_model=tuple(dict.fromkeys(bases)) or facts.base_model,
+        from_scratch="pretrain" in steps or any(record.settings.get("from_scratch") for record in records),
+        languages=_languages(records) or tuple(vocabulary) or facts.languages,
+        vocabulary=vocabulary,
+        text=_text(records),
+        methods=tuple(dict.fromkeys(method for record in records if (method := _method(record)) is not None)),
+        tokens_seen=next((one.facts["tokens_seen"] for one in reversed(records) if "tokens_seen" in one.facts), {}),
+        head=_head(steps),
+        settings={
+            path.name: shown_settings(record, records)
+            for path, record in made
+            if record.step not in ("tasks", "count")
+        },
+        removed=lines_removed(CleaningReport.load(cleaned[-1] / CLEANING)) if cleaned else {},
+    )
+    # The model itself knows better than the steps: it may have no head, or an objective that trains it.
+    return dataclasses.replace(facts, head=use_of(report, dataclasses.replace(facts, head="")).head or facts.head)
+
+
+def _text(records: Sequence[Record]) -> tuple[TextSource, ...]:
+    """Return the text that was trained on; of prepared text, the text it was prepared from."""
+    keys = {record.key for record in records}
+    readers = [record for record in records if record.step in ("prepare", "pretrain", "maft", "distill")]
+    read = {place: found for record in readers for place, found in record.inputs["text"].items()}
+    origins = [place for place, found in read.items() if found not in keys]
+    sample = TextSource("the sample text of hf_afro", licence="cc0-1.0")
+    return tuple(sample if place == SAMPLE else TextSource(Path(place).name) for place in origins)
+
+
+def _method(record: Record) -> str | None:
+    """Return the method that a card cites for a step; None where it has none."""
+    if record.step == "distill":
+        return _OBJECTIVES[record.facts.get("objective", "minilmv2")]
+    return _METHODS.get(record.step)
+
+
+def _languages(records: Sequence[Record]) -> tuple[str, ...]:
+    """Return the languages a model was trained on last; none where it was not trained."""
+    trained = [tuple(record.facts["tokens_seen"]) for record in records if record.facts.get("tokens_seen")]
+    return trained[-1] if trained else ()
+
+
+def _head(steps: Sequence[str]) -> str:
+    """Return what happened to the masked-LM head in some steps."""
+    distilled = "distill" in steps
+    since = itertools.takewhile(lambda step: step != "distill", reversed(steps))
+    if any(step in _TRAIN_HEAD for step in since):
+        return "fitted_after_distillation" if distilled else "kept"
+    return "untrained" if distilled else "not_trained_here"
+
+
+def exported_figures(folder: Path) -> dict[str, dict[str, Any]]:
+    """Return what a card shows of the graphs in a folder, from the report beside them.
+
+    Raises:
+        FileNotFoundError: If there is no such report.
+        ValueError: If it is not a report.
+    """
+    file = folder / EXPORT_FILE
+    if not file.is_file():
+        raise FileNotFoundError(f"{file} does not exist; --export takes what `hf-afro export --to onnx` wrote")
+    try:
+        report = json.loads(read_limited(file, _LONGEST))
+        differences = (report["fp32_difference"], report["int8_difference"])
+        agreements = (None, report["int8_agreement"])
+        figures: dict[str, dict[str, Any]] = {"torch": {"bytes": report["torch_bytes"]}}
+        for (path, size), difference, agreement in zip(report["bytes"].items(), differences, agreements, strict=False):
+            figures[path] = {"bytes": size, "largest difference from torch": difference}
+            if agreement is not None:
+                figures[path]["share of decisions alike"] = agreement
+            figures[path] |= {"sentences compared": report["sentences"], "tokens compared": report["tokens"]}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(
+            f"{file} is not a report of an export to ONNX ({error!r}); export the model again with --to onnx"
+        ) from error
+    return figures
+
+
+def plan(config: Config, inputs: Mapping[str, Plan]) -> Plan:
+    """Refuse a model that the earlier stage does not evaluate."""
+    evaluated = inputs["reports"].models
+    if len(config.reports) == 1 and evaluated and config.model not in (None, *evaluated):
+        raise ValueError(
+            f"model is {config.model!r}, which {config.reports[0]} does not measure; expected one of "
+            f"{', '.join(evaluated)}"
+        )
+    return Plan()
+
+
+STEP = Step(
+    name="card",
+    description=DESCRIPTION,
+    config=Config,
+    run=run,
+    gives="card",
+    positional="reports",
+    plan=plan,
+    shows_names=True,
+)

@@ -1,0 +1,458 @@
+"""The step `evaluate`: models fine-tuned and scored on tasks, and measured in bits per byte of text."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import torch
+from tqdm import tqdm
+from transformers.hf_argparser import HfArg
+
+from hf_afro.evaluation import FineTuningSettings, TaskData, bits_per_byte_scores, evaluate_model, preset
+from hf_afro.evaluation.data.loading import HUB, SAMPLE, check_splits
+from hf_afro.evaluation.models import with_own_pooler
+from hf_afro.evaluation.presets import adapted, check_seeds
+from hf_afro.evaluation.runs import has_runs
+from hf_afro.files import write_whole
+from hf_afro.languages import find_languages
+from hf_afro.messages import counted, nearest
+from hf_afro.pretrained import load_encoder_config, load_model, load_tokenizer
+from hf_afro.reports import EvalReport, Score
+from hf_afro.reports.evaluation_report import REPORT_FILE
+from hf_afro.reports.published_sets import key_of_folder
+from hf_afro.reports.tables import format_table
+from hf_afro.steps.plans import check_languages
+from hf_afro.steps.running import say
+from hf_afro.steps.settings import (
+    Input,
+    Limits,
+    NoEffect,
+    OptionalLanguages,
+    StepConfig,
+    Words,
+    is_folder_name,
+    place_of,
+)
+from hf_afro.steps.step import Outcome, Plan, Step
+from hf_afro.steps.tasks import load_sets
+from hf_afro.steps.text import held_out_text, is_prepared, read_text
+from hf_afro.tasks import BITS_PER_BYTE, TASKS, metrics_of
+
+DESCRIPTION = """\
+Fine-tune models on tasks and score them, or measure their bits per byte of text.
+
+A copy of a model's encoder gets a new head and is fine-tuned for each task, language and seed; the best epoch on dev
+is scored on test. The model itself stays as it is.
+
+  hf-afro evaluate adapted --tasks ner --data masakhaner1 --languages swa,yor --seeds 3 --output_dir scores
+  hf-afro evaluate adapted --tasks ner,topic --data ner=masakhaner1 topic=masakhanews --output_dir scores
+  hf-afro evaluate student=small teacher=adapted --data tasks --output_dir scores
+  hf-afro evaluate adapted --tasks ner --data masakhaner1 --transfer swa,yor --output_dir transfer
+  hf-afro evaluate adapted --tasks bits_per_byte --text held_out --output_dir bits
+
+--data is a folder with one folder per language, as the sets are published: swa/train.txt, dev.txt and test.txt with
+one token and its tag per line for ner (MasakhaNER) and pos (MasakhaPOS); swa/train.tsv, dev.tsv and test.tsv for topic
+(MasakhaNEWS, ANTC), sentiment (AfriSenti) and nli (AfriXNLI). It may also be a set's description in YAML, a
+folder of such sets, as in data/ner/masakhaner1, or the output of `hf-afro tasks`; TASK=FOLDER names one per task.
+
+The settings of fine-tuning replace those of the preset for every task. An interrupted run resumes with the languages
+and seeds that are missing when the same command is repeated; --processes may differ.
+
+Output: evaluation_report.json, which `EvalReport.load` reads, and predictions/ with the correct and predicted labels
+of every test example. Several models, or one given as NAME=MODEL, get one folder per model.
+"""
+MOST_SEEDS = 100
+NAMES_FILE = "models.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(StepConfig):
+    """The models, the data, and how models are fine-tuned."""
+
+    models: Annotated[list[str], Input("model", is_model=True, must_exist=False)] = HfArg(
+        aliases=["--model"],
+        help="folders of models with their tokenizers, or names on the Hub; NAME=MODEL is called NAME in tables",
+    )
+    tasks: Annotated[list[str] | None, Words()] = HfArg(
+        default=None,
+        aliases=["--task"],
+        help=f"what is measured: {', '.join((*TASKS, BITS_PER_BYTE))}; by default all that `hf-afro tasks` wrote, "
+        f"and {BITS_PER_BYTE} if there is text",
+    )
+    data: Annotated[list[str] | None, Input("tasks", must_exist=False, default=True)] = HfArg(
+        default=None,
+        help="for the tasks: [TASK=]FOLDER with one folder per language, or the output of `hf-afro tasks`",
+    )
+    text: Annotated[str | None, Input("text")] = HfArg(
+        default=None, help=f"for {BITS_PER_BYTE}: folder with one file per language, or prepared text"
+    )
+    languages: OptionalLanguages = HfArg(default=None, help="only these languages; by default all")
+    errors: Literal["fail", "replace", "skip"] = HfArg(
+        default="fail", help="if text is not UTF-8: stop with its file and line, insert U+FFFD, or skip the line"
+    )
+    preset: Literal["paper", "small"] = HfArg(
+        default="paper", help="how models are fine-tuned: as in the papers, or small, for CPUs"
+    )
+    seeds: list[int] = HfArg(
+        default_factory=lambda: [5], help="one run per seed, as in 1 2 3; a single number is how many, counted from 1"
+    )
+    transfer: Annotated[list[str] | None, Words()] = HfArg(
+        default=None,
+        help="train on these languages only, and measure each run on all; `all` trains on each. Languages that are "
+        "not trained on need only a test split",
+    )
+    joint: bool = HfArg(
+        default=False,
+        help="train on all languages of a task at once, or on those of transfer; each is measured separately",
+    )
+    efficiency: bool = HfArg(default=False, help="measure latency, throughput and memory on the test's own sentences")
+    processes: Annotated[int, Limits(low=1), NoEffect()] = HfArg(
+        default=1, help="runs at a time; each gets its share of threads, or a GPU"
+    )
+    save_models: bool = HfArg(
+        default=False, help="keep every fine-tuned model, in models/<task>-<language>-<seed>, ready for pipeline()"
+    )
+    name: str | None = HfArg(default=None, help="name of a single model in the report; by default that of its folder")
+    arguments: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Check settings against each other."""
+        super().__post_init__()
+        for task in self.tasks or ():
+            if task not in (*TASKS, BITS_PER_BYTE):
+                raise ValueError(f"--tasks has {task!r}; {nearest(task, (*TASKS, BITS_PER_BYTE), every=True)}")
+        if self.transfer not in (None, ["all"]):
+            find_languages(self.transfer)
+        if len(set(self.seeds)) < len(self.seeds):
+            raise ValueError(f"--seeds {' '.join(map(str, self.seeds))}: give each seed once")
+        check_seeds(seeds_of(self.seeds))
+        names = list(self.named_models)
+        if len(names) < len(self.models):
+            raise ValueError(f"--models {' '.join(self.models)}: two have the same name; give each as NAME=MODEL")
+
+    @property
+    def named_models(self) -> dict[str, str]:
+        """The models by the names of their reports."""
+        return {
+            (word.partition("=")[0] if place_of(word) != word else self.name or Path(word).name): place_of(word)
+            for word in self.models
+        }
+
+    @property
+    def shown_names(self) -> list[str]:
+        """The names in the reports: they are part of the result, and a model is called after its folder by default."""
+        return list(self.named_models)
+
+    @property
+    def in_own_folders(self) -> bool:
+        """Whether each report has a folder of its own: of several models, or one given as ``NAME=MODEL``."""
+        return len(self.models) > 1 or place_of(self.models[0]) != self.models[0]
+
+    @property
+    def trained_tasks(self) -> list[str] | None:
+        """The tasks that are fine-tuned on; None for all that the data has."""
+        return None if self.tasks is None else [task for task in dict.fromkeys(self.tasks) if task != BITS_PER_BYTE]
+
+    @property
+    def measures_bits(self) -> bool:
+        """Whether bits per byte are measured."""
+        return self.text is not None if self.tasks is None else BITS_PER_BYTE in self.tasks
+
+
+def check(config: Config) -> None:
+    """Refuse settings that do not go together.
+
+    Raises:
+        ValueError: If so; the message says what is expected.
+    """
+    trains = config.data is not None if config.tasks is None else bool(config.trained_tasks)
+    tasks = ",".join(config.tasks or ())
+    if trains and config.data is None:
+        raise ValueError(f"--tasks {tasks} needs --data FOLDER")
+    if config.measures_bits and config.text is None:
+        raise ValueError(f"--tasks {BITS_PER_BYTE} needs --text FOLDER")
+    if not trains and not config.measures_bits:
+        raise ValueError("there is nothing to measure; expected --data with tasks, or --text, or both")
+    if not trains and config.data is not None:
+        raise ValueError(f"--tasks {tasks} reads --text; leave --data out")
+    if not config.measures_bits and config.text is not None:
+        raise ValueError(f"--tasks {tasks} reads --data; leave --text out")
+    if not config.measures_bits and config.errors != "fail":
+        raise ValueError(
+            f"--errors {config.errors} is for the text of {BITS_PER_BYTE}; leave it out, and repair --data"
+        )
+    _check_training(config, trains=trains)
+
+
+def _check_training(config: Config, *, trains: bool) -> None:
+    """Refuse settings of training where nothing is trained, and names of models that cannot be folders."""
+    flags = ("save_models", "transfer", "joint", "efficiency")
+    given = [f"--{name}" for name in (*flags, *config.arguments) if getattr(config, name, True)]
+    if not trains and given:
+        raise ValueError(f"--tasks {BITS_PER_BYTE} trains nothing; leave {' '.join(given)} out")
+    for name in config.named_models if config.in_own_folders else ():
+        if not is_folder_name(name):
+            raise ValueError(f"--models has {name!r}, which becomes a folder; expected letters, digits, -, _ and .")
+
+
+def can_resume(folder: Path) -> bool:
+    """Tell whether a folder holds a finished fine-tuning run or a report."""
+    if has_runs(folder):
+        return True
+    below = [path for path in folder.iterdir() if path.is_dir()] if folder.is_dir() else []
+    return any(has_runs(path) or (path / REPORT_FILE).is_file() for path in below)
+
+
+def run(config: Config, folder: Path) -> Outcome:
+    """Load, fine-tune, score and write one model after the other.
+
+    Raises:
+        ValueError: If model and data do not fit.
+    """
+    check(config)
+    for model in config.named_models.values():
+        load_encoder_config(model)
+    transfer = _sources_of(config)
+    data = _data_of(config, transfer)
+    there = sorted({one.language for one in data})
+    if missing := [code for code in transfer or () if code not in there]:
+        raise ValueError(
+            f"--transfer names {', '.join(missing)}, and the data is in {', '.join(there)}; --languages names those "
+            "to train on and those to measure on"
+        )
+    reports = {}
+    for name, model in config.named_models.items():
+        own = folder / name if config.in_own_folders else folder
+        if (own / REPORT_FILE).is_file():  # of an earlier run that was interrupted
+            reports[name] = EvalReport.load(own)
+        else:
+            reports[name] = _evaluate(config, name, model, data, transfer if transfer != [] else there, own)
+    if config.in_own_folders:
+        write_whole(folder / NAMES_FILE, json.dumps(list(reports)) + "\n")
+    text = "\n".join(
+        f"{name}\n{show(report)}" if len(reports) > 1 else show(report) for name, report in reports.items()
+    )
+    facts = {"models": len(reports), "sets": len(data), "seeds": len(seeds_of(config.seeds))}
+    return Outcome(facts, text)
+
+
+def _evaluate(
+    config: Config, name: str, model: str, data: list[TaskData], transfer: list[str] | None, folder: Path
+) -> EvalReport:
+    tokenizer = load_tokenizer(model)
+    encoder = with_own_pooler(load_model(model, dtype=torch.float32), model)
+    names = ("tasks", "data", "text", "languages", "errors", "preset", "seeds", "transfer", "joint", "arguments")
+    asked = {key: value for key in names if (value := getattr(config, key)) not in (None, False, {})}
+    with _told_runs() as tell:
+        return evaluate_model(
+            encoder,
+            tokenizer,
+            data,
+            name=name,
+            output_dir=folder,
+            settings=_settings_of(config, data),
+            seeds=seeds_of(config.seeds),
+            extra_scores=_bits_per_byte(config, encoder, tokenizer) if config.measures_bits else (),
+            provenance={"model": model, "command": "hf-afro evaluate", "arguments": asked},
+            model_folder=model if Path(model).is_dir() else None,
+            save_models=config.save_models,
+            transfer=transfer,
+            joint=config.joint,
+            efficiency=config.efficiency and bool(data),
+            processes=config.processes,
+            on_run=tell,
+        )
+
+
+def _data_of(config: Config, transfer: list[str] | None) -> list[TaskData]:
+    if config.data is None or config.trained_tasks == []:
+        return []
+    return load_sets(config.trained_tasks, config.data, config.languages, transfer)
+
+
+def _settings_of(config: Config, data: Sequence[TaskData]) -> dict[str, FineTuningSettings]:
+    """Return the preset's settings of each task, with those that were given in place of its own."""
+    adaptation = config.arguments.get("adaptation", "full")
+    return {
+        one.task: adapted(preset(config.preset, one.task, one.dataset), adaptation).replace(**config.arguments)
+        for one in data
+    }
+
+
+def seeds_of(given: Sequence[int]) -> list[int]:
+    """Return the seeds that were given; a single number N stands for the seeds 1 to N.
+
+    Raises:
+        ValueError: If N is so large that a seed must have been meant.
+    """
+    if len(given) > 1 or given[0] < 1:
+        return list(given)
+    if given[0] > MOST_SEEDS:
+        raise ValueError(
+            f"--seeds {given[0]} asks for that many runs of each set; expected at most {MOST_SEEDS}, or several seeds"
+        )
+    return list(range(1, given[0] + 1))
+
+
+def _sources_of(config: Config) -> list[str] | None:
+    """Return the languages to train on, none for all there are, None where each is trained and measured alone."""
+    if config.transfer is None:
+        return None
+    return [] if config.transfer == ["all"] else list(find_languages(config.transfer))
+
+
+def _bits_per_byte(config: Config, encoder: Any, tokenizer: Any) -> tuple[Score, ...]:
+    assert config.text is not None
+    if is_prepared(config.text):
+        sentences = held_out_text(config.text, config.languages)
+        if not sentences:
+            raise ValueError(f"--text {config.text} holds no lines out; prepare it with --eval_lines of 1 or more")
+        if missing := [code for code in find_languages(config.languages or ()) if code not in sentences]:
+            say(f"{config.text} holds no lines out in {', '.join(missing)}")
+        return bits_per_byte_scores(encoder, tokenizer, sentences)
+    texts = read_text(config.text, config.languages, config.errors)
+    sentences = {language: [line for line in text if line.strip()] for language, text in texts.items()}
+    return bits_per_byte_scores(encoder, tokenizer, sentences, dataset=key_of_folder(config.text))
+
+
+@contextmanager
+def _told_runs() -> Iterator[Callable[[str, int, int], None]]:
+    """Yield a function that reports progress: one bar for all runs on a terminal, one line per run elsewhere."""
+    if not sys.stdout.isatty():
+        yield lambda what, done, total: say(f"{done} of {total}: {what}")
+        return
+    with tqdm(file=sys.stdout, bar_format="{bar:30} {n_fmt} of {total_fmt}: {desc}") as bar:
+
+        def tell(what: str, done: int, total: int) -> None:
+            bar.total, bar.n = total, done
+            bar.set_description_str(what)
+
+        yield tell
+
+
+def show(report: EvalReport) -> str:
+    """Return the tables: one row per language, their mean, the interval, and what collapsed; F1 in percent."""
+    parts: list[str] = []
+    tasks = list(dict.fromkeys(score.task for score in report.scores))
+    for task in tasks:
+        if len(tasks) > 1:
+            parts.append(f"\n{task}")
+        for codes in dict.fromkeys(score.together for score in report.select(task=task) if score.together):
+            parts.append(f"trained jointly on {', '.join(codes)}")
+        parts.append(_task_table(report, task))
+    for task in dict.fromkeys(score.task for score in report.transfer):
+        parts += _transfer_parts(report, task)
+    if "latency_ms" in report.model:
+        parts.append(
+            f"\n{report.model['latency_ms']:.1f} ms per sentence alone, {report.model['sentences_per_second']:.1f} "
+            f"sentences per second in batches of 32 ({report.model['measured_device']}, "
+            f"{counted(report.model['measured_threads'], 'thread')})"
+        )
+    return "\n".join(parts)
+
+
+def _task_table(report: EvalReport, task: str) -> str:
+    metrics = metrics_of(task)
+    scale = 1 if task == BITS_PER_BYTE else 100
+    first = report.select(task=task, metric=metrics[0])
+    rows: list[list[object]] = []
+    for score in first:
+        by_metric = {other.metric: other for other in report.select(task=task, language=score.language)}
+        spread = None if score.spread is None else scale * score.spread
+        means = (scale * by_metric[metric].mean for metric in metrics)
+        interval = "" if score.interval is None else f"{100 * score.interval[0]:.1f} to {100 * score.interval[1]:.1f}"
+        sound = score.sound_mean
+        note = score.note if sound is None else f"{score.note}; {100 * sound:.2f} without"
+        rows.append([score.language, score.n, *means, spread, interval, note])
+    if len(first) > 1:
+        every = (report.mean(task, metric) for metric in metrics)
+        note = "includes collapsed runs" if any(score.collapsed for score in first) else ""
+        rows.append(["mean", None, *(None if mean is None else scale * mean for mean in every), None, "", note])
+    header = ["language", "words" if task == BITS_PER_BYTE else "examples", *metrics, "spread", "95 %", ""]
+    return format_table(header, rows)
+
+
+def _transfer_parts(report: EvalReport, task: str) -> list[str]:
+    """Return one row per language trained on, one column per language measured on, by the main metric."""
+    metric = metrics_of(task)[0]
+    scores = [score for score in report.transfer if (score.task, score.metric) == (task, metric)]
+    own = {(score.trained_on, score.language): score for score in report.select(task=task, metric=metric)}
+    cells = {**own, **{(score.source, score.language): score for score in scores}}
+    sources = sorted({score.source for score in scores})
+    targets = sorted({language for _, language in cells})
+    rows: list[list[object]] = [
+        [source, *(100 * cells[source, target].mean if (source, target) in cells else None for target in targets)]
+        for source in sources
+    ]
+    return [
+        f"\n{task}, {metric}: trained on the languages of the row, measured on that of the column",
+        format_table(["trained on", *targets], rows),
+        *(f"{score.source} to {score.language}: {score.note}" for score in scores if score.note),
+    ]
+
+
+def _check_splits(trained: Mapping[str, Sequence[str]], places: Mapping[str, str]) -> None:
+    """Refuse languages to train on that lack a split; the step `tasks` only checks the test split."""
+    for task, codes in trained.items():
+        own = places[task] not in (SAMPLE, HUB) and Path(places[task]).exists()
+        for code in codes if own else ():
+            check_splits(task, places[task], code)
+
+
+def plan(config: Config, inputs: Mapping[str, Plan]) -> Plan:
+    """Return the number of models and fine-tuning runs, as far as it is known.
+
+    Raises:
+        ValueError: If the text or the sets of earlier stages lack what is asked for.
+    """
+    models, seeds = tuple(config.named_models.values()), len(seeds_of(config.seeds))
+    notes = [counted(len(models), "model")]
+    wanted = None if config.languages is None else set(find_languages(config.languages))
+    sets = {
+        task: [code for code in codes if wanted is None or code in wanted]
+        for task, codes in (inputs["data"].sets if "data" in inputs else {}).items()
+        if config.tasks is None or task in config.tasks
+    }
+    if sets:
+        sources = _sources_of(config)
+        if missing := set(sources or ()) - {code for codes in sets.values() for code in codes}:
+            raise ValueError(f"transfer names {', '.join(sorted(missing))}, but no task is in that language")
+        trained = {task: [one for one in codes if not sources or one in sources] for task, codes in sets.items()}
+        _check_splits(trained, inputs["data"].places)
+        if config.joint and any(len(codes) == 1 for codes in trained.values()):
+            raise ValueError("joint trains on several languages at once, and a task has only one; leave it out")
+        runs = (
+            seeds * len(models) * sum(min(1, len(codes)) if config.joint else len(codes) for codes in trained.values())
+        )
+        all_sets = counted(sum(map(len, sets.values())), "set")
+        notes.append(f"{all_sets}, {counted(seeds, 'seed')}: {counted(runs, 'run')}")
+    if config.measures_bits:
+        text = inputs.get("text", Plan())
+        check_languages(config.languages, text)
+        if not text.held_out:
+            raise ValueError(
+                f"text is {config.text!r}, which holds no lines out (eval_lines is 0) to measure {BITS_PER_BYTE} on; "
+                "expected 1 or more, or no text"
+            )
+        notes.append("bits per byte")
+    return Plan(", ".join(notes), models=models)
+
+
+STEP = Step(
+    name="evaluate",
+    description=DESCRIPTION,
+    config=Config,
+    arguments=FineTuningSettings,
+    run=run,
+    gives="reports",
+    positional="models",
+    check=check,
+    can_resume=can_resume,
+    plan=plan,
+)

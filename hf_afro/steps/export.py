@@ -1,0 +1,172 @@
+"""The step `export`: a model as plain XLM-R, with its code beside it, for ONNX Runtime, for sentence-transformers."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from transformers.hf_argparser import HfArg
+
+from hf_afro.export import add_remote_code, export_onnx, export_sentence_transformer, plain_student
+from hf_afro.export.plain import weights_without_place
+from hf_afro.files import write_whole
+from hf_afro.pretrained import load_encoder_config, load_model, load_tokenizer
+from hf_afro.reports.tables import format_table
+from hf_afro.sentence_modules import encoder_of, sentence_modules_of
+from hf_afro.steps.settings import SAMPLE, Input, Model, StepConfig
+from hf_afro.steps.step import Outcome, Step
+from hf_afro.steps.text import read_text
+from hf_afro.version import __version__
+
+DESCRIPTION = """\
+Export a model for other libraries and runtimes.
+
+  plain                  a student as a plain XLM-R, which loads with transformers alone; for a factorised
+                         student with a masked-LM head only the encoder, since XLM-R has no such head
+  remote-code            a student with its code beside it, for trust_remote_code=True where hf_afro is not installed
+  onnx                   for ONNX Runtime and Transformers.js, in fp32 and int8, compared with torch beforehand
+  sentence-transformers  its encoder with pooling, for text embeddings; a sentence-transformers model keeps its own
+                         modules, in this form and in the others
+
+  hf-afro export student --to onnx --output_dir exported
+  hf-afro export student --to plain --output_dir plain
+
+ONNX needs `pip install 'hf_afro[onnx]'`, sentence-transformers `hf_afro[sentence]`. Models of any family are written
+as ONNX, without a head or with one for masked words, texts or tokens.
+
+Output: a folder with the tokenizer. For onnx: onnx/model.onnx, onnx/model_quantized.onnx, tokenizer.json,
+config.json, and export.json with sizes and differences, which `hf-afro card --export` puts on the card. For
+plain: export.json names the weights that were left out.
+"""
+EXPORT_FILE = "export.json"
+_SENTENCES_PER_LANGUAGE = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(StepConfig):
+    """The model and the form."""
+
+    model: Model = HfArg(help="folder of a model with its tokenizer, or its name on the Hub")
+    to: Literal["plain", "remote-code", "onnx", "sentence-transformers"] = HfArg(help="form to write")
+    text: Annotated[str | None, Input("text")] = HfArg(
+        default=None, help="for onnx: text to compare on, with one file per language; by default the sample"
+    )
+    no_int8: bool = HfArg(default=False, help="for onnx: leave the quantised graph out")
+    pooling: Literal["mean", "cls", "max"] | None = HfArg(
+        default=None, help="for sentence-transformers, if the model has no modules of its own; by default mean"
+    )
+
+
+def check(config: Config) -> None:
+    """Refuse settings of another form, and modules that cannot be carried.
+
+    Raises:
+        ValueError: If there are any.
+    """
+    if config.text is not None and config.to != "onnx":
+        raise ValueError(f"--text is for --to onnx, which is compared on it; leave it out with --to {config.to}")
+    modules = sentence_modules_of(config.model) if Path(config.model).is_dir() else None
+    if modules is not None:
+        modules.check(pruned=False)
+
+
+def run(config: Config, folder: Path) -> Outcome:
+    """Load and write.
+
+    Raises:
+        ValueError: If the model cannot be written in this form, or its graph computes something else than torch.
+    """
+    modules = sentence_modules_of(config.model)
+    encoder = encoder_of(config.model)
+    load_encoder_config(encoder)
+    tokenizer, model = load_tokenizer(encoder), load_model(encoder)
+    text = _WRITERS[config.to](config, model, tokenizer, folder)
+    if modules is not None:
+        if config.to != "sentence-transformers":  # that form needs them to be whole
+            modules.carry(folder)
+        text += f"\nmodules of sentence-transformers carried: {', '.join(modules.names)}"
+    return Outcome({"to": config.to}, text.strip())
+
+
+def write_plain(_config: Config, model: Any, tokenizer: Any, folder: Path) -> str:
+    """Write a student as a plain XLM-R, without the head that XLM-R has no place for, and say so."""
+    left_out = weights_without_place(_a_student(model, "plain"))
+    plain = plain_student(model.base_model if left_out else model)
+    plain.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    record = {"to": "plain", "class": type(plain).__name__, "left_out": left_out, "versions": {"hf_afro": __version__}}
+    write_whole(folder / EXPORT_FILE, json.dumps(record, indent=1) + "\n")
+    if not left_out:
+        return ""
+    return (
+        f"left out: the masked-LM head ({', '.join(left_out)}), which works at the width of the factorised "
+        f"embedding, {model.config.embedding_size}, where XLM-R's works at that of the layers, "
+        f"{model.config.hidden_size}; the encoder is written as {type(plain).__name__}, which cannot fill masks"
+    )
+
+
+def write_with_code(_config: Config, model: Any, tokenizer: Any, folder: Path) -> str:
+    """Write a student with its code."""
+    _a_student(model, "remote-code").save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    add_remote_code(folder)
+    return ""
+
+
+def write_onnx(config: Config, model: Any, tokenizer: Any, folder: Path) -> str:
+    """Write the graphs, compare them, and show the differences."""
+    done = export_onnx(model, tokenizer, folder, sentences(config.text), int8=not config.no_int8)
+    rows: list[list[object]] = [["torch, fp32", done.torch_bytes / 1e6, None, None]]
+    figures = ((done.fp32_difference, None), (done.int8_difference, done.int8_agreement))
+    for (path, size), (difference, agreement) in zip(done.bytes.items(), figures, strict=False):
+        rows.append([path, size / 1e6, f"{difference:.1e}", agreement and f"{agreement:.2%}"])
+    table = format_table(["weights", "MB", f"{done.output}: largest difference", "decisions alike"], rows)
+    pairs = f" and {done.pairs} pairs of them" if done.pairs else ""
+    compared = f"compared on {done.sentences} sentences{pairs}, {done.tokens:,} tokens"
+    return f"{table}\n{compared}; inputs {', '.join(done.inputs)}"
+
+
+def write_sentence_transformer(config: Config, model: Any, tokenizer: Any, folder: Path) -> str:
+    """Write the encoder as sentence-transformers keeps one."""
+    width = export_sentence_transformer(model, tokenizer, folder, pooling=config.pooling, modules_from=config.model)
+    if sentence_modules_of(config.model) is not None:
+        return f"a text becomes {width} numbers, by the modules of the model itself"
+    return f"a text becomes {width} numbers, {config.pooling or 'mean'} over its tokens; nothing was trained for it"
+
+
+def sentences(folder: str | None) -> list[str]:
+    """Return some lines of each language of a folder, of the sample by default."""
+    texts = read_text(folder or SAMPLE)
+    return [line for text in texts.values() for line in itertools.islice(text, _SENTENCES_PER_LANGUAGE)]
+
+
+def _a_student(model: Any, form: str) -> Any:
+    if model.config.model_type != "afro-student":
+        raise ValueError(
+            f"the model is of type {model.config.model_type}, which loads with transformers alone as it is; "
+            f"--to {form} is for an afro-student"
+        )
+    return model
+
+
+_WRITERS: dict[str, Callable[[Config, Any, Any, Path], str]] = {
+    "plain": write_plain,
+    "remote-code": write_with_code,
+    "onnx": write_onnx,
+    "sentence-transformers": write_sentence_transformer,
+}
+
+
+STEP = Step(
+    name="export",
+    description=DESCRIPTION,
+    config=Config,
+    run=run,
+    gives="export",
+    positional="model",
+    check=check,
+)

@@ -1,0 +1,70 @@
+"""The arguments of a trainer: what cannot be resumed, and processes that do not know of each other."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from accelerate.commands.launch import launch_command_parser
+from accelerate.utils.launch import prepare_simple_launcher_cmd_env
+
+from hf_afro.steps.training import trainer_arguments
+from hf_afro.training import MAFTTrainingArguments, check_processes
+
+
+def arguments(tmp_path, **given) -> MAFTTrainingArguments:
+    return trainer_arguments(MAFTTrainingArguments, {"use_cpu": True, **given}, tmp_path)
+
+
+def test_the_folder_is_that_of_the_step_and_what_was_given_is_kept(tmp_path):
+    made = arguments(tmp_path, learning_rate=3e-5)
+    assert (made.output_dir, made.learning_rate) == (str(tmp_path), 3e-5)
+    assert made.disable_tqdm  # a test is no terminal
+    assert not arguments(tmp_path, disable_tqdm=False).disable_tqdm
+
+
+def test_another_checkpoint_is_named_as_the_model(tmp_path):
+    with pytest.raises(ValueError, match="an interrupted run resumes by itself when the same command is repeated"):
+        arguments(tmp_path, resume_from_checkpoint="run/checkpoint-3")
+
+
+def test_processes_that_do_not_know_of_each_other_are_refused(tmp_path, monkeypatch):
+    alone = arguments(tmp_path)
+    check_processes(alone)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ValueError, match="2 processes were launched but the trainer sees 1; .* --use_cpu"):
+        check_processes(alone)
+
+
+def launcher(*words):
+    """The environment that `accelerate launch` gives to the one process of its simple launcher."""
+    args = launch_command_parser().parse_args([*words, "script.py"])
+    args.mixed_precision, args.dynamo_backend, args.num_machines, args.use_cpu = "no", "no", 1, False
+    return prepare_simple_launcher_cmd_env(args)[1]
+
+
+def test_one_process_where_several_were_asked_for_is_refused(tmp_path, monkeypatch):
+    for name, value in launcher("--cpu", "--num_processes", "1").items():
+        monkeypatch.setenv(name, value)
+    alone = arguments(tmp_path)
+    monkeypatch.setenv("MASTER_PORT", "29511")  # as a script for a cluster may
+    check_processes(alone)
+    for name, value in launcher("--cpu", "--num_processes", "2").items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ValueError, match="was asked for several processes and started one.*--multi_gpu"):
+        check_processes(alone)
+    with pytest.raises(ValueError, match="was asked for several processes and started one"):
+        arguments(tmp_path)
+
+
+def test_one_process_on_a_gpu_may_know_an_address(tmp_path, monkeypatch):
+    """Scripts for a cluster export where the main process is, however many there are."""
+    alone = arguments(tmp_path)
+    for name, value in launcher("--num_processes", "1").items():
+        monkeypatch.setenv(name, value)
+    for name, value in {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29511"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
+    check_processes(alone)
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
+    with pytest.raises(ValueError, match="unset MASTER_ADDR and MASTER_PORT"):
+        check_processes(alone)

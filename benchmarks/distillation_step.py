@@ -75,7 +75,7 @@ def sides(small: bool, batch: int, length: int) -> dict[str, Callable[[], object
         for model in (teacher, student):
             model.set_attn_implementation("eager")
         asked = {**inputs, "output_attentions": True}
-        teacher_vectors, _ = taught.with_output(teacher, **asked)
+        teacher_vectors, _ = taught.with_hidden(**asked)
         vectors = learnt(student, **asked)["vectors"]
         of_teacher, of_student = *teacher_vectors.values(), *vectors.values()
         losses = [

@@ -4,7 +4,7 @@ python -m benchmarks.maft_step [--small] [--vocabulary 250002 70000] [--length 1
 
 `stock head` makes logits for every position, as `XLMRobertaForMaskedLM(labels=...)` does; `masked logits` for the
 masked ones alone; `masked only` is what `MAFTTrainer` does: their loss without logits. The sides take turns in one
-process; memory is measured in a process a side, above the weights and their gradients.
+process; memory is measured in one process per side, above the weights and their gradients.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from transformers import XLMRobertaConfig, XLMRobertaForMaskedLM
 
 from benchmarks.timing import in_turn, peak_memory, print_ratios
 from hf_afro.losses import masked_lm_loss
-from hf_afro.training.masked_only import MaskedOnlyHead
+from hf_afro.training.masked_only import accept_run, masked_lm_sum, masked_logits
 
 SMALL = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
 SIDES = ("stock head", "masked logits", "masked only")
@@ -45,34 +45,31 @@ def main() -> None:
 
 
 def steps(vocabulary: int, batch: int, length: int, small: bool) -> dict[str, Callable[[], object]]:
-    """One model, and a function a side that takes its forward and backward."""
+    """Return one function per side that runs forward and backward of one model."""
     torch.manual_seed(0)
     config = XLMRobertaConfig(vocab_size=vocabulary, max_position_embeddings=514, **(SMALL if small else {}))
     model = XLMRobertaForMaskedLM(config).train()
-    head = MaskedOnlyHead(model)
+    accept_run(model)
     generator = torch.Generator().manual_seed(0)
     input_ids = torch.randint(5, vocabulary, (batch, length), generator=generator)
     labels = input_ids.masked_fill(torch.rand(input_ids.shape, generator=generator) >= 0.15, -100)
     positions = (labels.flatten() != -100).nonzero().squeeze(1)
     chosen = labels.flatten()[positions]
+    inputs = {"input_ids": input_ids, "attention_mask": torch.ones_like(input_ids), "positions": positions}
 
-    def stock() -> None:
+    def run_stock() -> None:
         model.zero_grad()
-        model(input_ids=input_ids, labels=labels).loss.backward()
+        model(input_ids=input_ids, attention_mask=inputs["attention_mask"], labels=labels).loss.backward()
 
-    def masked_logits() -> None:
+    def run_masked_logits() -> None:
         model.zero_grad()
-        with head.at(positions):
-            logits = model(input_ids=input_ids).logits
-        (masked_lm_loss(head.select(logits, positions), chosen) / len(positions)).backward()
+        (masked_lm_loss(model(run=masked_logits, **inputs), chosen) / len(positions)).backward()
 
-    def masked_only() -> None:
+    def run_masked_only() -> None:
         model.zero_grad()
-        with head.at(positions, chosen):
-            logits = model(input_ids=input_ids).logits
-        (head.summed_loss(logits, positions, chosen) / len(positions)).backward()
+        (model(run=masked_lm_sum, labels=chosen, **inputs) / len(positions)).backward()
 
-    return dict(zip(SIDES, (stock, masked_logits, masked_only), strict=True))
+    return dict(zip(SIDES, (run_stock, run_masked_logits, run_masked_only), strict=True))
 
 
 def memory_of(side: str, shape: tuple[int, int, int, bool]) -> int:

@@ -29,9 +29,10 @@ from hf_afro import AfroStudentConfig, AfroStudentModel
 from hf_afro.corpora import read_corpora
 from hf_afro.evaluation import load_task, preset
 from hf_afro.evaluation.encoding import encode, words_of
-from hf_afro.evaluation.finetuning import finetune, score
+from hf_afro.evaluation.finetuning import finetune
+from hf_afro.evaluation.metrics import task_scores
 from hf_afro.export import OnnxExport, export_onnx
-from hf_afro.export.onnx_folder import GRAPH, QUANTISED
+from hf_afro.export.onnx import GRAPH, QUANTISED
 
 BASE = {"hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12, "intermediate_size": 3072}
 STUDENT = {"hidden_size": 384, "num_hidden_layers": 6, "num_attention_heads": 6, "intermediate_size": 1536}
@@ -94,7 +95,7 @@ def pruned(args: argparse.Namespace, tokenizer):
 
 def entities(args: argparse.Namespace, tokenizer, sentences: list[str], folder: Path) -> None:
     """Fine-tune, export, and print the F1 of torch and of both graphs."""
-    from hf_afro.recipes.pretrained import load_model, load_tokenizer
+    from hf_afro.pretrained import load_model, load_tokenizer
 
     data = load_task("ner", args.ner, args.language)
     if args.model:
@@ -122,8 +123,9 @@ def entities(args: argparse.Namespace, tokenizer, sentences: list[str], folder: 
     for name, predicted in found.items():
         pairs = list(zip(itertools.chain(*found["torch"]), itertools.chain(*predicted), strict=True))
         otherwise = sum(one != other for one, other in pairs)
+        scores = task_scores(data.task, data.labels, gold, predicted)
         print(
-            f"  {name:28} entity F1 {100 * score(data, gold, predicted)['entity_f1']:.3f} ({len(gold)} sentences), "
+            f"  {name:28} entity F1 {100 * scores['entity_f1']:.3f} ({len(gold)} sentences), "
             f"{otherwise} of {len(pairs):,} words labelled otherwise than by torch"
         )
 

@@ -181,20 +181,21 @@ def whole(folder: Path) -> Callable[[], object]:
 def weights_only(folder: Path) -> Callable[[], object]:
     import transformers.models.xlm_roberta.modeling_xlm_roberta  # noqa: F401
 
+    from hf_afro.pretrained.weights import read_weights
     from hf_afro.vocabulary import VocabularyMap
-    from hf_afro.vocabulary.checkpoint_files import read_weights
-    from hf_afro.vocabulary.safetensors_files import write_with_rows
+    from hf_afro.vocabulary.checkpoint import model_without_weights, rows_kept
+    from hf_afro.vocabulary.safetensors_rows import force_to_disk, write_with_rows
     from hf_afro.vocabulary.tensors import find_vocabulary_tensors
-    from hf_afro.vocabulary.weightless import model_without_weights, rows_kept
 
     def work() -> None:
         weights = read_weights(folder / "source")
-        model = model_without_weights(folder / "source", weights)
+        model, match = model_without_weights(folder / "source", weights)
         keep = VocabularyMap.load(folder / "keep.json")
-        kept = rows_kept(model, find_vocabulary_tensors(model), weights.tensors, keep)
+        kept = rows_kept(model, match, find_vocabulary_tensors(model), weights.tensors, keep)
         (folder / "out").mkdir()
         for file in weights.files:
             write_with_rows(file, folder / "out" / file.path.name, kept)
+            force_to_disk(folder / "out" / file.path.name)
 
     return work
 

@@ -36,10 +36,10 @@ from hf_afro.corpora import read_corpora
 from hf_afro.languages import languages_in
 from hf_afro.sample import text_folder
 from hf_afro.vocabulary import count_tokens, prune_vocabulary, report_on_text, select_tokens
-from hf_afro.vocabulary.outputs import compare_outputs
 from hf_afro.vocabulary.segmentation import compare_segmentation, probe_texts
 from hf_afro.vocabulary.tensors import find_vocabulary_tensors, named_tensors, row_axis
 from hf_afro.vocabulary.tokenizers import read_table
+from hf_afro.vocabulary.verify import compare_outputs
 
 CLASSES = ("masked LM", "sequences", "tokens", "seq2seq", "causal")
 _HEADS = {"masked LM": "ForMaskedLM", "sequences": "ForSequenceClassification", "tokens": "ForTokenClassification"}
@@ -176,7 +176,7 @@ def print_row(name: str, model: PreTrainedModel, tokenizer: PreTrainedTokenizerB
     unknown = sum(one.new_unknown_wanted for one in unseen)
     share, before, after = (
         sum(getattr(one, field) * one.lines for one in unseen) / count
-        for field in ("lines_alike", "old_pieces_a_word", "new_pieces_a_word")
+        for field in ("lines_alike", "old_tokens_per_word", "new_tokens_per_word")
     )
     right = rows and ids and alike.first_difference is None and hidden == 0.0 and logits <= 1e-6 and unknown == 0
     sizes = f"{len(tokenizer):,} to {len(keep):,}"

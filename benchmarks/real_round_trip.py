@@ -47,10 +47,10 @@ from hf_afro import (
 )
 from hf_afro.corpora import read_corpora
 from hf_afro.export import export_onnx, export_sentence_transformer
-from hf_afro.export.onnx_folder import GRAPH
+from hf_afro.export.onnx import GRAPH
 from hf_afro.files import write_whole
-from hf_afro.recipes.pretrained import load_model, load_tokenizer
-from hf_afro.vocabulary.checkpoint_files import checkpoint_folder
+from hf_afro.pretrained import load_model, load_tokenizer
+from hf_afro.pretrained.weights import checkpoint_folder
 from hf_afro.vocabulary.pruning import MAP_FILE
 
 logger = logging.getLogger("real_round_trip")

@@ -72,7 +72,7 @@ def print_budget(budget, pruned, verification, on_held_out) -> None:
         print(
             f"  {code}  {own['coverage']:8.3%} {own['unknown_rate']:8.4%} {own['kept_for_it_alone']:8d} |"
             f" {report.lines_alike:21.2%}  {report.old_unknown_rate:9.4%} {report.new_unknown_rate:9.4%}"
-            f"  {report.old_pieces_a_word:6.4f} {report.new_pieces_a_word:6.4f} {report.new_unknown:8d}"
+            f"  {report.old_tokens_per_word:6.4f} {report.new_tokens_per_word:6.4f} {report.new_unknown:8d}"
         )
 
 

@@ -23,10 +23,10 @@ from hf_afro.corpora import read_corpora
 from hf_afro.files import write_whole
 from hf_afro.languages import languages_in
 from hf_afro.vocabulary import TokenCounts, VocabularyMap, count_tokens, report_on_text, select_tokens
-from hf_afro.vocabulary.coverage import measure_coverage
-from hf_afro.vocabulary.pruning import prune_tokenizer
 from hf_afro.vocabulary.scripts import character_ids
+from hf_afro.vocabulary.selection import measure_coverage
 from hf_afro.vocabulary.tokenizers.backend import backend_state
+from hf_afro.vocabulary.tokenizers.cutting import prune_tokenizer
 
 HELD_OUT_EVERY = 50
 STARVING = 0.95
@@ -109,8 +109,8 @@ def judge(keep: VocabularyMap, tokenizer, held_out, held_out_counts: TokenCounts
             "coverage": kept[code].coverage,
             "unknown_before": one.old_unknown_rate,
             "unknown_after": one.new_unknown_rate,
-            "pieces_a_word_before": one.old_pieces_a_word,
-            "pieces_a_word_after": one.new_pieces_a_word,
+            "pieces_a_word_before": one.old_tokens_per_word,
+            "pieces_a_word_after": one.new_tokens_per_word,
         }
         for code, one in split.items()
     }

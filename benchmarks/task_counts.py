@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hf_afro.evaluation.data.loading import language_folders, load_task
+from hf_afro.messages import counted
 
 Sizes = tuple[int, int, int]
 
@@ -137,7 +138,8 @@ def main() -> None:
             print(f"{'':19}{times:>5}  {what}")
     known = [row for row in rows if row.printed]
     alike = [row for row in known if row.verdict == "as printed"]
-    print(f"{len(rows)} sets, {len(known)} of them in print, {len(alike)} of those as printed in every split")
+    sets_found = counted(len(rows), "set")
+    print(f"{sets_found}, {len(known)} of them in print, {len(alike)} of those as printed in every split")
 
 
 if __name__ == "__main__":

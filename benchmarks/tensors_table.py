@@ -30,11 +30,11 @@ from transformers.utils import logging
 from benchmarks.architectures import CLASSES, make
 from hf_afro.corpora import read_corpora
 from hf_afro.languages import languages_in
-from hf_afro.recipes.pretrained import load_model, load_tokenizer
-from hf_afro.recipes.tokenizer import train_tokenizer
+from hf_afro.pretrained import load_model, load_tokenizer
 from hf_afro.sample import text_folder
+from hf_afro.steps.pretrain import train_tokenizer
 from hf_afro.vocabulary import VocabularyMap, count_tokens, prune_checkpoint, prune_vocabulary, select_tokens
-from hf_afro.vocabulary.outputs import NotComparable, check_comparable
+from hf_afro.vocabulary.verify import NotComparable, check_comparable
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ import torch
 from datasets import Dataset
 from transformers import PreTrainedTokenizerBase, XLMRobertaConfig, XLMRobertaForMaskedLM
 
-from hf_afro.recipes.tokenizer import train_tokenizer
 from hf_afro.sample import text_folder
+from hf_afro.steps.pretrain import train_tokenizer
 from hf_afro.training import (
     MAFTTrainer,
     MAFTTrainingArguments,

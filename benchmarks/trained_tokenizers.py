@@ -7,7 +7,7 @@ import json
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import BertTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast, RobertaTokenizer
 
-from hf_afro.recipes.tokenizer import train_tokenizer
+from hf_afro.steps.pretrain import train_tokenizer
 from hf_afro.vocabulary.tokenizers.unigram import BYTE_PIECES
 
 SPECIALS = ["<s>", "<pad>", "</s>", "<unk>"]

@@ -239,7 +239,7 @@ def test_task_counts_prints_sizes_and_repairs(tmp_path):
     printed = run("task_counts", "--data", str(tmp_path))
     assert "train -1534, dev -218, test -438" in printed
     assert "3  byte order marks dropped" in printed
-    assert printed.endswith("1 sets, 1 of them in print, 0 of those as printed in every split\n")
+    assert printed.endswith("1 set, 1 of them in print, 0 of those as printed in every split\n")
 
 
 def test_the_export_to_onnx_prints_differences_sizes_scores_and_times(tmp_path, tokenizer):

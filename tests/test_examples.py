@@ -79,6 +79,18 @@ def test_distill(folder, tmp_path, start):
     assert json.loads((tmp_path / "eval_results.json").read_text())["eval_swa_loss"] > 0
 
 
+def test_sweep(folder, tmp_path):
+    options = ["--teacher", str(folder / "model"), "--text", str(folder / "texts"), "--fit_steps", "2"]
+    options += ["--sweep_layers", "3", "4", "--sweep_heads", "8"]
+    done = run("sweep.py", PLAIN, *options, "--output_dir", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    results = json.loads((tmp_path / "sweep.json").read_text())
+    assert {(result["teacher_layer"], result["num_relation_heads"]) for result in results} == {(3, 8), (4, 8)}
+    bits = [result["bits_per_byte"] for result in results]
+    assert bits == sorted(bits)
+    assert bits[0] > 0
+
+
 def test_a_start_that_is_silently_one_process_is_refused(folder, tmp_path):
     options = ["--model_name_or_path", str(folder / "model"), "--text", str(folder / "texts")]
     # As accelerate launch --cpu.

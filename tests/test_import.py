@@ -17,21 +17,17 @@ def run_python(code: str) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [["--help"], ["--version"], ["count", "--help"], ["prune", "--help"], ["maft", "--help"], ["distill", "-h"]],
-    ids=" ".join,
-)
-def test_help_comes_without_torch(arguments):
+@pytest.mark.parametrize("argument", ["--help", "--version"])
+def test_help_comes_without_torch(argument):
     out = run_python(
-        f"import sys\nsys.argv = ['/usr/bin/hf-afro', *{arguments}]\n"
+        f"import sys\nsys.argv = ['/usr/bin/hf-afro', {argument!r}]\n"
         "from hf_afro.cli.main import main\ncode = main()\n"
         f"print(code, [m for m in {HEAVY} if m in sys.modules])"
     )
     assert out.splitlines()[-1] == "0 []"
 
 
-@pytest.mark.parametrize("argv", [["hf-afro", "prune", "--model", "x"], ["train.py", "--help"], []], ids=str)
+@pytest.mark.parametrize("argv", [["hf-afro", "prune", "--help"], ["train.py", "--help"], []], ids=str)
 def test_all_else_registers_the_students(argv):
     script = (
         f"import sys\nsys.argv = {argv}\nimport hf_afro\nfrom transformers import AutoConfig\n"

@@ -10,9 +10,8 @@ from pathlib import Path
 import pytest
 
 import hf_afro
-from hf_afro import students
 
-PACKAGES = (hf_afro, students)
+PACKAGES = (hf_afro,)
 NAMES = sorted(set(hf_afro.__all__) - {"__version__"})
 
 

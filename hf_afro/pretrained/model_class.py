@@ -97,7 +97,7 @@ def named_tensors(model: nn.Module) -> dict[str, torch.Tensor]:
 
 @dataclass(frozen=True)
 class TensorMatch:
-    """How stored tensors and the tensors of a model correspond.
+    """Correspondence of stored tensors to the tensors of a model.
 
     Attributes:
         own_names: The model's name of each stored tensor it takes, by stored name.

@@ -15,7 +15,7 @@ DASH = "–"
 
 @dataclass(frozen=True)
 class Metric:
-    """How values of a metric are shown.
+    """Format of the values of a metric.
 
     Attributes:
         name: The name in headings, such as `entity F1`.

@@ -49,7 +49,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class Work:
-    """What was done before the evaluation; all parts are optional.
+    """The steps before the evaluation; all parts are optional.
 
     Attributes:
         stages: The stages, in order.

@@ -16,11 +16,11 @@ from hf_afro.cards import CardFacts, TextSource, render_card
 from hf_afro.cards.card_facts import FACTS_FILE, inherited_licence, vocabulary_figures
 from hf_afro.cards.metadata import use_of
 from hf_afro.corpora.cleaning_report import CleaningReport
+from hf_afro.export import EXPORT_FILE
 from hf_afro.files import read_limited
 from hf_afro.languages import find_languages
 from hf_afro.reports import EvalReport
 from hf_afro.reports.evaluation_report import LoadedReport, load_reports
-from hf_afro.steps.export import EXPORT_FILE
 from hf_afro.steps.records import Record, history
 from hf_afro.steps.report import evaluated_model, expanded, folder_of_model, lines_removed, shown_settings
 from hf_afro.steps.settings import SAMPLE, Input, OptionalLanguages, StepConfig

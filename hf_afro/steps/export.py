@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,16 +10,13 @@ from typing import Annotated, Any, Literal
 
 from transformers.hf_argparser import HfArg
 
-from hf_afro.export import add_remote_code, export_onnx, export_sentence_transformer, plain_student
-from hf_afro.export.plain import weights_without_place
-from hf_afro.files import write_whole
+from hf_afro.export import export_onnx, export_plain, export_sentence_transformer, export_with_code
 from hf_afro.pretrained import load_encoder_config, load_model, load_tokenizer
 from hf_afro.reports.tables import format_table
 from hf_afro.sentence_modules import encoder_of, sentence_modules_of
 from hf_afro.steps.settings import SAMPLE, Input, Model, StepConfig
 from hf_afro.steps.step import Outcome, Step
 from hf_afro.steps.text import read_text
-from hf_afro.version import __version__
 
 DESCRIPTION = """\
 Export a model for other libraries and runtimes.
@@ -42,7 +38,6 @@ Output: a folder with the tokenizer. For onnx: onnx/model.onnx, onnx/model_quant
 config.json, and export.json with sizes and differences, which `hf-afro card --export` puts on the card. For
 plain: export.json names the weights that were left out.
 """
-EXPORT_FILE = "export.json"
 _SENTENCES_PER_LANGUAGE = 4
 
 
@@ -94,26 +89,20 @@ def run(config: Config, folder: Path) -> Outcome:
 
 def write_plain(_config: Config, model: Any, tokenizer: Any, folder: Path) -> str:
     """Write a student as a plain XLM-R, without the head that XLM-R has no place for, and say so."""
-    left_out = weights_without_place(_a_student(model, "plain"))
-    plain = plain_student(model.base_model if left_out else model)
-    plain.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    record = {"to": "plain", "class": type(plain).__name__, "left_out": left_out, "versions": {"hf_afro": __version__}}
-    write_whole(folder / EXPORT_FILE, json.dumps(record, indent=1) + "\n")
+    record = export_plain(model, tokenizer, folder)
+    left_out = record["left_out"]
     if not left_out:
         return ""
     return (
         f"left out: the masked-LM head ({', '.join(left_out)}), which works at the width of the factorised "
         f"embedding, {model.config.embedding_size}, where XLM-R's works at that of the layers, "
-        f"{model.config.hidden_size}; the encoder is written as {type(plain).__name__}, which cannot fill masks"
+        f"{model.config.hidden_size}; the encoder is written as {record['class']}, which cannot fill masks"
     )
 
 
 def write_with_code(_config: Config, model: Any, tokenizer: Any, folder: Path) -> str:
     """Write a student with its code."""
-    _a_student(model, "remote-code").save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    add_remote_code(folder)
+    export_with_code(model, tokenizer, folder)
     return ""
 
 
@@ -142,15 +131,6 @@ def sentences(folder: str | None) -> list[str]:
     """Return some lines of each language of a folder, of the sample by default."""
     texts = read_text(folder or SAMPLE)
     return [line for text in texts.values() for line in itertools.islice(text, _SENTENCES_PER_LANGUAGE)]
-
-
-def _a_student(model: Any, form: str) -> Any:
-    if model.config.model_type != "afro-student":
-        raise ValueError(
-            f"the model is of type {model.config.model_type}, which loads with transformers alone as it is; "
-            f"--to {form} is for an afro-student"
-        )
-    return model
 
 
 _WRITERS: dict[str, Callable[[Config, Any, Any, Path], str]] = {

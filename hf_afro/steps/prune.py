@@ -58,7 +58,7 @@ CURVE_FILE = "coverage.svg"
 
 @dataclass(frozen=True, kw_only=True)
 class Config(StepConfig):
-    """What is cut, and what is kept."""
+    """The model, the languages to keep, and the limits."""
 
     model: Model = HfArg(help="folder of a model with its tokenizer, or its name on the Hub")
     counts: Annotated[list[str], Input("counts", default=True)] = HfArg(

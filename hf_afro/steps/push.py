@@ -38,7 +38,7 @@ REPORT_FILE = "push.json"
 
 @dataclass(frozen=True, kw_only=True)
 class Config(StepConfig):
-    """What is published, and where."""
+    """The folder to publish, and its repository."""
 
     # Read by `push` itself, which says what is wrong with it.
     folder: Annotated[str, Input("model", default=True, must_exist=False)] = HfArg(

@@ -25,7 +25,7 @@ _LIBRARIES = ("torch", "transformers", "tokenizers", "datasets", "numpy")
 
 @dataclass(frozen=True)
 class Record:
-    """What a folder was made from and with.
+    """Inputs, settings and versions that a folder was made from.
 
     Attributes:
         step: The name of the step.

@@ -26,7 +26,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a step would do, as far as it is known before anything runs.
+    """Description of a run, as far as it is known before anything runs.
 
     Attributes:
         note: A remark on these figures.

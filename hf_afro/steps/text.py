@@ -23,10 +23,10 @@ from hf_afro.steps.records import Record, fingerprints
 from hf_afro.steps.settings import SAMPLE, Input, Limits, OptionalLanguages, StepConfig
 
 TRAIN, HELD_OUT, CLEANING = "train", "held_out", "cleaning.json"
-"""What a folder of prepared text holds: two folders with one file per language, and the cleaning report."""
+"""Content of a folder of prepared text: two folders with one file per language, and the cleaning report."""
 
 SENTENCES = "sentences.jsonl"
-"""What `tasks` leaves for `--exclude`: pairs of a data set and an evaluation text, one per line."""
+"""Files that `tasks` writes for `--exclude`: pairs of a data set and an evaluation text, one per line."""
 
 # Where a sentence ends inside a text: closing marks of Latin, Arabic and Ge'ez script, then white space.
 _SENTENCE_END = re.compile(r"(?<=[.!?؟።፧])\s+")
@@ -34,7 +34,7 @@ _SENTENCE_END = re.compile(r"(?<=[.!?؟።፧])\s+")
 
 @dataclass(frozen=True, kw_only=True)
 class ReadingConfig(StepConfig):
-    """Which text is read."""
+    """The text to read."""
 
     text: Annotated[str, Input("text", default=True)] = HfArg(
         help="folder with one file per language, named by its code, as in swa.txt; the output of `hf-afro prepare`; "
@@ -50,7 +50,7 @@ class ReadingConfig(StepConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class TextConfig(ReadingConfig):
-    """Which text is trained on, and how it is cleaned; prepared text is used as it is."""
+    """The text to train on, and its cleaning; prepared text is used as it is."""
 
     eval_text: Annotated[str | None, Input("text")] = HfArg(
         default=None, help="evaluate on this text, in any languages"

@@ -6,7 +6,10 @@ python -m benchmarks.finetuning_step --tokenizer FOLDER --data FOLDER [--languag
 `stock, fixed` pads every sentence to `--max_length`, as `run_ner.py --pad_to_max_length` does; `stock, by batch` to
 the longest of a batch drawn at random, its default; `hf_afro` is `finetune`: batches of like length, only those rows
 of the embedding that occur, the same loss and optimizer. A model of random weights is trained for one pass over the
-same sentences. The sides take turns in one process; what counts is the time of training, tokenising left out, of
+same sentences. `hf_afro, distilled` learns from the logits of a teacher of twice the layers as well, which are
+computed once, before the time that counts, and printed.
+
+The sides take turns in one process; what counts is the time of training, tokenising left out, of
 hf_afro with one dev sentence evaluated and its preparation, which the stock sides have not.
 """
 
@@ -20,7 +23,7 @@ from collections.abc import Callable
 from typing import Any
 
 from benchmarks.timing import print_ratios
-from hf_afro.evaluation import FineTuningSettings, TaskData, finetune, load_task
+from hf_afro.evaluation import FineTuned, FineTuningSettings, TaskData, finetune, load_task
 
 
 def main() -> None:
@@ -42,12 +45,15 @@ def main() -> None:
 
     tokenizer = AutoTokenizer.from_pretrained(args.tokenizer)
     data = load_task("ner", args.data, args.language).limited(train=args.sentences, dev=1, test=1)
-    model = encoder(tokenizer, args)
+    model = encoder(tokenizer, args, args.layers)
+    settings = FineTuningSettings(max_length=args.max_length, batch_size=args.batch_size, epochs=1)
+    teacher = finetune(encoder(tokenizer, args, 2 * args.layers), tokenizer, data, settings, 1)
     lengths = [len(ids) for ids in tokenised(tokenizer, data, args.max_length, fixed=False)["input_ids"]]
     sides: dict[str, Callable[[], float]] = {
         "stock, fixed": lambda: stock(model, tokenizer, data, args, fixed=True),
         "stock, by batch": lambda: stock(model, tokenizer, data, args, fixed=False),
         "hf_afro": lambda: own(model, tokenizer, data, args),
+        "hf_afro, distilled": lambda: own(model, tokenizer, data, args, teacher),
     }
     seconds: dict[str, list[float]] = {name: [] for name in sides}
     for turn in range(args.rounds + 1):
@@ -62,9 +68,12 @@ def main() -> None:
     )
     for name, own_seconds in seconds.items():
         print(f"  {name:32} {len(lengths) / statistics.median(own_seconds):9.1f} sentences a second")
+    started = time.perf_counter()
+    teacher.logits(data.splits["train"])
+    print(f"  the teacher's logits, once       {time.perf_counter() - started:9.4f} s")
 
 
-def encoder(tokenizer: Any, args: argparse.Namespace) -> Any:
+def encoder(tokenizer: Any, args: argparse.Namespace, layers: int) -> Any:
     import torch
     from transformers import XLMRobertaConfig, XLMRobertaForMaskedLM
 
@@ -73,7 +82,7 @@ def encoder(tokenizer: Any, args: argparse.Namespace) -> Any:
         XLMRobertaConfig(
             vocab_size=len(tokenizer),
             hidden_size=args.width,
-            num_hidden_layers=args.layers,
+            num_hidden_layers=layers,
             num_attention_heads=max(2, args.width // 32),
             intermediate_size=4 * args.width,
             max_position_embeddings=514,
@@ -82,10 +91,12 @@ def encoder(tokenizer: Any, args: argparse.Namespace) -> Any:
     )
 
 
-def own(model: Any, tokenizer: Any, data: TaskData, args: argparse.Namespace) -> float:
+def own(
+    model: Any, tokenizer: Any, data: TaskData, args: argparse.Namespace, teacher: FineTuned | None = None
+) -> float:
     """Return the seconds of a pass by `finetune`."""
     settings = FineTuningSettings(max_length=args.max_length, batch_size=args.batch_size, epochs=1)
-    return finetune(model, tokenizer, data, settings, 1).seconds
+    return finetune(model, tokenizer, data, settings, 1, teacher=teacher).seconds
 
 
 def stock(model: Any, tokenizer: Any, data: TaskData, args: argparse.Namespace, *, fixed: bool) -> float:

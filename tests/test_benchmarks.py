@@ -60,11 +60,36 @@ def test_fine_tuning_prints_both_stock_sides_and_ours(tmp_path, tokenizer):
     write_tasks(tmp_path / "tasks", sizes={"train": 16, "dev": 4, "test": 6}, languages=["swa"])
     data = ("--tokenizer", str(tmp_path / "tokenizer"), "--data", str(tmp_path / "tasks" / "ner"))
     printed = run("finetuning_step", "--small", *data).splitlines()
-    for side in ("stock, fixed", "stock, by batch", "hf_afro"):
-        assert sum(line.startswith(f"  {side} ") and line.endswith("x") for line in printed) == 1, side
-        assert sum(line.startswith(f"  {side} ") and line.endswith("sentences a second") for line in printed) == 1, (
-            side
-        )
+    for side in ("stock, fixed", "stock, by batch", "hf_afro", "hf_afro, distilled"):
+        of_side = [line for line in printed if line[2:34].rstrip() == side]
+        assert [line.endswith("x") for line in of_side] == [True, False], side
+        assert of_side[1].endswith("sentences a second"), side
+
+
+def test_distillation_on_a_task_prints_what_each_student_keeps(tmp_path, model, tokenizer):
+    model.save_pretrained(tmp_path / "model")
+    tokenizer.save_pretrained(tmp_path / "model")
+    write_tasks(tmp_path / "tasks", sizes={"train": 16, "dev": 4, "test": 30}, languages=["swa"])
+    (tmp_path / "swa.txt").write_text("\n".join(SENTENCES["swa"]), "utf-8")
+    data = ("--model", str(tmp_path / "model"), "--data", str(tmp_path / "tasks" / "topic"), "--task", "topic")
+    more = (
+        "--seeds",
+        "1",
+        "--layers",
+        "1",
+        "--epochs",
+        "1",
+        "--learning_rate",
+        "5e-3",
+        "--output_dir",
+        str(tmp_path / "out"),
+    )
+    printed = run("task_distillation", *data, "--unlabelled", str(tmp_path), *more)
+    assert "labels alone for as many steps:" in printed
+    assert "share of teacher kept" in printed
+    assert sorted(path.name for path in (tmp_path / "out" / "1").iterdir()) == [
+        "labels", "labels-as-many-steps", "logits", "teacher", "unlabelled",
+    ]  # fmt: skip
 
 
 @pytest.mark.slow

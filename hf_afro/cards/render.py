@@ -44,12 +44,13 @@ _FOOTNOTE = re.compile(r"\\?\[\d+\\?\]")  # brackets are escaped in Markdown tab
 _NUMBER = re.compile(r"(?<![\w.,-])-?\d+(?:,\d{3})*(?:\.\d+)?(?:e[-+]?\d+)?(?![\w-]|[.,]\d)")
 
 
-def render_card(reports: Sequence[EvalReport], facts: CardFacts | None = None) -> str:
+def render_card(reports: Sequence[EvalReport], facts: CardFacts | None = None, *, more: Sequence[Table] = ()) -> str:
     """Render a model card.
 
     Args:
         reports: The report of the model itself, then those of the models it is compared with.
         facts: Everything besides the scores; by default the facts in the first report.
+        more: Further tables made of the models' predictions, such as the share of a teacher's score that is kept.
 
     Returns:
         Markdown with YAML front matter, the same for the same reports and facts.
@@ -77,6 +78,7 @@ def render_card(reports: Sequence[EvalReport], facts: CardFacts | None = None) -
         metadata=card_metadata(own, facts).to_yaml(),
         facts=facts,
         own=own,
+        told=own.provenance.get("distillation"),
         others=names[1:],
         set_otherwise=[report.name for report in reports if report.settings != own.settings],
         methods=[METHODS[method] for method in facts.methods],
@@ -88,14 +90,14 @@ def render_card(reports: Sequence[EvalReport], facts: CardFacts | None = None) -
         removed=removed_table(facts.removed).as_markdown(heading=False) if facts.removed else "",
         tables=[
             (table.title, table.as_markdown(heading=False))
-            for table in (size_table(reports), *comparison_tables(reports))
+            for table in (size_table(reports), *comparison_tables(reports), *more)
         ],
         evaluation=_settings(own),
         limits=limits_of(own, facts),
         citations=_citations(reports, facts),
     )
     card = re.sub(r"\n{3,}", "\n\n", card).rstrip() + "\n"
-    unexplained = unexplained_numbers(card, reports, facts)
+    unexplained = unexplained_numbers(card, reports, facts, more)
     if unexplained:
         raise RuntimeError(f"the card of {facts.model_name} has numbers that nothing explains: {unexplained}")
     return card
@@ -106,7 +108,9 @@ def numbers_in(text: str) -> list[str]:
     return _NUMBER.findall(_FOOTNOTE.sub(" ", _FENCED.sub(" ", text)))
 
 
-def unexplained_numbers(card: str, reports: Sequence[EvalReport], facts: CardFacts) -> list[str]:
+def unexplained_numbers(
+    card: str, reports: Sequence[EvalReport], facts: CardFacts, more: Sequence[Table] = ()
+) -> list[str]:
     """Return the numbers on a card that neither the reports nor the facts explain.
 
     A number is explained if it occurs anywhere in them or is derived from them, so a number in the wrong place is not
@@ -116,8 +120,10 @@ def unexplained_numbers(card: str, reports: Sequence[EvalReport], facts: CardFac
         card: The rendered card.
         reports: The reports it was rendered from.
         facts: The facts it was rendered from.
+        more: The further tables it was rendered from.
     """
-    explained = {number for text in _explained(reports, facts) for number in (text, *numbers_in(text))}
+    tables = (table.as_markdown() for table in more)
+    explained = {number for text in (*_explained(reports, facts), *tables) for number in (text, *numbers_in(text))}
     return [number for number in numbers_in(card) if number not in explained]
 
 

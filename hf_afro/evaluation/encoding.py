@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from torch.nn.utils.rnn import pad_sequence
 
 from hf_afro.batching import PaddingCollator, boundary_ids, pad_rows
 from hf_afro.batching.collators import IGNORED
@@ -25,7 +26,7 @@ NO_TOKEN = -1
 
 Row = dict[str, Any]
 """`input_ids` and `labels`; for a tagged sentence `positions`, the position of each word's first token, or -1; for a
-pair `token_type_ids`, if the tokenizer has them."""
+pair `token_type_ids`, if the tokenizer has them; with a teacher `teacher_logits`, see `with_teacher_logits`."""
 
 
 def longest(model: PreTrainedModel, wanted: int) -> int:
@@ -184,6 +185,22 @@ def words_of(row: Row, predicted: np.ndarray) -> list[int]:
     return words.tolist()
 
 
+def with_teacher_logits(row: Row, logits: np.ndarray) -> Row:
+    """Return a row with a teacher's logits in the place of the labels they belong to, and NaN elsewhere.
+
+    Args:
+        row: A result of `encode`.
+        logits: The teacher's, ``[words, labels]`` for a tagged sentence, otherwise ``[labels]``; NaN for a word that
+            the teacher did not see.
+    """
+    if "positions" not in row:
+        return {**row, "teacher_logits": logits}
+    placed: np.ndarray = np.full((len(row["input_ids"]), logits.shape[-1]), np.nan, dtype=np.float32)
+    there = row["positions"] != NO_TOKEN
+    placed[row["positions"][there]] = logits[there]
+    return {**row, "teacher_logits": placed}
+
+
 @dataclass(frozen=True)
 class TaskCollator:
     """Pads rows to the longest of a batch.
@@ -197,7 +214,10 @@ class TaskCollator:
     token_types: bool = True
 
     def __call__(self, rows: Sequence[Row]) -> dict[str, torch.Tensor]:
-        """Return `input_ids`, `attention_mask`, `labels`, and `token_type_ids` if the model takes them."""
+        """Return `input_ids`, `attention_mask`, `labels`, `token_type_ids` if the model takes them.
+
+        Rows with a teacher's logits give `teacher_logits` too, ``[batch, length, labels]`` or ``[batch, labels]``.
+        """
         batch = PaddingCollator(self.pad_id)([{"input_ids": np.asarray(row["input_ids"])} for row in rows])
         if self.token_types and "token_type_ids" in rows[0]:
             batch["token_type_ids"] = torch.from_numpy(pad_rows([row["token_type_ids"] for row in rows], 0))
@@ -205,4 +225,10 @@ class TaskCollator:
             batch["labels"] = torch.from_numpy(pad_rows([row["labels"] for row in rows], IGNORED))
         else:
             batch["labels"] = torch.tensor([row["labels"] for row in rows], dtype=torch.int64)
+        if "teacher_logits" in rows[0]:
+            logits = [torch.from_numpy(row["teacher_logits"]) for row in rows]
+            is_tagged = logits[0].dim() == 2
+            batch["teacher_logits"] = (
+                pad_sequence(logits, batch_first=True, padding_value=torch.nan) if is_tagged else torch.stack(logits)
+            )
         return batch

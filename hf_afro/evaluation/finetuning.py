@@ -1,7 +1,8 @@
-"""`finetune`: train a copy of an encoder with a new head on one task, in one language, with one seed."""
+"""`finetune`: train a copy of an encoder on one task with one seed, from labels or from a teacher's logits as well."""
 
 from __future__ import annotations
 
+import copy
 import logging
 import tempfile
 import time
@@ -16,15 +17,27 @@ from torch import nn
 from torch.nn import functional
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
+from hf_afro.batching.collators import IGNORED
 from hf_afro.evaluation.data.task_data import TaskData
-from hf_afro.evaluation.encoding import Row, TaskCollator, encode, longest, takes_token_types, words_of
+from hf_afro.evaluation.encoding import (
+    NO_TOKEN,
+    Row,
+    TaskCollator,
+    encode,
+    longest,
+    takes_token_types,
+    with_teacher_logits,
+    words_of,
+)
 from hf_afro.evaluation.metrics import task_scores
 from hf_afro.evaluation.models import add_head
 from hf_afro.families import encoder_of
+from hf_afro.losses import logit_distance, logit_matching
 from hf_afro.progress_log import LogProgress
 from hf_afro.training.model_checks import check_bidirectional, check_padding, check_rows, fit_padding
 
 if TYPE_CHECKING:
+    from datasets import Dataset
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from hf_afro.evaluation.presets import FineTuningSettings
@@ -75,6 +88,30 @@ class FineTuned:
         collate = TaskCollator(self.tokenizer.pad_token_id, takes_token_types(self.model))
         return predict(self.model, rows, collate, self.eval_batch_size)
 
+    def logits(self, split: Dataset) -> list[np.ndarray]:
+        """Return the logits of every text, ``[labels]``, or of every word of a sentence, ``[words, labels]``.
+
+        They are NaN for a word without a token, such as one that was truncated.
+
+        Args:
+            split: Of a `TaskData` of the same task; its labels are not read.
+
+        Raises:
+            FloatingPointError: If the model returns values that are not finite.
+        """
+        rows = encode(self.task, split, self.tokenizer, self.max_length)
+        collate = TaskCollator(self.tokenizer.pad_token_id, takes_token_types(self.model))
+        found = logits_of(self.model, rows, collate, self.eval_batch_size)
+        return [_by_word(row, own) if "positions" in row else own for row, own in zip(rows, found, strict=True)]
+
+
+def _by_word(row: Row, logits: np.ndarray) -> np.ndarray:
+    """Return the logits of words, ``[words, labels]``, from those of positions."""
+    words: np.ndarray = np.full((len(row["positions"]), logits.shape[-1]), np.nan, dtype=np.float32)
+    there = row["positions"] != NO_TOKEN
+    words[there] = logits[row["positions"][there]]
+    return words
+
 
 def finetune(
     model: PreTrainedModel,
@@ -83,12 +120,18 @@ def finetune(
     settings: FineTuningSettings,
     seed: int,
     *,
+    teacher: FineTuned | None = None,
+    unlabelled: Dataset | None = None,
+    keep_head: bool = False,
     callbacks: Sequence[TrainerCallback] = (),
 ) -> FineTuned:
     """Fine-tune a copy of an encoder on one task and keep its best epoch on dev.
 
     The learning rate rises and falls linearly, batches hold examples of similar length, and the loss of a step is the
-    mean over all its labelled words or texts, however accumulation and processes split it.
+    mean over all its labelled words or texts, however accumulation and processes split it. With a teacher, the
+    distance to its logits is added: a mean over all words or texts of the step, labelled or not, times `logit_weight`.
+    An epoch then goes through the labelled and the unlabelled texts once, mixed. The teacher's logits are computed
+    once; it may have another tokenizer, since words and texts are matched rather than tokens.
 
     Args:
         model: The encoder, with or without a head; not changed.
@@ -96,17 +139,30 @@ def finetune(
         data: The task.
         settings: The settings. `max_train`, `max_dev` and `max_test` are left to the caller: see `TaskData.limited`.
         seed: Of the head, the order of examples, and dropout.
+        teacher: A model fine-tuned on the same task with the same labels.
+        unlabelled: Texts that only the teacher labels; see `hf_afro.evaluation.distillation.unlabelled_split`.
+        keep_head: Whether the model is a classifier with the labels of the task already, and is trained further with
+            its head.
         callbacks: Added to the Trainer's.
 
     Raises:
-        ValueError: If tokenizer and model do not belong together, or the model cannot get a head.
+        ValueError: If tokenizer and model do not belong together, the model cannot get a head, the teacher has other
+            labels, or there is unlabelled text and no teacher.
         FloatingPointError: If training ends in values that are not finite.
+
+    References:
+        Ba and Caruana, NeurIPS 2014, for matching logits; Mukherjee and Awadallah, "XtremeDistil", ACL 2020, for
+        unlabelled text of the task.
     """
     check_tokenizer(model, tokenizer)
     max_length = longest(model, settings.max_length)
-    classifier = add_head(model, data.task, data.labels, seed)
+    classifier = copy.deepcopy(model) if keep_head else add_head(model, data.task, data.labels, seed)
     fit_padding(classifier, tokenizer, logging.INFO)  # the same for every run of an evaluation
     train, dev = (encode(data.task, data.splits[split], tokenizer, max_length) for split in ("train", "dev"))
+    if teacher is not None:
+        train = _taught(train, data, tokenizer, max_length, teacher, unlabelled)
+    elif unlabelled is not None:
+        raise ValueError("unlabelled text was given without a teacher to label it; pass teacher=")
     best = KeepBest(data.kind.main_metric, settings.patience)
     started = time.perf_counter()
     # Weight decay would shrink unused rows too, so they must be there for it.
@@ -121,6 +177,7 @@ def finetune(
             train_dataset=train,
             eval_dataset=dev,
             data_collator=TaskCollator(tokenizer.pad_token_id, takes_token_types(classifier)),
+            settings=settings,
             compute_loss_func=mean_loss,
             callbacks=[best, LogProgress(f"{data.task} {data.language}, seed {seed}"), *callbacks],
         )
@@ -137,6 +194,28 @@ def finetune(
         best_epoch=best.epoch,
         seconds=time.perf_counter() - started,
     )
+
+
+def _taught(
+    labelled: list[Row],
+    data: TaskData,
+    tokenizer: PreTrainedTokenizerBase,
+    max_length: int,
+    teacher: FineTuned,
+    unlabelled: Dataset | None,
+) -> list[Row]:
+    """Return the rows to train on with the teacher's logits, those of unlabelled texts last."""
+    if teacher.task != data.task or set(teacher.labels) != set(data.labels):
+        raise ValueError(
+            f"the teacher of {teacher.task} has the labels {', '.join(teacher.labels)}, and {data.dataset} has "
+            f"{', '.join(data.labels)}; fine-tune the teacher on the same data"
+        )
+    columns = [teacher.labels.index(name) for name in data.labels]
+    logits = teacher.logits(data.splits["train"])
+    if unlabelled is not None:
+        labelled = [*labelled, *encode(data.task, unlabelled, tokenizer, max_length)]
+        logits += teacher.logits(unlabelled)
+    return [with_teacher_logits(row, own[..., columns]) for row, own in zip(labelled, logits, strict=True)]
 
 
 def check_tokenizer(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
@@ -291,20 +370,66 @@ def mean_loss(
     return total / items.clamp_min(1).to(total.device)
 
 
+def teacher_loss(logits: torch.Tensor, taught: torch.Tensor, settings: FineTuningSettings) -> torch.Tensor:
+    """Return the summed distance to a teacher's logits over the words or texts that it labelled.
+
+    Args:
+        logits: ``[batch, length, labels]`` or ``[batch, labels]``.
+        taught: The teacher's, in the same shape; NaN where it says nothing.
+        settings: `logit_loss` and `temperature` are used.
+    """
+    there = ~taught[..., 0].isnan()
+    if settings.logit_loss == "kl":
+        return logit_matching(logits[there], taught[there], settings.temperature)
+    return logit_distance(logits[there], taught[there])
+
+
 class TaskTrainer(Trainer):
-    """A Trainer that evaluates words and texts.
+    """A Trainer that evaluates words and texts, and matches a teacher's logits where batches hold them.
 
     The stock one evaluates positions, in an order that its sampler by length has changed and without truncated words.
     Every process evaluates all of dev.
 
     Args:
         data: The task; `eval_dataset` was encoded from its dev split.
-        **settings: Those of `transformers.Trainer`.
+        settings: The settings of fine-tuning; only those of a teacher are used.
+        **trainer_settings: Those of `transformers.Trainer`.
     """
 
-    def __init__(self, *, data: TaskData, **settings: Any) -> None:
-        self.data = data
-        super().__init__(**settings)
+    def __init__(self, *, data: TaskData, settings: FineTuningSettings, **trainer_settings: Any) -> None:
+        self.data, self.settings = data, settings
+        super().__init__(**trainer_settings)
+
+    def get_batch_samples(
+        self, epoch_iterator: Any, num_batches: int, device: torch.device
+    ) -> tuple[list[Any], torch.Tensor | int | None]:
+        """Return the micro-batches of one step, and what each term of the loss is divided by over all processes."""
+        batches, items = super().get_batch_samples(epoch_iterator, num_batches, device)
+        if not batches or "teacher_logits" not in batches[0]:
+            return batches, items
+        counts = torch.stack([_counts(batch) for batch in batches]).sum(0).to(device)
+        return batches, self.accelerator.reduce(counts, reduction="sum")
+
+    def compute_loss(
+        self,
+        model: nn.Module,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: torch.Tensor | int | None = None,
+    ) -> torch.Tensor | tuple[torch.Tensor, Any]:
+        """Return the loss of one micro-batch as its part of the step's loss; see `finetune`."""
+        if "teacher_logits" not in inputs:
+            return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+        counts = _counts(inputs) if num_items_in_batch is None else torch.as_tensor(num_items_in_batch)
+        labelled, taught = counts.clamp_min(1).unbind()
+        outputs = model(
+            **{name: tensor for name, tensor in inputs.items() if name not in ("labels", "teacher_logits")}
+        )
+        distance = teacher_loss(outputs["logits"], inputs["teacher_logits"], self.settings) / taught
+        loss = mean_loss(outputs, inputs["labels"], labelled) + self.settings.logit_weight * distance
+        # DDP takes the mean of the gradients over processes; here their sum over one count is wanted.
+        loss = loss * self.accelerator.num_processes
+        return (loss, outputs) if return_outputs else loss
 
     def evaluate(
         self,
@@ -326,6 +451,11 @@ class TaskTrainer(Trainer):
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
+
+
+def _counts(batch: dict[str, torch.Tensor]) -> torch.Tensor:
+    """Return how many words or texts have a label, and how many a teacher's logits, int64 ``[2]``."""
+    return torch.stack([(batch["labels"] != IGNORED).sum(), (~batch["teacher_logits"][..., 0].isnan()).sum()])
 
 
 class KeepBest(TrainerCallback):
@@ -365,7 +495,6 @@ class KeepBest(TrainerCallback):
             self._weights = {}
 
 
-@torch.no_grad()
 def predict(model: PreTrainedModel, rows: list[Row], collate: TaskCollator, batch_size: int) -> list[Any]:
     """Return the most probable label of each row's text, or of each of its words, in the order of the rows.
 
@@ -378,6 +507,13 @@ def predict(model: PreTrainedModel, rows: list[Row], collate: TaskCollator, batc
     Raises:
         FloatingPointError: If a logit is not finite.
     """
+    labels = (logits.argmax(-1) for logits in logits_of(model, rows, collate, batch_size))
+    return [words_of(row, own) if "positions" in row else int(own) for row, own in zip(rows, labels, strict=True)]
+
+
+@torch.no_grad()
+def logits_of(model: PreTrainedModel, rows: list[Row], collate: TaskCollator, batch_size: int) -> list[np.ndarray]:
+    """Return the logits of each row, ``[labels]``, or ``[length, labels]`` for tagged sentences; see `predict`."""
     was_training = model.training
     model.eval()
     results: list[Any] = [None] * len(rows)
@@ -385,14 +521,16 @@ def predict(model: PreTrainedModel, rows: list[Row], collate: TaskCollator, batc
     for start in range(0, len(order), batch_size):
         chosen = order[start : start + batch_size]
         batch = collate([rows[index] for index in chosen])
-        inputs = {name: tensor.to(model.device) for name, tensor in batch.items() if name != "labels"}
-        logits = model(**inputs).logits
+        inputs = {
+            name: tensor.to(model.device) for name, tensor in batch.items() if name not in ("labels", "teacher_logits")
+        }
+        logits = model(**inputs).logits.float()
         if not torch.isfinite(logits).all():
             raise FloatingPointError(
                 "the model returned values that are not finite; lower learning_rate or raise warmup"
             )
-        labels: np.ndarray = logits.argmax(-1).cpu().numpy()
-        for index, label in zip(chosen, labels, strict=True):
-            results[index] = words_of(rows[index], label) if "positions" in rows[index] else int(label)
+        for index, own in zip(chosen, logits.cpu().numpy(), strict=True):
+            tagged = "positions" in rows[index]
+            results[index] = own[: len(rows[index]["input_ids"])].copy() if tagged else own.copy()
     model.train(was_training)
     return results

@@ -17,6 +17,9 @@ SEEDS = (1, 2, 3, 4, 5)
 ADAPTATIONS = ("full", "lora", "frozen")
 """The parts of the encoder that are trained: all, low-rank additions to queries and values, or none."""
 
+LOGIT_LOSSES = ("mse", "kl")
+"""The losses between a student's and a teacher's logits: `logit_distance` and `logit_matching` of `hf_afro.losses`."""
+
 RATE_OF_PARTS = 10
 """The learning rate of LoRA and of a head alone, relative to full fine-tuning: about what Schulman et al. 2025, *LoRA
 without regret*, find best for LoRA on any model; for a head alone it is a guess."""
@@ -55,11 +58,21 @@ class FineTuningSettings:
         "afterwards) or frozen (only the head is trained).",
     )
     lora_rank: int = _setting(8, "Rank of LoRA; alpha is twice the rank.")
+    logit_weight: float = _setting(
+        1.0, "With a teacher: weight of matching its logits, beside 1 for the labels; 0 to learn from labels alone."
+    )
+    logit_loss: str = _setting(
+        "mse", "How logits are matched: mse, or kl (the divergence of predictions softened by temperature)."
+    )
+    temperature: float = _setting(2.0, "With logit_loss kl: divides both logits, above 0.")
+    max_unlabelled: int | None = _setting(
+        None, "Maximum number of unlabelled texts per language, sampled with seed 0; none for all."
+    )
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "accumulation", "epochs", "eval_batch_size", "lora_rank"):
             _check_whole(name, getattr(self, name), 1)
-        for name in ("patience", "max_train", "max_dev", "max_test"):
+        for name in ("patience", "max_train", "max_dev", "max_test", "max_unlabelled"):
             if getattr(self, name) is not None:
                 _check_whole(name, getattr(self, name), 1)
         _check_whole("max_length", self.max_length, 3)
@@ -67,18 +80,23 @@ class FineTuningSettings:
             raise ValueError(f"accumulation={self.accumulation} does not divide batch_size={self.batch_size}")
         if self.adaptation not in ADAPTATIONS:
             raise ValueError(f"adaptation={self.adaptation!r}; expected one of {', '.join(ADAPTATIONS)}")
+        if self.logit_loss not in LOGIT_LOSSES:
+            raise ValueError(f"logit_loss={self.logit_loss!r}; expected one of {', '.join(LOGIT_LOSSES)}")
         self._check_rates()
 
     def _check_rates(self) -> None:
-        for name in ("learning_rate", "warmup", "weight_decay"):
+        for name in ("learning_rate", "warmup", "weight_decay", "logit_weight", "temperature"):
             if not isinstance(getattr(self, name), int | float) or not math.isfinite(getattr(self, name)):
                 raise ValueError(f"{name}={getattr(self, name)!r}; expected a number, such as 5e-5")
         if not self.learning_rate > 0:
             raise ValueError(f"learning_rate={self.learning_rate!r}; expected a number above 0, such as 5e-5")
         if not 0 <= self.warmup < 1:
             raise ValueError(f"warmup={self.warmup!r} is outside [0, 1); it is a share of the steps")
-        if self.weight_decay < 0:
-            raise ValueError(f"weight_decay={self.weight_decay!r} is negative")
+        for name in ("weight_decay", "logit_weight"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name}={getattr(self, name)!r} is negative")
+        if not self.temperature > 0:
+            raise ValueError(f"temperature={self.temperature!r}; expected a number above 0, such as 2")
 
     def replace(self, **changes: Any) -> FineTuningSettings:
         """Return a copy with some settings changed.

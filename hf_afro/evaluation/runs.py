@@ -10,6 +10,7 @@ import dataclasses
 import hashlib
 import json
 import logging
+import os
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -18,14 +19,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hf_afro.evaluation.data.task_data import TaskData, joined
+from hf_afro.evaluation.distillation import (
+    MODELS,
+    folder_fingerprint,
+    load_finetuned,
+    model_name,
+    sampled,
+    teacher_folder,
+    unlabelled_split,
+)
 from hf_afro.evaluation.encoding import longest
-from hf_afro.evaluation.finetuning import finetune
+from hf_afro.evaluation.finetuning import FineTuned, finetune
 from hf_afro.evaluation.models import save_finetuned
-from hf_afro.evaluation.predictions import file_stem
 from hf_afro.evaluation.presets import FineTuningSettings
 from hf_afro.evaluation.processes import in_processes
 from hf_afro.files import folder_written_whole, write_whole
 from hf_afro.progress_log import duration
+from hf_afro.students.layers import keep_layers
 from hf_afro.version import __version__
 
 if TYPE_CHECKING:
@@ -34,8 +44,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 OnRun = Callable[[str, int, int], None]
-MODELS = "models"
-"""The folder of fine-tuned models, beside the report."""
 KEY_FILE = "finetuning_run.json"
 """In the folder of a fine-tuned model: the key of the run that made it."""
 _RUNS = "runs"
@@ -63,6 +71,29 @@ class Run:
 
 
 @dataclass(frozen=True, eq=False)
+class Teaching:
+    """How the student of one run is distilled on its task.
+
+    Attributes:
+        teacher: The folder of the fine-tuned teacher.
+        student_layers: Start from this many of the teacher's layers and its head; None to start from the model given.
+        unlabelled: Texts that only the teacher labels.
+    """
+
+    teacher: Path
+    student_layers: int | None = None
+    unlabelled: tuple[str, ...] = ()
+
+    @property
+    def fingerprint(self) -> str:
+        """The SHA-256 of everything that it changes in a run."""
+        digest = hashlib.sha256(f"{folder_fingerprint(self.teacher)} {self.student_layers}\n".encode())
+        for text in self.unlabelled:
+            digest.update(f"{text}\n".encode("utf-8", "surrogatepass"))
+        return digest.hexdigest()
+
+
+@dataclass(frozen=True, eq=False)
 class Job:
     """One run to make.
 
@@ -74,6 +105,7 @@ class Job:
         kept: Where the fine-tuned model is saved; None if it is not.
         elsewhere: The task in other languages, to be measured too.
         parts: The languages that `data` joins, if it does.
+        teaching: How the student is distilled; None for labels alone.
     """
 
     data: TaskData
@@ -83,6 +115,7 @@ class Job:
     kept: Path | None = None
     elsewhere: tuple[TaskData, ...] = ()
     parts: tuple[TaskData, ...] = ()
+    teaching: Teaching | None = None
 
     @property
     def name(self) -> str:
@@ -106,7 +139,7 @@ class Job:
 
     def make(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> Run:
         """Fine-tune, predict, and write the run (and the model, if it is kept)."""
-        tuned = finetune(model, tokenizer, self.data, self.settings, self.seed)
+        tuned = self._finetuned(model, tokenizer)
         run = Run(
             predicted=tuned.predict(self.data),
             dev_scores=tuned.dev_scores,
@@ -120,13 +153,32 @@ class Job:
         )
         if self.kept is not None:
             with folder_written_whole(self.kept, "config.json") as beside:
-                save_finetuned(tuned.model, tokenizer, beside)
+                save_finetuned(tuned.model, tuned.tokenizer, beside)
                 write_whole(beside / KEY_FILE, json.dumps({"key": self.key}) + "\n")
         write_whole(self._file(folder), json.dumps({"key": self.key, **dataclasses.asdict(run)}) + "\n")
         return run
 
+    def _finetuned(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> FineTuned:
+        if self.teaching is None:
+            return finetune(model, tokenizer, self.data, self.settings, self.seed)
+        teacher = load_finetuned(self.teaching.teacher, self.data, self.settings)
+        layers = self.teaching.student_layers
+        if layers is not None:
+            model, tokenizer = keep_layers(teacher.model, layers).cpu(), teacher.tokenizer
+        lines = self.teaching.unlabelled
+        return finetune(
+            model,
+            tokenizer,
+            self.data,
+            self.settings,
+            self.seed,
+            teacher=teacher if self.settings.logit_weight else None,
+            unlabelled=unlabelled_split(self.data.task, lines) if lines and self.settings.logit_weight else None,
+            keep_head=layers is not None,
+        )
+
     def _file(self, folder: Path) -> Path:
-        return folder / _RUNS / f"{self.data.task}-{file_stem(self.data.language)}-{self.seed}.json"
+        return folder / _RUNS / f"{model_name(self.data.task, self.data.language, self.seed)}.json"
 
 
 def key_of(task: TaskData) -> str:
@@ -144,6 +196,9 @@ def plan_runs(
     transfer: Sequence[str] | None = None,
     joint: bool = False,
     models: Path | None = None,
+    teacher: str | os.PathLike[str] | None = None,
+    student_layers: int | None = None,
+    unlabelled: Mapping[str, Sequence[str]] | None = None,
 ) -> list[Job]:
     """Return one run per set and seed or, for joint training, one per task and seed.
 
@@ -157,8 +212,12 @@ def plan_runs(
             every language and measure it alone.
         joint: Whether the languages of a task are trained on together.
         models: The folder that gets `MODELS`; None if models are not kept.
+        teacher: Of the students; see `teacher_folder`.
+        student_layers: See `Teaching`.
+        unlabelled: Texts by language. A run learns from those of all languages that it is trained or measured on.
 
     Raises:
+        FileNotFoundError: If a run has no teacher.
         ValueError: If joint training has a task in only one language, or sets with different settings.
     """
     chosen = [task for task in data if transfer is None or task.language in transfer]
@@ -174,10 +233,19 @@ def plan_runs(
     for task, parts in trained:
         own_settings = settings[key_of(parts[0] if parts else task)]
         elsewhere = _elsewhere(data, parts or (task,)) if transfer is not None else ()
+        languages = [one.language for one in (*(parts or (task,)), *elsewhere)]
+        lines = tuple(
+            line
+            for language in languages
+            for line in sampled((unlabelled or {}).get(language, ()), own_settings.max_unlabelled)
+        )
         for seed in seeds:
-            key = run_key(model_fingerprint, tokenizer, task, own_settings, seed, elsewhere)
-            kept = None if models is None else models / MODELS / f"{task.task}-{file_stem(task.language)}-{seed}"
-            jobs.append(Job(task, own_settings, seed, key, kept, elsewhere, parts))
+            teaching = None
+            if teacher is not None:
+                teaching = Teaching(teacher_folder(teacher, task, seed), student_layers, lines)
+            key = run_key(model_fingerprint, tokenizer, task, own_settings, seed, elsewhere, teaching)
+            kept = None if models is None else models / MODELS / model_name(task.task, task.language, seed)
+            jobs.append(Job(task, own_settings, seed, key, kept, elsewhere, parts, teaching))
     return jobs
 
 
@@ -203,6 +271,7 @@ def run_key(
     settings: FineTuningSettings,
     seed: int,
     elsewhere: Sequence[TaskData] = (),
+    teaching: Teaching | None = None,
 ) -> str:
     """Return the SHA-256 of everything that a run's predictions depend on."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
@@ -215,6 +284,7 @@ def run_key(
         dataclasses.asdict(settings),
         seed,
         [other.fingerprint_of("test") for other in elsewhere],
+        *([] if teaching is None else [teaching.fingerprint]),
     ]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
@@ -281,7 +351,8 @@ def make_runs(
 def cost_of(job: Job, max_length: int) -> float:
     """Return the relative cost of a run: about the characters read in training."""
     most = _CHARACTERS * max_length
-    return job.settings.epochs * (1 + sum(min(len(text), most) for text in job.data.sentences("train")))
+    texts = [*job.data.sentences("train"), *(() if job.teaching is None else job.teaching.unlabelled)]
+    return job.settings.epochs * (1 + sum(min(len(text), most) for text in texts))
 
 
 class Progress:

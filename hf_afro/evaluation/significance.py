@@ -269,6 +269,46 @@ def compare(
     return methods[method](one, other, _measure(task, metric), resamples=resamples, seed=seed)
 
 
+def share_kept(
+    pairs: Sequence[tuple[Predictions, Predictions]],
+    task: str,
+    metric: str = "",
+    *,
+    confidence: float = 0.95,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> Interval:
+    """Return a student's score as a share of its teacher's, with a paired bootstrap interval over the examples.
+
+    Args:
+        pairs: The predictions of student and teacher on the same examples, one pair per language; the scores are means
+            over the languages, each the mean over its runs.
+        task: A name in `hf_afro.tasks.KINDS`.
+        metric: A name in `MEASURES`; by default the task's main one.
+        confidence: The share of resamples inside, in (0, 1).
+        resamples: The number of draws; both models get the same examples in each.
+        seed: Of the draws.
+
+    Raises:
+        ValueError: If there is no pair, or the teacher's score is 0.
+    """
+    measure = _measure(task, metric)
+    scores, drawn = np.zeros(2), np.zeros((2, resamples))
+    for student, teacher in pairs:
+        labels = tuple(sorted({*student.labels(task), *teacher.labels(task)}))
+        sides = [own.counts(task, labels) for own in (student, teacher)]
+        _check([counts for runs in sides for counts in runs], resamples)
+        scores += [_score(runs, measure) for runs in sides]
+        times = list(_draws(len(sides[0][0]), resamples, seed))
+        drawn += [np.concatenate([_scores(runs, measure, block) for block in times]) for runs in sides]
+    if not scores[1] or not drawn[1].all():
+        raise ValueError(
+            "the teacher's score is 0, so there is no share of it; expected a teacher that learnt the task"
+        )
+    low, high = np.quantile(drawn[0] / drawn[1], [(1 - confidence) / 2, (1 + confidence) / 2])
+    return Interval(float(scores[0] / scores[1]), float(low), float(high), confidence)
+
+
 def same_examples(first: Predictions, second: Predictions) -> bool:
     """Tell whether two models predicted the same examples, by the references and, for samples, the numbers."""
     # An older version numbered a sample from 0 too, so that its numbers say nothing.

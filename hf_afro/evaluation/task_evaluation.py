@@ -6,12 +6,13 @@ import dataclasses
 import hashlib
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hf_afro.evaluation.data.task_data import AND, SPLITS, TaskData
+from hf_afro.evaluation.distillation import any_teacher, clean_unlabelled, load_classifier
 from hf_afro.evaluation.efficiency import measure_efficiency
 from hf_afro.evaluation.encoding import longest
 from hf_afro.evaluation.metrics import task_scores
@@ -20,11 +21,16 @@ from hf_afro.evaluation.predictions import write_predictions, write_transfer
 from hf_afro.evaluation.presets import SEEDS, FineTuningSettings, check_seeds, preset
 from hf_afro.evaluation.runs import Job, OnRun, Run, forget_runs, key_of, make_runs, plan_runs
 from hf_afro.evaluation.significance import MEASURES, bootstrap_interval, task_counts
+from hf_afro.pretrained import load_tokenizer
 from hf_afro.reports import EvalReport, Score
+from hf_afro.reports.evaluation_report import REPORT_FILE
+from hf_afro.students.layers import keep_layers
 from hf_afro.version import __version__
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from hf_afro.corpora import PreparedCorpora
 
 logger = logging.getLogger(__name__)
 
@@ -35,7 +41,7 @@ _LIBRARIES = ("torch", "transformers", "datasets", "seqeval", "scikit-learn")
 
 
 def evaluate_model(
-    model: PreTrainedModel | str | os.PathLike[str],
+    model: PreTrainedModel | str | os.PathLike[str] | None,
     tokenizer: PreTrainedTokenizerBase | None,
     data: Sequence[TaskData],
     *,
@@ -49,6 +55,9 @@ def evaluate_model(
     save_models: bool = False,
     transfer: Sequence[str] | None = None,
     joint: bool = False,
+    teacher: str | os.PathLike[str] | None = None,
+    student_layers: int | None = None,
+    unlabelled: Mapping[str, Iterable[str]] | None = None,
     efficiency: bool = False,
     processes: int = 1,
     on_run: OnRun | None = None,
@@ -58,8 +67,13 @@ def evaluate_model(
     Each run is written as soon as it ends. If the call is interrupted, the same call resumes: runs with the same
     model, data and settings are taken over.
 
+    With `teacher` each run is distilled on its task: the student learns from the labels and from the logits of the
+    fine-tuned teacher, and from its logits alone on unlabelled text. `logit_weight`, `logit_loss`, `temperature` and
+    `max_unlabelled` of the settings say how.
+
     Args:
-        model: The encoder, with any head; not changed. Or its folder, or its name on the Hub.
+        model: The encoder, with any head; not changed. Or its folder, or its name on the Hub. None with
+            `student_layers`.
         tokenizer: Its tokenizer; None loads the one of the folder.
         data: The tasks, each task and language once. One that is only measured needs its test split alone.
         name: The name of the model in tables.
@@ -75,6 +89,12 @@ def evaluate_model(
             without any of their examples; None to train on every language and measure it alone.
         joint: Whether to train on all languages of a task together, or on those of `transfer`; each is measured
             separately.
+        teacher: The fine-tuned teacher of every run: a folder that this function wrote with `save_models`, for the
+            same tasks, languages and seeds; or one classifier, by folder or by name, that teaches all runs.
+        student_layers: Start each run from this many evenly spaced layers of its fine-tuned teacher, with the
+            teacher's head, in place of `model`.
+        unlabelled: Text by ISO 639-3 code, lines of any source. Dev and test sentences of `data` are taken out, and
+            the report counts them. A run uses the text of the languages it is trained or measured on.
         efficiency: Whether to measure latency, throughput and memory on test sentences; see
             `hf_afro.evaluation.efficiency`.
         processes: The number of runs at a time; see `hf_afro.evaluation.runs.make_runs`.
@@ -84,20 +104,38 @@ def evaluate_model(
         The report, as saved.
 
     Raises:
+        FileNotFoundError: If a run has no teacher in the folder given.
         ValueError: If there is nothing to do, a set or seed is given twice, the settings lack a task, a language to
-            train on is missing or has no train or dev split, or tokenizer and model do not belong together.
+            train on is missing or has no train or dev split, tokenizer and model do not belong together, the teacher
+            has other labels, or `student_layers` or `unlabelled` come without a teacher.
+
+    Example:
+        >>> teacher = evaluate_model(large, None, data, name="teacher", output_dir="teacher", save_models=True)
+        ... # doctest: +SKIP
+        >>> evaluate_model(small, None, data, name="small", output_dir="small", teacher="teacher",
+        ...                unlabelled=read_corpora("news"))  # doctest: +SKIP
     """
     _check(data, seeds, extra_scores, transfer)
+    _check_teacher(model, teacher, student_layers, unlabelled)
     if processes < 1:
         raise ValueError(f"processes={processes}; expected at least 1")
     chosen = {key_of(task): _settings_of(settings, task) for task in data}
     folder = Path(output_dir)
-    encoder, own_tokenizer = load_encoder(model, tokenizer)
+    if student_layers is not None:
+        assert teacher is not None
+        some = any_teacher(teacher, data, seeds[0])
+        encoder, own_tokenizer = load_encoder(
+            keep_layers(load_classifier(some), student_layers), load_tokenizer(str(some))
+        )
+    else:
+        assert model is not None
+        encoder, own_tokenizer = load_encoder(model, tokenizer)
     if isinstance(model, str | os.PathLike) and Path(model).is_dir():
         model_folder = model
     identity = model_fingerprint(encoder)
     chosen = _fitting(chosen, encoder)
     limited = [_limited(task, chosen[key_of(task)]) for task in data]
+    text = None if unlabelled is None else clean_unlabelled(unlabelled, data)
     jobs = plan_runs(
         limited,
         chosen,
@@ -107,6 +145,9 @@ def evaluate_model(
         transfer=transfer,
         joint=joint,
         models=folder if save_models else None,
+        teacher=teacher,
+        student_layers=student_layers,
+        unlabelled=None if text is None else text.train,
     )
     facts = model_facts(encoder, model_folder)
     runs = make_runs(encoder, own_tokenizer, jobs, folder, processes=processes, on_run=on_run)
@@ -120,6 +161,7 @@ def evaluate_model(
         settings={key: dataclasses.asdict(own) for key, own in chosen.items()},
         provenance={
             **(provenance or {}),
+            **({} if teacher is None else {"distillation": _distillation_of(teacher, student_layers, text, jobs)}),
             "encoder_fingerprint": identity,
             "data": {key_of(task): _provenance_of(task) for task in data},
         },
@@ -160,6 +202,34 @@ def _check(
             )
     if not data and not extra_scores:
         raise ValueError("there is nothing to evaluate; pass tasks, or scores of another measure")
+
+
+def _check_teacher(model: Any, teacher: Any, student_layers: int | None, unlabelled: Any) -> None:
+    """Refuse parts of distillation without a teacher, and two models to start from or none."""
+    given = [name for name, value in (("student_layers", student_layers), ("unlabelled", unlabelled)) if value]
+    if teacher is None and given:
+        raise ValueError(f"{' and '.join(given)} need a teacher; pass teacher=, a fine-tuned model")
+    if (model is None) != (student_layers is not None):
+        what = "neither a model nor student_layers was" if model is None else "a model and student_layers were both"
+        raise ValueError(f"{what} given; expected one to start from")
+
+
+def _distillation_of(
+    teacher: str | os.PathLike[str], student_layers: int | None, text: PreparedCorpora | None, jobs: Sequence[Job]
+) -> dict[str, Any]:
+    """Return how students were distilled: the teacher, the start, and the unlabelled text by language."""
+    place = Path(teacher)
+    if (place / REPORT_FILE).is_file():
+        name = EvalReport.load(place).name
+    else:
+        name = place.name if place.exists() else os.fspath(teacher)
+    facts: dict[str, Any] = {"teacher": name}
+    if student_layers is not None:
+        facts["student_layers"] = student_layers
+    if text is not None:
+        facts["unlabelled_lines"] = max(len(job.teaching.unlabelled) for job in jobs if job.teaching is not None)
+        facts["lines_read"], facts["lines_dropped"] = dict(text.report.read), dict(text.report.dropped)
+    return facts
 
 
 def _settings_of(settings: Settings, task: TaskData) -> FineTuningSettings:

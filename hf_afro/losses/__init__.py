@@ -8,7 +8,11 @@ from hf_afro.losses.masked_lm import (
     projected_masked_lm_loss as projected_masked_lm_loss,
     restrict_to_kept as restrict_to_kept,
 )
-from hf_afro.losses.matching import attention_map_matching as attention_map_matching, logit_matching as logit_matching
+from hf_afro.losses.matching import (
+    attention_map_matching as attention_map_matching,
+    logit_distance as logit_distance,
+    logit_matching as logit_matching,
+)
 from hf_afro.losses.relations import (
     attention_relation_loss as attention_relation_loss,
     relation_loss as relation_loss,

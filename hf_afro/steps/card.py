@@ -16,6 +16,7 @@ from hf_afro.cards import CardFacts, TextSource, render_card
 from hf_afro.cards.card_facts import FACTS_FILE, inherited_licence, vocabulary_figures
 from hf_afro.cards.metadata import use_of
 from hf_afro.corpora.cleaning_report import CleaningReport
+from hf_afro.evaluation.comparison import difference_tables, kept_tables
 from hf_afro.export import EXPORT_FILE
 from hf_afro.files import read_limited
 from hf_afro.languages import find_languages
@@ -92,7 +93,10 @@ def run(config: Config, folder: Path) -> Outcome:
         loaded = [*own, *(one for one in loaded if one not in own)]
     reports = [one.report for one in loaded]
     facts = told_facts(config, reports[0], model or folder_of_model(loaded[0]))
-    (folder / CARD_FILE).write_text(render_card(reports, facts), "utf-8")
+    # Only of a model that was distilled on its tasks, whose plain fine-tuning and teacher stand beside it.
+    distilled = "distillation" in reports[0].provenance
+    more = (*kept_tables(loaded), *difference_tables(loaded)) if distilled else ()
+    (folder / CARD_FILE).write_text(render_card(reports, facts, more=more), "utf-8")
     facts.save(folder)
     return Outcome({"file": CARD_FILE})
 

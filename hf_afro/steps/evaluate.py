@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,7 +16,9 @@ from tqdm import tqdm
 from transformers.hf_argparser import HfArg
 
 from hf_afro.evaluation import FineTuningSettings, TaskData, bits_per_byte_scores, evaluate_model, preset
+from hf_afro.evaluation.comparison import difference_tables, kept_tables
 from hf_afro.evaluation.data.loading import HUB, SAMPLE, check_splits
+from hf_afro.evaluation.distillation import MODELS, is_finetuned
 from hf_afro.evaluation.models import with_own_pooler
 from hf_afro.evaluation.presets import adapted, check_seeds
 from hf_afro.evaluation.runs import has_runs
@@ -24,7 +27,7 @@ from hf_afro.languages import find_languages
 from hf_afro.messages import counted, nearest
 from hf_afro.pretrained import load_encoder_config, load_model, load_tokenizer
 from hf_afro.reports import EvalReport, Score
-from hf_afro.reports.evaluation_report import REPORT_FILE
+from hf_afro.reports.evaluation_report import REPORT_FILE, load_reports
 from hf_afro.reports.published_sets import key_of_folder
 from hf_afro.reports.tables import format_table
 from hf_afro.steps.plans import check_languages
@@ -34,6 +37,7 @@ from hf_afro.steps.settings import (
     Limits,
     NoEffect,
     OptionalLanguages,
+    OptionalModel,
     StepConfig,
     Words,
     is_folder_name,
@@ -55,6 +59,13 @@ is scored on test. The model itself stays as it is.
   hf-afro evaluate student=small teacher=adapted --data tasks --output_dir scores
   hf-afro evaluate adapted --tasks ner --data masakhaner1 --transfer swa,yor --output_dir transfer
   hf-afro evaluate adapted --tasks bits_per_byte --text held_out --output_dir bits
+  hf-afro evaluate small --teacher adapted --unlabelled news --tasks ner --data masakhaner1 --output_dir distilled
+  hf-afro evaluate --teacher adapted --student_layers 6 --unlabelled news --tasks ner --data masakhaner1 \\
+      --output_dir distilled
+
+--teacher distils on the task: the teacher is fine-tuned, and each student learns from the labels and the teacher's
+logits, and on --unlabelled text from its logits alone, without the sentences that are evaluated on. The same student
+from labels alone is measured beside it, as NAME-labels.
 
 --data is a folder with one folder per language, as the sets are published: swa/train.txt, dev.txt and test.txt with
 one token and its tag per line for ner (MasakhaNER) and pos (MasakhaPOS); swa/train.tsv, dev.tsv and test.tsv for topic
@@ -67,8 +78,11 @@ and seeds that are missing when the same command is repeated; --processes may di
 Output: evaluation_report.json, which `EvalReport.load` reads, and predictions/ with the correct and predicted labels
 of every test example. Several models, or one given as NAME=MODEL, get one folder per model.
 """
+LABELS_ONLY = "-labels"
+"""Suffix of the name of a student that learnt from labels alone, beside the one that was distilled."""
 MOST_SEEDS = 100
 NAMES_FILE = "models.json"
+_OF_TEACHER = ("logit_weight", "logit_loss", "temperature", "max_unlabelled")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +90,7 @@ class Config(StepConfig):
     """The models, the data, and how models are fine-tuned."""
 
     models: Annotated[list[str], Input("model", is_model=True, must_exist=False)] = HfArg(
+        default_factory=list,
         aliases=["--model"],
         help="folders of models with their tokenizers, or names on the Hub; NAME=MODEL is called NAME in tables",
     )
@@ -111,6 +126,17 @@ class Config(StepConfig):
         default=False,
         help="train on all languages of a task at once, or on those of transfer; each is measured separately",
     )
+    teacher: OptionalModel = HfArg(
+        default=None,
+        help="distil each model on the tasks from this one: an encoder, which is fine-tuned first; a fine-tuned "
+        "model; or the output of `hf-afro evaluate --save_models`",
+    )
+    student_layers: Annotated[int | None, Limits(low=1)] = HfArg(
+        default=None, help="with teacher, in place of models: start from this many evenly spaced layers of it"
+    )
+    unlabelled: Annotated[str | None, Input("text")] = HfArg(
+        default=None, help="with teacher: text that it labels, a folder with one file per language or prepared text"
+    )
     efficiency: bool = HfArg(default=False, help="measure latency, throughput and memory on the test's own sentences")
     processes: Annotated[int, Limits(low=1), NoEffect()] = HfArg(
         default=1, help="runs at a time; each gets its share of threads, or a GPU"
@@ -132,9 +158,20 @@ class Config(StepConfig):
         if len(set(self.seeds)) < len(self.seeds):
             raise ValueError(f"--seeds {' '.join(map(str, self.seeds))}: give each seed once")
         check_seeds(seeds_of(self.seeds))
-        names = list(self.named_models)
-        if len(names) < len(self.models):
+        if len(self.named_models) < len(self.models):
             raise ValueError(f"--models {' '.join(self.models)}: two have the same name; give each as NAME=MODEL")
+        if self.teacher is None and (
+            alone := [name for name in ("student_layers", "unlabelled") if getattr(self, name)]
+        ):
+            raise ValueError(f"--{alone[0]} needs --teacher, the model to learn from")
+        if self.teacher is None and not self.models:
+            raise ValueError("--models is missing; expected folders of models, or names on the Hub")
+        if self.teacher is not None and bool(self.models) == (self.student_layers is not None):
+            raise ValueError("with --teacher expected either --models, the students, or --student_layers")
+        if self.teacher is not None and self.shown_names.count(self.teacher_name) > 1:
+            raise ValueError(
+                f"teacher and student are both called {self.teacher_name}; give the student as NAME=MODEL"
+            )
 
     @property
     def named_models(self) -> dict[str, str]:
@@ -145,14 +182,28 @@ class Config(StepConfig):
         }
 
     @property
+    def teacher_name(self) -> str:
+        """The name of the teacher's report."""
+        return "" if self.teacher is None else Path(self.teacher).name
+
+    @property
+    def students(self) -> dict[str, str | None]:
+        """The students by the names of their reports; None stands for the teacher's own layers."""
+        if self.student_layers is not None:
+            return {self.name or f"{self.teacher_name}-{self.student_layers}-layers": None}
+        return dict(self.named_models)
+
+    @property
     def shown_names(self) -> list[str]:
         """The names in the reports: they are part of the result, and a model is called after its folder by default."""
-        return list(self.named_models)
+        if self.teacher is None:
+            return list(self.named_models)
+        return [*(name for own in self.students for name in (own, f"{own}{LABELS_ONLY}")), self.teacher_name]
 
     @property
     def in_own_folders(self) -> bool:
         """Whether each report has a folder of its own: of several models, or one given as ``NAME=MODEL``."""
-        return len(self.models) > 1 or place_of(self.models[0]) != self.models[0]
+        return len(self.models) != 1 or self.teacher is not None or place_of(self.models[0]) != self.models[0]
 
     @property
     def trained_tasks(self) -> list[str] | None:
@@ -192,11 +243,16 @@ def check(config: Config) -> None:
 
 def _check_training(config: Config, *, trains: bool) -> None:
     """Refuse settings of training where nothing is trained, and names of models that cannot be folders."""
-    flags = ("save_models", "transfer", "joint", "efficiency")
+    flags = ("save_models", "transfer", "joint", "efficiency", "teacher")
     given = [f"--{name}" for name in (*flags, *config.arguments) if getattr(config, name, True)]
     if not trains and given:
         raise ValueError(f"--tasks {BITS_PER_BYTE} trains nothing; leave {' '.join(given)} out")
-    for name in config.named_models if config.in_own_folders else ():
+    given = [f"--{name}" for name in _OF_TEACHER if name in config.arguments]
+    if given and config.teacher is None:
+        raise ValueError(f"{given[0]} needs --teacher, the model to learn from")
+    if config.teacher is not None and config.measures_bits:
+        raise ValueError(f"--teacher is for tasks that are trained on; measure {BITS_PER_BYTE} in a run of its own")
+    for name in config.shown_names if config.in_own_folders else ():
         if not is_folder_name(name):
             raise ValueError(f"--models has {name!r}, which becomes a folder; expected letters, digits, -, _ and .")
 
@@ -216,7 +272,8 @@ def run(config: Config, folder: Path) -> Outcome:
         ValueError: If model and data do not fit.
     """
     check(config)
-    for model in config.named_models.values():
+    finetuned = config.teacher is not None and is_finetuned(config.teacher)
+    for model in (*config.named_models.values(), *([] if finetuned else filter(None, [config.teacher]))):
         load_encoder_config(model)
     transfer = _sources_of(config)
     data = _data_of(config, transfer)
@@ -226,29 +283,73 @@ def run(config: Config, folder: Path) -> Outcome:
             f"--transfer names {', '.join(missing)}, and the data is in {', '.join(there)}; --languages names those "
             "to train on and those to measure on"
         )
-    reports = {}
-    for name, model in config.named_models.items():
+    sources = transfer if transfer != [] else there
+
+    def evaluated(name: str, model: str | None, **more: Any) -> EvalReport:
         own = folder / name if config.in_own_folders else folder
         if (own / REPORT_FILE).is_file():  # of an earlier run that was interrupted
-            reports[name] = EvalReport.load(own)
-        else:
-            reports[name] = _evaluate(config, name, model, data, transfer if transfer != [] else there, own)
+            return EvalReport.load(own)
+        return _evaluate(config, name, model, data, sources, own, **more)
+
+    if config.teacher is None:
+        reports = {name: evaluated(name, model) for name, model in config.named_models.items()}
+    else:
+        reports = _distilled(config, folder, None if finetuned else config.teacher, evaluated)
     if config.in_own_folders:
         write_whole(folder / NAMES_FILE, json.dumps(list(reports)) + "\n")
     text = "\n".join(
         f"{name}\n{show(report)}" if len(reports) > 1 else show(report) for name, report in reports.items()
     )
+    if config.teacher is not None:
+        measured = [Path(config.teacher)] if finetuned and (Path(config.teacher) / REPORT_FILE).is_file() else []
+        loaded = load_reports([str(path) for path in (*(folder / name for name in reports), *measured)])
+        text = "\n\n".join(map(str, [text, *kept_tables(loaded), *difference_tables(loaded)]))
     facts = {"models": len(reports), "sets": len(data), "seeds": len(seeds_of(config.seeds))}
     return Outcome(facts, text)
 
 
+def _distilled(
+    config: Config, folder: Path, teacher: str | None, evaluated: Callable[..., EvalReport]
+) -> dict[str, EvalReport]:
+    """Return the reports of each student from labels alone and distilled, and of the teacher if it is tuned here."""
+    source: Any = config.teacher
+    reports: dict[str, EvalReport] = {}
+    if teacher is not None:
+        source = folder / config.teacher_name
+        reports[config.teacher_name] = evaluated(config.teacher_name, teacher, save_models=True)
+    unlabelled = None if config.unlabelled is None else read_text(config.unlabelled, config.languages, config.errors)
+    for name, model in config.students.items():
+        start = {"teacher": source, "student_layers": config.student_layers} if model is None else {}
+        alone = f"{name}{LABELS_ONLY}"
+        reports[alone] = evaluated(alone, model, logit_weight=0.0, **start)
+        own: dict[str, Any] = {**start, "teacher": source, "unlabelled": unlabelled}
+        reports[name] = evaluated(name, model, **own)
+    if teacher is not None and not config.save_models:
+        shutil.rmtree(folder / config.teacher_name / MODELS, ignore_errors=True)
+    return {name: reports[name] for name in config.shown_names if name in reports}
+
+
 def _evaluate(
-    config: Config, name: str, model: str, data: list[TaskData], transfer: list[str] | None, folder: Path
+    config: Config,
+    name: str,
+    model: str | None,
+    data: list[TaskData],
+    transfer: list[str] | None,
+    folder: Path,
+    *,
+    save_models: bool = False,
+    logit_weight: float | None = None,
+    **distillation: Any,
 ) -> EvalReport:
-    tokenizer = load_tokenizer(model)
-    encoder = with_own_pooler(load_model(model, dtype=torch.float32), model)
+    encoder = tokenizer = None
+    if model is not None:
+        tokenizer = load_tokenizer(model)
+        encoder = with_own_pooler(load_model(model, dtype=torch.float32), model)
     names = ("tasks", "data", "text", "languages", "errors", "preset", "seeds", "transfer", "joint", "arguments")
     asked = {key: value for key in names if (value := getattr(config, key)) not in (None, False, {})}
+    settings = _settings_of(config, data)
+    if logit_weight is not None:
+        settings = {task: own.replace(logit_weight=logit_weight) for task, own in settings.items()}
     with _told_runs() as tell:
         return evaluate_model(
             encoder,
@@ -256,17 +357,18 @@ def _evaluate(
             data,
             name=name,
             output_dir=folder,
-            settings=_settings_of(config, data),
+            settings=settings,
             seeds=seeds_of(config.seeds),
             extra_scores=_bits_per_byte(config, encoder, tokenizer) if config.measures_bits else (),
-            provenance={"model": model, "command": "hf-afro evaluate", "arguments": asked},
-            model_folder=model if Path(model).is_dir() else None,
-            save_models=config.save_models,
+            provenance={"model": model or config.teacher, "command": "hf-afro evaluate", "arguments": asked},
+            model_folder=model if model is not None and Path(model).is_dir() else None,
+            save_models=save_models or config.save_models,
             transfer=transfer,
             joint=config.joint,
             efficiency=config.efficiency and bool(data),
             processes=config.processes,
             on_run=tell,
+            **distillation,
         )
 
 
@@ -412,7 +514,11 @@ def plan(config: Config, inputs: Mapping[str, Plan]) -> Plan:
         ValueError: If the text or the sets of earlier stages lack what is asked for.
     """
     models, seeds = tuple(config.named_models.values()), len(seeds_of(config.seeds))
-    notes = [counted(len(models), "model")]
+    measured = len(models) if config.teacher is None else len(config.shown_names)
+    notes = [counted(measured, "model")]
+    teacher = inputs["teacher"].model if "teacher" in inputs else None
+    if teacher is not None and (config.student_layers or 0) > teacher.num_hidden_layers:
+        raise ValueError(f"student_layers is {config.student_layers}; the teacher has {teacher.num_hidden_layers}")
     wanted = None if config.languages is None else set(find_languages(config.languages))
     sets = {
         task: [code for code in codes if wanted is None or code in wanted]
@@ -427,9 +533,7 @@ def plan(config: Config, inputs: Mapping[str, Plan]) -> Plan:
         _check_splits(trained, inputs["data"].places)
         if config.joint and any(len(codes) == 1 for codes in trained.values()):
             raise ValueError("joint trains on several languages at once, and a task has only one; leave it out")
-        runs = (
-            seeds * len(models) * sum(min(1, len(codes)) if config.joint else len(codes) for codes in trained.values())
-        )
+        runs = seeds * measured * sum(min(1, len(codes)) if config.joint else len(codes) for codes in trained.values())
         all_sets = counted(sum(map(len, sets.values())), "set")
         notes.append(f"{all_sets}, {counted(seeds, 'seed')}: {counted(runs, 'run')}")
     if config.measures_bits:

@@ -6,18 +6,14 @@ import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import product
 from pathlib import Path
 from typing import Annotated, Any
 
 from transformers.hf_argparser import HfArg
 
 from hf_afro.corpora.cleaning_report import READ, CleaningReport
-from hf_afro.evaluation.predictions import Predictions, read_predictions
-from hf_afro.evaluation.significance import compare, same_examples
-from hf_afro.reports import Score
+from hf_afro.evaluation.comparison import difference_tables, kept_tables
 from hf_afro.reports.evaluation_report import REPORT_FILE, LoadedReport, load_reports
-from hf_afro.reports.formatting import DASH, describe_metric, language_name, task_name, tasks_in
 from hf_afro.reports.page import Stage as PageStage, Work, write_page
 from hf_afro.reports.score_tables import (
     comparison_tables,
@@ -26,14 +22,13 @@ from hf_afro.reports.score_tables import (
     size_table,
     transfer_tables,
 )
-from hf_afro.reports.tables import Cell, Table, as_csv
-from hf_afro.steps.evaluate import NAMES_FILE
+from hf_afro.reports.tables import as_csv
+from hf_afro.steps.evaluate import LABELS_ONLY, NAMES_FILE
 from hf_afro.steps.records import Record, history
 from hf_afro.steps.settings import Input, StepConfig, place_of
 from hf_afro.steps.step import Outcome, Step
 from hf_afro.steps.text import CLEANING, TextConfig
 from hf_afro.steps.training import HISTORY_FILE
-from hf_afro.tasks import kind_of
 from hf_afro.vocabulary.mapping import MAP_FILE, VocabularyMap
 
 DESCRIPTION = """\
@@ -78,7 +73,7 @@ def run(config: Config, folder: Path) -> Outcome:
     """
     loaded = load_reports(expanded(config.reports))
     reports = [one.report for one in loaded]
-    differences = difference_tables(loaded)
+    differences = (*kept_tables(loaded), *difference_tables(loaded))
     work = work_before(loaded, config.pruned, config.trained or ())
     write_page(reports, folder / PAGE_FILE, title=config.title, work=work, more=differences)
     main = (size_table(reports), *comparison_tables(reports), *differences, *transfer_tables(reports))
@@ -110,12 +105,16 @@ def evaluated_model(loaded: LoadedReport) -> tuple[str | None, str | None]:
     """
     report, folder = loaded.parts[0]
     record = Record.load(folder) or Record.load(folder.parent)  # several models have a folder each
-    words = [] if record is None else record.settings.get("models", [])
+    words = [] if record is None else record.settings.get("models") or []
+    teacher = None if record is None else record.settings.get("teacher")
     for word in words:
         place = place_of(word)
         name = word.partition("=")[0] if place != word else Path(place).name
-        if record is not None and (name == report.name or len(words) == 1):
+        alone = len(words) == 1 and teacher is None
+        if record is not None and (name == report.name.removesuffix(LABELS_ONLY) or alone):
             return place, record.inputs["models"][place]
+    if record is not None and teacher is not None and Path(teacher).name == report.name:
+        return teacher, record.inputs["teacher"][teacher]
     told = report.provenance.get("model")
     return (told if isinstance(told, str) else None), None
 
@@ -230,90 +229,6 @@ def _log_of(folder: Path) -> list[dict[str, float]] | None:
         return json.loads(state.read_text("utf-8"))["log_history"]
     except (ValueError, LookupError, TypeError) as error:
         raise ValueError(f"{state} holds no log of a training ({error!r}); leave it out of --trained") from error
-
-
-def difference_tables(loaded: Sequence[LoadedReport]) -> tuple[Table, ...]:
-    """Return a table per task: by how much each model differs from the first, and how likely that is by chance.
-
-    Args:
-        loaded: The models.
-
-    Returns:
-        The tables, by approximate randomisation over the sentences; a dash where there are no predictions, other
-        examples or another number of seeds. No table for a task with nothing to compare.
-    """
-    tables = []
-    reports = [one.report for one in loaded]
-    for task in tasks_in(reports):
-        scores = [score for report in reports for score in report.select(task=task)]
-        languages = sorted({score.language for score in scores})
-        one_set_a_language = len(languages) == len({(score.language, _set_of(score)) for score in scores})
-        rows = []
-        for language in languages:
-            for name, told in _differences(loaded, task, language).items():
-                label = language_name(language) if one_set_a_language else f"{language_name(language)}, {name}"
-                rows.append((Cell(label), *(Cell(text or DASH) for text in told)))
-        if rows:
-            header = ("language", *(report.name for report in reports[1:]))
-            note = (
-                "In percent, with the probability of a difference as large if the models were alike, by approximate "
-                "randomisation over the examples (1,000 draws); with several languages, some are small by chance."
-            )
-            tables.append(Table(f"{_heading(task)}: difference from {reports[0].name}", header, tuple(rows), (note,)))
-    return tuple(tables)
-
-
-def _differences(loaded: Sequence[LoadedReport], task: str, language: str) -> dict[str, list[str]]:
-    """Return how each other model differs from the first, by data set; empty text if it cannot be computed."""
-    first, *others = [_read(one, task, language) for one in loaded]
-    found = {}
-    for name in sorted(first):
-        told = []
-        for other in others:
-            # A set may have another name in another report, unless the first model has a set of that name too.
-            alike = [*other.get(name, ()), *(one for key, own in other.items() if key not in first for one in own)]
-            told.append(_difference(task, first[name], alike))
-        if any(told):
-            found[name] = told
-    return found
-
-
-def _heading(task: str) -> str:
-
-    return f"{task_name(task)}, {describe_metric(kind_of(task).main_metric).name}"
-
-
-def _set_of(score: Score) -> str:
-    return f"{score.dataset} {score.split}"
-
-
-def _read(loaded: LoadedReport, task: str, language: str) -> dict[str, list[Predictions]]:
-    """Return the predictions of the parts of a report by data set."""
-    found: dict[str, list[Predictions]] = {}
-    for report, folder in loaded.parts:
-        file = report.predictions.get(f"{task}/{language}")
-        if file is None or not (folder / file).is_file():
-            continue
-        # A report is not trusted: only files in its own folder are read.
-        if not (folder / file).resolve().is_relative_to(folder.resolve()):
-            raise ValueError(f"the report of {report.name} names predictions outside its folder: {file!r}")
-        sets = [_set_of(score) for score in report.select(task=task, language=language)]
-        found.setdefault(sets[0] if sets else "", []).append(read_predictions(folder / file))
-    return found
-
-
-def _difference(task: str, first: Sequence[Predictions], other: Sequence[Predictions]) -> str:
-    """Return how another model differs from the first, on the first of its predictions for the same examples."""
-    for own, beside in product(other, first):
-        if same_examples(own, beside) and len(own.predicted) == len(beside.predicted):
-            # Higher is better.
-            found = compare(own, beside, task)
-            return f"{100 * found.difference:+.1f} (p {_chance(found.p_value)})"
-    return ""
-
-
-def _chance(value: float) -> str:
-    return "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
 STEP = Step(

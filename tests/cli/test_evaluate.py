@@ -84,7 +84,9 @@ def test_the_model_may_stand_by_itself(model_folder, data_folder, tmp_path, refu
     more = ("--tasks", "topic", "--languages", "swa", "--seeds", 1, "--data", data_folder / "topic", *QUICK)
     assert main(["evaluate", str(model_folder), *map(str, more), "--output_dir", str(out)]) == 0
     assert EvalReport.load(out).name == Path(model_folder).name
-    assert "arguments are required: --models" in refused("evaluate", *more, "--output_dir", tmp_path / "none")
+    assert "--models is missing; expected folders of models" in refused(
+        "evaluate", *more, "--output_dir", tmp_path / "none"
+    )
 
 
 def test_several_tasks_at_once(model_folder, data_folder, tmp_path, capsys, monkeypatch):
@@ -113,6 +115,67 @@ def test_several_tasks_at_once(model_folder, data_folder, tmp_path, capsys, monk
     assert "1.5 ms per sentence alone, 9.0 sentences per second" in printed
     (low, high) = report.select(task="topic", metric="weighted_f1")[0].interval
     assert f"{100 * low:.1f} to {100 * high:.1f}" in printed
+
+
+def test_distillation_on_a_task_in_one_command(model_folder, data_folder, tmp_path, capsys):
+    text = tmp_path / "news"
+    text.mkdir()
+    test = (data_folder / "topic" / "swa" / "test.tsv").read_text("utf-8").splitlines()[1].split("\t")[0]
+    (text / "swa.txt").write_text(f"{test}\nWakulima wa Accra wanauza mahindi\nMvua ilinyesha Kano jana\n", "utf-8")
+    out = tmp_path / "distilled"
+    more = ("--tasks", "topic", "--data", data_folder / "topic", "--languages", "swa", "--seeds", 1, *QUICK)
+    words = [
+        "evaluate",
+        "--teacher",
+        model_folder,
+        "--student_layers",
+        1,
+        "--unlabelled",
+        text,
+        *more,
+        "--output_dir",
+        out,
+    ]
+    assert main([str(word) for word in words]) == 0
+    name = Path(model_folder).name
+    student = f"{name}-1-layers"
+    assert json.loads((out / "models.json").read_text()) == [student, f"{student}-labels", name]
+    reports = {one: EvalReport.load(out / one) for one in (student, f"{student}-labels", name)}
+    assert [report.model["layers"] for report in reports.values()] == [1, 1, 2]
+    assert [report.settings["topic/swa"]["logit_weight"] for report in reports.values()] == [1.0, 0.0, 1.0]
+    told = reports[student].provenance["distillation"]
+    assert told["lines_read"] == {"swa": 3}
+    assert sum(told["lines_dropped"]["swa"].values()) == 1
+    assert told["unlabelled_lines"] == 2
+    assert not (out / name / "models").exists()
+    printed = capsys.readouterr().out
+    assert f"share of {name} kept" in printed
+    assert f"difference from {student}\n" in printed
+    # The whole output is one list of reports for what follows.
+    assert main(["report", str(out), "--output_dir", str(tmp_path / "report")]) == 0
+    tables = (tmp_path / "report" / "tables.txt").read_text("utf-8")
+    assert f"share of {name} kept" in tables
+    places = [str(out / one) for one in (student, f"{student}-labels", name)]
+    assert main(["card", *places, "--licence", "mit", "--output_dir", str(tmp_path / "card")]) == 0
+    card = (tmp_path / "card" / "README.md").read_text("utf-8")
+    assert f"from the logits of the teacher {name}, and from its logits alone on at most 2 lines" in card
+    assert "it started from 1 of the teacher's layers." in card
+    assert "share of" in card
+
+
+def test_a_student_given_by_itself_learns_from_an_evaluated_teacher(model_folder, data_folder, tmp_path, refused):
+    more = ("--tasks", "topic", "--data", data_folder / "topic", "--languages", "swa", "--seeds", 1, *QUICK)
+    teacher, out = tmp_path / "teacher", tmp_path / "out"
+    assert main(words_of(model_folder, teacher, *more, "--save_models", "--name", "large")) == 0
+    assert main(words_of(f"small={model_folder}", out, *more, "--teacher", teacher, "--logit_loss", "kl")) == 0
+    assert json.loads((out / "models.json").read_text()) == ["small", "small-labels"]
+    assert EvalReport.load(out / "small").provenance["distillation"] == {"teacher": "large"}
+    again = words_of(f"small={model_folder}", tmp_path / "again", *more)[1:]
+    assert "no fine-tuned model topic-swa-2" in refused("evaluate", *again, "--teacher", teacher, "--seeds", 2)
+    assert "--logit_loss needs --teacher" in refused("evaluate", *again, "--logit_loss", "kl")
+    assert "--unlabelled needs --teacher" in refused("evaluate", *again, "--unlabelled", tmp_path)
+    both = refused("evaluate", *again, "--teacher", teacher, "--student_layers", 1)
+    assert "expected either --models, the students, or --student_layers" in both
 
 
 def test_a_matrix_of_transfer(model_folder, data_folder, tmp_path, capsys):

@@ -23,7 +23,7 @@ from tests.texts import SENTENCES
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted((ROOT / "docs").rglob("*.md"))
-SNIPPETS = 25
+SNIPPETS = 26
 """Python and shell snippets of all pages together; that none has dropped out of what is run."""
 
 # Trainings of the pages take hours; here each takes a step or two. A student is built at the width of the small model.
@@ -36,6 +36,7 @@ SMALLER = (
     ),
     (r"layers=6,hidden_size=384", "layers=1,hidden_size=32"),
     (r"--max_train \d+", "--max_train 8"),
+    (r"--student_layers 6", "--student_layers 1"),
     (r"--epochs \d+", "--epochs 1"),
     (r"--preset small", "--preset small --max_train 8 --max_dev 4 --max_test 4 --epochs 1"),
 )

@@ -73,7 +73,7 @@ def first_gradients(model, tokenizer, data, settings, trainer_class=TaskTrainer,
     args.max_grad_norm, args.max_steps, args.eval_strategy = 0.0, 1, "no"
     rows = encode(data.task, data.splits["train"], tokenizer, 32)
     if trainer_class is TaskTrainer:
-        more = {"data": data, "compute_loss_func": mean_loss, **more}
+        more = {"data": data, "settings": settings, "compute_loss_func": mean_loss, **more}
     trainer_class(
         model=classifier,
         args=args,

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from hf_afro.losses import attention_map_matching, logit_matching
+from hf_afro.losses import attention_map_matching, logit_distance, logit_matching
 from tests.losses.independent import independent_map_loss, random_case
 
 
@@ -45,6 +45,20 @@ def test_logits_of_half_precision_sum_in_fp32_and_none_is_zero():
     loss.backward()
     assert loss == 0
     assert not student.grad.any()
+
+
+def test_the_distance_of_logits_by_hand():
+    student = torch.tensor([[1.0, 2.0, 3.0], [0.0, 0.0, 0.0]], requires_grad=True)
+    teacher = torch.tensor([[1.0, 0.0, 6.0], [3.0, 0.0, 0.0]], requires_grad=True)
+    loss = logit_distance(student, teacher)
+    assert loss.item() == pytest.approx((0 + 4 + 9) / 3 + 9 / 3)
+    loss.backward()
+    assert student.grad.flatten().tolist() == pytest.approx([0, 4 / 3, -2, -2, 0, 0])
+    assert teacher.grad is None
+    assert logit_distance(student.bfloat16(), teacher.bfloat16()).dtype == torch.float32
+    assert logit_distance(student[:0], teacher[:0]).item() == 0
+    with pytest.raises(ValueError, match=r"student_logits has shape \(2, 3\) and teacher_logits \(2, 2\)"):
+        logit_distance(student, teacher[:, :2])
 
 
 @pytest.mark.parametrize(

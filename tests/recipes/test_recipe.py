@@ -309,7 +309,16 @@ def test_the_settings_of_the_papers_are_those_of_the_papers():
 
 
 def test_the_recipes_that_ship():
-    names = ["afro-mini", "afroxlmr-small", "comet", "laft", "minilm-assistant", "quickstart", "real-small"]
+    names = [
+        "afro-mini",
+        "afroxlmr-small",
+        "comet",
+        "laft",
+        "minilm-assistant",
+        "quickstart",
+        "real-small",
+        "task-distil",
+    ]
     assert sorted(shipped_recipes()) == names
     for name in shipped_recipes():
         recipe = load_recipe(name)

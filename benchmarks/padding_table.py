@@ -25,7 +25,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import AutoModelForMaskedLM, PreTrainedModel, PreTrainedTokenizerFast, PrinterCallback
 from transformers.utils import logging
 
-from hf_afro.families import depth_of, positions_of
+from hf_afro.families import depth_of, family_of, positions_of
 from hf_afro.students import build_student
 from hf_afro.students.building import LIKE_XLMR
 from hf_afro.training import (
@@ -122,10 +122,10 @@ def settings(folder: Path) -> dict[str, Any]:
 
 def full_copy(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> float | None:
     """Return how far a student with every layer and the full width is from its teacher; None where none is built."""
-    if model.config.model_type not in LIKE_XLMR:
+    if family_of(model).inner_layers is not None:
         return None
-    width = {"hidden_size": 32, "embedding_size": getattr(model.config, "embedding_size", None)}
-    student = build_student(model, tokenizer=tokenizer, num_hidden_layers=depth_of(model), unpad=False, **width)
+    sizes = {"num_hidden_layers": depth_of(model), "embedding_size": getattr(model.config, "embedding_size", None)}
+    student = build_student(model, tokenizer=tokenizer, unpad=False, **sizes)
     return difference(student, model)
 
 
@@ -144,9 +144,9 @@ def distilled(
     model: PreTrainedModel, student: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, folder: Path
 ) -> tuple[float, bool]:
     """Distil a student: one built from the model where that is possible, else one of the same family."""
-    if model.config.model_type in LIKE_XLMR:
-        sizes = {"num_hidden_layers": 2, "hidden_size": 16, "num_attention_heads": 2}
-        student = build_student(model, tokenizer=tokenizer, **sizes)
+    if family_of(model).inner_layers is None:
+        narrow = {"hidden_size": 16, "num_attention_heads": 2} if model.config.model_type in LIKE_XLMR else {}
+        student = build_student(model, tokenizer=tokenizer, num_hidden_layers=2, **narrow)
     trainer = RelationDistillTrainer(
         model=student,
         teacher_model=copy.deepcopy(model),

@@ -43,6 +43,9 @@ class Family:
             each, and each pass through all layers of its group. None if each layer is run once.
         key_value_heads: Field of the configuration with the number of key and value heads, if there may be fewer of
             them than query heads. None if there are as many.
+        first_layer_differs: Whether the first layer lacks a part that all others have, so that neither can take the
+            other's place.
+        layer_fields: Fields of the configuration that hold one entry per layer.
     """
 
     model_type: str
@@ -58,6 +61,8 @@ class Family:
     fused: str | None = None
     inner_layers: str | None = None
     key_value_heads: str | None = None
+    first_layer_differs: bool = False
+    layer_fields: tuple[str, ...] = ()
 
 
 _ROBERTA_LIKE: dict[str, Any] = {
@@ -152,6 +157,8 @@ FAMILIES: dict[str, Family] = {
             masked_lm_head="head",
             masked_lm_rows=("decoder.weight", "decoder.bias"),
             position_offset=0,
+            first_layer_differs=True,  # it has no norm before its attention: the embeddings end with one
+            layer_fields=("layer_types",),
         ),
         Family(
             model_type="eurobert",

@@ -288,6 +288,22 @@ def test_the_export_to_onnx_prints_differences_sizes_scores_and_times(tmp_path, 
 
 
 @pytest.mark.slow
+def test_a_student_of_modernbert_is_the_same_wherever_it_is_read():
+    for package in ("onnx", "onnxscript", "onnxruntime", "sentence_transformers"):
+        pytest.importorskip(package, reason="needs the extras `onnx` and `sentence`")
+    options = ("--small", "--lines", "40", "--trained", "2000", "--rows", "3000", "--budget", "1500", "--steps", "2")
+    lines = {line.split()[0]: line for line in run("modernbert_student", *options).splitlines()}
+    assert list(lines) == ["make", "cut", "build", "distil", "onnx", "sentence", "elsewhere"]
+    differences = {
+        name: float(line.split("difference ")[1].split()[0]) for name, line in lines.items() if "diff" in line
+    }
+    assert differences["cut"] == differences["build"] == differences["elsewhere"] == 0.0
+    assert differences["onnx"] < 1e-4
+    assert float(lines["elsewhere"].split("vectors ")[1]) < 1e-6
+    assert "layers [0, 2, 5]  global 1" in lines["build"]
+
+
+@pytest.mark.slow
 def test_a_round_trip_loses_nothing_and_goes_on_where_it_stopped(tmp_path, tokenizer):
     """From a BERT under XLM-R's tokenizer whose configuration names another padding id, as multilingual-e5-small."""
     for package in ("onnx", "onnxscript", "onnxruntime", "sentence_transformers"):

@@ -37,7 +37,8 @@ _HEADS = {
 _MASKED_LM = ("ForMaskedLM", "WithLMHeadModel", "ForPreTraining")
 _DETECTORS = ("ElectraForPreTraining", "FunnelForPreTraining")  # of replaced tokens, not masked-LM heads
 _BUILT_FROM_ORDER = (
-    *("teacher", "teacher_model_type", "layers", "embeddings", "embedding_energy"),
+    *("teacher", "teacher_model_type", "layers", "embeddings"),
+    *("embedding_energy", "embedding_energy_of_running_tokens"),
     *("head_bias", "head_transform", "head_differs"),
 )
 _TRAINED, _WITHOUT_HEAD = ("kept", "fitted_after_distillation"), ("drawn", "untrained")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.hf_argparser import HfArg
@@ -16,6 +18,7 @@ from hf_afro.model_folders import map_file
 from hf_afro.pretrained import load_encoder_config, load_model, load_tokenizer
 from hf_afro.steps.parsing import check_arguments
 from hf_afro.steps.plans import of_training
+from hf_afro.steps.prune import counts_files
 from hf_afro.steps.settings import Input, Model, OptionalModel
 from hf_afro.steps.step import Outcome, Plan, Step
 from hf_afro.steps.text import TextConfig, datasets_of, prepare_text
@@ -23,7 +26,8 @@ from hf_afro.steps.training import can_resume, facts_of, gain_table, train, trai
 from hf_afro.students import build_student
 from hf_afro.students.building import student_config
 from hf_afro.training import RelationDistillTrainer, RelationDistillTrainingArguments
-from hf_afro.vocabulary import VocabularyMap, prune_vocabulary
+from hf_afro.vocabulary import TokenCounts, VocabularyMap, prune_vocabulary
+from hf_afro.vocabulary.tokenizers import read_table
 
 DESCRIPTION = """\
 Distil a large encoder into a small student by its self-attention relations.
@@ -60,7 +64,8 @@ class Config(TextConfig):
     student: str | None = HfArg(
         default=None,
         help="sizes of a student to build from the teacher, as in layers=6,hidden_size=384; also heads=, "
-        "intermediate_size= and embedding_size=",
+        "intermediate_size= and embedding_size=. Without hidden_size the width is the teacher's, as it has to be for "
+        "teachers of other kinds than XLM-R, RoBERTa and BERT",
     )
     student_model: OptionalModel = HfArg(
         default=None, help="instead of sizes: an existing student, with its tokenizer"
@@ -69,6 +74,11 @@ class Config(TextConfig):
         default=None,
         help="output of `hf-afro prune`, or its vocabulary_map.json: a teacher with the full vocabulary then teaches "
         "a student with the pruned one",
+    )
+    counts: Annotated[list[str] | None, Input("counts")] = HfArg(
+        default=None,
+        help="output of `hf-afro count`, before or after pruning; several are added up: the word embeddings of a new "
+        "student that are narrower than the teacher's keep the directions of the tokens that occur often",
     )
     no_checkpoints: bool = HfArg(default=False, help="remove the trainer's checkpoints once the training is done")
     arguments: dict[str, Any] = field(default_factory=dict)
@@ -80,6 +90,8 @@ class Config(TextConfig):
             raise ValueError("expected either --student, the sizes of a new one, or --student_model, an existing one")
         if self.student is not None:
             parse_sizes(self.student)
+        elif self.counts is not None:
+            raise ValueError("--counts shapes the word embeddings of a new student; leave it out with --student_model")
 
 
 def check(config: Config) -> None:
@@ -109,8 +121,7 @@ def run(config: Config, folder: Path) -> Outcome:
         tokenizer = load_tokenizer(config.student_model)
     else:
         tokenizer = load_tokenizer(config.teacher)
-        sizes = parse_sizes(config.student or "")
-        student, tokenizer = _built(teacher, tokenizer, sizes, vocabulary_map, arguments.seed)
+        student, tokenizer = _built(config, teacher, tokenizer, vocabulary_map, arguments.seed)
     text = prepare_text(config, arguments.seed)
     # A relation loss says nothing about languages that are not learnt.
     held_out = {code: lines for code, lines in text.evaluation.items() if code in text.train}
@@ -133,7 +144,7 @@ def parse_sizes(text: str) -> dict[str, int]:
     """Read ``layers=6,hidden_size=384`` into arguments of `build_student`.
 
     Raises:
-        ValueError: If a name is unknown, a value is not a whole number, or layers or hidden_size is missing.
+        ValueError: If a name is unknown, a value is not a whole number, or layers is missing.
     """
     sizes: dict[str, int] = {}
     for part in filter(None, (part.strip() for part in text.split(","))):
@@ -144,8 +155,8 @@ def parse_sizes(text: str) -> dict[str, int]:
         if not value.isdecimal() or int(value) < 1:
             raise ValueError(f"--student {text}: {name} is {value!r}; expected a whole number, 1 or more")
         sizes[argument] = int(value)
-    if not {"num_hidden_layers", "hidden_size"} <= sizes.keys():
-        raise ValueError(f"--student {text}: expected at least layers and hidden_size, as in layers=6,hidden_size=384")
+    if "num_hidden_layers" not in sizes:
+        raise ValueError(f"--student {text}: expected at least layers, as in layers=6,hidden_size=384")
     return sizes
 
 
@@ -164,18 +175,41 @@ def _check_map(teacher_rows: int, vocabulary_map: VocabularyMap | None, teacher:
 
 
 def _built(
+    config: Config,
     teacher: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
-    sizes: dict[str, Any],
     vocabulary_map: VocabularyMap | None,
     seed: int,
 ) -> tuple[Any, PreTrainedTokenizerBase]:
-    """Return a student of some sizes and its tokenizer, over the map's tokens where there is a map."""
+    """Return a new student and its tokenizer, over the map's tokens where there is a map."""
     source: Any = teacher
     if vocabulary_map is not None:
         pruned = prune_vocabulary(teacher, tokenizer, vocabulary_map)
         source, tokenizer = pruned.model, pruned.tokenizer
-    return build_student(source, **sizes, tokenizer=tokenizer, seed=seed), tokenizer
+    counts = None if config.counts is None else _counts_of(tokenizer, config.counts)
+    sizes: dict[str, Any] = parse_sizes(config.student or "")
+    return build_student(source, **sizes, tokenizer=tokenizer, counts=counts, seed=seed), tokenizer
+
+
+def _counts_of(tokenizer: PreTrainedTokenizerBase, paths: list[str]) -> np.ndarray:
+    """Return the share of each of a tokenizer's tokens among running tokens, ``[tokens]``.
+
+    Tokens are found by what they are, since ids change when a vocabulary is pruned.
+
+    Raises:
+        ValueError: If the counts lack one of the tokens.
+    """
+    counts = functools.reduce(TokenCounts.merge, map(TokenCounts.load, counts_files(paths)))
+    ids = {token: index for index, token in enumerate(counts.table.pieces)}
+    tokens = read_table(tokenizer).pieces
+    missing = [token for token in tokens if token not in ids]
+    if missing:
+        raise ValueError(
+            f"--counts has no counts of {len(missing):,} of the {len(tokens):,} tokens of the student, such as "
+            f"{missing[0]!r}: it was counted with another tokenizer; count with that of the teacher, or with the one "
+            "it was pruned from"
+        )
+    return counts.pooled()[[ids[token] for token in tokens]]
 
 
 def plan(config: Config, inputs: Mapping[str, Plan]) -> Plan:

@@ -132,6 +132,23 @@ class TokenCounts:
         digest.update(np.ascontiguousarray(self.counts).tobytes())
         return digest.hexdigest()[:32]
 
+    def pooled(self, smoothing: float = 0.3) -> np.ndarray:
+        """Return the share of each token among running tokens, with the languages taken together.
+
+        Each language's own shares count in proportion to n^smoothing, with n its number of tokens, as languages are
+        sampled by XLM-R and by `select_tokens`: 1 adds the counts up, 0 gives all languages the same weight.
+
+        Args:
+            smoothing: Exponent of the sizes of the languages, 0 to 1.
+
+        Returns:
+            ``[old_size]`` float64, sum 1; zeros if no language has a token.
+        """
+        totals = self.counts.sum(axis=1)
+        seen = totals > 0
+        weights = totals[seen].astype(np.float64) ** smoothing
+        return (weights / weights.sum()) @ (self.counts[seen] / totals[seen, None])
+
     def of(self, language: str) -> np.ndarray:
         """Return the counts of one language, ``[old_size]``.
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 
 import pytest
-from transformers import AutoModelForMaskedLM, AutoTokenizer
+from transformers import AutoModelForMaskedLM, AutoTokenizer, ModernBertForMaskedLM
 
 import hf_afro
 from hf_afro.cli.main import main
 from hf_afro.steps.distill import parse_sizes
+from tests.tiny_families import tiny
 
 SETTINGS = ("--use_cpu", "--per_device_train_batch_size", 4, "--max_length", 32, "--disable_tqdm", "True")
 
@@ -26,12 +27,13 @@ def test_sizes_become_arguments_of_build_student():
         "embedding_size": 128,
     }
     assert parse_sizes("num_hidden_layers=1,hidden_size=64,heads=2")["num_attention_heads"] == 2
+    assert parse_sizes("layers=6") == {"num_hidden_layers": 6}
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("layers=6", "expected at least layers and hidden_size"),
+        ("hidden_size=384", "expected at least layers, as in layers=6,hidden_size=384"),
         ("layers=6,hiden_size=384", "'hiden_size' is not a size; did you mean 'hidden_size'"),
         ("layers=six,hidden_size=384", "layers is 'six'; expected a whole number"),
         ("layers=0,hidden_size=384", "layers is '0'; expected a whole number, 1 or more"),
@@ -71,6 +73,53 @@ def test_a_full_teacher_teaches_a_pruned_student(refused, model_folder, counts_f
     assert "the teacher is pruned already; leave --vocabulary_map out" in line
 
 
+def built_from(folder) -> dict:
+    return AutoModelForMaskedLM.from_pretrained(folder).config.built_from
+
+
+def test_counts_before_pruning_weigh_the_tokens_that_are_left(
+    refused, model_folder, counts_folder, text_folder, tmp_path
+):
+    """Under a pruned teacher, and under a full one with the map: the student is the same to begin with."""
+    pruned = str(tmp_path / "pruned")
+    assert (
+        main(["prune", "--model", model_folder, "--counts", counts_folder, "--budget", "300", "--output_dir", pruned])
+        == 0
+    )
+    more = ("--eval_lines", 0, "--max_steps", 1, "--student", "layers=1,hidden_size=16,heads=2,embedding_size=4")
+    weighed = (*more, "--counts", counts_folder)
+    found = []
+    for name, teacher, own in (("a", pruned, ()), ("b", model_folder, ("--vocabulary_map", pruned))):
+        assert main(words_of(teacher, text_folder, tmp_path / name, *weighed, *own)) == 0
+        found.append(built_from(tmp_path / name))
+    energies = [{name: one[name] for name in one if "energy" in name} for one in found]
+    assert energies[0] == energies[1]
+    assert energies[0]["embedding_energy_of_running_tokens"] > energies[0]["embedding_energy"]
+    assert main(words_of(pruned, text_folder, tmp_path / "c", *more)) == 0
+    assert "embedding_energy_of_running_tokens" not in built_from(tmp_path / "c")
+
+    counted = str(tmp_path / "counted")
+    text = ("--text", str(text_folder), "--tokenizer", pruned)
+    assert main(["count", *text, "--output_dir", counted]) == 0
+    line = refused(*words_of(model_folder, text_folder, tmp_path / "d", *more, "--counts", counted))
+    assert "--counts has no counts of " in line
+    assert "count with that of the teacher, or with the one it was pruned from" in line
+
+
+def test_a_student_of_another_family_has_fewer_layers(refused, tokenizer, text_folder, tmp_path):
+    teacher = str(tmp_path / "teacher")
+    tiny("modernbert", vocab_size=len(tokenizer)).save_pretrained(teacher)
+    tokenizer.save_pretrained(teacher)
+    more = ("--eval_lines", 0, "--max_steps", 1)
+    assert main(words_of(teacher, text_folder, tmp_path / "student", "--student", "layers=2", *more)) == 0
+    student = AutoModelForMaskedLM.from_pretrained(tmp_path / "student")
+    assert isinstance(student, ModernBertForMaskedLM)
+    assert student.config.layer_types == ["full_attention", "full_attention"]
+    assert student.config.built_from["layers"] == [0, 3]
+    line = refused(*words_of(teacher, text_folder, tmp_path / "out", "--student", "layers=2,hidden_size=16", *more))
+    assert "was given hidden_size=16; leave that out, so that the student has the teacher's full width, 32" in line
+
+
 def test_a_file_that_holds_no_map_is_refused(refused, model_folder, counts_folder, text_folder, tmp_path):
     more = ("--student", "layers=1,hidden_size=16,heads=2", "--vocabulary_map", f"{counts_folder}/counts.npz")
     line = refused(*words_of(model_folder, text_folder, tmp_path / "out", *more))
@@ -81,7 +130,7 @@ def test_a_file_that_holds_no_map_is_refused(refused, model_folder, counts_folde
     ("more", "message"),
     [
         ((), "expected either --student, the sizes of a new one, or --student_model"),
-        (("--student", "layers=1"), "expected at least layers and hidden_size"),
+        (("--student", "hidden_size=16"), "expected at least layers"),
         (
             ("--student", "layers=1,hidden_size=16", "--whole_word_masking", "1"),
             "unknown setting --whole_word_masking",
@@ -89,6 +138,8 @@ def test_a_file_that_holds_no_map_is_refused(refused, model_folder, counts_folde
         (("--student", "layers=1,hidden_size=64,heads=2"), "hidden_size 64 is wider than the teacher's 32"),
         (("--student", "layers=1,hidden_size=16,heads=2", "--vocabulary_map", "nowhere.json"), "nowhere.json"),
         (("--student", "layers=1,hidden_size=16,heads=2", "--num_relation_heads", "5"), "5"),
+        (("--student", "layers=1,hidden_size=16,heads=2", "--counts", "nowhere"), "--counts nowhere does not exist"),
+        (("--student_model", "some/student", "--counts", "nowhere"), "leave it out with --student_model"),
     ],
 )
 def test_mistakes_leave_nothing(refused, model_folder, text_folder, tmp_path, more, message):

@@ -38,6 +38,7 @@ maft:
   no_checkpoints: true
 distill:
   student: {layers: 1, hidden_size: 16, embedding_size: 8}
+  counts: count
   max_steps: 2
   max_length: 32
   per_device_train_batch_size: 4

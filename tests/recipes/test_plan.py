@@ -5,7 +5,14 @@ from __future__ import annotations
 import pytest
 import torch
 from tokenizers import Tokenizer, models
-from transformers import AutoModelForMaskedLM, BertConfig, PreTrainedTokenizerFast, RobertaConfig, XLMRobertaConfig
+from transformers import (
+    AutoModelForMaskedLM,
+    BertConfig,
+    ModernBertConfig,
+    PreTrainedTokenizerFast,
+    RobertaConfig,
+    XLMRobertaConfig,
+)
 
 from hf_afro.recipes import RecipeError, load_recipe
 from hf_afro.recipes.runner import plan_recipe
@@ -111,6 +118,21 @@ def test_a_student_is_planned_with_the_padding_id_of_its_tokenizer(tmp_path, tok
     student = build_student(model, tokenizer=tokenizer, num_hidden_layers=1, hidden_size=8, num_attention_heads=2)
     plan = planned(tmp_path, f"base: {{model: {tmp_path}/m}}", distill)["distill"]
     assert plan.parameters == student.num_parameters()
+
+
+def test_a_student_of_modernbert_has_the_parameters_planned(tmp_path, tokenizer):
+    """Its first layer has one norm less than the others."""
+    model = teacher(ModernBertConfig, vocab_size=len(tokenizer), num_hidden_layers=4, pad_token_id=0)
+    model.save_pretrained(tmp_path / "m")
+    tokenizer.save_pretrained(tmp_path / "m")
+    base, distill = f"base: {{model: {tmp_path}/m}}", "distill: {max_steps: 1, max_length: 16, student: {layers: 2%s}}"
+    student = build_student(model, tokenizer=tokenizer, num_hidden_layers=2)
+    plan = planned(tmp_path, base, distill % "")["distill"]
+    assert plan.parameters == student.num_parameters()
+    assert plan.model.layer_types == student.config.layer_types
+    assert plan.model.pad_token_id == student.config.pad_token_id == 1
+    with pytest.raises(RecipeError, match="line 4: distill: .* was given hidden_size=16; leave that out"):
+        planned(tmp_path, base, distill % ", hidden_size: 16")
 
 
 @pytest.mark.parametrize(

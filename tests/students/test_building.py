@@ -402,8 +402,8 @@ def test_a_teacher_that_cannot_teach_is_refused(xlm_roberta):
     xlm_roberta.config.model_type = "gpt2"
     with pytest.raises(ValueError, match="'gpt2' is not in the table of families"):
         build(xlm_roberta, **SAME)
-    xlm_roberta.config.model_type = "modernbert"
-    with pytest.raises(ValueError, match="a student cannot be built from modernbert"):
+    xlm_roberta.config.model_type = "albert"
+    with pytest.raises(ValueError, match="a student cannot be built from albert"):
         build(xlm_roberta, **SAME)
 
 
@@ -501,3 +501,49 @@ def test_a_teacher_with_adapters_is_refused(xlm_roberta):
     adapted = get_peft_model(xlm_roberta, LoraConfig(target_modules=["query"]))
     with pytest.raises(ValueError, match="merge them first"):
         build(adapted, **SAME)
+
+
+FREQUENCIES = torch.arange(120.0) ** 3  # rows of higher ids occur more often
+
+
+@pytest.mark.parametrize("sizes", [{"hidden_size": 16}, {"hidden_size": 32, "embedding_size": 8}])
+@pytest.mark.parametrize("family", ["xlm-roberta", "bert"])
+def test_with_counts_the_table_is_the_best_approximation_for_running_tokens(family, sizes):
+    teacher = make_teacher(family)
+    rank = min(sizes.values())
+    table = effective(teacher)
+    weights = 0.99 * FREQUENCIES.double() / FREQUENCIES.double().sum() + 0.01 / 120
+    left, singular, right = torch.linalg.svd(table * weights.sqrt()[:, None], full_matrices=False)
+    best = table @ right[:rank].T @ right[:rank]
+    student = build(teacher, num_hidden_layers=2, **sizes, counts=FREQUENCIES)
+    # With embedding_size the product is as wide as the layers and has its scale; otherwise it is scaled by the width.
+    rows, scale = effective(student), sizes["hidden_size"] / 32
+    torch.testing.assert_close(rows @ rows.T, scale * best @ best.T, rtol=0, atol=1e-6)
+    built_from = student.config.built_from
+    running = (singular[:rank] ** 2).sum() / (singular**2).sum()
+    assert built_from["embedding_energy_of_running_tokens"] == pytest.approx(float(running), abs=1e-6)
+    assert built_from["embedding_energy"] == pytest.approx(float((best**2).sum() / (table**2).sum()), abs=1e-6)
+    plain = build(teacher, num_hidden_layers=2, **sizes).config.built_from
+    assert plain["embedding_energy"] > built_from["embedding_energy"]
+    assert "embedding_energy_of_running_tokens" not in plain
+    assert not rows[teacher.config.pad_token_id].any()
+
+
+def test_counts_change_nothing_at_full_width(teacher):
+    sizes = {**SAME, "embedding_size": getattr(teacher.config, "embedding_size", None)}
+    one, other = build(teacher, **sizes), build(teacher, **sizes, counts=FREQUENCIES)
+    assert all(torch.equal(weight, other.state_dict()[name]) for name, weight in one.state_dict().items())
+    assert one.config.built_from == other.config.built_from
+
+
+def test_counts_of_another_vocabulary_are_refused(teacher):
+    with pytest.raises(ValueError, match=r"counts have shape \[119\]; expected one number per token"):
+        build(teacher, num_hidden_layers=2, hidden_size=16, counts=FREQUENCIES[:-1])
+
+
+def test_the_width_left_out_is_the_teachers(teacher):
+    factorised = {"embedding_size": getattr(teacher.config, "embedding_size", None)}
+    student = build(teacher, num_hidden_layers=2, **factorised)
+    assert student.config.hidden_size == 32
+    named = build(teacher, num_hidden_layers=2, hidden_size=32, **factorised)
+    assert all(torch.equal(weight, named.state_dict()[name]) for name, weight in student.state_dict().items())

@@ -1,4 +1,4 @@
-"""The truncated decomposition compared with numpy's."""
+"""The truncated decomposition compared with numpy's, plain and weighted by row."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from hf_afro.students.initialisation import Spectrum, project_rows
+from hf_afro.students.initialisation import Spectrum, project_rows, row_weights
 
 
 @pytest.fixture
@@ -68,3 +68,82 @@ def test_a_table_of_zeros_keeps_everything():
 def test_a_table_without_finite_rows_is_refused(table):
     with pytest.raises(ValueError, match="empty or hold values that are not finite"):
         Spectrum.of(table)
+
+
+@pytest.fixture
+def weights(table) -> torch.Tensor:
+    """Weights ``[9000]`` of very different sizes, some zero."""
+    weights = torch.rand(len(table), generator=torch.Generator().manual_seed(4), dtype=torch.float64) ** 8
+    weights[100:200] = 0.0
+    return weights / weights.sum()
+
+
+def test_directions_and_energies_of_two_rows_by_hand():
+    """The second row is longer, the first is nine times as frequent: e1 leads with 0.9 against 0.1 * 4."""
+    table = torch.tensor([[1.0, 0.0], [0.0, 2.0]])
+    spectrum = Spectrum.of(table, weights=torch.tensor([0.9, 0.1], dtype=torch.float64))
+    torch.testing.assert_close(spectrum.directions, torch.eye(2, dtype=torch.float64))
+    assert spectrum.weighted_energies.tolist() == pytest.approx([0.9, 0.4])
+    assert spectrum.energies.tolist() == pytest.approx([1.0, 4.0])
+    assert spectrum.retained(1, weighted=True) == pytest.approx(0.9 / 1.3)
+    assert spectrum.retained(1) == pytest.approx(1 / 5)
+    assert Spectrum.of(table).retained(1) == pytest.approx(4 / 5)
+
+
+@pytest.mark.parametrize("rank", [1, 5, 12])
+def test_with_weights_the_error_is_that_of_the_weighted_singular_values(table, weights, rank):
+    basis = Spectrum.of(table, weights=weights).basis(rank, torch.Generator().manual_seed(1))
+    error = table.double() - project_rows(table, basis).double() @ basis.T
+    singular = np.linalg.svd((table.double() * weights.sqrt()[:, None]).numpy(), compute_uv=False)
+    assert float((weights * (error**2).sum(1)).sum()) == pytest.approx(
+        (singular[rank:] ** 2).sum(), rel=1e-6, abs=1e-12
+    )
+    spectrum = Spectrum.of(table, weights=weights)
+    np.testing.assert_allclose(spectrum.weighted_energies.numpy(), singular**2, rtol=1e-8)
+    kept = project_rows(table, basis).double()
+    assert spectrum.retained(rank) == pytest.approx(float((kept**2).sum() / (table.double() ** 2).sum()))
+
+
+def test_equal_weights_give_the_plain_result(table):
+    equal = torch.full((len(table),), 1 / len(table), dtype=torch.float64)
+    plain, weighted = Spectrum.of(table), Spectrum.of(table, weights=equal)
+    torch.testing.assert_close(weighted.directions, plain.directions, rtol=0, atol=1e-9)
+    torch.testing.assert_close(weighted.energies, plain.energies)
+    assert weighted.retained(3, weighted=True) == pytest.approx(plain.retained(3))
+
+
+def test_a_factorised_table_is_weighted_by_its_rows(table, weights):
+    projection = torch.randn(20, 12, generator=torch.Generator().manual_seed(2))
+    whole, product = Spectrum.of(table, projection, weights), Spectrum.of(table @ projection.T, weights=weights)
+    torch.testing.assert_close(whole.weighted_energies[:12], product.weighted_energies[:12], rtol=1e-5, atol=0)
+
+
+class Pooled:
+    def pooled(self) -> np.ndarray:
+        return np.array([0.75, 0.25, 0.0])
+
+
+@pytest.mark.parametrize("counts", [[6, 2, 0], np.array([6, 2, 0]), torch.tensor([0.75, 0.25, 0.0]), Pooled()])
+def test_weights_are_shares_and_a_little_for_every_row(counts):
+    """99 % of 3/4, 1/4 and 0, and 1 % over the four rows; the fourth has no token."""
+    expected = [0.7425 + 0.0025, 0.2475 + 0.0025, 0.0025, 0.0025]
+    assert row_weights(counts, 4, 3).tolist() == pytest.approx(expected)
+    assert float(row_weights(counts, 3).sum()) == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize(
+    ("counts", "message"),
+    [
+        (
+            [1, 2],
+            r"shape \[2\]; expected one number per token .*, 3 or 4.*counts.pooled\(\)\[vocabulary_map.old_ids\]",
+        ),
+        (np.ones((2, 4)), r"counts have shape \[2, 4\]"),
+        ([1, 2, -1], "negative, not finite or all zero"),
+        ([1, 2, float("nan")], "negative, not finite or all zero"),
+        ([0, 0, 0], "negative, not finite or all zero"),
+    ],
+)
+def test_counts_that_do_not_fit_are_refused(counts, message):
+    with pytest.raises(ValueError, match=message):
+        row_weights(counts, 4, 3)

@@ -13,7 +13,7 @@ import pytest
 from transformers import XLMRobertaTokenizer
 
 from hf_afro.model_folders import COUNTS_FILE
-from hf_afro.vocabulary import TokenCounts, count_tokens
+from hf_afro.vocabulary import TextSize, TokenCounts, count_tokens
 from tests.texts import SENTENCES
 
 
@@ -137,3 +137,16 @@ def test_merged_counts_tell_of_both_texts_in_whichever_order(tokenizer):
         "corpora": {"swa": [{"origin": "a/swa.txt"}, {"origin": "b/swa.txt"}], "yor": {"origin": "b/yor.txt"}},
     }
     assert all(one == merged[0] for one in merged)
+
+
+def test_pooled_shares_by_hand(counts):
+    """A language of 4 tokens and one of 16: at 0.5 their weights are 2 and 4; a third, without text, has none."""
+    table = dataclasses.replace(counts.table, pieces=counts.table.pieces[:3], scores=counts.table.scores[:3])
+    sizes = dict.fromkeys(("amh", "swa", "yor"), TextSize())
+    rows = np.array([[4, 0, 0], [4, 12, 0], [0, 0, 0]])
+    three = TokenCounts(("amh", "swa", "yor"), rows, sizes, table)
+    np.testing.assert_allclose(three.pooled(0.5), [1 / 3 + 2 / 3 * 0.25, 2 / 3 * 0.75, 0])
+    np.testing.assert_allclose(three.pooled(1), [8 / 20, 12 / 20, 0])
+    np.testing.assert_allclose(three.pooled(0), [(1 + 0.25) / 2, 0.75 / 2, 0])
+    assert three.pooled().sum() == pytest.approx(1)
+    assert not TokenCounts(("yor",), rows[2:], {"yor": TextSize()}, table).pooled().any()

@@ -35,7 +35,7 @@ from hf_afro.evaluation.presets import FineTuningSettings
 from hf_afro.evaluation.processes import in_processes
 from hf_afro.files import folder_written_whole, write_whole
 from hf_afro.progress_log import duration
-from hf_afro.students.layers import keep_layers
+from hf_afro.students.building import keep_layers
 from hf_afro.version import __version__
 
 if TYPE_CHECKING:
@@ -164,7 +164,7 @@ class Job:
         teacher = load_finetuned(self.teaching.teacher, self.data, self.settings)
         layers = self.teaching.student_layers
         if layers is not None:
-            model, tokenizer = keep_layers(teacher.model, layers).cpu(), teacher.tokenizer
+            model, tokenizer = keep_layers(teacher.model, layers), teacher.tokenizer
         lines = self.teaching.unlabelled
         return finetune(
             model,

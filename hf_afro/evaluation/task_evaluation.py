@@ -24,7 +24,7 @@ from hf_afro.evaluation.significance import MEASURES, bootstrap_interval, task_c
 from hf_afro.pretrained import load_tokenizer
 from hf_afro.reports import EvalReport, Score
 from hf_afro.reports.evaluation_report import REPORT_FILE
-from hf_afro.students.layers import keep_layers
+from hf_afro.students.building import keep_layers
 from hf_afro.version import __version__
 
 if TYPE_CHECKING:

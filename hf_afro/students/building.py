@@ -358,6 +358,29 @@ def _with_fewer_layers(
     return config
 
 
+def keep_layers(model: PreTrainedModel, num_hidden_layers: int, layers: LayerRule = "uniform") -> PreTrainedModel:
+    """Return a copy of a model, of its own class and with its head, that has only some of its layers.
+
+    Args:
+        model: With a head of any kind, such as a fine-tuned classifier; not changed.
+        num_hidden_layers: Number of layers to keep.
+        layers: Which, as for `build_student`.
+
+    Returns:
+        The copy, in evaluation mode and on the CPU.
+
+    Raises:
+        ValueError: If the model shares its layers, as ALBERT does, or `layers` asks for layers that it does not have.
+    """
+    own = _loaded_config(model)
+    _check_teacher_config(own)
+    config = _with_fewer_layers(own, num_hidden_layers, layers, None)
+    with torch.random.fork_rng(devices=[]), torch.device("cpu"):
+        kept = type(model)(config).eval()
+    copy_with_fewer_layers(model, kept, layer_sources(own, config, layers))
+    return kept
+
+
 def empty_model(config: PreTrainedConfig) -> PreTrainedModel:
     """Return the masked language model of a configuration on the meta device, where weights have shapes but no memory.
 

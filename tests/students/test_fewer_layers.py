@@ -7,15 +7,21 @@ import copy
 import pytest
 import torch
 from torch import nn
-from transformers import AutoModelForMaskedLM, ModernBertConfig, ModernBertForMaskedLM, PreTrainedModel
+from transformers import (
+    AutoModelForMaskedLM,
+    AutoModelForTokenClassification,
+    ModernBertConfig,
+    ModernBertForMaskedLM,
+    PreTrainedModel,
+)
 
 from hf_afro import RelationDistillTrainer, RelationDistillTrainingArguments, build_student, prune_vocabulary
 from hf_afro.families import encoder_of, family_of, layers_of
-from hf_afro.students.building import LIKE_XLMR, empty_model, student_config
+from hf_afro.students.building import LIKE_XLMR, empty_model, keep_layers, student_config
 from hf_afro.vocabulary import count_tokens, select_tokens
 from tests.students.test_building import word_tokenizer
 from tests.texts import SENTENCES
-from tests.tiny_families import TINY, tiny
+from tests.tiny_families import TINY, VOCABULARY, tiny
 from tests.training.tiny_trainers import maft_trainer, settings, text_datasets
 from tests.vocabulary.kinds import EXAMPLES, model_for
 
@@ -263,3 +269,22 @@ def test_a_student_of_modernbert_is_pruned_distilled_and_adapted(tmp_path):
     loaded = AutoModelForMaskedLM.from_pretrained(tmp_path / "adapted")
     assert type(loaded) is ModernBertForMaskedLM
     assert all(torch.equal(one, adapting.model.state_dict()[part]) for part, one in loaded.state_dict().items())
+
+
+@pytest.mark.parametrize("name", [name for name in TINY if not name.startswith(("albert", "xlm-roberta-xl"))])
+def test_a_classifier_keeps_its_head_and_some_layers(name):
+    torch.manual_seed(0)
+    config = tiny(name).config
+    config.id2label, config.label2id = {0: "O", 1: "B-PER", 2: "I-PER"}, {"O": 0, "B-PER": 1, "I-PER": 2}
+    model = AutoModelForTokenClassification.from_config(config).eval()
+    inputs = {"input_ids": torch.randint(5, VOCABULARY, (2, 9)), "attention_mask": torch.ones(2, 9, dtype=torch.long)}
+    whole, half = keep_layers(model, 4), keep_layers(model, 2)
+    assert type(whole) is type(half) is type(model)
+    assert (half.config.num_hidden_layers, model.config.num_hidden_layers) == (2, 4)
+    assert half.config.id2label == model.config.id2label
+    with torch.no_grad():
+        assert torch.equal(whole(**inputs).logits, model(**inputs).logits)
+        assert not torch.equal(half(**inputs).logits, model(**inputs).logits)
+    first = 0 if name == "modernbert" else 1
+    for kept, source in zip(layers_of(half), (layers_of(model)[first], layers_of(model)[3]), strict=True):
+        assert all(torch.equal(tensor, source.state_dict()[key]) for key, tensor in kept.state_dict().items())

@@ -8,7 +8,8 @@ XLM-R-base's shape to 6 layers of width 384, 48 relation heads, rows without pad
       every layer's attention maps, and the relation loss in its plain form
   two forwards alone: teacher forward, student forward and backward, both by SDPA, from the student's last hidden state
       and without any loss of relations; the teacher runs to its end
-  ours: `compute_loss` of the trainer and its backward
+  ours: `compute_loss` of the trainer and its backward, relations alone
+  ours, all states: with hidden states and sentence vectors too, through a projection; both models run to their end
 
 --memory measures each side in a process of its own and prints the most memory it held above the models.
 """
@@ -29,7 +30,7 @@ from hf_afro.losses import relation_loss
 from hf_afro.training import RelationDistillTrainer, RelationDistillTrainingArguments
 from hf_afro.training.capture import RELATIONS, StudentCapture, TeacherCapture
 
-MAPS, ALONE, OURS = "maps requested", "two forwards alone", "ours"
+MAPS, ALONE, OURS, STATES = "maps requested", "two forwards alone", "ours", "ours, all states"
 
 
 def models(small: bool) -> tuple[XLMRobertaModel, XLMRobertaModel]:
@@ -49,20 +50,28 @@ def models(small: bool) -> tuple[XLMRobertaModel, XLMRobertaModel]:
 
 
 def sides(small: bool, batch: int, length: int) -> dict[str, Callable[[], object]]:
-    """Return the three ways of a step."""
+    """Return the four ways of a step."""
     teacher, student = models(small)
     heads = 12 if small else 48
     ids = torch.randint(5, 1000, (batch, length), generator=torch.Generator().manual_seed(0))
     inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
     with tempfile.TemporaryDirectory() as folder:
-        args = RelationDistillTrainingArguments(output_dir=folder, use_cpu=True, num_relation_heads=heads)
-        trainer = RelationDistillTrainer(student, teacher, args)
-    taught = TeacherCapture(teacher, [teacher.config.num_hidden_layers])
+        common = {"output_dir": folder, "use_cpu": True, "num_relation_heads": heads, "packing": False}
+        trainer, of_states = (
+            RelationDistillTrainer(student, teacher, RelationDistillTrainingArguments(**common, **terms))
+            for terms in ({}, {"hidden_weight": 1.0, "pooled_weight": 1.0})
+        )
+    depth = teacher.config.num_hidden_layers
+    taught = TeacherCapture(teacher, [depth], [depth])  # the last hidden states: it runs to its end
     learnt = StudentCapture(student, [student.config.num_hidden_layers])
 
     def ours() -> None:
         student.zero_grad()
         trainer.compute_loss(student, inputs).backward()
+
+    def all_states() -> None:
+        student.zero_grad()
+        of_states.compute_loss(student, inputs).backward()
 
     def alone() -> None:
         student.zero_grad()
@@ -75,9 +84,7 @@ def sides(small: bool, batch: int, length: int) -> dict[str, Callable[[], object
         for model in (teacher, student):
             model.set_attn_implementation("eager")
         asked = {**inputs, "output_attentions": True}
-        teacher_vectors, _ = taught.with_hidden(**asked)
-        vectors = learnt(student, **asked)["vectors"]
-        of_teacher, of_student = *teacher_vectors.values(), *vectors.values()
+        of_teacher, of_student = *taught(**asked).values(), *learnt(student, **asked)["vectors"].values()
         losses = [
             relation_loss(of_teacher[one], of_student[one], inputs["attention_mask"], heads, "reference")
             for one in RELATIONS
@@ -86,7 +93,7 @@ def sides(small: bool, batch: int, length: int) -> dict[str, Callable[[], object
         for model in (teacher, student):
             model.set_attn_implementation("sdpa")
 
-    return {MAPS: maps_requested, ALONE: alone, OURS: ours}
+    return {MAPS: maps_requested, ALONE: alone, OURS: ours, STATES: all_states}
 
 
 def main() -> None:
@@ -95,7 +102,8 @@ def main() -> None:
     parser.add_argument("--shapes", nargs="*", default=["8x256", "4x512"], help="rows x tokens")
     parser.add_argument("--repeats", type=int, default=3, help="rounds; the median is taken")
     parser.add_argument("--memory", action="store_true", help="peak memory of each side too")
-    parser.add_argument("--only", choices=(MAPS, ALONE, OURS), help="run one side once and print its peak memory")
+    one_side = (MAPS, ALONE, OURS, STATES)
+    parser.add_argument("--only", choices=one_side, help="run one side once and print its peak memory")
     args = parser.parse_args()
     for shape in ["2x16"] if args.small else args.shapes:
         batch, length = map(int, shape.split("x"))
@@ -109,7 +117,10 @@ def main() -> None:
         print(f"{batch} x {length}: XLM-R-base to 6x384, forward and backward")
         for name, seconds in medians.items():
             memory = f"  {_memory(args.small, shape, name) / 1e9:6.2f} GB more" if args.memory else ""
-            against = f"{seconds / medians[ALONE]:5.2f} of alone  {medians[MAPS] / seconds:5.2f}x faster than maps"
+            against = (
+                f"{seconds / medians[ALONE]:5.2f} of alone  {seconds / medians[OURS]:5.2f} of ours  "
+                f"{medians[MAPS] / seconds:5.2f}x faster than maps"
+            )
             print(f"  {name:20} {seconds:8.3f} s  {against}{memory}", flush=True)
 
 

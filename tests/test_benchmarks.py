@@ -130,7 +130,7 @@ def test_the_table_of_padding_ids():
 
 def test_a_distillation_step_against_its_forwards_and_against_maps():
     lines = run("distillation_step", "--small").splitlines()
-    for side in ("maps requested", "two forwards alone", "ours"):
+    for side in ("maps requested", "two forwards alone", "ours  ", "ours, all states"):
         assert any(line.strip().startswith(side) and "of alone" in line for line in lines)
 
 

@@ -129,17 +129,21 @@ def boundary_ids(tokenizer: PreTrainedTokenizerBase) -> tuple[int | None, int | 
     )
 
 
-def ready_rows(dataset: Any, max_length: int, *, column: str = "input_ids", batch_size: int = 1000) -> TokenRows:
+def ready_rows(
+    dataset: Any, max_length: int, *, end: int | None = None, column: str = "input_ids", batch_size: int = 1000
+) -> TokenRows:
     """Read rows of ids that are ready samples, special tokens included.
 
     Args:
         dataset: An iterable of rows of ids, or a `datasets.Dataset` or `IterableDataset`.
         max_length: The most tokens of a row.
+        end: The id that ends a sequence, where each row has to be a single one; None where it need not.
         column: The column of ids of a dataset.
         batch_size: Rows read at a time.
 
     Raises:
-        ValueError: If a row is empty or longer than `max_length`, or the dataset has no such column.
+        ValueError: If a row is empty, longer than `max_length` or several sequences, or the dataset has no such
+            column.
     """
     rows = TokenRows.from_rows(row for batch in _batches(dataset, column, batch_size) for row in batch)
     for index in np.flatnonzero((rows.lengths == 0) | (rows.lengths > max_length))[:1].tolist():
@@ -147,6 +151,13 @@ def ready_rows(dataset: Any, max_length: int, *, column: str = "input_ids", batc
             f"row {index} of {column!r} has {rows.lengths[index]} tokens; expected 1 to {max_length}. Cut the rows "
             "first, or use a 'text' column instead, which is tokenized and cut for you"
         )
+    if end is not None:
+        for place in np.setdiff1d(np.flatnonzero(rows.tokens == end), rows.offsets[1:] - 1)[:1].tolist():
+            index = int(np.searchsorted(rows.offsets, place, "right")) - 1
+            raise ValueError(
+                f"row {index} of {column!r} holds {end}, the end of a sequence, before its last token: it is several "
+                "sequences, but sentence vectors need one for each row. Split the rows, or use a 'text' column instead"
+            )
     return rows
 
 

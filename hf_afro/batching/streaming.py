@@ -164,13 +164,15 @@ class ReadyRows:
 
     Attributes:
         max_length: The most tokens of a row.
+        end: The id that ends a sequence, where each row has to be a single one; None where it need not.
     """
 
     max_length: int
+    end: int | None = None
 
     def rows(self, documents: Sequence[Any], carry: np.ndarray, *, begun: bool) -> tuple[TokenRows, np.ndarray, bool]:
         """See `TextRows`."""
-        return ready_rows(documents, self.max_length), carry, begun
+        return ready_rows(documents, self.max_length, end=self.end), carry, begun
 
     def rest(self, carry: np.ndarray) -> TokenRows:
         """See `TextRows`."""

@@ -29,7 +29,7 @@ _STATE = "state of the training, not of the model"
 _SKIPPED: tuple[tuple[tuple[str, ...], str], ...] = (
     (("training_args.bin",), "a pickle of the trainer's arguments, which may hold a token"),
     (("optimizer*.pt", "optimizer*.bin", "scheduler.pt", "scaler.pt", "rng_state*.pth", "trainer_state.json"), _STATE),
-    (("global_step*", "pytorch_model_fsdp*", "zero_to_fp32.py", "latest"), _STATE),
+    (("global_step*", "pytorch_model_fsdp*", "zero_to_fp32.py", "latest", "hidden_projection.safetensors"), _STATE),
     (("checkpoint-*", "last-checkpoint"), "a training checkpoint"),
     (("runs", "logs", "wandb", "*.log", "events.out.tfevents*"), "a log"),
     (("hf_afro_run.json", "manifest.json"), "how and where a command was run"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from hf_afro.losses.bits_per_byte import MaskedWordTotals as MaskedWordTotals
+from hf_afro.losses.hidden_states import hidden_matching as hidden_matching, pooled_matching as pooled_matching
 from hf_afro.losses.masked_lm import (
     masked_lm_loss as masked_lm_loss,
     projected_masked_lm_loss as projected_masked_lm_loss,

@@ -34,6 +34,7 @@ Distil a large encoder into a small student by its self-attention relations.
 
 The student's last layer learns how the queries, the keys and the values of one layer of the teacher relate to each
 other (MiniLMv2, Wang et al., 2021). Only relations are compared, so the student may have any width and heads.
+With --hidden_weight and --pooled_weight it also matches the teacher's hidden states and sentence vectors.
 
   hf-afro distill --teacher adapted --student layers=6,hidden_size=384 --text texts --output_dir student \\
       --max_steps 100000 --learning_rate 6e-4 --warmup_steps 4000 --per_device_train_batch_size 32

@@ -9,6 +9,7 @@ from typing import Any
 
 from transformers import TrainingArguments
 
+from hf_afro.losses.hidden_states import HIDDEN_LOSSES
 from hf_afro.losses.relations import IMPLEMENTATIONS
 
 OBJECTIVES = ("minilmv2", "minilm", "hybrid")
@@ -82,6 +83,11 @@ class MixtureTrainingArguments(TrainingArguments):
             raise ValueError(f"max_length={self.max_length} leaves no room between the two special tokens; use 3 up")
         if not 0 <= self.language_alpha <= 1:
             raise ValueError(f"language_alpha={self.language_alpha} is outside [0, 1]; 1 keeps the sizes of the texts")
+
+    @property
+    def rows_are_sentences(self) -> bool:
+        """Whether each row has to be a single sequence; rows of ids that hold several are then refused."""
+        return False
 
     def _check_streaming(self) -> None:
         """Refuse a stream without a number of steps, and sizes that are malformed or come without a stream."""
@@ -177,6 +183,14 @@ class RelationDistillTrainingArguments(MixtureTrainingArguments):
         logit_weight: Weight of matching the teacher's predictions of masked tokens, 0 or more (0; 0.5 for `hybrid`).
         temperature: Divides both logits in that term, above 0 (2).
         mlm_probability: Share of the tokens that are masked for these two terms, in (0, 1) (0.15).
+        hidden_weight: Weight of matching the teacher's hidden states, token by token, 0 or more (0).
+        hidden_loss: Their distance: `cosine`, 1 - cosine, or `mse`, the mean of squares over the width (`cosine`).
+        hidden_teacher_layers: The layers whose output is matched, counted from 1; their losses are averaged (the
+            last).
+        hidden_student_layers: The layers that match them, as many or one (the last).
+        pooled_weight: Weight of matching the teacher's sentence vectors, 0 or more; above 0, each row has to be one
+            sentence, so `packing=False` (0).
+        freeze_embeddings_steps: Train everything but the embeddings for this many steps (0).
         teacher_dtype: `float32` or `bfloat16`, to convert the teacher's weights to (as loaded).
     """
 
@@ -234,6 +248,41 @@ class RelationDistillTrainingArguments(MixtureTrainingArguments):
     mlm_probability: float = field(
         default=0.15, metadata={"help": "Share of the tokens masked for mlm_weight and logit_weight, in (0, 1)."}
     )
+    hidden_weight: float = field(
+        default=0.0,
+        metadata={
+            "help": "Weight of matching the teacher's hidden states, token by token. If the widths differ, a "
+            "projection is trained, which is not saved with the student."
+        },
+    )
+    hidden_loss: str = field(
+        default="cosine",
+        metadata={
+            "help": "Distance of two hidden states: cosine (1 - cosine) or mse (mean of squares over the width)."
+        },
+    )
+    hidden_teacher_layers: list[int] | None = field(
+        default=None,
+        metadata={"help": "Layers of the teacher whose hidden states are matched. By default the last."},
+    )
+    hidden_student_layers: list[int] | None = field(
+        default=None,
+        metadata={"help": "Layers of the student that match them: one, or as many. By default the last."},
+    )
+    pooled_weight: float = field(
+        default=0.0,
+        metadata={
+            "help": "Weight of matching the teacher's sentence vectors (mean of the tokens, of length 1), for "
+            "students that embed sentences. Needs packing off: each row is one sentence."
+        },
+    )
+    freeze_embeddings_steps: int = field(
+        default=0,
+        metadata={
+            "help": "Train everything but the embeddings for this many optimizer steps; those of a student that was "
+            "built from its teacher are good from the start."
+        },
+    )
     teacher_dtype: str | None = field(
         default=None,
         metadata={"help": "float32 or bfloat16: convert the teacher's weights to it. By default as loaded."},
@@ -247,18 +296,30 @@ class RelationDistillTrainingArguments(MixtureTrainingArguments):
     def __post_init__(self) -> None:
         """Check the choices and the bounds."""
         super().__post_init__()
-        for name, choices in (("objective", OBJECTIVES), ("relation_impl", IMPLEMENTATIONS)):
+        for name, choices in (
+            ("objective", OBJECTIVES),
+            ("relation_impl", IMPLEMENTATIONS),
+            ("hidden_loss", HIDDEN_LOSSES),
+        ):
             if getattr(self, name) not in choices:
                 raise ValueError(f"unknown {name}={getattr(self, name)!r}; expected one of {', '.join(choices)}")
         if self.teacher_dtype not in (None, *TEACHER_DTYPES):
             raise ValueError(f"teacher_dtype={self.teacher_dtype!r}; expected one of {', '.join(TEACHER_DTYPES)}")
         if self.teacher_layer is not None and self.teacher_layers is not None:
             raise ValueError("teacher_layer and teacher_layers were both given; use one of them")
-        if [] in (self.teacher_layers, self.student_layers, self.relation_weights):
-            raise ValueError("teacher_layers, student_layers or relation_weights is empty; leave it out, or fill it")
+        layers = ("teacher_layers", "student_layers", "hidden_teacher_layers", "hidden_student_layers")
+        if empty := [name for name in (*layers, "relation_weights") if getattr(self, name) == []]:
+            raise ValueError(f"{empty[0]} is empty; leave it out, or fill it")
         if self.logit_weight is None:
             self.logit_weight = HYBRID_LOGIT_WEIGHT if self.objective == "hybrid" else 0.0
-        self._check_weights(self.mlm_weight, self.logit_weight, *(self.relation_weights or (1.0,)))
+        self._check_weights(
+            self.mlm_weight,
+            self.logit_weight,
+            self.hidden_weight,
+            self.pooled_weight,
+            *(self.relation_weights or (1.0,)),
+        )
+        self._check_states()
         if not 0 < self.temperature < math.inf:
             raise ValueError(f"temperature={self.temperature}; expected a finite number above 0, such as 2")
         if not 0 < self.mlm_probability < 1:
@@ -268,6 +329,23 @@ class RelationDistillTrainingArguments(MixtureTrainingArguments):
                 "activation_checkpointing_kwargs has use_reentrant=True, which cuts captured vectors off from their "
                 "gradients; leave it out"
             )
+
+    def _check_states(self) -> None:
+        """Check the settings of hidden states, of sentence vectors and of the embeddings."""
+        if not self.hidden_weight and (self.hidden_teacher_layers or self.hidden_student_layers):
+            raise ValueError("hidden_teacher_layers or hidden_student_layers needs hidden_weight above 0, got 0")
+        if self.pooled_weight and self.packing:
+            raise ValueError(
+                f"pooled_weight={self.pooled_weight} compares sentence vectors, but packing=True puts several "
+                "sentences into a row; set packing=False (--no_packing)"
+            )
+        if self.freeze_embeddings_steps < 0:
+            raise ValueError(f"freeze_embeddings_steps={self.freeze_embeddings_steps} is less than 0")
+
+    @property
+    def rows_are_sentences(self) -> bool:
+        """Whether a term compares sentence vectors."""
+        return self.pooled_weight > 0
 
     @staticmethod
     def _check_weights(*weights: float) -> None:

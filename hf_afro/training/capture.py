@@ -1,7 +1,8 @@
-"""Capture the queries, keys and values of chosen layers by hooks on the projections.
+"""Capture the queries, keys, values and hidden states of chosen layers by hooks.
 
 The outputs of the projections are taken as they leave the linear layers: after the norm of a pre-norm model, before
-they are split into heads, before any rotation, and whatever attention implementation follows.
+they are split into heads, before any rotation, and whatever attention implementation follows. The hidden states of a
+layer are what it returns; those of the last layer what the encoder returns, after a final norm if there is one.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.distributed.fsdp import FSDPModule
 
-from hf_afro.families import encoder_of, family_of, layer_at
+from hf_afro.families import depth_of, encoder_of, family_of, layer_at
 from hf_afro.training.masked_only import accept_run, encode, head_at
 
 if TYPE_CHECKING:
@@ -23,70 +24,80 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 RELATIONS = ("query", "key", "value")
+HIDDEN = "hidden"
 
 Vectors = dict[int, dict[str, torch.Tensor]]
-"""By layer, counted from 1, and by relation: ``[batch, length, width]``."""
+"""By layer, counted from 1, and by name (`query`, `key`, `value`, `hidden`): ``[batch, length, width]``."""
 
 
 class _LayerReached(Exception):
-    """Ends a forward pass once every requested projection has run."""
+    """Ends a forward pass once everything that was requested has run."""
 
 
 class _Recorder:
-    """Hooks on the projections of some layers, recording while `is_open`.
+    """Hooks on some layers and on their projections, recording while `is_open`.
 
-    A projection may be called more than once in a forward: ALBERT's layers are shared by several passes, and
-    DeBERTa's may make keys of positions too, after those of tokens. So calls are counted, and the one that belongs to
-    the requested layer is taken. Activation checkpointing calls them again in the backward pass, when the recorder is
-    closed.
+    A module may be called more than once in a forward: ALBERT's layers are shared by several passes, and DeBERTa's may
+    make keys of positions too, after those of tokens. So calls are counted, and the one that belongs to the requested
+    layer is taken. Activation checkpointing calls them again in the backward pass, when the recorder is closed.
     """
 
-    def __init__(self, model: PreTrainedModel, layers: Sequence[int]) -> None:
-        if not layers:
-            raise ValueError("no layer was given; expected at least one, counted from 1")
+    def __init__(self, model: PreTrainedModel, layers: Sequence[int], hidden_layers: Sequence[int]) -> None:
         family = family_of(model)
-        self.layers = tuple(sorted(set(layers)))
-        places = {layer: layer_at(model, layer) for layer in self.layers}
+        self.depth = depth_of(model)
+        self.layers, self.hidden_layers = tuple(sorted(set(layers))), tuple(sorted(set(hidden_layers)))
+        places = {layer: layer_at(model, layer) for layer in (*self.layers, *self.hidden_layers)}
         self.modules = list({id(place): place for place, _ in places.values()}.values())
         self.is_open = False
-        # A student that leaves padding out of its layers would give projections of [1, tokens, width].
-        self.settings = {"unpad": False} if getattr(model.config, "unpad", False) else {}
         self.vectors: Vectors = {}
         self._groups = _queries_per_key(model)
         self._calls: Counter[tuple[int, str]] = Counter()
         self._hooks: list[RemovableHandle] = []
+        requested = dict.fromkeys(RELATIONS if family.fused is None else ("fused",), self.layers)
+        requested[HIDDEN] = tuple(layer for layer in self.hidden_layers if layer < self.depth)
         for index, module in enumerate(self.modules):
-            # For a shared layer, the number of the call tells the layer; for others, the first call counts.
-            wanted = {turn: layer for layer, (place, turn) in places.items() if place is module}
-            for relation in RELATIONS if family.fused is None else ("fused",):
-                projection = module.get_submodule(getattr(family, relation))
-                # A partial of a method, not a closure, so that a model with hooks can still be pickled.
-                record = partial(self._record, index, relation, wanted)
-                self._hooks.append(projection.register_forward_hook(record))
+            for name, of in requested.items():
+                # For a shared layer, the number of the call tells the layer; for others, the first call counts.
+                wanted = {places[layer][1]: layer for layer in of if places[layer][0] is module}
+                if wanted:
+                    hooked = module if name == HIDDEN else module.get_submodule(getattr(family, name))
+                    # A partial of a method, not a closure, so that a model with hooks can still be pickled.
+                    self._hooks.append(hooked.register_forward_hook(partial(self._record, index, name, wanted)))
+        # In a student that leaves padding out of its layers the hooks would see [1, tokens, width].
+        may_unpad = getattr(model.config, "unpad", False)
+        self.settings = {"unpad": False} if may_unpad and self._hooks else {}
 
     def _record(
-        self, index: int, relation: str, wanted: dict[int, int], _module: nn.Module, _inputs: Any, output: torch.Tensor
+        self, index: int, name: str, wanted: dict[int, int], _module: nn.Module, _inputs: Any, output: Any
     ) -> None:
         if not self.is_open:
             return
-        turn = self._calls[index, relation]
-        self._calls[index, relation] = turn + 1
+        turn = self._calls[index, name]
+        self._calls[index, name] = turn + 1
         if turn not in wanted:
             return
         vectors = self.vectors.setdefault(wanted[turn], {})
-        if relation == "fused":
+        if name == "fused":
             vectors.update(zip(RELATIONS, output.chunk(3, dim=-1), strict=True))
-        else:
-            vectors[relation] = output if relation == "query" else _widened(output, *self._groups)
+        elif name in ("key", "value"):
+            vectors[name] = _widened(output, *self._groups)
+        else:  # some layers return a tuple
+            vectors[name] = output[0] if isinstance(output, tuple) else output
         self.on_vectors()
 
     def on_vectors(self) -> None:
-        """Called after each requested projection."""
+        """Called whenever something that was requested has run."""
+
+    def add_last(self, hidden: torch.Tensor) -> None:
+        """Record what the encoder returns as the hidden states of the last layer, if they were requested."""
+        if self.depth in self.hidden_layers:
+            self.vectors.setdefault(self.depth, {})[HIDDEN] = hidden
 
     @property
     def is_complete(self) -> bool:
-        """Whether every requested projection has run."""
-        return len(self.vectors) == len(self.layers) and all(len(of) == 3 for of in self.vectors.values())
+        """Whether everything that was requested has run."""
+        expected = len(self.layers) * len(RELATIONS) + len(self.hidden_layers)
+        return sum(len(of) for of in self.vectors.values()) == expected
 
     def open(self) -> None:
         """Start recording, without what an earlier forward may have left."""
@@ -106,42 +117,51 @@ class _Recorder:
 
 
 class TeacherCapture(_Recorder):
-    """Runs a teacher up to the queries, keys and values of some layers, without gradients and in eval mode.
+    """Runs a teacher up to the vectors of some layers, without gradients and in eval mode.
 
-    The forward pass ends with the last of them: the rest of that layer, the layers above it and the head are never
-    computed. If keys and values have fewer heads than queries, each is repeated for the queries it serves, as
-    attention does, so that all three have one width and relation heads mean the same in them.
+    The forward pass ends with the last of them: what follows is never computed, unless the hidden states of the last
+    layer are requested, with which the encoder ends. If keys and values have fewer heads than queries, each is
+    repeated for the queries it serves, as attention does, so that all three have one width and relation heads mean the
+    same in them.
 
     Args:
         model: The teacher, of a family in the table. Its weights are never changed.
-        layers: The layers that teach, counted from 1; each pass through a shared layer counts.
+        layers: The layers whose queries, keys and values are captured, counted from 1; each pass through a shared
+            layer counts.
+        hidden_layers: The layers whose hidden states are captured.
 
     Raises:
-        ValueError: If the model has no such layer or is of an unknown family.
+        ValueError: If the model has no such layer or is of an unknown family, or no layer is given.
     """
 
-    def __init__(self, model: PreTrainedModel, layers: Sequence[int]) -> None:
-        super().__init__(model, layers)
+    def __init__(self, model: PreTrainedModel, layers: Sequence[int], hidden_layers: Sequence[int] = ()) -> None:
+        super().__init__(model, layers, hidden_layers)
+        if not self.modules:
+            raise ValueError("no layer was given; expected at least one, counted from 1")
         self.encoder = encoder_of(model)
-        self._ends_early = True
 
     def on_vectors(self) -> None:
-        """End the forward pass with the last projection, whichever order they run in."""
-        if self._ends_early and self.is_complete:
+        """End the forward pass with the last of the vectors, whichever order they run in."""
+        if self.is_complete:
             raise _LayerReached
 
     @torch.no_grad()
-    def __call__(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> Vectors:
-        """Return ``{layer: {"query" | "key" | "value": [batch, length, width]}}``.
+    def __call__(self, input_ids: torch.Tensor, attention_mask: torch.Tensor, **settings: Any) -> Vectors:
+        """Return ``{layer: {"query" | "key" | "value" | "hidden": [batch, length, width]}}``.
 
         Args:
             input_ids: ``[batch, length]``, ids of the teacher's vocabulary.
             attention_mask: ``[batch, length]``.
+            **settings: Passed to the encoder.
         """
         self.encoder.eval()
         self.open()
         try:
-            self.encoder(input_ids=input_ids, attention_mask=attention_mask, **self.settings)
+            self.add_last(
+                self.encoder(input_ids=input_ids, attention_mask=attention_mask, **self.settings, **settings)[0]
+            )
+            if self.is_complete:
+                return self.take()
         except _LayerReached:
             return self.take()
         finally:
@@ -151,22 +171,9 @@ class TeacherCapture(_Recorder):
             "cannot be ended early, so pass it as it was loaded"
         )
 
-    @torch.no_grad()
-    def with_hidden(self, **inputs: Any) -> tuple[Vectors, torch.Tensor]:
-        """Run the encoder to its end; return the vectors and the last hidden states, ``[batch, length, width]``."""
-        self.encoder.eval()
-        self.open()
-        self._ends_early = False
-        try:
-            hidden = self.encoder(**inputs, **self.settings)[0]
-            return self.take(), hidden
-        finally:
-            self._ends_early = True
-            self.take()
-
 
 class StudentCapture(_Recorder):
-    """Runs a student up to the end of its encoder and returns the queries, keys and values of some layers.
+    """Runs a student up to the end of its encoder and returns the vectors of some layers.
 
     They are what the wrapped model's forward returns: DDP follows the graph back from a forward's output to find the
     parameters that take part, and fails at the second step if a loss uses anything else. The head runs only where
@@ -174,15 +181,24 @@ class StudentCapture(_Recorder):
 
     Args:
         model: The student, of a family in the table.
-        layers: The layers that learn, counted from 1.
+        layers: The layers whose queries, keys and values are captured, counted from 1.
+        hidden_layers: The layers whose hidden states are captured.
+        projection: Applied to the hidden states inside the forward.
 
     Raises:
         ValueError: If the model has no such layer or is of an unknown family.
     """
 
-    def __init__(self, model: PreTrainedModel, layers: Sequence[int]) -> None:
-        super().__init__(model, layers)
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        layers: Sequence[int],
+        hidden_layers: Sequence[int] = (),
+        projection: nn.Module | None = None,
+    ) -> None:
+        super().__init__(model, layers, hidden_layers)
         self._model = model
+        self._projection = projection
         accept_run(model)
 
     def __call__(
@@ -197,7 +213,7 @@ class StudentCapture(_Recorder):
             **inputs: `input_ids` and `attention_mask`, ``[batch, length]``.
 
         Returns:
-            ``{"vectors": {layer: {relation: [batch, length, width]}}}``, and ``"logits"``, ``[masked, vocabulary]``,
+            ``{"vectors": {layer: {name: [batch, length, width]}}}``, and ``"logits"``, ``[masked, vocabulary]``,
             if positions are given.
         """
         self._keep_unsharded()
@@ -209,7 +225,11 @@ class StudentCapture(_Recorder):
 
     def _run(self, student: PreTrainedModel, positions: torch.Tensor | None, **inputs: torch.Tensor) -> dict[str, Any]:
         hidden = encode(student, **inputs, **self.settings)
+        self.add_last(hidden)
         vectors = self.take()
+        if self._projection is not None:
+            for layer in self.hidden_layers:
+                vectors[layer][HIDDEN] = self._projection(vectors[layer][HIDDEN])
         return {"vectors": vectors} | ({} if positions is None else {"logits": head_at(student, hidden, positions)})
 
     def _keep_unsharded(self) -> None:

@@ -1,10 +1,11 @@
-"""`RelationDistillTrainer`: a student learns the self-attention relations of a teacher (MiniLM, MiniLMv2)."""
+"""`RelationDistillTrainer`: a student learns a teacher's self-attention relations (MiniLM, MiniLMv2) and vectors."""
 
 from __future__ import annotations
 
 import dataclasses
 import logging
 import math
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -18,6 +19,7 @@ from hf_afro.training.capture import Vectors, parameters_without_part
 from hf_afro.training.distill_plan import plan_distillation
 from hf_afro.training.distill_terms import DistillTerms
 from hf_afro.training.finite import check_evaluated
+from hf_afro.training.gradients import freeze_embeddings
 from hf_afro.training.model_checks import (
     check_masked_lm,
     check_models,
@@ -27,12 +29,15 @@ from hf_afro.training.model_checks import (
     train_in_float32,
 )
 from hf_afro.training.processes import warning_level
+from hf_afro.training.projection import KeepProjection
+from hf_afro.training.saving import find_checkpoint
 from hf_afro.training.training_data import LanguageDatasets, RowsDataset, data_seed, evaluation_rows, samples_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from transformers import PreTrainedTokenizerBase
+    from transformers.trainer_utils import TrainOutput
 
     from hf_afro.vocabulary import VocabularyMap
 
@@ -43,14 +48,17 @@ class RelationDistillTrainer(LanguageTrainer):
     """Distils a teacher into a student by the relations among its queries, its keys and its values.
 
     The objective is that of MiniLMv2, of MiniLM or of AfroXLMR-Comet (`hybrid`), alone or with a masked-LM loss and
-    matching of the teacher's predictions. The sum of every term is divided by its own count (sequences or masked
-    tokens) over the whole optimizer step on all processes, so a step is the same for any split into processes and
-    accumulation steps. The teacher is not part of the model: it is in no checkpoint and no optimizer, stays in eval
-    mode, and runs only up to the last layer that teaches, or to its head where its predictions are matched.
+    matching of the teacher's predictions, hidden states and sentence vectors; or any of these without relations. The
+    sum of every term is divided by its own count (sequences, tokens or masked tokens) over the whole optimizer step on
+    all processes, so a step is the same for any split into processes and accumulation steps. The teacher is not part
+    of the model: it is in no checkpoint and no optimizer, stays in eval mode, and runs only as far as a term needs it.
 
     With relations alone, everything after the projections in the student's last layer, and its head, takes no part
     and keeps its weights, with or without weight decay: fit the head afterwards with a short run of `MAFTTrainer`, or
     give the masked-LM loss a weight.
+
+    Hidden states and sentence vectors of another width are compared through a projection, trained with the student and
+    kept in checkpoints beside it, in a file of its own. It is never part of the saved student.
 
     Args:
         model: The student, of a family in `hf_afro.families`, with or without a head. Half-precision weights are
@@ -72,12 +80,13 @@ class RelationDistillTrainer(LanguageTrainer):
     Raises:
         TypeError: If an argument replaces a part that the trainer makes itself, or data has another form.
         ValueError: If teacher and student do not fit (shared parameters, a vocabulary without its map, another padding
-            id, relation heads that do not divide both widths, a missing layer), or a setting has no meaning here.
+            id, relation heads that do not divide both widths, a missing layer), a setting has no meaning here, or a
+            projection would be sharded (FSDP, DeepSpeed).
         FloatingPointError: From `train` and `evaluate`, if a loss or a weight is not finite.
 
     References:
         Wang et al., "MiniLMv2", Findings of ACL 2021; Wang et al., "MiniLM", NeurIPS 2020; Raju et al.,
-        "AfroXLMR-Comet", 2025.
+        "AfroXLMR-Comet", 2025; for hidden states and sentence vectors see `hf_afro.losses.hidden_states`.
     """
 
     name = "distillation"
@@ -113,6 +122,10 @@ class RelationDistillTrainer(LanguageTrainer):
         rows = model.get_input_embeddings().weight.shape[0]
         num_tokens = rows if processing_class is None else len(processing_class)
         self.terms = DistillTerms(self.plan, args, model, teacher_model, vocabulary_map, num_tokens)
+        self.projection = self.terms.projection
+        if self.projection is not None:  # before the callbacks of the base, which mark a checkpoint as complete
+            given = trainer_settings.get("callbacks") or ()
+            trainer_settings["callbacks"] = [*given, KeepProjection(self.projection)]
         self._idle = frozenset() if self.terms.is_masked else _idle_parameters(self.terms, model)
         self.trains_head = self.terms.is_masked
         self._collator = _collator(args, processing_class, pad_id, self.terms.is_masked)
@@ -125,16 +138,48 @@ class RelationDistillTrainer(LanguageTrainer):
             processing_class=processing_class,
             **trainer_settings,
         )
+        if self.projection is not None:
+            if self.is_fsdp_enabled or self.is_deepspeed_enabled:
+                raise ValueError(
+                    f"the student has width {model.config.hidden_size} and the teacher "
+                    f"{teacher_model.config.hidden_size}, so hidden states are compared through a projection, which "
+                    "is not possible under FSDP and DeepSpeed; use DDP, give the student the teacher's width, or "
+                    "leave hidden_weight and pooled_weight at 0"
+                )
+            self.projection.to(self.accelerator.device)
+        if args.freeze_embeddings_steps:
+            self.add_callback(freeze_embeddings(self.model, args.freeze_embeddings_steps))
         self.teacher_model = _placed(teacher_model, self.accelerator.device, args.teacher_dtype)
-        logger.info(
-            "%s: layers (teacher of %d, student of %d) %s; %d heads; weights %s.",
-            self.plan.objective,
-            depth_of(teacher_model),
-            depth_of(model),
-            ", ".join(f"{taught} teaches {learning}" for taught, learning in self.plan.pairs),
-            self.plan.num_heads,
-            {**self.terms.weights, **self.plan.weights},
-        )
+        compared = {f"{self.plan.objective}, {self.plan.num_heads} heads": self.plan.pairs}
+        for what, pairs in (compared | {"hidden states": self.plan.hidden_pairs}).items():
+            if pairs:
+                logger.info(
+                    "%s: layers (teacher of %d, student of %d) %s.",
+                    what,
+                    depth_of(teacher_model),
+                    depth_of(model),
+                    ", ".join(f"{taught} teaches {learning}" for taught, learning in pairs),
+                )
+        logger.info("Weights: %s.", {**self.terms.weights, **self.plan.weights})
+
+    def train(self, resume_from_checkpoint: str | bool | None = None, **settings: Any) -> TrainOutput:
+        """Train as `LanguageTrainer.train` does, with the projection, if any, as a part of the student meanwhile."""
+        if self.projection is None:
+            return super().train(resume_from_checkpoint, **settings)
+        checkpoint = find_checkpoint(self.args, resume_from_checkpoint)
+        if checkpoint is not None:
+            self.projection.load(Path(checkpoint))
+        with self.projection.attached_to(self.model):
+            return super().train(checkpoint, **settings)
+
+    def create_optimizer(self, model: torch.nn.Module | None = None) -> torch.optim.Optimizer:
+        """Return the optimizer; one that was made before training gets the projection as one more group."""
+        optimizer = super().create_optimizer(model)
+        if self.projection is not None:
+            optimized = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
+            if id(self.projection.weight) not in optimized:
+                optimizer.add_param_group({"params": [self.projection.weight]})
+        return optimizer
 
     def get_decay_parameter_names(self, model: torch.nn.Module) -> list[str]:
         """Return the parameters that decay: none of those without a part in the loss.
@@ -146,7 +191,7 @@ class RelationDistillTrainer(LanguageTrainer):
         return [name for name in decaying if name.removeprefix("_orig_mod.").removeprefix("module.") not in self._idle]
 
     def count_items(self, batch: Batch) -> torch.Tensor:
-        """Return what each term of a micro-batch is divided by: sequences or masked tokens."""
+        """Return what each term of a micro-batch is divided by: sequences, tokens or masked tokens."""
         return self.terms.counts(batch)
 
     def compute_loss(
@@ -161,8 +206,7 @@ class RelationDistillTrainer(LanguageTrainer):
         Args:
             model: The student as it was wrapped.
             inputs: `input_ids` and `attention_mask`, ``[batch, length]``, and `labels` where text is masked.
-            return_outputs: Whether to return the student's vectors too, ``{layer: {relation: [batch, length,
-                width]}}``.
+            return_outputs: Whether to return the student's vectors too, ``{layer: {name: [batch, length, width]}}``.
             num_items_in_batch: What each term is divided by over the whole step; without it, by its count in this
                 batch.
         """
@@ -193,9 +237,9 @@ class RelationDistillTrainer(LanguageTrainer):
             metric_key_prefix: Prefix of the names.
 
         Returns:
-            `<prefix>_<language>_loss`, the weighted sum of the terms, each a mean over the language's sequences or
-            masked tokens, and `<prefix>_loss` over all languages; with several terms also `<prefix>_<term>_loss`. The
-            same for any number of processes and any batch size, up to rounding.
+            `<prefix>_<language>_loss`, the weighted sum of the terms, each a mean over the language's sequences,
+            tokens or masked tokens, and `<prefix>_loss` over all languages; with several terms also
+            `<prefix>_<term>_loss`. The same for any number of processes and any batch size, up to rounding.
         """
         rows = self.eval_dataset
         if eval_dataset is not None:
@@ -280,7 +324,7 @@ def _placed(teacher: PreTrainedModel, device: torch.device, dtype: str | None) -
 
 
 def _idle_parameters(terms: DistillTerms, student: PreTrainedModel) -> frozenset[str]:
-    """Return the names of the student's parameters that the relations do not reach, found on two tokens."""
+    """Return the names of the student's parameters that no term reaches, found on two tokens."""
     was_training = student.training
     ids = torch.zeros(1, 2, dtype=torch.long, device=student.device)
     student.eval()

@@ -36,26 +36,20 @@ class DistillPlan:
 
     Attributes:
         objective: `minilmv2`, `minilm` or `hybrid`.
-        pairs: Each layer of the teacher with the layer of the student that learns from it, counted from 1.
+        pairs: Each layer of the teacher with the layer of the student that learns its relations, counted from 1; none
+            where relations have no weight.
         num_heads: Relation heads; for `minilm` the attention heads that teacher and student have in common, for
             `hybrid` those of the student, which are free.
         weights: By part of the objective: query, key and value; attention and value; or attention.
+        hidden_pairs: Each layer of the teacher with the layer of the student that matches its hidden states; none
+            where they have no weight.
     """
 
     objective: str
     pairs: tuple[tuple[int, int], ...]
     num_heads: int
     weights: dict[str, float]
-
-    @property
-    def teacher_layers(self) -> list[int]:
-        """The layers that teach."""
-        return [layer for layer, _ in self.pairs]
-
-    @property
-    def student_layers(self) -> list[int]:
-        """The layers that learn."""
-        return [layer for _, layer in self.pairs]
+    hidden_pairs: tuple[tuple[int, int], ...]
 
 
 def plan_distillation(
@@ -67,7 +61,6 @@ def plan_distillation(
         ValueError: If a layer does not exist, layers do not pair, the heads do not divide both widths, or attention is
             compared between models with different numbers of heads; the message lists the legal values.
     """
-    pairs = _pairs(args, teacher, student)
     parts = PARTS[args.objective]
     given = args.relation_weights
     if given is not None and len(given) != len(parts):
@@ -77,9 +70,10 @@ def plan_distillation(
         )
     usual = [_WEIGHTS[args.objective]] * len(parts)
     weights = dict(zip(parts, usual if given is None else given, strict=True))
+    pairs = _relation_pairs(args, teacher, student) if any(weights.values()) else ()
     choose = _relation_heads if args.objective == "minilmv2" else _attention_heads
     heads = choose(args, teacher, student)
-    return DistillPlan(args.objective, pairs, heads, weights)
+    return DistillPlan(args.objective, pairs, heads, weights, _hidden_pairs(args, teacher, student))
 
 
 def default_teacher_layer(teacher: PreTrainedModel) -> int:
@@ -88,16 +82,31 @@ def default_teacher_layer(teacher: PreTrainedModel) -> int:
     return PAPER_TEACHER_LAYERS.get((teacher.config.model_type, depth), depth)
 
 
-def _pairs(
+def _relation_pairs(
     args: RelationDistillTrainingArguments, teacher: PreTrainedModel, student: PreTrainedModel
 ) -> tuple[tuple[int, int], ...]:
     if args.teacher_layers is not None:
         taught = list(args.teacher_layers)
     else:
         taught = [default_teacher_layer(teacher) if args.teacher_layer is None else args.teacher_layer]
-    learning = [depth_of(student)] if args.student_layers is None else list(args.student_layers)
+    return _paired(taught, args.student_layers, teacher, student)
+
+
+def _hidden_pairs(
+    args: RelationDistillTrainingArguments, teacher: PreTrainedModel, student: PreTrainedModel
+) -> tuple[tuple[int, int], ...]:
+    if not args.hidden_weight:
+        return ()
+    return _paired(args.hidden_teacher_layers or [depth_of(teacher)], args.hidden_student_layers, teacher, student)
+
+
+def _paired(
+    taught: list[int], learning: list[int] | None, teacher: PreTrainedModel, student: PreTrainedModel
+) -> tuple[tuple[int, int], ...]:
+    """Return each layer of the teacher with one of the student, by default the last."""
+    learning = [depth_of(student)] if learning is None else learning
     if len(learning) == 1:
-        learning *= len(taught)
+        learning = learning * len(taught)
     if len(learning) != len(taught):
         raise ValueError(
             f"{len(taught)} layers of the teacher, {taught}, but {len(learning)} of the student, {learning}; expected "

@@ -7,17 +7,21 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from hf_afro.batching.collators import IGNORED
+from hf_afro.families import depth_of
 from hf_afro.losses import (
     attention_map_matching,
     attention_relation_loss,
     count_sequences,
+    hidden_matching,
     logit_matching,
     masked_lm_loss,
+    pooled_matching,
     relation_loss,
     relation_losses,
 )
-from hf_afro.training.capture import StudentCapture, TeacherCapture
+from hf_afro.training.capture import HIDDEN, RELATIONS, StudentCapture, TeacherCapture
 from hf_afro.training.masked_only import head_at
+from hf_afro.training.projection import HiddenProjection
 
 if TYPE_CHECKING:
     from torch import nn
@@ -34,11 +38,15 @@ class DistillTerms:
 
     Args:
         plan: What is compared.
-        args: With the weights, the temperature and the implementation.
-        student: The student; hooks are put on its projections.
-        teacher: The teacher; hooks are put on its projections.
+        args: With the weights, the temperature, the implementation and the seed of the projection.
+        student: The student; hooks are put on its layers.
+        teacher: The teacher; hooks are put on its layers.
         vocabulary_map: From the student's ids to the teacher's, where they differ.
         num_tokens: Tokens of the student's vocabulary; rows of a table beyond them are padding.
+
+    Attributes:
+        weights: The weight of each term that has one.
+        projection: From the student's width to the teacher's, where hidden states of different widths are compared.
     """
 
     def __init__(
@@ -52,11 +60,28 @@ class DistillTerms:
     ) -> None:
         self.plan, self.args, self.teacher = plan, args, teacher
         self.vocabulary_map, self.num_tokens = vocabulary_map, num_tokens
-        relation = 1.0 if any(plan.weights.values()) else 0.0
-        weights = {"relation": relation, "mlm": args.mlm_weight, "logit": args.logit_weight or 0.0}
+        weights = {
+            "relation": 1.0 if plan.pairs else 0.0,
+            "mlm": args.mlm_weight,
+            "logit": args.logit_weight or 0.0,
+            "hidden": args.hidden_weight,
+            "pooled": args.pooled_weight,
+        }
         self.weights = {name: weight for name, weight in weights.items() if weight}
-        self.teacher_capture = TeacherCapture(teacher, plan.teacher_layers)
-        self.student_capture = StudentCapture(student, plan.student_layers)
+        taught, learning = ([pair[side] for pair in plan.pairs] for side in (0, 1))
+        hidden_taught, hidden_learning = ([pair[side] for pair in plan.hidden_pairs] for side in (0, 1))
+        if {"logit", "pooled"} & self.weights.keys():
+            hidden_taught.append(depth_of(teacher))
+        if "pooled" in self.weights:
+            hidden_learning.append(depth_of(student))
+        widths = student.config.hidden_size, teacher.config.hidden_size
+        self.projection: HiddenProjection | None = None
+        if hidden_learning and widths[0] != widths[1]:
+            self.projection = HiddenProjection(*widths, seed=args.seed).to(student.device)
+        self.student_capture = StudentCapture(student, learning, hidden_learning, self.projection)
+        # A student that learns from text alone has no use for its teacher.
+        is_taught = bool(taught or hidden_taught)
+        self.teacher_capture = TeacherCapture(teacher, taught, hidden_taught) if is_taught else None
 
     @property
     def is_masked(self) -> bool:
@@ -65,28 +90,34 @@ class DistillTerms:
 
     def remove(self) -> None:
         """Remove all hooks from teacher and student."""
-        self.teacher_capture.remove()
         self.student_capture.remove()
+        if self.teacher_capture is not None:
+            self.teacher_capture.remove()
 
     def counts(self, batch: dict[str, Any]) -> torch.Tensor:
         """Return what each term of a micro-batch is divided by, int64 ``[terms]``.
 
-        Relations are divided by the rows that hold a token, the other terms by the masked tokens.
+        Relations and sentence vectors are divided by the rows that hold a token, hidden states by the tokens, and the
+        other terms by the masked tokens.
         """
         rows = count_sequences(batch["attention_mask"])
-        masked = (batch["labels"] != IGNORED).sum() if self.is_masked else None
-        return torch.stack([rows if name == "relation" else masked for name in self.weights])
+        counts = {"relation": rows, "pooled": rows, "hidden": (batch["attention_mask"] != 0).sum()}
+        if self.is_masked:
+            counts["mlm"] = counts["logit"] = (batch["labels"] != IGNORED).sum()
+        return torch.stack([counts[name] for name in self.weights])
 
     def teach(
         self, inputs: dict[str, torch.Tensor], positions: torch.Tensor | None
     ) -> tuple[Vectors, torch.Tensor | None]:
         """Return the teacher's vectors, and its logits at `positions` over the student's tokens if they are needed."""
+        if self.teacher_capture is None:
+            return {}, None
         ids = inputs["input_ids"] if self.vocabulary_map is None else self.vocabulary_map.to_old(inputs["input_ids"])
+        vectors = self.teacher_capture(ids, inputs["attention_mask"])
         if "logit" not in self.weights:
-            return self.teacher_capture(ids, inputs["attention_mask"]), None
-        vectors, hidden = self.teacher_capture.with_hidden(input_ids=ids, attention_mask=inputs["attention_mask"])
+            return vectors, None
         with torch.no_grad():
-            logits = head_at(self.teacher, hidden, positions)
+            logits = head_at(self.teacher, vectors[depth_of(self.teacher)][HIDDEN], positions)
         if self.vocabulary_map is None:
             return vectors, logits[:, : self.num_tokens]
         kept = self.vocabulary_map.to_old(torch.arange(self.num_tokens, device=logits.device))
@@ -103,16 +134,27 @@ class DistillTerms:
         labels = inputs["labels"].flatten() if self.is_masked else None
         positions = None if labels is None else (labels != IGNORED).nonzero().squeeze(1)
         taught, teacher_logits = self.teach(inputs, positions)
-        learnt = self.student_capture(model, positions, input_ids=input_ids, attention_mask=attention_mask)
+        outputs = self.student_capture(model, positions, input_ids=input_ids, attention_mask=attention_mask)
+        learnt = outputs["vectors"]
         sums: dict[str, torch.Tensor] = {}
         if "relation" in self.weights:
-            sums["relation"] = self._relations(taught, learnt["vectors"], attention_mask)
+            sums["relation"] = self._relations(taught, learnt, attention_mask)
         if labels is not None and "mlm" in self.weights:
-            sums["mlm"] = masked_lm_loss(learnt["logits"], labels[positions])
+            sums["mlm"] = masked_lm_loss(outputs["logits"], labels[positions])
         if teacher_logits is not None:
-            student_logits = learnt["logits"][:, : self.num_tokens]
+            student_logits = outputs["logits"][:, : self.num_tokens]
             sums["logit"] = logit_matching(student_logits, teacher_logits, self.args.temperature)
-        return sums, learnt["vectors"]
+        if "hidden" in self.weights:
+            kind = self.args.hidden_loss
+            losses = [
+                hidden_matching(learnt[student][HIDDEN], taught[teacher][HIDDEN], attention_mask, kind)
+                for teacher, student in self.plan.hidden_pairs
+            ]
+            sums["hidden"] = torch.stack(losses).mean()
+        if "pooled" in self.weights:
+            last = learnt[self.student_capture.depth][HIDDEN], taught[depth_of(self.teacher)][HIDDEN]
+            sums["pooled"] = pooled_matching(*last, attention_mask)
+        return sums, learnt
 
     def _relations(self, taught: Vectors, learnt: Vectors, attention_mask: torch.Tensor) -> torch.Tensor:
         """Return the loss of the objective, summed over sequences, as a mean over the pairs of layers."""
@@ -127,9 +169,8 @@ class DistillTerms:
         plan = self.plan
         impl: Any = self.args.relation_impl
         if plan.objective == "minilmv2":
-            return relation_losses(
-                teacher, student, attention_mask, plan.num_heads, plan.weights, impl, reduction="sum"
-            )
+            taught, learnt = ({name: of[name] for name in RELATIONS} for of in (teacher, student))
+            return relation_losses(taught, learnt, attention_mask, plan.num_heads, plan.weights, impl, reduction="sum")
         attention = (teacher["query"], teacher["key"], student["query"], student["key"], attention_mask)
         total = student["query"].new_zeros((), dtype=torch.float32)
         if plan.objective == "hybrid":

@@ -8,7 +8,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 import torch
-from transformers import PreTrainedModel, TrainerCallback
+from transformers import PreTrainedModel
 
 from hf_afro.batching.collators import IGNORED, MaskingCollator
 from hf_afro.batching.masking import MaskedSentence, WordsOfPieces
@@ -17,6 +17,7 @@ from hf_afro.training.adapters import with_adapter
 from hf_afro.training.arguments import MAFTTrainingArguments, check_settings
 from hf_afro.training.base import Batch, LanguageTrainer
 from hf_afro.training.finite import check_evaluated
+from hf_afro.training.gradients import warm_up_embeddings
 from hf_afro.training.masked_only import accept_run, masked_lm_sum, runs_masked_only
 from hf_afro.training.masked_words import masked_sentences, masked_word_totals, means_of_sets
 from hf_afro.training.model_checks import (
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     from peft import PeftConfig
-    from transformers import PreTrainedTokenizerBase, TrainerControl, TrainerState, TrainingArguments
+    from transformers import PreTrainedTokenizerBase
 
     from hf_afro.vocabulary import VocabularyMap
 
@@ -137,7 +138,7 @@ class MAFTTrainer(LanguageTrainer):
         if self.eval_dataset is not None:
             _check_evaluated_languages(args.language_sets or {}, self.eval_dataset)
         if args.embedding_warmup_steps:
-            self.add_callback(EmbeddingWarmup(self.model, args.embedding_warmup_steps))
+            self.add_callback(warm_up_embeddings(self.model, args.embedding_warmup_steps))
 
     def count_items(self, batch: Batch) -> torch.Tensor:
         """Return the number of masked tokens of a micro-batch."""
@@ -261,58 +262,6 @@ def words_of_pieces(tokenizer: PreTrainedTokenizerBase) -> WordsOfPieces:
         ValueError: If the tokenizer is of a kind whose spelling is not known.
     """
     return WordsOfPieces(piece_bytes(read_table(tokenizer), tokenizer.all_special_ids))
-
-
-class EmbeddingWarmup(TrainerCallback):
-    """Trains the vocabulary's tensors alone for the first steps, by dropping the gradients of all others.
-
-    New rows are far from what the layers know, and their large gradients would first pull the layers away from the
-    languages they have learnt. Gradients are dropped just before the optimizer's step, and the parameters stay in the
-    graph: so DDP and the counts of a step are unaffected, and a resumed run is the same. The optimizer's state of the
-    other parameters, its step counts too, starts when they do.
-
-    Args:
-        model: The model; its input and output embeddings with their biases learn from the start.
-        steps: Number of optimizer steps.
-
-    Raises:
-        ValueError: If no embedding is trained at all, as under most adapters.
-    """
-
-    def __init__(self, model: PreTrainedModel, steps: int) -> None:
-        self.steps = steps
-        own = {id(parameter) for parameter in vocabulary_parameters(model) if parameter.requires_grad}
-        if not own:
-            raise ValueError(
-                f"embedding_warmup_steps={steps}, but no embedding of {type(model).__name__} is trained; leave it at "
-                "0 with adapters"
-            )
-        # Names, since FSDP replaces the parameters themselves.
-        self._others = {name for name, one in model.named_parameters() if one.requires_grad and id(one) not in own}
-
-    def on_pre_optimizer_step(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        model: torch.nn.Module | None = None,
-        **parts: Any,
-    ) -> None:
-        """Drop the gradients of the other parameters; the optimizer skips parameters without a gradient."""
-        if state.global_step < self.steps:
-            assert model is not None  # the Trainer's own, not wrapped: names are those of the beginning
-            for name, parameter in model.named_parameters():
-                if name in self._others:
-                    parameter.grad = None
-
-
-def vocabulary_parameters(model: PreTrainedModel) -> list[torch.nn.Parameter]:
-    """Return the parameters with one row per token: the word embedding, and the output embedding with its bias."""
-    rows = model.get_input_embeddings().weight.shape[0]
-    found = []
-    for embedding in (model.get_input_embeddings(), model.get_output_embeddings()):
-        found += [parameter for parameter in embedding.parameters() if parameter.shape[0] == rows]
-    return found
 
 
 def _check_evaluated_languages(sets: Mapping[str, Sequence[str]], languages: Collection[str]) -> None:

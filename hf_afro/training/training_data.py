@@ -97,7 +97,8 @@ def samples_of(
 
     Raises:
         TypeError: If `datasets` has another form.
-        ValueError: If a dataset has neither column, is empty, or holds rows longer than `max_length`.
+        ValueError: If a dataset has neither column, is empty, or holds rows longer than `max_length`, or of several
+            sequences where sentence vectors are compared.
     """
     parts = by_language(datasets)
     if args.streaming:
@@ -193,7 +194,7 @@ def _stream(
     args: MixtureTrainingArguments,
 ) -> LanguageStream:
     if _column_of(language, dataset, tokenizer) == "input_ids":
-        return LanguageStream(dataset, "input_ids", ReadyRows(args.max_length))
+        return LanguageStream(dataset, "input_ids", ReadyRows(args.max_length, _end(tokenizer, args)))
     return LanguageStream(dataset, "text", TextRows(tokenizer, args.max_length, packing=args.packing))
 
 
@@ -204,9 +205,17 @@ def _rows(
     args: MixtureTrainingArguments,
 ) -> TokenRows:
     if _column_of(language, dataset, tokenizer) == "input_ids":
-        return ready_rows(dataset, args.max_length)
+        return ready_rows(dataset, args.max_length, end=_end(tokenizer, args))
     make_rows = pack if args.packing else cut
     return make_rows(tokenize_corpus(dataset, tokenizer), args.max_length, *boundary_ids(tokenizer))
+
+
+def _end(tokenizer: PreTrainedTokenizerBase | None, args: MixtureTrainingArguments) -> int | None:
+    """Return the id that no row may hold before its last token; None where rows may be several sequences.
+
+    Without a tokenizer it is not known.
+    """
+    return boundary_ids(tokenizer)[1] if args.rows_are_sentences and tokenizer is not None else None
 
 
 def _column_of(language: str, dataset: Dataset | IterableDataset, tokenizer: PreTrainedTokenizerBase | None) -> str:

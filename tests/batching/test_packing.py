@@ -148,3 +148,11 @@ def test_ready_rows_are_taken_as_they_are():
         ready_rows(Dataset.from_dict({"input_ids": [[0, 5, 2], [0, 6, 7, 2]]}), max_length=3)
     with pytest.raises(ValueError, match="row 0 of 'input_ids' has 0 tokens"):
         ready_rows([[], [4]], max_length=3)
+
+
+def test_ready_rows_of_several_sequences_are_refused_where_each_has_to_be_one():
+    assert len(ready_rows([[0, 5, 2], [5], [0, 6, 7]], max_length=4, end=2)) == 3
+    for rows in ([[0, 5, 2], [0, 5, 2, 6], [2, 2]], [[0, 5, 2], [2, 2]]):
+        with pytest.raises(ValueError, match="row 1 of 'input_ids' holds 2, the end of a sequence, before its last"):
+            ready_rows(rows, max_length=4, end=2)
+        assert len(ready_rows(rows, max_length=4)) == len(rows)

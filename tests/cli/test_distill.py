@@ -11,6 +11,7 @@ import hf_afro
 from hf_afro.cli.main import main
 from hf_afro.steps.distill import parse_sizes
 from tests.tiny_families import tiny
+from hf_afro.training.projection import PROJECTION_FILE
 
 SETTINGS = ("--use_cpu", "--per_device_train_batch_size", 4, "--max_length", 32, "--disable_tqdm", "True")
 
@@ -56,6 +57,24 @@ def test_a_student_by_sizes_learns_and_loads(model_folder, text_folder, tmp_path
     assert metrics["after"]["eval_swa_loss"] < metrics["before"]["eval_swa_loss"]
     assert metrics["unknown_share"] == {"swa": 0.0, "yor": 0.0}
     assert f"student of {student.num_parameters():,} parameters" in capsys.readouterr().out
+
+
+def test_hidden_states_and_sentences_are_learnt_through_a_projection_that_stays_behind(
+    model_folder, text_folder, tmp_path
+):
+    out = tmp_path / "student"
+    more = ("--student", "layers=1,hidden_size=16,heads=2", "--eval_lines", 4)
+    training = ("--max_steps", 20, "--learning_rate", 1e-2, "--save_steps", 10)
+    terms = ("--relation_weights", 0, 0, 0, "--hidden_weight", 1, "--pooled_weight", 0.5, "--no_packing")
+    layers = ("--hidden_teacher_layers", 1, 2, "--hidden_student_layers", 1)
+    assert main(words_of(model_folder, text_folder, out, *more, *training, *terms, *layers)) == 0
+    student, info = AutoModelForMaskedLM.from_pretrained(out, output_loading_info=True)
+    assert not info["unexpected_keys"]
+    assert student.config.hidden_size == 16
+    metrics = json.loads((out / "metrics.json").read_text("utf-8"))
+    for figure in ("eval_loss", "eval_hidden_loss", "eval_pooled_loss"):
+        assert metrics["after"][figure] < metrics["before"][figure]
+    assert [path.parent.name for path in sorted(out.rglob(PROJECTION_FILE))] == ["checkpoint-10", "checkpoint-20"]
 
 
 def test_a_full_teacher_teaches_a_pruned_student(refused, model_folder, counts_folder, text_folder, tmp_path):
@@ -140,6 +159,10 @@ def test_a_file_that_holds_no_map_is_refused(refused, model_folder, counts_folde
         (("--student", "layers=1,hidden_size=16,heads=2", "--num_relation_heads", "5"), "5"),
         (("--student", "layers=1,hidden_size=16,heads=2", "--counts", "nowhere"), "--counts nowhere does not exist"),
         (("--student_model", "some/student", "--counts", "nowhere"), "leave it out with --student_model"),
+        (
+            ("--student", "layers=1,hidden_size=16,heads=2", "--pooled_weight", 1),
+            "packing=True puts several sentences into a row; set packing=False (--no_packing)",
+        ),
     ],
 )
 def test_mistakes_leave_nothing(refused, model_folder, text_folder, tmp_path, more, message):

@@ -246,9 +246,8 @@ def test_captured_vectors_keep_the_shape_of_the_batch():
     student, batch = unpadding("ForMaskedLM"), ragged((9, 3))
     learnt = StudentCapture(student, [2])(student, **batch)["vectors"][2]
     assert {vectors.shape for vectors in learnt.values()} == {(2, 9, 32)}
-    taught, hidden = TeacherCapture(student, [1]).with_hidden(**batch)
-    assert {vectors.shape for vectors in taught[1].values()} == {(2, 9, 32)}
-    assert hidden.shape == (2, 9, 32)
+    taught = TeacherCapture(student, [1], [1, 2])(**batch)
+    assert [vectors.shape for of in taught.values() for vectors in of.values()] == [(2, 9, 32)] * 5
     assert {vectors.shape for vectors in TeacherCapture(student, [1])(**batch)[1].values()} == {(2, 9, 32)}
 
 

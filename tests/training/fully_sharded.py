@@ -12,11 +12,12 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 
 from hf_afro.families import layers_of
-from hf_afro.losses import relation_loss
-from hf_afro.training.capture import RELATIONS, StudentCapture, TeacherCapture
+from hf_afro.losses import hidden_matching, relation_loss
+from hf_afro.training.capture import HIDDEN, RELATIONS, StudentCapture, TeacherCapture
 from tests.tiny_families import tiny
 
 SHARDED_STUDENTS = ("xlm-roberta", "modernbert")
+LAYERS = (2, 4)
 
 
 def inputs(rank: int) -> dict[str, torch.Tensor]:
@@ -45,8 +46,11 @@ def losses_of(
         learnt = student(model, **batch)["vectors"]
         losses += [
             relation_loss(taught[layer][one], learnt[layer][one], batch["attention_mask"], 8)
-            for layer in (2, 4)
+            for layer in LAYERS
             for one in RELATIONS
+        ]
+        losses += [
+            hidden_matching(learnt[layer][HIDDEN], taught[layer][HIDDEN], batch["attention_mask"]) for layer in LAYERS
         ]
     return torch.stack(losses).sum() / len(batches)
 
@@ -56,10 +60,10 @@ def furthest_off(name: str) -> dict[str, float]:
     rank, world = torch.distributed.get_rank(), torch.distributed.get_world_size()
     teacher, whole = tiny("xlm-roberta"), tiny(name, seed=1).train()
     model = copy.deepcopy(whole)
-    expected_teacher, expected = TeacherCapture(teacher, [2, 4]), StudentCapture(whole, [2, 4])
+    expected_teacher, expected = TeacherCapture(teacher, LAYERS, LAYERS), StudentCapture(whole, LAYERS, LAYERS)
     sharded_teacher = copy.deepcopy(tiny("xlm-roberta"))
-    capture_teacher = TeacherCapture(sharded_teacher, [2, 4])
-    capture = StudentCapture(model, [2, 4])
+    capture_teacher = TeacherCapture(sharded_teacher, LAYERS, LAYERS)
+    capture = StudentCapture(model, LAYERS, LAYERS)
     shard(sharded_teacher.base_model)
     model = shard(model)
     furthest = {"loss": 0.0, "gradient": 0.0}

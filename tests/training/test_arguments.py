@@ -55,8 +55,27 @@ def test_a_command_line_gives_lists_and_json(tmp_path):
     assert maft.language_sets == {"core": ["swa", "yor"]}
     assert maft.language_sizes == {"swa": 2, "yor": 1.5}
     (distill,) = HfArgumentParser(RelationDistillTrainingArguments).parse_args_into_dataclasses(
-        [*common, "--teacher_layers", "1", "2", "--relation_weights", "1", "0.5", "0", "--no_packing"]
+        [
+            *common,
+            "--teacher_layers",
+            "1",
+            "2",
+            "--relation_weights",
+            "1",
+            "0.5",
+            "0",
+            "--no_packing",
+            "--hidden_weight",
+            "1",
+            "--hidden_teacher_layers",
+            "6",
+            "12",
+            "--hidden_student_layers",
+            "3",
+            "6",
+        ]
     )
     assert distill.teacher_layers == [1, 2]
     assert distill.relation_weights == [1.0, 0.5, 0.0]
+    assert (distill.hidden_teacher_layers, distill.hidden_student_layers) == ([6, 12], [3, 6])
     assert (distill.student_layers, distill.packing) == (None, False)

@@ -7,7 +7,14 @@ import torch
 from transformers import BertConfig, BertModel
 
 from hf_afro.families import FAMILIES, depth_of, family_of, layer_at
-from hf_afro.training.capture import RELATIONS, StudentCapture, TeacherCapture, parameters_without_part, vector_width
+from hf_afro.training.capture import (
+    HIDDEN,
+    RELATIONS,
+    StudentCapture,
+    TeacherCapture,
+    parameters_without_part,
+    vector_width,
+)
 from tests.tiny_families import TINY, tiny
 from tests.training.by_hand import by_hand
 
@@ -87,12 +94,45 @@ def test_teacher_stays_in_eval_mode_and_works_as_before(inputs):
 @pytest.mark.parametrize("name", ["bert", "albert", "modernbert", "deberta-v2, keys shared with positions"])
 def test_teacher_that_runs_to_its_end_gives_both(name, inputs):
     model = tiny(name)
-    capture = TeacherCapture(model, [1, 3])
-    vectors, hidden = capture.with_hidden(**inputs)
-    assert torch.equal(hidden, model.base_model(**inputs)[0])
+    depth = depth_of(model)
+    vectors = TeacherCapture(model, [1, 3], [depth])(**inputs)
+    assert torch.equal(vectors.pop(depth)[HIDDEN], model.base_model(**inputs)[0])
     for layer in (1, 3):
         assert_same(vectors[layer], by_hand(model, layer, inputs))
-    assert_same(capture(**inputs)[1], by_hand(model, 1, inputs))
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_hidden_states_are_what_layers_and_encoder_return(name, inputs):
+    model = tiny(name)
+    depth, real = depth_of(model), inputs["attention_mask"].bool()
+    states = list(model.base_model(**inputs, output_hidden_states=True).hidden_states)
+    states[depth] = model.base_model(**inputs)[0]  # after the final norm of a pre-norm family
+    assert not torch.allclose(states[1][real], states[2][real], atol=1e-4)
+    projection = torch.nn.Linear(32, 8)
+    found = [
+        TeacherCapture(model, [2], [1, 2, depth])(**inputs),
+        StudentCapture(model, [2], [1, 2, depth])(model, **inputs)["vectors"],
+    ]
+    projected = StudentCapture(model, [], [1, 2, depth], projection)(model, **inputs)["vectors"]
+    for layer in (1, 2, depth):
+        for vectors in found:
+            assert torch.allclose(vectors[layer][HIDDEN][real], states[layer][real], atol=2e-6)
+        assert torch.allclose(projected[layer][HIDDEN][real], projection(states[layer])[real], atol=2e-6)
+    assert set(found[0][2]) == {*RELATIONS, HIDDEN}
+    assert set(projected[2]) == {HIDDEN}
+
+
+@pytest.mark.parametrize("name", ["bert", "albert", "modernbert"])
+def test_the_teacher_ends_with_the_hidden_states_of_an_inner_layer(name, inputs):
+    model = tiny(name)
+    ran = []
+    for module in model.modules():
+        module.register_forward_hook(lambda module, *_: ran.append(module))
+    TeacherCapture(model, [2], [2])(**inputs)
+    second, turn = layer_at(model, 2)
+    assert ran.count(second) == turn + 1
+    assert ran[-1] is second
+    assert model.base_model not in ran
 
 
 CHECKPOINTED = ("xlm-roberta", "distilbert", "deberta-v2, keys shared with positions", "modernbert", "afro-student")
@@ -160,7 +200,7 @@ def test_layers_that_are_not_there_are_refused():
         with pytest.raises(ValueError, match=f"layer {layer} was asked for and the model has layers 1 to 4"):
             TeacherCapture(model, [1, layer])
     with pytest.raises(ValueError, match="no layer was given"):
-        StudentCapture(model, [])
+        TeacherCapture(model, [])
 
 
 def test_hooks_come_off(inputs):

@@ -28,6 +28,15 @@ OBJECTIVES = {
     "several layers": {"teacher_layers": [1, 2], "student_layers": [1, 2], "relation_weights": [1.0, 0.5, 2.0]},
     "relations, masked-LM and logits": {"mlm_weight": 0.3, "logit_weight": 0.7},
     "masked-LM alone": {"mlm_weight": 1.0, "relation_weights": [0.0, 0.0, 0.0]},
+    "hidden states, sentence vectors and relations": {"hidden_weight": 1.0, "pooled_weight": 0.5},
+    "hidden states of two layers alone": {
+        "relation_weights": [0.0, 0.0, 0.0],
+        "hidden_weight": 1.0,
+        "hidden_loss": "mse",
+        "hidden_teacher_layers": [1, 2],
+        "hidden_student_layers": [1, 2],
+    },
+    "sentence vectors and masked-LM": {"relation_weights": [0.0, 0.0, 0.0], "pooled_weight": 1.0, "mlm_weight": 0.1},
 }
 
 
@@ -91,7 +100,8 @@ def test_evaluation_whatever_the_batch_and_the_padding_side(teacher, tokenizer, 
         found.append(trainer.evaluate())
     assert found[1] == pytest.approx(found[0], rel=1e-5)
     assert found[2] == pytest.approx(found[0], rel=1e-5)
-    terms = {"eval_relation_loss", "eval_mlm_loss", "eval_logit_loss"} & found[0].keys()
+    names = ("relation", "mlm", "logit", "hidden", "pooled")
+    terms = {f"eval_{name}_loss" for name in names} & found[0].keys()
     weights = trainer.terms.weights
     assert terms == ({f"eval_{term}_loss" for term in weights} if len(weights) > 1 else set())
     if terms:
@@ -181,9 +191,10 @@ class KeptTokens:
         return torch.where(ids > 4, ids + 10, ids)
 
 
+@pytest.mark.parametrize("terms", [{"logit_weight": 1.0}, {"hidden_weight": 1.0, "pooled_weight": 2.0}])
 @torch.no_grad()
-def test_predictions_of_a_full_vocabulary_are_taken_at_the_kept_tokens(teacher, tokenizer, tmp_path):
-    run = {"relation_weights": [0.0, 0.0, 0.0], "logit_weight": 1.0}
+def test_a_teacher_of_the_full_vocabulary_is_matched_at_the_kept_tokens(teacher, tokenizer, tmp_path, terms):
+    run = {"relation_weights": [0.0, 0.0, 0.0], **terms}
     expected_trainer = trainer_of(teacher, tokenizer, tmp_path, **run)
     inputs = one_sequence(expected_trainer, 2)
     expected = expected_trainer.compute_loss(expected_trainer.model, inputs).item()

@@ -19,6 +19,7 @@ from hf_afro.checkpoints import MARK_FILE, checkpoints_in, fault_of, last_checkp
 from hf_afro.training import saving
 from tests.cli.test_bad_input import files_of_at_most
 from tests.training.tiny_trainers import (
+    PROJECTED,
     StopAt,
     checksum,
     distill_trainer,
@@ -40,7 +41,13 @@ def streamed(model, tokenizer, output_dir, **settings):
     return streamed_maft_trainer(copy.deepcopy(model), tokenizer, output_dir, **settings)
 
 
-TRAINERS = pytest.mark.parametrize("trainer_of", [first, second, streamed], ids=["maft", "distill", "streamed"])
+def projected(model, tokenizer, output_dir, **settings):
+    return distill_trainer(teacher_of(tokenizer), tokenizer, output_dir, **PROJECTED, **settings)
+
+
+TRAINERS = pytest.mark.parametrize(
+    "trainer_of", [first, second, streamed, projected], ids=["maft", "distill", "streamed", "projected"]
+)
 SAVING = {"save_strategy": "steps", "save_steps": 2, "max_steps": 8, "per_device_train_batch_size": 4}
 
 

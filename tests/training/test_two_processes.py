@@ -17,6 +17,7 @@ from tests.conftest import tiny_config
 from tests.training.fully_sharded import SHARDED_STUDENTS
 from tests.training.tiny_trainers import (
     HYBRID,
+    PROJECTED,
     WINDOW,
     adapter_maft_trainer,
     distill_trainer,
@@ -31,6 +32,7 @@ from tests.training.tiny_trainers import (
 pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")  # by peft
 
 SCRIPT = Path(__file__).with_name("two_processes.py")
+DISTILLED = {"distill": {}, "hybrid": HYBRID, "projected": PROJECTED}
 
 
 @pytest.fixture(scope="module")
@@ -56,12 +58,11 @@ def of_one_process(of_two_processes, folder):
     """What each trainer does alone, whole batches at once."""
     tokenizer = AutoTokenizer.from_pretrained(folder)
     found = {}
-    for name in ("maft", "distill", "hybrid", "streamed", "adapter"):
+    for name in ("maft", *DISTILLED, "streamed", "adapter"):
         model = AutoModelForMaskedLM.from_pretrained(folder)
         own = {"eval_dataset": uneven_sentences()}
-        if name in ("distill", "hybrid"):
-            terms = HYBRID if name == "hybrid" else {}
-            trainer = distill_trainer(teacher_of(tokenizer), tokenizer, folder / "one", **own, **terms)
+        if name in DISTILLED:
+            trainer = distill_trainer(teacher_of(tokenizer), tokenizer, folder / "one", **own, **DISTILLED[name])
         else:
             make = {"maft": maft_trainer, "streamed": streamed_maft_trainer, "adapter": adapter_maft_trainer}[name]
             trainer = make(model, tokenizer, folder / "one", **own)
@@ -75,7 +76,7 @@ def of_one_process(of_two_processes, folder):
 
 
 @pytest.mark.parametrize("accumulation", [1, 4])
-@pytest.mark.parametrize("name", ["maft", "distill", "hybrid", "streamed", "adapter"])
+@pytest.mark.parametrize("name", ["maft", *DISTILLED, "streamed", "adapter"])
 def test_steps_and_evaluation_are_those_of_one_process(of_two_processes, of_one_process, name, accumulation):
     expected, found = of_one_process[name], of_two_processes[f"{name} {accumulation}"]
     assert len(found["steps"]) == 4

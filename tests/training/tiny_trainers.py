@@ -26,6 +26,9 @@ MAFT_PARTS = ("train_dataset", "eval_dataset", "restrict_to", "peft_config", "ca
 # Three terms with two counts: sequences, and masked tokens.
 HYBRID = {"objective": "hybrid", "mlm_weight": 0.5}
 
+# Hidden states and sentence vectors beside relations, through a projection: sequences, and tokens.
+PROJECTED = {"hidden_weight": 0.7, "pooled_weight": 2.0}
+
 
 def text_datasets(repeat: int = 3) -> dict[str, Dataset]:
     """A small dataset a language, `text` only; lines of very different lengths."""

@@ -17,6 +17,7 @@ from hf_afro.training import leave_process_group
 from tests.training.fully_sharded import SHARDED_STUDENTS, furthest_off
 from tests.training.tiny_trainers import (
     HYBRID,
+    PROJECTED,
     adapter_maft_trainer,
     checksum,
     distill_trainer,
@@ -93,6 +94,7 @@ def main(folder: Path) -> None:
             "maft": maft_trainer(copy.deepcopy(model), tokenizer, folder / "maft", **split),
             "distill": distill_trainer(teacher_of(tokenizer), tokenizer, folder / "distill", **split),
             "hybrid": distill_trainer(teacher_of(tokenizer), tokenizer, folder / "hybrid", **HYBRID, **split),
+            "projected": distill_trainer(teacher_of(tokenizer), tokenizer, folder / "projected", **PROJECTED, **split),
             "streamed": streamed_maft_trainer(copy.deepcopy(model), tokenizer, folder / "streamed", **split),
             "adapter": adapter_maft_trainer(copy.deepcopy(model), tokenizer, folder / "adapter", **split),
         }
@@ -103,7 +105,8 @@ def main(folder: Path) -> None:
             evaluation = trainer.evaluate()
             steps = steps_of(trainer)
             checksums = [None, None]
-            torch.distributed.all_gather_object(checksums, checksum(trainer.model))
+            trained = [trainer.model, *filter(None, [getattr(trainer, "projection", None)])]
+            torch.distributed.all_gather_object(checksums, "".join(map(checksum, trained)))
             found[f"{name} {accumulation}"] = {
                 "steps": steps,
                 "evaluation": evaluation,

@@ -10,8 +10,8 @@ from transformers import AutoModelForMaskedLM, AutoTokenizer, ModernBertForMaske
 import hf_afro
 from hf_afro.cli.main import main
 from hf_afro.steps.distill import parse_sizes
-from tests.tiny_families import tiny
 from hf_afro.training.projection import PROJECTION_FILE
+from tests.tiny_families import tiny
 
 SETTINGS = ("--use_cpu", "--per_device_train_batch_size", 4, "--max_length", 32, "--disable_tqdm", "True")
 

@@ -238,9 +238,16 @@ def test_weight_decay_leaves_what_takes_no_part_under_the_compiler_too(teacher, 
     assert f"{last}attention.self.query.weight" not in kept
 
 
-def test_activation_checkpointing_takes_the_same_steps(teacher, tokenizer, tmp_path):
-    expected = steps_of(trainer_of(teacher, tokenizer, tmp_path, max_steps=2))
-    found = steps_of(trainer_of(teacher, tokenizer, tmp_path, max_steps=2, activation_checkpointing=True))
+@pytest.mark.parametrize("name", ["several layers", "hidden states of two layers alone"])
+@pytest.mark.parametrize(
+    "more",
+    [{"activation_checkpointing": True}, {"torch_compile": True, "torch_compile_backend": "aot_eager"}],
+    ids=["activation checkpointing", "compiler"],
+)
+def test_activation_checkpointing_and_the_compiler_take_the_same_steps(teacher, tokenizer, tmp_path, name, more):
+    run = {"max_steps": 2, **OBJECTIVES[name]}
+    expected = steps_of(trainer_of(teacher, tokenizer, tmp_path, **run))
+    found = steps_of(trainer_of(teacher, tokenizer, tmp_path, **run, **more))
     assert np.allclose(found, expected, rtol=1e-5)
 
 

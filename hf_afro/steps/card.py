@@ -18,7 +18,6 @@ from hf_afro.cards.metadata import use_of
 from hf_afro.corpora.cleaning_report import CleaningReport
 from hf_afro.export import EXPORT_FILE
 from hf_afro.files import read_limited
-from hf_afro.languages import find_languages
 from hf_afro.reports import EvalReport
 from hf_afro.reports.evaluation_report import LoadedReport, load_reports
 from hf_afro.steps.records import Record, history
@@ -118,7 +117,7 @@ def told_facts(config: Config, report: EvalReport, model: Path | None) -> CardFa
     told: dict[str, Any] = {
         "model_name": config.model_name,
         "base_model": config.base_model and tuple(config.base_model),
-        "languages": config.languages and tuple(find_languages(config.languages)),
+        "languages": config.languages and tuple(config.languages),
         "licence": config.licence,
         "notice": config.notice or None,
     }

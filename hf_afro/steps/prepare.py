@@ -68,7 +68,7 @@ def run(config: Config, folder: Path) -> Outcome:
 
 def plan(config: Config, inputs: Mapping[str, Plan]) -> Plan:
     """Estimate the size of the text, and find its languages."""
-    languages = None if config.languages is None else tuple(codes_of(config.languages))
+    languages = None if config.languages is None else tuple(config.languages)
     size: int | None = None
     if config.text == SAMPLE or Path(config.text).is_dir():
         sources = read_text(config.text, config.languages, config.errors)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -93,18 +93,17 @@ def read_text(
     return read_corpora(folder, languages, errors=errors)
 
 
-def held_out_text(text: str, languages: Iterable[str] | None = None) -> dict[str, list[str]]:
+def held_out_text(text: str, languages: Collection[str] | None = None) -> dict[str, list[str]]:
     """Return held-out lines by language: those of prepared text, if any, else all lines of a folder.
 
     Args:
         text: The folder.
-        languages: Only these, in any code, as far as they have any; all by default.
+        languages: Only these, by ISO 639-3 code, as far as they have any; all by default.
     """
     if is_prepared(text) and not any((Path(text) / HELD_OUT).iterdir()):
         return {}
     sources = read_text(text, part=HELD_OUT)
-    wanted = None if languages is None else set(find_languages(languages))
-    return {code: list(lines) for code, lines in sources.items() if wanted is None or code in wanted}
+    return {code: list(lines) for code, lines in sources.items() if languages is None or code in languages}
 
 
 def prepare_text(config: TextConfig, seed: int) -> PreparedCorpora:
@@ -143,7 +142,6 @@ def _prepared_text(config: TextConfig, evaluation: Mapping[str, TextSource] | No
         raise ValueError(f"{config.text} is prepared already; give {', '.join(changed)} to `hf-afro prepare`")
     train = read_text(config.text, config.languages)
     record = Record.load(Path(config.text))
-    excluded = {} if config.exclude is None else fingerprints(config).get("exclude", {})
     then = () if record is None else record.inputs.get("exclude", {}).values()
     if evaluation is None and set(excluded.values()) <= set(then) and config.max_lines is None:
         lines = {code: list(source) for code, source in train.items()}

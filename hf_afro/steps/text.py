@@ -17,10 +17,9 @@ from hf_afro.corpora import EvaluationSentences, PreparedCorpora, TextSource, pr
 from hf_afro.corpora.cleaning_report import CleaningReport, save_report
 from hf_afro.corpora.decontamination import excluded_sentences
 from hf_afro.corpora.reading import Errors
-from hf_afro.languages import find_languages
-from hf_afro.sample import text_folder
-from hf_afro.steps.records import Record, fingerprints
-from hf_afro.steps.settings import SAMPLE, Input, Limits, OptionalLanguages, StepConfig
+from hf_afro.sample import SAMPLE, text_folder
+from hf_afro.steps.records import Record, fingerprint
+from hf_afro.steps.settings import Input, Limits, OptionalLanguages, StepConfig
 
 TRAIN, HELD_OUT, CLEANING = "train", "held_out", "cleaning.json"
 """Content of a folder of prepared text: two folders with one file per language, and the cleaning report."""
@@ -143,7 +142,8 @@ def _prepared_text(config: TextConfig, evaluation: Mapping[str, TextSource] | No
     train = read_text(config.text, config.languages)
     record = Record.load(Path(config.text))
     then = () if record is None else record.inputs.get("exclude", {}).values()
-    if evaluation is None and set(excluded.values()) <= set(then) and config.max_lines is None:
+    is_excluded = config.exclude is None or fingerprint(Path(config.exclude)) in then
+    if evaluation is None and is_excluded and config.max_lines is None:
         lines = {code: list(source) for code, source in train.items()}
         return PreparedCorpora(lines, held_out_text(config.text), CleaningReport.load(Path(config.text) / CLEANING))
     again = prepare_corpora(

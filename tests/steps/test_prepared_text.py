@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from hf_afro.steps import prepare
+from hf_afro.steps.records import fingerprint
 from hf_afro.steps.running import run_step
 from hf_afro.steps.text import TextConfig, evaluation_sentences, held_out_text, prepare_text, read_text
 
@@ -49,6 +52,17 @@ def test_what_was_excluded_then_is_not_searched_for_again(texts, monkeypatch):
     assert not {f"swa {line}" for line in LEAKED} & set(
         prepare_text(TextConfig(text=text, exclude=path), 0).train["swa"]
     )
+
+
+def test_only_what_is_excluded_is_compared_with_what_was(texts, monkeypatch):
+    """Reading all other inputs again, such as a model, takes as long as they are large."""
+    path = exclude(texts)
+    text = prepared(texts, exclude=path)
+    read = []
+    monkeypatch.setattr("hf_afro.steps.text.fingerprint", lambda place: read.append(place) or fingerprint(place))
+    prepare_text(TextConfig(text=text, exclude=path), 0)
+    prepare_text(TextConfig(text=text), 0)
+    assert read == [Path(path)]
 
 
 def test_lines_of_other_evaluation_text_are_removed(texts):

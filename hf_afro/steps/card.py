@@ -20,9 +20,17 @@ from hf_afro.export import EXPORT_FILE
 from hf_afro.files import read_limited
 from hf_afro.reports import EvalReport
 from hf_afro.reports.evaluation_report import LoadedReport, load_reports
+from hf_afro.sample import SAMPLE
 from hf_afro.steps.records import Record, history
-from hf_afro.steps.report import evaluated_model, expanded, folder_of_model, lines_removed, shown_settings
-from hf_afro.steps.settings import SAMPLE, Input, OptionalLanguages, StepConfig
+from hf_afro.steps.report import (
+    evaluated_model,
+    expanded,
+    folder_of_model,
+    languages_of,
+    lines_removed,
+    shown_settings,
+)
+from hf_afro.steps.settings import Input, OptionalLanguages, StepConfig
 from hf_afro.steps.step import Outcome, Plan, Step
 from hf_afro.steps.text import CLEANING
 from hf_afro.vocabulary import VocabularyMap

@@ -13,8 +13,9 @@ from transformers.hf_argparser import HfArg
 from hf_afro.export import export_onnx, export_plain, export_sentence_transformer, export_with_code
 from hf_afro.pretrained import load_encoder_config, load_model, load_tokenizer
 from hf_afro.reports.tables import format_table
+from hf_afro.sample import SAMPLE
 from hf_afro.sentence_modules import encoder_of, sentence_modules_of
-from hf_afro.steps.settings import SAMPLE, Input, Model, StepConfig
+from hf_afro.steps.settings import Input, Model, StepConfig
 from hf_afro.steps.step import Outcome, Step
 from hf_afro.steps.text import read_text
 

@@ -11,7 +11,8 @@ from transformers.hf_argparser import HfArg
 
 from hf_afro.messages import counted
 from hf_afro.reports.tables import format_table
-from hf_afro.steps.settings import SAMPLE, Limits, codes_of
+from hf_afro.sample import SAMPLE
+from hf_afro.steps.settings import Limits
 from hf_afro.steps.step import Outcome, Plan, Step
 from hf_afro.steps.text import TextConfig, is_prepared, prepare_text, read_text, write_prepared
 

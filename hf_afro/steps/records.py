@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from hf_afro.files import write_whole
-from hf_afro.steps.settings import SAMPLE, NoEffect, inputs_of, markers_of, place_of
+from hf_afro.sample import SAMPLE
+from hf_afro.steps.settings import NoEffect, inputs_of, markers_of, place_of
 from hf_afro.steps.step import Step
 from hf_afro.version import __version__
 

@@ -279,7 +279,6 @@ def _differences(loaded: Sequence[LoadedReport], task: str, language: str) -> di
 
 
 def _heading(task: str) -> str:
-
     return f"{task_name(task)}, {describe_metric(kind_of(task).main_metric).name}"
 
 

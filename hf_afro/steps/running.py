@@ -29,9 +29,10 @@ from hf_afro.files import (
     unused_name,
 )
 from hf_afro.model_folders import check_not_adapter
+from hf_afro.sample import SAMPLE
 from hf_afro.steps import SUMMARIES, step_named
 from hf_afro.steps.records import RECORD_FILE, Record
-from hf_afro.steps.settings import SAMPLE, Input, inputs_of, place_of
+from hf_afro.steps.settings import Input, inputs_of, place_of
 from hf_afro.steps.step import Step
 
 logger = logging.getLogger(__name__)

@@ -17,8 +17,6 @@ from typing import Annotated, Any
 from hf_afro.languages import find_languages, languages_in
 
 LANGUAGE_SETS = ("afroxlmr", "antc", "masakhaner1", "masakhaner2", "masakhanews", "afrisenti", "masakhapos")
-SAMPLE = "sample"
-"""Stands for the text or the tasks that ship with the package, where a folder is expected."""
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,13 @@ from typing import Annotated, Any
 from transformers.hf_argparser import HfArg
 
 from hf_afro.evaluation import TaskData, languages_of, load_task
-from hf_afro.evaluation.data.loading import HUB, SAMPLE, check_splits
+from hf_afro.evaluation.data.descriptions import described_files
+from hf_afro.evaluation.data.loading import HUB, check_splits
 from hf_afro.evaluation.data.task_data import SPLITS
 from hf_afro.files import write_whole
 from hf_afro.messages import counted
 from hf_afro.reports.tables import format_table
+from hf_afro.sample import SAMPLE
 from hf_afro.steps.records import Record
 from hf_afro.steps.running import say
 from hf_afro.steps.settings import Input, StepConfig, codes_of, place_of

@@ -17,12 +17,13 @@ from hf_afro.evaluation.data.tables import dataset_rows, examples_of, read_rows
 from hf_afro.evaluation.data.task_data import SPLITS, TaskData, make_task_data
 from hf_afro.languages import LANGUAGES, find_language, languages_in
 from hf_afro.reports.published_sets import key_of_folder
+from hf_afro.sample import SAMPLE
 from hf_afro.tasks import KINDS, kind_of
 
 logger = logging.getLogger(__name__)
 
-SAMPLE, HUB = "sample", "hub"
-"""Words that name a place where a folder may stand; ``./sample`` is a folder of that name."""
+HUB = "hub"
+"""Stands for the Hub where a folder of tasks is expected."""
 
 # MasakhaNEWS publishes no full training split for five languages, but fifty examples per label.
 _NAMES = {
@@ -63,8 +64,6 @@ def load_task(task: str, place: str | os.PathLike[str], language: str, *, traine
     kind_of(task)
     if hub_set := _hub_set(task, place):
         return load_hub_task(task, language, dataset=hub_set, trained=trained)
-    if place == SAMPLE:
-        return _sample_task(task, language)
     root = Path(place)
     if is_description(root):
         description = read_description(root)

@@ -64,8 +64,10 @@ class Config(StepConfig):
     model: Annotated[str | None, Input("model", is_model=True)] = HfArg(
         default=None, help="folder of the model, if its report is not the first"
     )
-    # Not marked as an input: facts may be written anew into the folder they came from.
-    facts: str | None = HfArg(default=None, help="card_facts.json of an earlier card, or its folder")
+    # Facts may be written anew into the folder they came from.
+    facts: Annotated[str | None, Input(replaceable=True)] = HfArg(
+        default=None, help="card_facts.json of an earlier card, or its folder"
+    )
     model_name: str | None = HfArg(default=None, help="name of the model, such as its id on the Hub")
     base_model: list[str] | None = HfArg(default=None, help="models it was made from, by their names on the Hub")
     languages: OptionalLanguages = HfArg(default=None, help="languages that it was made for")
@@ -80,6 +82,12 @@ class Config(StepConfig):
     export: Annotated[str | None, Input("export")] = HfArg(
         default=None, help="output of `hf-afro export --to onnx`: sizes and differences go on the card"
     )
+
+    def __post_init__(self) -> None:
+        """Take the file of facts in a folder: its content counts, not that of the card beside it."""
+        super().__post_init__()
+        if self.facts is not None and Path(self.facts).is_dir():
+            object.__setattr__(self, "facts", str(Path(self.facts) / FACTS_FILE))
 
 
 def run(config: Config, folder: Path) -> Outcome:
@@ -116,10 +124,7 @@ def _is_of(loaded: LoadedReport, model: Path) -> bool:
 def told_facts(config: Config, report: EvalReport, model: Path | None) -> CardFacts:
     """Return the facts of a card: from `facts`, else from the report and the model's history, updated by settings."""
     if config.facts is not None:
-        file = Path(config.facts) / FACTS_FILE if Path(config.facts).is_dir() else Path(config.facts)
-        if not file.is_file():
-            raise FileNotFoundError(f"{file} does not exist; --facts takes the {FACTS_FILE} of an earlier card")
-        facts = CardFacts.load(file)
+        facts = CardFacts.load(config.facts)
     else:
         facts = made_facts(CardFacts.of_report(report), report, model)
     told: dict[str, Any] = {

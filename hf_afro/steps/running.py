@@ -297,7 +297,7 @@ def _check_input(given: str, place: str, marker: Input, target: Path | None) -> 
             raise ValueError(f"{given}: there is no such folder")
         return
     homes = () if target is None else (target.resolve(), unfinished(target).resolve())
-    if any(path.resolve().is_relative_to(home) for home in homes):
+    if not marker.replaceable and any(path.resolve().is_relative_to(home) for home in homes):
         raise ValueError(f"--output_dir {target} would replace what {given} reads; name another folder")
     if marker.is_model and path.is_dir():
         check_not_adapter(path)

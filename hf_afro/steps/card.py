@@ -161,11 +161,12 @@ def made_facts(facts: CardFacts, report: EvalReport, model: Path | None) -> Card
     cleaned = [path for path, _ in made if (path / CLEANING).is_file()]
     pruned = [path for path, record in made if record.step == "prune"]
     vocabulary = vocabulary_figures(VocabularyMap.load(pruned[-1]).provenance) if pruned else {}
+    cleaning = CleaningReport.load(cleaned[-1] / CLEANING) if cleaned else CleaningReport({}, {})
     facts = dataclasses.replace(
         facts,
         base_model=tuple(dict.fromkeys(bases)) or facts.base_model,
         from_scratch="pretrain" in steps or any(record.settings.get("from_scratch") for record in records),
-        languages=_languages(records) or tuple(vocabulary) or facts.languages,
+        languages=languages_of(made) or facts.languages,
         vocabulary=vocabulary,
         text=_text(records),
         methods=tuple(dict.fromkeys(method for record in records if (method := _method(record)) is not None)),
@@ -176,7 +177,8 @@ def made_facts(facts: CardFacts, report: EvalReport, model: Path | None) -> Card
             for path, record in made
             if record.step not in ("tasks", "count")
         },
-        removed=lines_removed(CleaningReport.load(cleaned[-1] / CLEANING)) if cleaned else {},
+        removed=lines_removed(cleaning),
+        searched=cleaning.settings.get("evaluation_sentences"),
     )
     # The model itself knows better than the steps: it may have no head, or an objective that trains it.
     return dataclasses.replace(facts, head=use_of(report, dataclasses.replace(facts, head="")).head or facts.head)
@@ -197,12 +199,6 @@ def _method(record: Record) -> str | None:
     if record.step == "distill":
         return _OBJECTIVES[record.facts.get("objective", "minilmv2")]
     return _METHODS.get(record.step)
-
-
-def _languages(records: Sequence[Record]) -> tuple[str, ...]:
-    """Return the languages a model was trained on last; none where it was not trained."""
-    trained = [tuple(record.facts["tokens_seen"]) for record in records if record.facts.get("tokens_seen")]
-    return trained[-1] if trained else ()
 
 
 def _head(steps: Sequence[str]) -> str:

@@ -8,7 +8,7 @@ from hf_afro.cards.card_facts import HEADS, CardFacts
 from hf_afro.cards.metadata import use_of
 from hf_afro.corpora.cleaning_report import LEAKED
 from hf_afro.reports import EvalReport
-from hf_afro.reports.formatting import language_name, task_name, tasks_in
+from hf_afro.reports.formatting import format_count, language_name, task_name, tasks_in
 from hf_afro.tasks import STANDARD
 
 NO_HARMS = (
@@ -34,10 +34,7 @@ def limits_of(report: EvalReport, facts: CardFacts) -> list[str]:
             "Decontamination of the training text is not recorded, so it may contain sentences of the evaluation sets."
         )
     elif not any(reason in counts for counts in facts.removed.values() for reason in LEAKED):
-        limits.append(
-            "No evaluation sentence was dropped from the training text: either it had none, or they were not searched "
-            "for."
-        )
+        limits.append(_nothing_leaked(facts.searched))
     if not facts.text:
         limits.append("The training text and its licence are not recorded.")
     elif any(source.licence is None for source in facts.text):
@@ -51,6 +48,18 @@ def limits_of(report: EvalReport, facts: CardFacts) -> list[str]:
     if any(score.seeds for score in report.scores):
         limits.append(FINE_TUNED)
     return [*limits, NO_HARMS, *facts.limits]
+
+
+def _nothing_leaked(searched: int | None) -> str:
+    """Return why no line was dropped for an evaluation sentence, given how many were searched for."""
+    if searched:
+        return f"{format_count(searched)} evaluation sentences were searched for in the training text; none was found."
+    if searched == 0:
+        return "No evaluation sentences were searched for in the training text, so it may contain some."
+    return (
+        "No evaluation sentence was dropped from the training text; how many were searched for is not recorded, so it "
+        "may contain some."
+    )
 
 
 def _not_measured(report: EvalReport, facts: CardFacts) -> list[str]:

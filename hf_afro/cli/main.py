@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import sys
 import traceback
 from collections.abc import Sequence
@@ -125,9 +124,10 @@ def _code_of(leave: SystemExit) -> int:
 
 def show_log() -> None:
     """Show the library's log, from the main process, and only warnings of other libraries."""
-    is_main = int(os.environ.get("RANK", "0")) == 0
+    from hf_afro.steps.running import is_main_process
+
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    logging.getLogger("hf_afro").setLevel(logging.INFO if is_main else logging.WARNING)
+    logging.getLogger("hf_afro").setLevel(logging.INFO if is_main_process() else logging.WARNING)
     # It logs each attempt to reach the Hub, twice; the final error says once that the Hub could not be reached.
     logging.getLogger("huggingface_hub.utils._http").setLevel(logging.ERROR)
 

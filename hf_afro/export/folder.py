@@ -25,8 +25,8 @@ def check_student(model: PreTrainedModel, form: str) -> None:
     """Raise `ValueError` for a model that is no student, in forms that are for students only."""
     if model.config.model_type != "afro-student":
         raise ValueError(
-            f"the model is of type {model.config.model_type}, which loads with transformers alone as it is; "
-            f"the form {form} is for an afro-student"
+            f"the model is of type {model.config.model_type}, which loads with transformers alone: "
+            f"use it as it is; the form {form} is for an afro-student"
         )
 
 

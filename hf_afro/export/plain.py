@@ -9,9 +9,12 @@ import torch
 import transformers
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, XLMRobertaConfig
 
-from hf_afro.export.folder import check_student, write_record
+from hf_afro.export.folder import check_no_adapters, check_student, write_record
 from hf_afro.students import AfroStudentConfig, AfroStudentForMaskedLM, AfroStudentModel
 from hf_afro.students.modeling_afro_student import AfroStudentPreTrainedModel
+
+PLAIN = XLMRobertaConfig.model_type
+"""Model type of a plain student."""
 
 _STUDENTS_OWN = ("embedding_size", "unpad", "model_type", "architectures", "auto_map", "transformers_version")
 
@@ -24,7 +27,7 @@ def export_plain(
     """Write a student as a plain XLM-R; of a factorised student with a masked-LM head, the encoder.
 
     Args:
-        model: A student, with a head or without.
+        model: A student, with a head or without. One that is a plain XLM-R already is written as it is.
         tokenizer: Its tokenizer.
         folder: Folder to write to; created if needed.
 
@@ -32,11 +35,15 @@ def export_plain(
         The content of `export.json`; ``left_out`` lists the weights that XLM-R has no place for.
 
     Raises:
-        ValueError: If the model is no student.
+        ValueError: If the model is of another type, or carries adapters.
     """
-    check_student(model, "plain")
     left_out = weights_without_place(model)
-    plain = plain_student(model.base_model if left_out else model)
+    if model.config.model_type == PLAIN:
+        check_no_adapters(model)
+        plain = model
+    else:
+        check_student(model, "plain")
+        plain = plain_student(model.base_model if left_out else model)
     plain.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return write_record(Path(folder), "plain", plain, left_out=list(left_out))

@@ -10,6 +10,7 @@ import re
 import sys
 import tempfile
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
@@ -72,6 +73,17 @@ def unsafe_format(path: Path) -> str:
     return ""
 
 
+def _with_members(path: Path) -> Iterator[IO[bytes]]:
+    """Yield a file and, if it is a zip archive, each of its members unpacked."""
+    with path.open("rb") as file:
+        yield file
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            for name in archive.namelist():
+                with archive.open(name) as member:
+                    yield member
+
+
 def _object_array(file: IO[bytes]) -> str:
     """Return why a NumPy array may run code: an array of objects is a pickle."""
     try:
@@ -125,10 +137,13 @@ class Traces:
         return ""
 
     def in_binary(self, path: Path) -> str:
-        """Return a reason if a binary file or a vocabulary contains a token or a local path; it is read in blocks."""
+        """Return a reason if a binary file or a vocabulary contains a token or a local path; it is read in blocks.
+
+        The compressed arrays of `.npz` and the members of other zip archives are unpacked.
+        """
         vocabulary = path.name in VOCABULARIES or path.suffix == ".model"
         wanted = self._in_vocabulary if vocabulary else self._in_binary
-        with path.open("rb") as file:
+        for file in _with_members(path):
             block = b""
             while more := file.read(1 << 20):
                 block = block[-256:] + more  # a match may span two blocks

@@ -102,7 +102,6 @@ def load_config(name: str, **settings: Any) -> PretrainedConfig:
     if Path(name).is_dir():
         check_not_adapter(Path(name))
     else:
-        logger.info("there is no folder %s here; asking the Hub", name)
         _check_no_adapter_on_hub(name, settings.get("revision"))
     with readable("model", name):
         return AutoConfig.from_pretrained(name, **{**_NO_CODE, **settings})

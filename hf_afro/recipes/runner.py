@@ -143,13 +143,13 @@ def _checked(recipe: Recipe, stage: Stage, root: Path) -> Any:
     """Return the settings of a stage with the folders of those it reads, after refusing what is known to be wrong."""
     config = stage.config_in(root)
     made_here = tuple(str(root / one.name) for one in recipe.stages)
-    for name, _, values in inputs_of(stage.config):
+    for name, marker, values in inputs_of(stage.config):
         for place in map(place_of, values):
             if DATA in place:
                 raise RecipeError(
                     f"{stage.place}: {stage.name} reads {place}; name the folder of data with --data FOLDER"
                 )
-            if place not in stage.inputs.get(name, ()) and Path(place).exists():
+            if place not in stage.inputs.get(name, ()) and Path(place).exists() and not marker.replaceable:
                 if Path(place).resolve().is_relative_to(root.resolve()):
                     raise RecipeError(
                         f"{stage.place}: {stage.name} reads {place}, which is in --output_dir {root}; name another"

@@ -10,7 +10,10 @@ from pathlib import Path
 
 from hf_afro.sample.tasks import DEFAULT_SIZES, TASKS, task_languages, write_tasks
 
-__all__ = ["DEFAULT_SIZES", "TASKS", "task_languages", "text_folder", "write_tasks"]
+__all__ = ["DEFAULT_SIZES", "SAMPLE", "TASKS", "task_languages", "text_folder", "write_tasks"]
+
+SAMPLE = "sample"
+"""Stands for the sample where a folder of text or of tasks is expected; ``./sample`` is a folder of that name."""
 
 
 def text_folder() -> Path:

@@ -19,12 +19,19 @@ from hf_afro.corpora.cleaning_report import CleaningReport
 from hf_afro.evaluation.comparison import difference_tables, kept_tables
 from hf_afro.export import EXPORT_FILE
 from hf_afro.files import read_limited
-from hf_afro.languages import find_languages
 from hf_afro.reports import EvalReport
 from hf_afro.reports.evaluation_report import LoadedReport, load_reports
+from hf_afro.sample import SAMPLE
 from hf_afro.steps.records import Record, history
-from hf_afro.steps.report import evaluated_model, expanded, folder_of_model, lines_removed, shown_settings
-from hf_afro.steps.settings import SAMPLE, Input, OptionalLanguages, StepConfig
+from hf_afro.steps.report import (
+    evaluated_model,
+    expanded,
+    folder_of_model,
+    languages_of,
+    lines_removed,
+    shown_settings,
+)
+from hf_afro.steps.settings import Input, OptionalLanguages, StepConfig
 from hf_afro.steps.step import Outcome, Plan, Step
 from hf_afro.steps.text import CLEANING
 from hf_afro.vocabulary import VocabularyMap
@@ -58,8 +65,10 @@ class Config(StepConfig):
     model: Annotated[str | None, Input("model", is_model=True)] = HfArg(
         default=None, help="folder of the model, if its report is not the first"
     )
-    # Not marked as an input: facts may be written anew into the folder they came from.
-    facts: str | None = HfArg(default=None, help="card_facts.json of an earlier card, or its folder")
+    # Facts may be written anew into the folder they came from.
+    facts: Annotated[str | None, Input(replaceable=True)] = HfArg(
+        default=None, help="card_facts.json of an earlier card, or its folder"
+    )
     model_name: str | None = HfArg(default=None, help="name of the model, such as its id on the Hub")
     base_model: list[str] | None = HfArg(default=None, help="models it was made from, by their names on the Hub")
     languages: OptionalLanguages = HfArg(default=None, help="languages that it was made for")
@@ -74,6 +83,12 @@ class Config(StepConfig):
     export: Annotated[str | None, Input("export")] = HfArg(
         default=None, help="output of `hf-afro export --to onnx`: sizes and differences go on the card"
     )
+
+    def __post_init__(self) -> None:
+        """Take the file of facts in a folder: its content counts, not that of the card beside it."""
+        super().__post_init__()
+        if self.facts is not None and Path(self.facts).is_dir():
+            object.__setattr__(self, "facts", str(Path(self.facts) / FACTS_FILE))
 
 
 def run(config: Config, folder: Path) -> Outcome:
@@ -113,16 +128,13 @@ def _is_of(loaded: LoadedReport, model: Path) -> bool:
 def told_facts(config: Config, report: EvalReport, model: Path | None) -> CardFacts:
     """Return the facts of a card: from `facts`, else from the report and the model's history, updated by settings."""
     if config.facts is not None:
-        file = Path(config.facts) / FACTS_FILE if Path(config.facts).is_dir() else Path(config.facts)
-        if not file.is_file():
-            raise FileNotFoundError(f"{file} does not exist; --facts takes the {FACTS_FILE} of an earlier card")
-        facts = CardFacts.load(file)
+        facts = CardFacts.load(config.facts)
     else:
         facts = made_facts(CardFacts.of_report(report), report, model)
     told: dict[str, Any] = {
         "model_name": config.model_name,
         "base_model": config.base_model and tuple(config.base_model),
-        "languages": config.languages and tuple(find_languages(config.languages)),
+        "languages": config.languages and tuple(config.languages),
         "licence": config.licence,
         "notice": config.notice or None,
     }
@@ -153,11 +165,12 @@ def made_facts(facts: CardFacts, report: EvalReport, model: Path | None) -> Card
     cleaned = [path for path, _ in made if (path / CLEANING).is_file()]
     pruned = [path for path, record in made if record.step == "prune"]
     vocabulary = vocabulary_figures(VocabularyMap.load(pruned[-1]).provenance) if pruned else {}
+    cleaning = CleaningReport.load(cleaned[-1] / CLEANING) if cleaned else CleaningReport({}, {})
     facts = dataclasses.replace(
         facts,
         base_model=tuple(dict.fromkeys(bases)) or facts.base_model,
         from_scratch="pretrain" in steps or any(record.settings.get("from_scratch") for record in records),
-        languages=_languages(records) or tuple(vocabulary) or facts.languages,
+        languages=languages_of(made) or facts.languages,
         vocabulary=vocabulary,
         text=_text(records),
         methods=tuple(dict.fromkeys(method for record in records if (method := _method(record)) is not None)),
@@ -168,7 +181,8 @@ def made_facts(facts: CardFacts, report: EvalReport, model: Path | None) -> Card
             for path, record in made
             if record.step not in ("tasks", "count")
         },
-        removed=lines_removed(CleaningReport.load(cleaned[-1] / CLEANING)) if cleaned else {},
+        removed=lines_removed(cleaning),
+        searched=cleaning.settings.get("evaluation_sentences"),
     )
     # The model itself knows better than the steps: it may have no head, or an objective that trains it.
     return dataclasses.replace(facts, head=use_of(report, dataclasses.replace(facts, head="")).head or facts.head)
@@ -189,12 +203,6 @@ def _method(record: Record) -> str | None:
     if record.step == "distill":
         return _OBJECTIVES[record.facts.get("objective", "minilmv2")]
     return _METHODS.get(record.step)
-
-
-def _languages(records: Sequence[Record]) -> tuple[str, ...]:
-    """Return the languages a model was trained on last; none where it was not trained."""
-    trained = [tuple(record.facts["tokens_seen"]) for record in records if record.facts.get("tokens_seen")]
-    return trained[-1] if trained else ()
 
 
 def _head(steps: Sequence[str]) -> str:

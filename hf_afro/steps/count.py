@@ -60,8 +60,13 @@ def run(config: Config, folder: Path) -> Outcome:
         counts = count_tokens(texts, tokenizer, **bar)
     else:
         counts = count_with_cache(texts, tokenizer, config.cache_dir, **bar)
-    corpora = {code: {"origin": text.origin, "fingerprint": text.fingerprint} for code, text in texts.items()}
-    provenance = {**counts.provenance, "tokenizer": config.tokenizer, "corpora": corpora}
+    # Counts may be published, so they hold names; the folder's record, which never is, has the paths.
+    corpora = {
+        code: {"origin": Path(text.origin).name, "fingerprint": text.fingerprint} for code, text in texts.items()
+    }
+    is_local = Path(config.tokenizer).exists()
+    tokenizer_name = Path(config.tokenizer).name if is_local else config.tokenizer
+    provenance = {**counts.provenance, "tokenizer": tokenizer_name, "corpora": corpora}
     counts = dataclasses.replace(counts, provenance=provenance)
     counts.save(folder / COUNTS_FILE)
     unknown = counts.unknown_share

@@ -17,13 +17,13 @@ from transformers.hf_argparser import HfArg
 
 from hf_afro.evaluation import FineTuningSettings, TaskData, bits_per_byte_scores, evaluate_model, preset
 from hf_afro.evaluation.comparison import difference_tables, kept_tables
+from hf_afro.evaluation.data.descriptions import described_files
 from hf_afro.evaluation.data.loading import HUB, SAMPLE, check_splits
 from hf_afro.evaluation.distillation import MODELS, is_finetuned
 from hf_afro.evaluation.models import with_own_pooler
 from hf_afro.evaluation.presets import adapted, check_seeds
 from hf_afro.evaluation.runs import has_runs
 from hf_afro.files import write_whole
-from hf_afro.languages import find_languages
 from hf_afro.messages import counted, nearest
 from hf_afro.pretrained import load_encoder_config, load_model, load_tokenizer
 from hf_afro.reports import EvalReport, Score
@@ -34,6 +34,7 @@ from hf_afro.steps.plans import check_languages
 from hf_afro.steps.running import say
 from hf_afro.steps.settings import (
     Input,
+    Languages,
     Limits,
     NoEffect,
     OptionalLanguages,
@@ -100,7 +101,7 @@ class Config(StepConfig):
         help=f"what is measured: {', '.join((*TASKS, BITS_PER_BYTE))}; by default all that `hf-afro tasks` wrote, "
         f"and {BITS_PER_BYTE} if there is text",
     )
-    data: Annotated[list[str] | None, Input("tasks", must_exist=False, default=True)] = HfArg(
+    data: Annotated[list[str] | None, Input("tasks", must_exist=False, default=True, files=described_files)] = HfArg(
         default=None,
         help="for the tasks: [TASK=]FOLDER with one folder per language, or the output of `hf-afro tasks`",
     )
@@ -117,7 +118,7 @@ class Config(StepConfig):
     seeds: list[int] = HfArg(
         default_factory=lambda: [5], help="one run per seed, as in 1 2 3; a single number is how many, counted from 1"
     )
-    transfer: Annotated[list[str] | None, Words()] = HfArg(
+    transfer: Annotated[list[str] | None, Languages(or_all=True)] = HfArg(
         default=None,
         help="train on these languages only, and measure each run on all; `all` trains on each. Languages that are "
         "not trained on need only a test split",
@@ -153,8 +154,6 @@ class Config(StepConfig):
         for task in self.tasks or ():
             if task not in (*TASKS, BITS_PER_BYTE):
                 raise ValueError(f"--tasks has {task!r}; {nearest(task, (*TASKS, BITS_PER_BYTE), every=True)}")
-        if self.transfer not in (None, ["all"]):
-            find_languages(self.transfer)
         if len(set(self.seeds)) < len(self.seeds):
             raise ValueError(f"--seeds {' '.join(map(str, self.seeds))}: give each seed once")
         check_seeds(seeds_of(self.seeds))
@@ -406,7 +405,7 @@ def _sources_of(config: Config) -> list[str] | None:
     """Return the languages to train on, none for all there are, None where each is trained and measured alone."""
     if config.transfer is None:
         return None
-    return [] if config.transfer == ["all"] else list(find_languages(config.transfer))
+    return [] if config.transfer == ["all"] else config.transfer
 
 
 def _bits_per_byte(config: Config, encoder: Any, tokenizer: Any) -> tuple[Score, ...]:
@@ -415,7 +414,7 @@ def _bits_per_byte(config: Config, encoder: Any, tokenizer: Any) -> tuple[Score,
         sentences = held_out_text(config.text, config.languages)
         if not sentences:
             raise ValueError(f"--text {config.text} holds no lines out; prepare it with --eval_lines of 1 or more")
-        if missing := [code for code in find_languages(config.languages or ()) if code not in sentences]:
+        if missing := [code for code in config.languages or () if code not in sentences]:
             say(f"{config.text} holds no lines out in {', '.join(missing)}")
         return bits_per_byte_scores(encoder, tokenizer, sentences)
     texts = read_text(config.text, config.languages, config.errors)
@@ -519,9 +518,8 @@ def plan(config: Config, inputs: Mapping[str, Plan]) -> Plan:
     teacher = inputs["teacher"].model if "teacher" in inputs else None
     if teacher is not None and (config.student_layers or 0) > teacher.num_hidden_layers:
         raise ValueError(f"student_layers is {config.student_layers}; the teacher has {teacher.num_hidden_layers}")
-    wanted = None if config.languages is None else set(find_languages(config.languages))
     sets = {
-        task: [code for code in codes if wanted is None or code in wanted]
+        task: [code for code in codes if config.languages is None or code in config.languages]
         for task, codes in (inputs["data"].sets if "data" in inputs else {}).items()
         if config.tasks is None or task in config.tasks
     }

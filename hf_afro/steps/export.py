@@ -11,10 +11,12 @@ from typing import Annotated, Any, Literal
 from transformers.hf_argparser import HfArg
 
 from hf_afro.export import export_onnx, export_plain, export_sentence_transformer, export_with_code
+from hf_afro.export.plain import PLAIN
 from hf_afro.pretrained import load_encoder_config, load_model, load_tokenizer
 from hf_afro.reports.tables import format_table
+from hf_afro.sample import SAMPLE
 from hf_afro.sentence_modules import encoder_of, sentence_modules_of
-from hf_afro.steps.settings import SAMPLE, Input, Model, StepConfig
+from hf_afro.steps.settings import Input, Model, StepConfig
 from hf_afro.steps.step import Outcome, Step
 from hf_afro.steps.text import read_text
 
@@ -91,6 +93,8 @@ def write_plain(_config: Config, model: Any, tokenizer: Any, folder: Path) -> st
     """Write a student as a plain XLM-R, without the head that XLM-R has no place for, and say so."""
     record = export_plain(model, tokenizer, folder)
     left_out = record["left_out"]
+    if model.config.model_type == PLAIN:
+        return "the model is a plain XLM-R already, and is written as it is"
     if not left_out:
         return ""
     return (

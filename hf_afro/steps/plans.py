@@ -10,7 +10,6 @@ from transformers import AutoConfig, AutoModelForMaskedLM, PretrainedConfig, Tra
 
 from hf_afro.families import positions_of
 from hf_afro.pretrained import load_tokenizer
-from hf_afro.steps.settings import codes_of
 from hf_afro.steps.step import Plan
 from hf_afro.students.building import empty_model
 
@@ -78,7 +77,7 @@ def check_languages(wanted: Sequence[str] | None, text: Plan | None) -> None:
     """Refuse languages that the text of an earlier stage does not have.
 
     Args:
-        wanted: Languages by any code; None for all.
+        wanted: Languages by ISO 639-3 code; None for all.
         text: The plan of the text.
 
     Raises:
@@ -86,7 +85,7 @@ def check_languages(wanted: Sequence[str] | None, text: Plan | None) -> None:
     """
     if text is None or text.languages is None:
         return
-    if missing := [code for code in codes_of(wanted or ()) if code not in text.languages]:
+    if missing := [code for code in wanted or () if code not in text.languages]:
         raise ValueError(f"there is no text in {', '.join(missing)}; there is text in {', '.join(text.languages)}")
 
 

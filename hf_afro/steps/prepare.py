@@ -11,7 +11,8 @@ from transformers.hf_argparser import HfArg
 
 from hf_afro.messages import counted
 from hf_afro.reports.tables import format_table
-from hf_afro.steps.settings import SAMPLE, Limits, codes_of
+from hf_afro.sample import SAMPLE
+from hf_afro.steps.settings import Limits
 from hf_afro.steps.step import Outcome, Plan, Step
 from hf_afro.steps.text import TextConfig, is_prepared, prepare_text, read_text, write_prepared
 
@@ -68,7 +69,7 @@ def run(config: Config, folder: Path) -> Outcome:
 
 def plan(config: Config, inputs: Mapping[str, Plan]) -> Plan:
     """Estimate the size of the text, and find its languages."""
-    languages = None if config.languages is None else tuple(codes_of(config.languages))
+    languages = None if config.languages is None else tuple(config.languages)
     size: int | None = None
     if config.text == SAMPLE or Path(config.text).is_dir():
         sources = read_text(config.text, config.languages, config.errors)

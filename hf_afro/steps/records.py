@@ -6,14 +6,16 @@ import dataclasses
 import hashlib
 import importlib.metadata
 import json
+import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from hf_afro.files import write_whole
-from hf_afro.steps.settings import SAMPLE, NoEffect, inputs_of, markers_of, place_of
+from hf_afro.sample import SAMPLE
+from hf_afro.steps.settings import NoEffect, inputs_of, markers_of, place_of
 from hf_afro.steps.step import Step
 from hf_afro.version import __version__
 
@@ -148,6 +150,8 @@ def fingerprints(config: Any) -> dict[str, dict[str, str]]:
             path = Path(place)
             if path.exists():
                 digest = fingerprint(path, below=not marker.is_model)
+                if marker.files is not None and (named := marker.files(path)):
+                    digest = _digest_of_files(path.parent, (path, *named))
             elif place == SAMPLE:
                 digest = f"{SAMPLE} {__version__}"
             elif marker.must_exist:
@@ -178,10 +182,7 @@ def fingerprint(path: Path, *, below: bool = True) -> str:
     # What was added to the folder of a model, such as a card, does not change the model.
     if record is not None and record.is_whole(path) and not (below and record.edited(path)):
         return record.key
-    digest = hashlib.blake2b(digest_size=16)
-    for file in _files_in(path, (path.resolve(),), below=below):
-        digest.update(f"{file.relative_to(path).as_posix()}\0{_digest_of(file)}\n".encode())
-    return digest.hexdigest()
+    return _digest_of_files(path, _files_in(path, (path.resolve(),), below=below))
 
 
 def _files_in(folder: Path, above: tuple[Path, ...], *, below: bool) -> Iterator[Path]:
@@ -191,6 +192,15 @@ def _files_in(folder: Path, above: tuple[Path, ...], *, below: bool) -> Iterator
             yield path
         elif below and path.is_dir() and path.name != "__pycache__" and (real := path.resolve()) not in above:
             yield from _files_in(path, (*above, real), below=below)
+
+
+def _digest_of_files(folder: Path, files: Iterable[Path]) -> str:
+    """Return the hash of files and of their names seen from a folder."""
+    digest = hashlib.blake2b(digest_size=16)
+    for file in files:
+        name = Path(os.path.relpath(file, folder)).as_posix()
+        digest.update(f"{name}\0{_digest_of(file)}\n".encode())
+    return digest.hexdigest()
 
 
 def _digest_of(path: Path) -> str:

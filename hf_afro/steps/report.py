@@ -137,6 +137,19 @@ def model_history(loaded: Sequence[LoadedReport]) -> list[tuple[Path, Record]]:
     return list(found.items())
 
 
+def languages_of(made: Sequence[tuple[Path, Record]]) -> tuple[str, ...]:
+    """Return the languages a model was made for: those trained on last, else those its vocabulary was chosen for.
+
+    Args:
+        made: The folders that the model was made in, as `history` returns them.
+    """
+    trained = [tuple(record.facts["tokens_seen"]) for _, record in made if record.facts.get("tokens_seen")]
+    pruned = [path for path, record in made if record.step == "prune"]
+    if not trained and pruned:
+        return tuple(VocabularyMap.load(pruned[-1]).provenance.get("coverage", ()))
+    return trained[-1] if trained else ()
+
+
 def work_before(loaded: Sequence[LoadedReport], pruned: str | None, trained: Sequence[str]) -> Work:
     """Return the work before the evaluation, from the folders the models were made in and those named.
 
@@ -150,15 +163,14 @@ def work_before(loaded: Sequence[LoadedReport], pruned: str | None, trained: Seq
                 f"{folder / CLEANING} does not exist; --trained takes what `hf-afro maft` or `distill` wrote"
             )
     made = model_history(loaded)
+    results = [*filter(None, map(folder_of_model, loaded)), *map(Path, trained)]
+    languages = dict.fromkeys(code for folder in results for code in languages_of(history(folder)))
     removed: dict[str, dict[str, int]] = {}
-    languages: dict[str, None] = {}
     losses = {}
     for folder in dict.fromkeys([*(path for path, _ in made), *map(Path, trained)]):
         if (folder / CLEANING).is_file():
             # Only the text of the last training is shown: each may have cleaned the same text.
-            report = CleaningReport.load(folder / CLEANING)
-            removed = lines_removed(report)
-            languages |= dict.fromkeys(report.read)
+            removed = lines_removed(CleaningReport.load(folder / CLEANING))
         if (log := _log_of(folder)) is not None:
             losses[folder.name] = log
         if curve is None and (folder / MAP_FILE).is_file():

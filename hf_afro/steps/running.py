@@ -14,6 +14,7 @@ import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +30,10 @@ from hf_afro.files import (
     unused_name,
 )
 from hf_afro.model_folders import check_not_adapter
+from hf_afro.sample import SAMPLE
 from hf_afro.steps import SUMMARIES, step_named
 from hf_afro.steps.records import RECORD_FILE, Record
-from hf_afro.steps.settings import SAMPLE, Input, inputs_of, place_of
+from hf_afro.steps.settings import Input, inputs_of, place_of
 from hf_afro.steps.step import Step
 
 logger = logging.getLogger(__name__)
@@ -294,12 +296,20 @@ def _check_input(given: str, place: str, marker: Input, target: Path | None) -> 
             raise FileNotFoundError(f"{given} does not exist")
         if _is_path(place):
             raise ValueError(f"{given}: there is no such folder")
+        if marker.is_model:
+            _tell_of_hub(place)
         return
     homes = () if target is None else (target.resolve(), unfinished(target).resolve())
-    if any(path.resolve().is_relative_to(home) for home in homes):
+    if not marker.replaceable and any(path.resolve().is_relative_to(home) for home in homes):
         raise ValueError(f"--output_dir {target} would replace what {given} reads; name another folder")
     if marker.is_model and path.is_dir():
         check_not_adapter(path)
+
+
+@cache
+def _tell_of_hub(name: str) -> None:
+    """Log once that a name is looked up on the Hub, which tries for long where there is no network."""
+    logger.info("there is no folder %s here; asking the Hub (with HF_HUB_OFFLINE=1 only its cache here)", name)
 
 
 def _is_path(name: str) -> bool:

@@ -9,15 +9,14 @@ from __future__ import annotations
 
 import dataclasses
 import typing
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any
 
 from hf_afro.languages import find_languages, languages_in
 
 LANGUAGE_SETS = ("afroxlmr", "antc", "masakhaner1", "masakhaner2", "masakhanews", "afrisenti", "masakhapos")
-SAMPLE = "sample"
-"""Stands for the text or the tasks that ship with the package, where a folder is expected."""
 
 
 @dataclass(frozen=True)
@@ -56,17 +55,29 @@ class Input:
         is_model: Whether it is the folder of a model: subfolders, which are checkpoints, do not count, and an adapter
             in its place is refused.
         must_exist: Whether it is a file or folder on this machine, and never the name of something on the Hub.
+        files: Returns the files that such a file names, as a set's description does; their content counts too.
+        replaceable: Whether it may lie in the folder that is written, where the result replaces it.
     """
 
     gives: str = ""
     default: bool = False
     is_model: bool = False
     must_exist: bool = True
+    files: Callable[[Path], list[Path]] | None = None
+    replaceable: bool = False
 
 
 @dataclass(frozen=True)
 class Languages:
-    """Marks a list of language codes or tags, and of names of `LANGUAGE_SETS`; commas may separate them."""
+    """Marks a list of languages: codes, tags and names of `LANGUAGE_SETS`, which commas may separate.
+
+    The setting holds ISO 639-3 codes, so that whatever reads it compares codes and asks for no language.
+
+    Attributes:
+        or_all: Whether the word `all` may stand alone instead.
+    """
+
+    or_all: bool = False
 
 
 @dataclass(frozen=True)
@@ -90,7 +101,7 @@ class StepConfig:
     """Base of the settings of a step; creating one checks every limit, and reads no file."""
 
     def __post_init__(self) -> None:
-        """Check the limits and split lists of names.
+        """Check the limits, split lists of names, and turn languages into ISO 639-3 codes.
 
         Raises:
             ValueError: If a value is outside its limits, or a language is unknown or named twice.
@@ -101,7 +112,7 @@ class StepConfig:
 
 
 def checked_value(name: str, value: Any, markers: tuple[Any, ...]) -> Any:
-    """Return the value of a setting with lists of names split, after checking it against the markers of its type.
+    """Return the value of a setting as a step sees it: checked, lists split, languages as ISO 639-3 codes.
 
     Raises:
         ValueError: If it is outside its limits, or a language is unknown or named twice.
@@ -109,9 +120,11 @@ def checked_value(name: str, value: Any, markers: tuple[Any, ...]) -> Any:
     for marker in markers:
         if isinstance(marker, Limits):
             _check_limits(name, value, marker)
-        elif isinstance(marker, Words | Languages):
+        elif isinstance(marker, Words):
+            value = split_words(name, value)
+        elif isinstance(marker, Languages):
             words = split_words(name, value)
-            value = _expanded(words) if isinstance(marker, Languages) else words
+            value = words if marker.or_all and words == ["all"] else codes_of(words)
     return value
 
 
@@ -153,19 +166,15 @@ def split_words(name: str, value: list[str]) -> list[str]:
     return words
 
 
-def codes_of(words: typing.Iterable[str]) -> list[str]:
-    """Return the ISO 639-3 codes of language codes, tags and names of sets, each once.
+def codes_of(words: list[str]) -> list[str]:
+    """Return the ISO 639-3 codes of language codes, tags and names of sets, in order and each once.
 
     Raises:
-        ValueError: If a word is neither, or two words name one language.
+        ValueError: If a word is neither, or two codes name one language.
     """
-    return list(find_languages(_expanded(list(words))))
-
-
-def _expanded(words: list[str]) -> list[str]:
-    """Return words with each name of a set replaced by the codes of its languages that are not named already."""
-    find_languages(word for word in words if word not in LANGUAGE_SETS)
-    groups = (languages_in(word) if word in LANGUAGE_SETS else (word,) for word in words)
+    named = find_languages(word for word in words if word not in LANGUAGE_SETS)
+    code_of = {word: code for code, word in named.items()}
+    groups = (languages_in(word) if word in LANGUAGE_SETS else (code_of[word],) for word in words)
     return list(dict.fromkeys(code for group in groups for code in group))
 
 

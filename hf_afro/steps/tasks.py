@@ -11,12 +11,13 @@ from typing import Annotated, Any
 from transformers.hf_argparser import HfArg
 
 from hf_afro.evaluation import TaskData, languages_of, load_task
-from hf_afro.evaluation.data.loading import HUB, SAMPLE, check_splits
+from hf_afro.evaluation.data.descriptions import described_files
+from hf_afro.evaluation.data.loading import HUB, check_splits
 from hf_afro.evaluation.data.task_data import SPLITS
 from hf_afro.files import write_whole
-from hf_afro.languages import find_languages
 from hf_afro.messages import counted
 from hf_afro.reports.tables import format_table
+from hf_afro.sample import SAMPLE
 from hf_afro.steps.records import Record
 from hf_afro.steps.running import say
 from hf_afro.steps.settings import Input, StepConfig, codes_of, place_of
@@ -41,7 +42,7 @@ TASKS_FILE = "tasks.json"
 class Config(StepConfig):
     """The sets and their languages."""
 
-    data: Annotated[list[str], Input(must_exist=False)] = HfArg(
+    data: Annotated[list[str], Input(must_exist=False, files=described_files)] = HfArg(
         help=f"TASK=FOLDER for each task, or TASK={SAMPLE} or TASK={HUB}; the folder has one folder per language, or "
         "is a set's description in YAML"
     )
@@ -56,7 +57,7 @@ class Config(StepConfig):
         for task in self.places:
             kind_of(task)
         for task in self.places:
-            codes_of(self.languages_of(task) or ())
+            self.languages_of(task)
 
     @property
     def places(self) -> dict[str, str]:
@@ -74,11 +75,11 @@ class Config(StepConfig):
         return found
 
     def languages_of(self, task: str) -> list[str] | None:
-        """Return the languages requested for a task, as they were given; None for all."""
+        """Return the languages requested for a task, by ISO 639-3 code; None for all."""
         own = [word.partition("=")[2] for word in self.languages or () if word.partition("=")[0] == task]
         general = [word for word in self.languages or () if "=" not in word]
         words = [code for word in own or general for code in word.replace(",", " ").split()]
-        return words or None
+        return codes_of(words) if words else None
 
 
 def run(config: Config, folder: Path) -> Outcome:
@@ -104,8 +105,7 @@ def run(config: Config, folder: Path) -> Outcome:
 
 
 def _codes(config: Config, task: str, place: str) -> list[str]:
-    words = config.languages_of(task)
-    return list(languages_of(task, place)) if words is None else codes_of(words)
+    return config.languages_of(task) or list(languages_of(task, place))
 
 
 def _describe(data: TaskData, place: str) -> dict[str, Any]:
@@ -132,11 +132,11 @@ def load_sets(
     Args:
         tasks: Their names; None for all that `given` has, if that is the output of the step `tasks`.
         given: That output, or places: see `places_of`.
-        languages: Those requested, by any code; None for all.
+        languages: Those requested, by ISO 639-3 code; None for all.
         sources: Those to train on, by ISO 639-3 code, the others need no train split; None or empty for all.
 
     Raises:
-        ValueError: If a task has no set, or a language is in none of the sets or is named twice.
+        ValueError: If a task has no set, or a language is in none of the sets.
     """
     if len(given) == 1 and (Path(given[0]) / TASKS_FILE).is_file():
         data = _listed_sets(Path(given[0]), tasks, languages, sources)
@@ -162,11 +162,10 @@ def _listed_sets(
     names = list(dict.fromkeys(one["task"] for one in listed))
     if missing := [task for task in tasks or () if task not in names]:
         raise ValueError(f"--data {folder} has no {', '.join(missing)}; it has {', '.join(names)}")
-    wanted = None if languages is None else find_languages(languages)
     data = []
     for one in listed:
         task, code = one["task"], one["language"]
-        if (tasks is not None and task not in tasks) or (wanted is not None and code not in wanted):
+        if (tasks is not None and task not in tasks) or (languages is not None and code not in languages):
             continue
         own = load_task(task, places.get(task, one["place"]), code, trained=not sources or code in sources)
         # The sentences read then were removed from text; on the Hub they may have changed.
@@ -182,22 +181,20 @@ def _found_sets(
     places: Mapping[str, str], languages: Sequence[str] | None, sources: Sequence[str] | None
 ) -> list[TaskData]:
     """Return the sets of each task in the languages asked for; one of several tasks may lack a language."""
-    wanted = None if languages is None else find_languages(languages)
     data = []
     for task, place in places.items():
         # A single set has to have every language asked for, and says which it lacks when it is read.
-        there = list(wanted) if wanted is not None and len(places) == 1 else list(languages_of(task, place))
+        there = languages if languages is not None and len(places) == 1 else languages_of(task, place)
         if not there:
             raise ValueError(f"--data {place} holds no folder named by a language; expected one such as swa")
-        if missing := [code for code in wanted or () if code not in there]:
+        if missing := [code for code in languages or () if code not in there]:
             say(f"{task} has no data in {', '.join(missing)}")
         data += [
-            # A set's description may have its files under the code that was given.
-            load_task(task, place, (wanted or {}).get(code, code), trained=not sources or code in sources)
+            load_task(task, place, code, trained=not sources or code in sources)
             for code in there
-            if wanted is None or code in wanted
+            if languages is None or code in languages
         ]
-    nowhere = [code for code in wanted or () if code not in {one.language for one in data}]
+    nowhere = [code for code in languages or () if code not in {one.language for one in data}]
     if nowhere and places:
         raise ValueError(f"no set is in {', '.join(nowhere)}; leave the language out, or give a set that has it")
     return data

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -17,10 +17,9 @@ from hf_afro.corpora import EvaluationSentences, PreparedCorpora, TextSource, pr
 from hf_afro.corpora.cleaning_report import CleaningReport, save_report
 from hf_afro.corpora.decontamination import excluded_sentences
 from hf_afro.corpora.reading import Errors
-from hf_afro.languages import find_languages
-from hf_afro.sample import text_folder
-from hf_afro.steps.records import Record, fingerprints
-from hf_afro.steps.settings import SAMPLE, Input, Limits, OptionalLanguages, StepConfig
+from hf_afro.sample import SAMPLE, text_folder
+from hf_afro.steps.records import Record, fingerprint
+from hf_afro.steps.settings import Input, Limits, OptionalLanguages, StepConfig
 
 TRAIN, HELD_OUT, CLEANING = "train", "held_out", "cleaning.json"
 """Content of a folder of prepared text: two folders with one file per language, and the cleaning report."""
@@ -93,18 +92,17 @@ def read_text(
     return read_corpora(folder, languages, errors=errors)
 
 
-def held_out_text(text: str, languages: Iterable[str] | None = None) -> dict[str, list[str]]:
+def held_out_text(text: str, languages: Collection[str] | None = None) -> dict[str, list[str]]:
     """Return held-out lines by language: those of prepared text, if any, else all lines of a folder.
 
     Args:
         text: The folder.
-        languages: Only these, in any code, as far as they have any; all by default.
+        languages: Only these, by ISO 639-3 code, as far as they have any; all by default.
     """
     if is_prepared(text) and not any((Path(text) / HELD_OUT).iterdir()):
         return {}
     sources = read_text(text, part=HELD_OUT)
-    wanted = None if languages is None else set(find_languages(languages))
-    return {code: list(lines) for code, lines in sources.items() if wanted is None or code in wanted}
+    return {code: list(lines) for code, lines in sources.items() if languages is None or code in languages}
 
 
 def prepare_text(config: TextConfig, seed: int) -> PreparedCorpora:
@@ -143,9 +141,9 @@ def _prepared_text(config: TextConfig, evaluation: Mapping[str, TextSource] | No
         raise ValueError(f"{config.text} is prepared already; give {', '.join(changed)} to `hf-afro prepare`")
     train = read_text(config.text, config.languages)
     record = Record.load(Path(config.text))
-    excluded = {} if config.exclude is None else fingerprints(config).get("exclude", {})
     then = () if record is None else record.inputs.get("exclude", {}).values()
-    if evaluation is None and set(excluded.values()) <= set(then) and config.max_lines is None:
+    is_excluded = config.exclude is None or fingerprint(Path(config.exclude)) in then
+    if evaluation is None and is_excluded and config.max_lines is None:
         lines = {code: list(source) for code, source in train.items()}
         return PreparedCorpora(lines, held_out_text(config.text), CleaningReport.load(Path(config.text) / CLEANING))
     again = prepare_corpora(

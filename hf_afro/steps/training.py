@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from transformers import ProgressCallback, Trainer, TrainingArguments
+from transformers import PrinterCallback, ProgressCallback, Trainer, TrainerCallback, TrainingArguments
 
 from hf_afro.checkpoints import BROKEN_FOLDER, checkpoints_in, fault_of, last_checkpoint
 from hf_afro.corpora import PreparedCorpora
@@ -23,6 +24,14 @@ from hf_afro.training.saving import BEFORE_FILE, evaluate_before
 
 METRICS_FILE, HISTORY_FILE = "metrics.json", "history.json"
 Metrics = dict[str, dict[str, Any]]
+
+# Figures of the trainer's log that are shown while it trains, with their titles.
+_WATCHED = {
+    "loss": "loss",
+    "learning_rate": "learning rate",
+    "eval_loss": "evaluation loss",
+    "eval_bits_per_byte": "bits per byte",
+}
 
 
 def can_resume(folder: Path) -> bool:
@@ -56,6 +65,29 @@ class _Bar(ProgressCallback):
             self.training_bar.set_postfix(loss=f"{float(logs['loss']):.3f}")
 
 
+class LogLines(TrainerCallback):
+    """The trainer's log as one short line each time, where there is no bar; `history.json` has every figure."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **parts: Any) -> None:
+        """Start the clock."""
+        self._since, self._last = self._clock(), state.global_step
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **parts: Any) -> None:
+        """Print the step, what a reader watches, and the speed since the last training loss."""
+        figures = [f"{title} {float(logs[name]):.4g}" for name, title in _WATCHED.items() if name in (logs or {})]
+        if not figures:
+            return
+        if "loss" in logs:
+            now, steps = self._clock(), state.global_step - self._last
+            figures.append(f"{steps / (now - self._since):.2g} steps/s")
+            self._since, self._last = now, state.global_step
+        of = f" of {state.max_steps}" if state.max_steps else ""
+        say(f"step {state.global_step}{of}: {', '.join(figures)}")
+
+
 def train(
     trainer: Trainer, text: PreparedCorpora, folder: Path, *, keep_checkpoints: bool, remove: Path | None = None
 ) -> Metrics:
@@ -68,8 +100,8 @@ def train(
     # By now the main process has removed what is not resumed, so all find the same checkpoint.
     trainer.accelerator.wait_for_everyone()
     trainer.remove_callback(ProgressCallback)
-    if sys.stderr.isatty() and not trainer.args.disable_tqdm:  # without a terminal there are log lines
-        trainer.add_callback(_Bar)
+    trainer.remove_callback(PrinterCallback)
+    trainer.add_callback(_Bar if sys.stderr.isatty() and not trainer.args.disable_tqdm else LogLines)
     if trainer.eval_dataset is not None:
         metrics["before"] = evaluate_before(trainer, folder)
     checkpoint = _last_whole(folder)

@@ -142,7 +142,7 @@ class LanguageTrainer(Trainer):
         if self._leave_on_sigterm.received:
             logger.warning("SIGTERM came after the last step; stopping without saving another checkpoint.")
             raise SystemExit(TERMINATED)
-        result.metrics.update(self.tokens_seen.metrics("train_"))
+        result.metrics.update(self.tokens_seen.metrics())
         return result
 
     def get_train_dataloader(self) -> DataLoader:
@@ -201,8 +201,9 @@ class LanguageTrainer(Trainer):
         return total * self.accelerator.num_processes / step_count
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Log, and with the training loss the tokens seen of each language."""
-        super().log(logs | self.tokens_seen.metrics() if "loss" in logs else logs, start_time)
+        """Log, and with the training loss the tokens seen; what `train` returns has them by language."""
+        seen = {"tokens_seen": sum(self.tokens_seen.by_language.values())}
+        super().log(logs | seen if "loss" in logs else logs, start_time)
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         """Save the model; a checkpoint that is written over does not count as complete meanwhile."""
@@ -323,10 +324,10 @@ class TokensSeen(TrainerCallback, ExportableState):
         for language, count in zip(languages, tokens, strict=True):
             self.by_language[language] = self.by_language.get(language, 0) + count
 
-    def metrics(self, prefix: str = "") -> dict[str, int]:
-        """Return `tokens_seen` and `tokens_seen_<language>`, as they are logged."""
-        own = {f"{prefix}tokens_seen_{language}": count for language, count in sorted(self.by_language.items())}
-        return {f"{prefix}tokens_seen": sum(self.by_language.values()), **own}
+    def metrics(self) -> dict[str, int]:
+        """Return `train_tokens_seen` and `train_tokens_seen_<language>`."""
+        own = {f"train_tokens_seen_{language}": count for language, count in sorted(self.by_language.items())}
+        return {"train_tokens_seen": sum(self.by_language.values()), **own}
 
     def state(self) -> dict[str, Any]:
         """Return the entries for the trainer state of a checkpoint."""

@@ -70,6 +70,7 @@ def test_what_a_card_could_not_say_is_refused(wrong, message):
             {"format": 1, "model_name": "a", "tokens_seen": {"swa": "many"}},
             "expected an object that maps languages to integers",
         ),
+        ({"format": 1, "model_name": "a", "searched": True}, "searched is true; expected a whole number or null"),
         ({"format": 1, "model_name": "a", "methods": ["maff"]}, r"unknown methods \['maff'\]"),
     ],
 )

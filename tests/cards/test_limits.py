@@ -46,11 +46,18 @@ def test_one_seed_is_admitted():
 def test_what_is_not_recorded_of_the_text_is_said():
     assert "it may contain sentences of the evaluation sets" in said(CardFacts("a"))
     assert "it may contain" not in said(FACTS)
-    assert "No evaluation sentence was dropped" in said(CardFacts("a", removed={"swa": {"read": 5}}))
-    assert "No evaluation sentence was dropped" not in said(FACTS)
     assert "The training text and its licence are not recorded" in said(CardFacts("a"))
     assert "licence of this training text is not recorded: More." in said(FACTS)
     assert "licence" not in said(CardFacts("a", text=(TextSource("News", "mit"),)))
+
+
+def test_where_no_sentence_leaked_it_is_said_how_many_were_searched_for():
+    facts = CardFacts("a", removed={"swa": {"read": 5}})
+    assert "how many were searched for is not recorded" in said(facts)
+    assert "No evaluation sentences were searched for" in said(dataclasses.replace(facts, searched=0))
+    found = said(dataclasses.replace(facts, searched=1440))
+    assert "1,440 evaluation sentences were searched for in the training text; none was found." in found
+    assert "searched for" not in said(dataclasses.replace(FACTS, searched=1440))  # where some were dropped
 
 
 def test_bias_was_not_measured_and_that_is_always_said():

@@ -20,49 +20,8 @@ from tests.conftest import tiny_config
 from tests.evaluation.conftest import labelled, tagged
 from tests.reports.examples import three
 from tests.texts import SENTENCES
+from tests.tiny_recipe import TINY
 
-TINY = """\
-name: tiny
-description: all trained stages in seconds
-prepare:
-  text: ${data}/text
-  eval_lines: 3
-pretrain:
-  tokenizer_size: 300
-  hidden_size: 32
-  num_hidden_layers: 2
-  num_attention_heads: 2
-  intermediate_size: 64
-  max_length: 32
-  max_steps: 4
-  learning_rate: 1e-3
-  per_device_train_batch_size: 4
-  save_steps: 2
-count:
-prune:
-  budget: 250
-maft:
-  max_steps: 4
-  max_length: 32
-  learning_rate: 1e-3
-  per_device_train_batch_size: 4
-  save_steps: 2
-distill:
-  student: layers=1,hidden_size=16,embedding_size=8
-  max_steps: 2
-  max_length: 32
-  per_device_train_batch_size: 4
-maft-fit:
-  max_steps: 2
-  max_length: 32
-  per_device_train_batch_size: 4
-evaluate:
-  models: {teacher: pretrain, pruned: prune, adapted: maft, student: maft-fit}
-  text: prepare
-report:
-card:
-  model: maft-fit
-"""
 BASE = "name: based\nbase:\n  model: m\nprepare:\n  text: text\nmaft:\n  max_steps: 2\n  max_length: 32\n"
 
 Prepare = Callable[[], object]

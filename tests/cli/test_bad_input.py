@@ -168,17 +168,17 @@ CASES = [Case(*case) for case in (
 
     # recipes
     ("an unknown key", recipe("  budget: 250", "  budgte: 250"), RUN, 2,
-        "tiny.yaml, line 19: prune: unknown setting --budgte of prune; did you mean 'budget'"),
+        "tiny.yaml, line 20: prune: unknown setting --budgte of prune; did you mean 'budget'"),
     ("an unknown stage", recipe("distill:", "destill:"), RUN, 2,
-        "tiny.yaml, line 26: 'destill' is not a stage; did you mean 'distill'"),
+        "tiny.yaml, line 28: 'destill' is not a stage; did you mean 'distill'"),
     ("a wrong type", recipe("  budget: 250", "  budget: many"), RUN, 2,
-        "tiny.yaml, line 19: prune: --budget: expected a whole number, received 'many'"),
+        "tiny.yaml, line 20: prune: --budget: expected a whole number, received 'many'"),
     ("out of range", nothing, f"{RUN} --maft.seed 99999999999", 2,
         "--maft.seed: maft: seed=99999999999 is outside 0 to 4294967295"),
-    ("an impossible stage", recipe("hidden_size=16", "hidden_size=48"), RUN, 2,
-        "tiny.yaml, line 26: distill: hidden_size 48 is wider than the teacher's 32"),
+    ("an impossible stage", recipe("hidden_size: 16", "hidden_size: 48"), RUN, 2,
+        "tiny.yaml, line 28: distill: hidden_size 48 is wider than the teacher's 32"),
     ("a card of what is not measured", recipe("  model: maft-fit", "  model: distill"), RUN, 2,
-        "tiny.yaml, line 39: card: model is 'distill', which evaluate does not measure; expected one of pretrain, "
+        "tiny.yaml, line 45: card: model is 'distill', which evaluate does not measure; expected one of pretrain, "
         "prune, maft"),
     ("no such data", nothing, "run tiny.yaml --data no", 2,
         "tiny.yaml, line 3: prepare: --text no/text does not exist"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 
@@ -12,6 +13,8 @@ from hf_afro import count_tokens, select_tokens
 from hf_afro.cards import CardFacts, render_card
 from hf_afro.cli.main import main
 from hf_afro.reports import EvalReport
+from hf_afro.steps.card import STEP, Config
+from hf_afro.steps.records import Record
 from tests.cards.test_card_facts import FACTS
 from tests.reports.examples import report, score, three
 from tests.texts import AFRICAN
@@ -49,6 +52,30 @@ def test_options_change_the_facts_of_a_file(reports, tmp_path):
     assert CardFacts.load(out).model_name == FACTS.model_name
 
 
+def test_facts_that_changed_make_a_card_out_of_date(reports, tmp_path):
+    """Their file counts, wherever it is and whatever is beside it."""
+    for folder in ("facts", "elsewhere"):
+        FACTS.save(tmp_path / folder)
+
+    def key(place):
+        return Record.begun(STEP, Config(reports=reports, facts=str(place))).key
+
+    before = key(tmp_path / "facts")
+    assert key(tmp_path / "facts" / "card_facts.json") == key(tmp_path / "elsewhere") == before
+    (tmp_path / "facts" / "README.md").write_text("beside it", "utf-8")
+    assert key(tmp_path / "facts") == before
+    dataclasses.replace(FACTS, tokens_seen={"amh": 123_457, "swa": 99_999}).save(tmp_path / "facts")
+    assert key(tmp_path / "facts") != before
+
+
+def test_facts_may_be_written_anew_into_their_folder(reports, tmp_path):
+    out = tmp_path / "card"
+    words = ["card", reports[2], "--output_dir", str(out)]
+    assert main([*words, "--licence", "mit"]) == 0
+    assert main([*words, "--facts", str(out), "--notice", "New.", "--overwrite"]) == 0
+    assert (CardFacts.load(out).licence, CardFacts.load(out).notice) == ("mit", "New.")
+
+
 def test_a_report_alone_is_enough(reports, tmp_path):
     out = tmp_path / "card"
     assert main(["card", reports[2], "--output_dir", str(out)]) == 0
@@ -60,7 +87,7 @@ def test_mistakes(refused, reports, tmp_path):
     (tmp_path / "empty.json").write_text("{}", "utf-8")
     for words, message in (
         (["nowhere"], "nowhere does not exist"),
-        ([reports[0], "--facts", "nowhere"], "nowhere does not exist; --facts takes the card_facts.json"),
+        ([reports[0], "--facts", "nowhere"], "--facts nowhere does not exist"),
         ([reports[0], "--facts", str(tmp_path / "empty.json")], "does not hold facts for a card"),
         ([reports[0], "--languages", "swaa"], "unknown language 'swaa'; did you mean swa"),
         ([reports[0], reports[0]], "several reports are named teacher (teacher)"),

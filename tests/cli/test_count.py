@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,12 +14,17 @@ from hf_afro.vocabulary import TokenCounts, count_tokens
 from tests.texts import SENTENCES
 
 
-def test_counts_are_those_of_the_library(counts_folder, tokenizer):
+def test_counts_are_those_of_the_library(counts_folder, model_folder, tokenizer):
     saved = TokenCounts.load(f"{counts_folder}/counts.npz")
     direct = count_tokens(SENTENCES, tokenizer)
     assert saved.languages == direct.languages
     assert np.array_equal(saved.counts, direct.counts)
     assert set(saved.provenance["corpora"]) == set(SENTENCES)
+    # Names, not paths of this machine: counts are published.
+    assert {code: one["origin"] for code, one in saved.provenance["corpora"].items()} == {
+        code: f"{code}.txt" for code in SENTENCES
+    }
+    assert saved.provenance["tokenizer"] == Path(model_folder).name
 
 
 def test_only_the_languages_asked_for_and_a_table(text_folder, model_folder, tmp_path, capsys):

@@ -77,13 +77,23 @@ def test_with_its_code(student, tmp_path):
     assert (out / "modeling_afro_student.py").is_file()
 
 
+def test_a_student_that_is_plain_already_is_written_as_it_is(tmp_path, model, tokenizer, capsys):
+    model.save_pretrained(tmp_path / "m")
+    tokenizer.save_pretrained(tmp_path / "m")
+    out = tmp_path / "out"
+    assert main(["export", str(tmp_path / "m"), "--to", "plain", "--output_dir", str(out)]) == 0
+    assert "the model is a plain XLM-R already, and is written as it is" in capsys.readouterr().out
+    written = type(model).from_pretrained(out).state_dict()
+    assert all(torch.equal(weight, written[name]) for name, weight in model.state_dict().items())
+    assert json.loads((out / "export.json").read_text("utf-8"))["left_out"] == []
+
+
 def test_what_needs_no_other_form_is_said_to_need_none(refused, tmp_path, model, tokenizer):
     model.save_pretrained(tmp_path / "m")
     tokenizer.save_pretrained(tmp_path / "m")
     out = tmp_path / "out"
-    for form in ("plain", "remote-code"):
-        said = refused("export", tmp_path / "m", "--to", form, "--output_dir", out)
-        assert "is of type xlm-roberta, which loads with transformers alone as it is" in said
+    said = refused("export", tmp_path / "m", "--to", "remote-code", "--output_dir", out)
+    assert "is of type xlm-roberta, which loads with transformers alone: use it as it is" in said
     assert "--to" in refused("export", tmp_path / "m", "--output_dir", out)
     said = refused("export", tmp_path / "m", "--to", "onnx", "--overwrite", "--output_dir", tmp_path / "m")
     assert "would replace what --model" in said

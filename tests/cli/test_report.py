@@ -14,7 +14,8 @@ from hf_afro.corpora.cleaning_report import CleaningReport
 from hf_afro.reports import EvalReport
 from hf_afro.reports.evaluation_report import load_reports
 from hf_afro.reports.score_tables import comparison_table
-from hf_afro.steps.report import difference_tables
+from hf_afro.steps.records import Record
+from hf_afro.steps.report import difference_tables, work_before
 from hf_afro.vocabulary import count_tokens, select_tokens
 from hf_afro.vocabulary.mapping import MAP_FILE
 from tests.reports.examples import score, three
@@ -207,3 +208,28 @@ def test_mistakes(refused, reports, tmp_path):
     ):
         assert message in refused("report", *words, "--output_dir", out)
         assert not out.exists()
+
+
+def test_the_languages_listed_are_those_the_models_were_made_for(tmp_path, tokenizer):
+    """The text that a model was pruned and trained on may have more."""
+    counts = count_tokens({code: SENTENCES[code] for code in ("hau", "swa")}, tokenizer)
+    places = []
+    for name, step, facts in (("adapted", "maft", {"tokens_seen": {"swa": 5, "yor": 5}}), ("cut", "prune", {})):
+        (tmp_path / name).mkdir()
+        CleaningReport({"amh": 9, "swa": 9}, {"amh": {}, "swa": {}}).save(tmp_path / name / "cleaning.json")
+        select_tokens(counts, 400).save(tmp_path / name / MAP_FILE)
+        Record(step, {}, {}, key=name, facts=facts).save(tmp_path / name)
+        report = EvalReport(name, {}, (score("ibo"),), provenance={"model": str(tmp_path / name)})
+        places.append(str(report.save(tmp_path / "scores" / name).parent))
+    assert work_before(load_reports(places[:1]), None, ()).languages == ("swa", "yor")
+    assert work_before(load_reports(places[1:]), None, ()).languages == ("hau", "swa")
+    assert work_before(load_reports(places[1:]), None, [str(tmp_path / "adapted")]).languages == ("hau", "swa", "yor")
+    assert main(["report", *places, "--output_dir", str(tmp_path / "page")]) == 0
+    page = (tmp_path / "page" / "index.html").read_text("utf-8")
+    languages = page.split("Languages covered")[1]
+    assert [code for code in ("amh", "hau", "ibo", "swa", "yor") if f"<td>{code}</td>" in languages] == [
+        "hau",
+        "ibo",
+        "swa",
+        "yor",
+    ]

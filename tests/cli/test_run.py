@@ -6,7 +6,7 @@ import pytest
 
 from hf_afro.cli.main import main
 from hf_afro.recipes import shipped_recipes
-from tests.cli.scene import TINY
+from tests.tiny_recipe import TINY
 
 
 @pytest.fixture

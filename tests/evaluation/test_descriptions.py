@@ -8,7 +8,7 @@ from textwrap import dedent
 import pytest
 from datasets import ClassLabel, Dataset, Features, List, Value
 
-from hf_afro.evaluation.data.descriptions import describe, read_description
+from hf_afro.evaluation.data.descriptions import describe, described_files, read_description
 from hf_afro.evaluation.data.loading import languages_of, load_described, load_task
 
 FILES = 'files: {train: "{language}.a", dev: "{language}.a", test: "{language}.a"}\n'
@@ -188,6 +188,36 @@ def test_the_language_stands_in_file_names_in_any_of_its_codes(tmp_path, there, 
     for languages in ({asked: "no"}, ["om_ET"] if "bem" not in asked else ["bem_ZM"]):
         with pytest.raises(FileNotFoundError, match="does not exist; expected the test split there"):
             load_described(describe({**facts, "languages": languages}), asked, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("there", "asked", "taken"),
+    [
+        (("sw-KE",), "swa", "sw-KE"),
+        (("sw-KE",), "sw-KE", "sw-KE"),
+        (("Swahili", "sw"), "swa", "sw"),
+        (("Swahili", "sw"), "Swahili", "Swahili"),
+        (("old", "swc"), "swa", "swc"),  # `old` is the code of another language
+    ],
+)
+def test_files_may_be_named_by_codes_that_are_not_tried_in_turn(tmp_path, there, asked, taken):
+    for name in there:
+        (tmp_path / f"{name}.tsv").write_text(f"text\tlabel\n{name}\tx\nb\ty\n", "utf-8")
+    facts = {"name": "a", "task": "texts", "files": dict.fromkeys(("train", "dev", "test"), "{language}.tsv")}
+    assert load_described(describe(facts), asked, tmp_path).files["test"] == f"{taken}.tsv"
+
+
+def test_the_data_files_of_a_description_are_those_of_all_its_languages(tmp_path):
+    for name in ("swa/swa-train.tsv", "swa/swa-test.tsv", "yor/yor-test.tsv", "yor/swa-test.tsv", "swa/notes.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    files = "".join(f"  {split}: '{{language}}/{{language}}-{split}.tsv'\n" for split in ("train", "dev", "test"))
+    path = tmp_path / "set[1].yaml"
+    path.write_text(f"name: a\ntask: texts\nfiles:\n{files}", "utf-8")
+    found = [file.relative_to(tmp_path).as_posix() for file in described_files(path)]
+    assert found == ["swa/swa-train.tsv", "swa/swa-test.tsv", "yor/yor-test.tsv"]
+    path.write_text(f"name: a\ntask: texts\nrepository: me/own\nfiles:\n{files}", "utf-8")
+    assert described_files(path) == described_files(tmp_path / "swa") == []
 
 
 def test_a_language_that_is_trained_on_is_read_by_the_name_that_has_all_splits(tmp_path):

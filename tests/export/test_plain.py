@@ -11,6 +11,7 @@ from transformers import AutoModelForMaskedLM, XLMRobertaForMaskedLM, XLMRoberta
 from hf_afro.export import EXPORT_FILE, export_plain, plain_student
 from tests.students.conftest import student_config
 from tests.students.test_modeling_afro_student import HEADS, first, inputs_for, make
+from tests.tiny_families import tiny
 
 
 @pytest.mark.parametrize("head", HEADS)
@@ -72,5 +73,10 @@ def test_the_folder_says_which_weights_were_left_out(size, tokenizer, tmp_path):
     assert record["class"] == ("XLMRobertaModel" if size else "XLMRobertaForMaskedLM")
     assert record["left_out"] == [name for name in student.state_dict() if size and name.startswith("lm_head.")]
     assert json.loads((tmp_path / EXPORT_FILE).read_text("utf-8")) == record
-    with pytest.raises(ValueError, match="loads with transformers alone as it is; the form plain"):
-        export_plain(plain_student(student.base_model), tokenizer, tmp_path)
+    plain = plain_student(student.base_model)
+    assert export_plain(plain, tokenizer, tmp_path / "again")["class"] == "XLMRobertaModel"
+    plain.peft_config = {"default": None}
+    with pytest.raises(ValueError, match="the model carries adapters"):
+        export_plain(plain, tokenizer, tmp_path / "adapted")
+    with pytest.raises(ValueError, match="of type bert, which loads with transformers alone: use it as it is"):
+        export_plain(tiny("bert"), tokenizer, tmp_path / "bert")

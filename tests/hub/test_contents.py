@@ -305,3 +305,14 @@ def test_data_needs_no_model(tmp_path):
         gather(tmp_path / "empty", kind="dataset")
     with pytest.raises(NotADirectoryError, match="absent is not a folder"):
         gather(tmp_path / "absent")
+
+
+def test_compressed_arrays_are_searched_for_local_paths_and_tokens(tmp_path):
+    for number, text in enumerate((f"{tmp_path}/texts/swa.txt", TOKEN)):
+        folder = tmp_path / f"counts-{number}"
+        folder.mkdir()
+        facts = json.dumps({"provenance": {"origin": text}}).encode()
+        np.savez_compressed(folder / "counts.npz", count=np.arange(5), facts=np.frombuffer(facts, dtype=np.uint8))
+        assert text.encode() not in (folder / "counts.npz").read_bytes()
+        with pytest.raises(ValueError, match=r"counts.npz: holds (the local path|a token of the Hub)"):
+            gather(folder, kind="dataset")

@@ -16,7 +16,7 @@ from hf_afro.steps import base
 from hf_afro.steps.card import made_facts
 from hf_afro.steps.records import RECORD_FILE, Record
 from hf_afro.steps.running import DONE, UP_TO_DATE
-from tests.recipes.conftest import TINY
+from tests.tiny_recipe import TINY
 
 BASED = """\
 name: based

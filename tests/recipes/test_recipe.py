@@ -81,7 +81,7 @@ def test_every_setting_can_be_changed_on_the_command_line(recipe_file):
     recipe = load_recipe(recipe_file(), words)
     arguments = {"max_steps": 5, "max_length": 32, "learning_rate": 3e-5, "seed": 7, "fp16": True}
     assert recipe.stage("maft").config.arguments == arguments
-    assert recipe.stage("prepare").config.languages == ["swa", "yo"]
+    assert recipe.stage("prepare").config.languages == ["swa", "yor"]
     assert recipe.stage("prepare").config.text == "texts/text"
     assert recipe.stage("evaluate").config.arguments == {"epochs": 3}
     assert recipe.stage("maft-again").config.arguments == {"num_train_epochs": 0.5}
@@ -118,8 +118,8 @@ def test_a_change_is_of_its_stage_and_not_of_one_that_shares_its_yaml(recipe_fil
         ("  seed: 010\n", 10),  # 8 to YAML 1.1
         ("  bf16: yes\n", True),
         ("  packing: false\n", False),
-        ("  languages: [no, swa]\n", ["no", "swa"]),  # false to YAML 1.1
-        ("  languages: no\n", ["no"]),
+        ("  languages: [no, swa]\n", ["nor", "swa"]),  # false to YAML 1.1
+        ("  languages: no\n", ["nor"]),
         ("  languages: swa, yor\n", ["swa", "yor"]),
         ("  lr_scheduler_kwargs: {lr_end: 1e-7, power: 2}\n", {"lr_end": 1e-7, "power": 2}),
     ],
@@ -144,7 +144,7 @@ def test_every_task_and_any_described_set_may_be_named(recipe_file, tmp_path):
     recipe = load_recipe(recipe_file(text), ["--data", str(tmp_path)])
     config = recipe.stage("tasks").config
     assert config.places == {"pos": "sets/pos", "nli": f"{tmp_path}/entailment.yaml", "ner": "hub"}
-    assert [config.languages_of(task) for task in config.places] == [None, ["no", "swa"], ["swa"]]
+    assert [config.languages_of(task) for task in config.places] == [None, ["nor", "swa"], ["swa"]]
     assert "nli in 2 languages" in plan_recipe(recipe)["tasks"].note
     assert recipe.stage("prepare").inputs == {"exclude": ("tasks",)}
     assert recipe.stage("evaluate").inputs["data"] == ("tasks",)

@@ -431,7 +431,7 @@ def test_a_card_has_the_languages_trained_on_and_what_became_of_the_head(load, f
 def test_a_card_has_the_languages_that_were_trained_on_last(load, run_folder):
     run_recipe(load("--maft-fit.languages", "yor"), run_folder)
     facts = CardFacts.load(run_folder / "card" / "card_facts.json")
-    assert (facts.model_name, facts.languages) == ("tiny", ("yor",))
+    assert (facts.model_name, facts.languages, facts.searched) == ("tiny", ("yor",), 0)
 
 
 def test_two_runs_in_one_folder_are_refused(load, run_folder):

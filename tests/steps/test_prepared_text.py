@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from hf_afro.steps import prepare
+from hf_afro.steps.records import fingerprint
 from hf_afro.steps.running import run_step
 from hf_afro.steps.text import TextConfig, evaluation_sentences, held_out_text, prepare_text, read_text
 
@@ -51,6 +54,17 @@ def test_what_was_excluded_then_is_not_searched_for_again(texts, monkeypatch):
     )
 
 
+def test_only_what_is_excluded_is_compared_with_what_was(texts, monkeypatch):
+    """Reading all other inputs again, such as a model, takes as long as they are large."""
+    path = exclude(texts)
+    text = prepared(texts, exclude=path)
+    read = []
+    monkeypatch.setattr("hf_afro.steps.text.fingerprint", lambda place: read.append(place) or fingerprint(place))
+    prepare_text(TextConfig(text=text, exclude=path), 0)
+    prepare_text(TextConfig(text=text), 0)
+    assert read == [Path(path)]
+
+
 def test_lines_of_other_evaluation_text_are_removed(texts):
     text = prepared(texts)
     (texts / "eval").mkdir()
@@ -70,7 +84,7 @@ def test_fewer_lines_may_be_asked_for_and_cleaning_belongs_to_prepare(texts):
 
 def test_held_out_lines_are_found_by_any_code(texts):
     text = prepared(texts)
-    assert held_out_text(text, ["sw"]) == held_out_text(text, ["swh_Latn"]) == held_out_text(text, ["swa"])
-    assert len(held_out_text(text, ["sw"])["swa"]) == 5
+    asked = [TextConfig(text=text, languages=[code]).languages for code in ("sw", "swh_Latn", "swa")]
+    assert [len(held_out_text(text, codes)["swa"]) for codes in asked] == [5, 5, 5]
     assert set(read_text(text)) == {"swa", "yor"}
     assert len(evaluation_sentences(None)) == 0

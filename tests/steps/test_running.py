@@ -358,3 +358,12 @@ def test_what_does_not_exist_is_refused_before_any_work(tmp_path):
         with pytest.raises(error, match=message):
             make(tmp_path / "out", fail, **settings)
     assert names(tmp_path) == []
+
+
+def test_that_the_hub_is_asked_for_a_model_is_said_before_the_wait_and_once(tmp_path, caplog):
+    (tmp_path / "here").mkdir()
+    with caplog.at_level("INFO", logger="hf_afro"):
+        for number, model in enumerate(("someone/there", "someone/there", str(tmp_path / "here"))):
+            make(tmp_path / f"out-{number}", model=model)
+    said = "there is no folder someone/there here; asking the Hub (with HF_HUB_OFFLINE=1 only its cache here)"
+    assert caplog.messages == [said]

@@ -59,6 +59,12 @@ def test_languages_may_be_sets():
     assert codes_of(["swh_Latn", "yo"]) == ["swa", "yor"]
 
 
+def test_languages_are_iso_codes_once_they_are_settings():
+    assert Config(languages=["sw,gaz_Latn", "bem"]).languages == ["swa", "orm", "bem"]
+    assert Config(languages=["sw", "masakhaner1"]).languages.count("swa") == 1  # which the set has too
+    assert dataclasses.replace(Config(languages=["sw"]), share=1).languages == ["swa"]
+
+
 def test_inputs_are_found_with_their_places():
     assert list(inputs_of(Config())) == []
     found = {name: values for name, _, values in inputs_of(Config(text="t", data=["ner=a/b", "c"]))}

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from accelerate.commands.launch import launch_command_parser
 from accelerate.utils.launch import prepare_simple_launcher_cmd_env
 
-from hf_afro.steps.training import trainer_arguments
+from hf_afro.steps.training import LogLines, trainer_arguments
 from hf_afro.training import MAFTTrainingArguments, check_processes
 
 
@@ -68,3 +70,19 @@ def test_one_process_on_a_gpu_may_know_an_address(tmp_path, monkeypatch):
     monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
     with pytest.raises(ValueError, match="unset MASTER_ADDR and MASTER_PORT"):
         check_processes(alone)
+
+
+def test_without_a_bar_each_log_is_one_short_line(capsys):
+    times = iter([100.0, 110.0, 150.0])
+    lines, state = LogLines(lambda: next(times)), SimpleNamespace(global_step=0, max_steps=0)
+    lines.on_log(None, state, None, {"eval_swa_loss": 3.0, "eval_loss": 2.5, "eval_bits_per_byte": 1.25})
+    state.max_steps = 100
+    lines.on_train_begin(None, state, None)
+    for state.global_step in (20, 30):
+        lines.on_log(None, state, None, {"loss": 2.34567, "grad_norm": 1.0, "learning_rate": 5e-5, "tokens_seen": 900})
+    lines.on_log(None, state, None, {"train_runtime": 50.0})
+    assert capsys.readouterr().out.splitlines() == [
+        "step 0: evaluation loss 2.5, bits per byte 1.25",
+        "step 20 of 100: loss 2.346, learning rate 5e-05, 2 steps/s",
+        "step 30 of 100: loss 2.346, learning rate 5e-05, 0.25 steps/s",
+    ]

@@ -13,6 +13,7 @@ import torch
 from transformers import AutoConfig
 
 from hf_afro import progress_log
+from tests.texts import SENTENCES
 from tests.training.tiny_trainers import (
     HYBRID,
     distill_trainer,
@@ -149,3 +150,14 @@ def test_a_head_of_which_the_norm_alone_is_trained_is_trained(model, tokenizer, 
     model.config.masked_lm_head = "drawn"
     with_frozen_head(model).lm_head.layer_norm.requires_grad_(True)
     assert recorded(maft_trainer(model, tokenizer, tmp_path, max_steps=1), tmp_path) == "kept"
+
+
+@TRAINERS
+def test_a_trained_model_can_be_saved_whole_by_torch(model, tokenizer, tmp_path, trainer_of, name):
+    """`torch.save` pickles the way into the forward, and the hooks on the projections, with the model."""
+    trainer = trainer_of(model, tokenizer, tmp_path, max_steps=1)
+    trainer.train()
+    torch.save(trainer.model, tmp_path / "whole.pt")
+    loaded = torch.load(tmp_path / "whole.pt", weights_only=False).eval()
+    inputs = tokenizer(SENTENCES["swa"][:2], padding=True, return_tensors="pt")
+    assert torch.equal(loaded(**inputs).logits, trainer.model.eval()(**inputs).logits)

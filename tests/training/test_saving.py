@@ -75,6 +75,8 @@ def test_resumes_from_the_last_complete_checkpoint(model, tokenizer, tmp_path, t
         "train_tokens_seen": sum(seen.values()),
         **{f"train_tokens_seen_{language}": count for language, count in seen.items()},
     }
+    # One figure a log; by language they are in what `train` returns.
+    assert not [name for entry in resumed.state.log_history for name in entry if name.startswith("tokens_seen_")]
     logged = [entry["tokens_seen"] for entry in resumed.state.log_history if "tokens_seen" in entry]
     assert logged == sorted(logged)
     assert logged[-1] == sum(seen.values())

@@ -16,13 +16,16 @@ labels: {PERSON: PER, PLACE: LOC, MISC: O}
 `languages:` lists the languages of the set. A mapping gives the text that replaces `{language}` for each, such as
 `{swa: kiswahili}`; a list gives codes that are used as written, such as `[swh_Latn, gaz_Latn]`. Without it any
 language is accepted, and its codes are tried in turn: the code as requested, then ISO 639-3, the tag, aliases and
-ISO 639-1. The first one whose test split exists is taken.
+ISO 639-1 and, in a folder, any other code of it that a file is named by. The first one whose test split exists is
+taken.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import glob
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,7 +37,7 @@ from hf_afro.evaluation.data.conll import SCHEMES, ConllForm
 from hf_afro.evaluation.data.tables import Columns, Labels, TableForm
 from hf_afro.evaluation.data.task_data import SPLITS
 from hf_afro.files import read_limited
-from hf_afro.languages import find_language, find_languages
+from hf_afro.languages import Language, find_language, find_languages
 from hf_afro.messages import nearest
 from hf_afro.tasks import kind_of
 
@@ -107,26 +110,44 @@ class SetDescription:
         suffix = Path(self.files[split]).suffix.lower()
         return self.format or _SUFFIXES.get(suffix, suffix.removeprefix("."))
 
-    def names_of(self, language: str) -> tuple[str, ...]:
+    def names_of(self, language: Language, given: str = "") -> tuple[str, ...]:
         """Return what may replace `{language}` in file names: the one given in `languages`, or any of its codes.
 
         Args:
-            language: In any code; it is tried first where any will do.
+            language: The language.
+            given: The code that was asked for, which is tried first where any will do.
 
         Raises:
             ValueError: If the set lacks the language.
         """
-        known = find_language(language)
-        code = known.iso639_3
+        code = language.iso639_3
         if self.languages:
             if code not in self.languages:
                 raise ValueError(f"{self.name} has no {code}; its languages are {', '.join(self.languages)}")
             return (self.languages[code],)
         if not any("{language}" in file for file in self.files.values()):
             return (code,)
-        bare = known.tag.partition("_")[0]
-        codes = (language.strip(), code, known.tag, bare, *known.aliases, known.iso639_1)
+        bare = language.tag.partition("_")[0]
+        codes = (given.strip(), code, language.tag, bare, *language.aliases, language.iso639_1)
         return tuple(dict.fromkeys(name for name in codes if name))
+
+    def names_in(self, folder: Path, language: Language, given: str = "") -> tuple[str, ...]:
+        """Return `names_of` a language, then every other code of it that test files in a folder are named by."""
+        names = self.names_of(language, given)
+        if self.languages:
+            return names
+        others = [name for name in self.files_in(folder, "test") if name and _is_code_of(language, name)]
+        return tuple(dict.fromkeys([*names, *others]))
+
+    def files_in(self, folder: Path, split: str) -> dict[str, Path]:
+        """Return the files of a split in a folder, by what replaces `{language}` in their names, sorted."""
+        pattern, language = str(folder / self.files[split]), re.escape("{language}")
+        form = re.escape(pattern).replace(language, "(?P<name>[^/]+)", 1).replace(language, "(?P=name)")
+        found = {}
+        for path in sorted(glob.glob(glob.escape(pattern).replace("{language}", "*"))):
+            if match := re.fullmatch(form, path):
+                found[match.groupdict().get("name", "")] = Path(path)
+        return found
 
     def file_of(self, split: str, name: str) -> str:
         """Return the file or pattern of a split, with `{language}` replaced by a name."""
@@ -150,6 +171,29 @@ class SetDescription:
     def label_form(self) -> Labels:
         """The names of labels."""
         return Labels(self.labels, self.scheme)
+
+
+def is_description(path: Path) -> bool:
+    """Tell whether a path is that of a set's description, which is a file of YAML."""
+    return path.suffix.lower() in (".yaml", ".yml") and not path.is_dir()
+
+
+def described_files(path: Path) -> list[Path]:
+    """Return the data files on this machine that a set's description names; none if the path is something else.
+
+    Raises:
+        ValueError: If it is a description that cannot be read.
+    """
+    if not is_description(path) or (description := read_description(path)).repository:
+        return []
+    return [file for split in SPLITS for file in description.files_in(path.parent, split).values()]
+
+
+def _is_code_of(language: Language, name: str) -> bool:
+    try:
+        return find_language(name).iso639_3 == language.iso639_3
+    except ValueError:
+        return False
 
 
 def read_description(path: str | os.PathLike[str]) -> SetDescription:

@@ -11,18 +11,19 @@ from pathlib import Path
 
 from hf_afro import sample
 from hf_afro.evaluation.data.conll import ConllForm, Example, Repairs, read_conll
-from hf_afro.evaluation.data.descriptions import SetDescription, read_description
+from hf_afro.evaluation.data.descriptions import SetDescription, is_description, read_description
 from hf_afro.evaluation.data.published import hub_set_of, load_hub_task, read_tsv
 from hf_afro.evaluation.data.tables import dataset_rows, examples_of, read_rows
 from hf_afro.evaluation.data.task_data import SPLITS, TaskData, make_task_data
 from hf_afro.languages import LANGUAGES, find_language, languages_in
 from hf_afro.reports.published_sets import key_of_folder
+from hf_afro.sample import SAMPLE
 from hf_afro.tasks import KINDS, kind_of
 
 logger = logging.getLogger(__name__)
 
-SAMPLE, HUB = "sample", "hub"
-"""Words that name a place where a folder may stand; ``./sample`` is a folder of that name."""
+HUB = "hub"
+"""Stands for the Hub where a folder of tasks is expected."""
 
 # MasakhaNEWS publishes no full training split for five languages, but fifty examples per label.
 _NAMES = {
@@ -63,15 +64,16 @@ def load_task(task: str, place: str | os.PathLike[str], language: str, *, traine
     kind_of(task)
     if hub_set := _hub_set(task, place):
         return load_hub_task(task, language, dataset=hub_set, trained=trained)
-    if place == SAMPLE:
-        return _sample_task(task, language)
     root = Path(place)
-    if not _is_description(root):
-        return _folder_task(task, folder_of(task, root), language, trained=trained)
-    description = read_description(root)
-    if description.task != task:
-        raise ValueError(f"{root} describes a set for {description.task}; expected one for {task}")
-    return load_described(description, language, root.parent, trained=trained)
+    if is_description(root):
+        description = read_description(root)
+        if description.task != task:
+            raise ValueError(f"{root} describes a set for {description.task}; expected one for {task}")
+        return load_described(description, language, root.parent, trained=trained)
+    code = find_language(language).iso639_3
+    if place == SAMPLE:
+        return _sample_task(task, code)
+    return _folder_task(task, folder_of(task, root), code, trained=trained)
 
 
 def languages_of(task: str, place: str | os.PathLike[str]) -> tuple[str, ...]:
@@ -90,7 +92,7 @@ def languages_of(task: str, place: str | os.PathLike[str]) -> tuple[str, ...]:
         _check_sample(task)
         return sample.task_languages()
     root = Path(place)
-    if not _is_description(root):
+    if not is_description(root):
         root = folder_of(task, root)
         found = language_folders(root)
         _warn_of_other_folders(root, found)
@@ -130,19 +132,16 @@ def _check_sample(task: str) -> None:
         raise ValueError(f"the sample has no {task}; it has {', '.join(sample.TASKS)}")
 
 
-def _sample_task(task: str, language: str) -> TaskData:
+def _sample_task(task: str, code: str) -> TaskData:
     _check_sample(task)
-    code = find_language(language).iso639_3
     with tempfile.TemporaryDirectory() as folder:
         sample.write_tasks(folder, languages=[code])
         data = _folder_task(task, Path(folder) / task, code, trained=True)
     return dataclasses.replace(data, dataset=f"hf_afro-sample/{code}")
 
 
-def _folder_task(task: str, root: Path, language: str, *, trained: bool) -> TaskData:
-    kind = kind_of(task)
-    code = find_language(language).iso639_3
-    homes = language_folders(root)
+def _folder_task(task: str, root: Path, code: str, *, trained: bool) -> TaskData:
+    kind, homes = kind_of(task), language_folders(root)
     if code not in homes:
         raise ValueError(
             f"{root} has no folder for {code} with a split in it; its languages are: {', '.join(homes) or 'none'}"
@@ -175,22 +174,29 @@ def _folder_task(task: str, root: Path, language: str, *, trained: bool) -> Task
     )
 
 
-def check_splits(task: str, place: str | os.PathLike[str], language: str, *, trained: bool = True) -> None:
+def check_splits(task: str, place: str | os.PathLike[str], code: str, *, trained: bool = True) -> None:
     """Refuse a language that is not there or lacks a split, as `load_task` does, without reading any split.
 
     A set on the Hub is not checked.
+
+    Args:
+        task: See `load_task`.
+        place: A folder or a description.
+        code: ISO 639-3 code.
+        trained: See `load_task`.
 
     Raises:
         FileNotFoundError: If a split that is needed does not exist.
         ValueError: If the set lacks the language.
     """
     root, kind = Path(place), kind_of(task)
-    if _is_description(root):
+    if is_description(root):
         description = read_description(root)
         if not description.repository:
-            _described_files(description, description.names_of(language), root.parent, trained=trained)
+            names = description.names_in(root.parent, find_language(code))
+            _described_files(description, names, root.parent, trained=trained)
         return
-    homes, code = language_folders(folder_of(task, root)), find_language(language).iso639_3
+    homes = language_folders(folder_of(task, root))
     if code not in homes:
         raise ValueError(f"{place} has no folder for {code}; its languages are: {', '.join(homes) or 'none'}")
     _files(homes, code, ".txt" if kind.tagged else ".tsv", stand_in=kind.pairs, trained=trained)
@@ -211,15 +217,15 @@ def load_described(
         FileNotFoundError: If a file does not exist.
         ValueError: If the set lacks the language, or a file cannot be read or is not as described.
     """
-    kind = kind_of(description.task)
-    code = find_language(language).iso639_3
+    kind, known = kind_of(description.task), find_language(language)
     repairs = Repairs()
     examples: dict[str, list[Example]] = {}
     numbers: dict[str, list[int]] = {split: [] for split in SPLITS}
-    names = description.names_of(language)
     if description.repository:
+        names = description.names_of(known, language)
         files, rows = _hub_rows(description, names, SPLITS if trained else ("test",))
     else:
+        names = description.names_in(Path(folder), known, language)
         files, rows = _described_files(description, names, Path(folder), trained=trained), {}
     labels = description.label_form
     for split, name in files.items():
@@ -238,8 +244,8 @@ def load_described(
         files = dict.fromkeys(files, f"{description.repository}@{description.revision or 'main'}")
     return make_task_data(
         description.task,
-        code,
-        f"{description.name}/{code}",
+        known.iso639_3,
+        f"{description.name}/{known.iso639_3}",
         examples,
         repairs,
         files,
@@ -284,10 +290,6 @@ def _hub_rows(
             continue
         return files, {split: splits[split] for split in files}
     raise AssertionError("a language has at least one name")
-
-
-def _is_description(root: Path) -> bool:
-    return root.suffix.lower() in (".yaml", ".yml") and not root.is_dir()
 
 
 def language_folders(root: Path) -> dict[str, Path]:

@@ -169,10 +169,12 @@ def load_hub_task(
     """
     name = hub_set_of(task, dataset)
     hub_set, kind = HUB_SETS[name], kind_of(task)
-    code = find_language(language).iso639_3
+    known = find_language(language)
+    code = known.iso639_3
     if code not in languages_in(name):
         raise ValueError(f"{name} has no {code}; it has {', '.join(languages_in(name))}")
-    splits, files = _splits(name, code, revision, _HUB_SPLITS if trained else ("test",))
+    folder = known.tag if hub_set.tagged_by_script else code
+    splits, files = _splits(name, folder, revision, _HUB_SPLITS if trained else ("test",))
     repairs = Repairs()
     numbers: dict[str, list[int]] = {split: [] for split in splits}
     examples = {}
@@ -208,12 +210,11 @@ def _check_columns(hub_set: HubSet, rows: Any, source: str) -> None:
         raise ValueError(f"{source}: {needed[-1]!r} holds numbers without names of labels; expected a ClassLabel")
 
 
-def _splits(name: str, code: str, revision: str, wanted: Iterable[str]) -> tuple[dict[str, Any], dict[str, str]]:
-    """Return the wanted splits of one language, and the origin of each."""
+def _splits(name: str, folder: str, revision: str, wanted: Iterable[str]) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return the wanted splits of the language in a folder, and the origin of each."""
     from datasets import load_dataset
 
     hub_set, repository = HUB_SETS[name], hub_id_of(name)
-    folder = find_language(code).tag if hub_set.tagged_by_script else code
     patterns = {split: f"{folder}/{_HUB_SPLITS[split]}/*.parquet" for split in wanted}
     elsewhere = hub_set.train if "train" in patterns else None
     if elsewhere:

@@ -291,7 +291,7 @@ def test_the_export_to_onnx_prints_differences_sizes_scores_and_times(tmp_path, 
 def test_a_student_of_modernbert_is_the_same_wherever_it_is_read():
     for package in ("onnx", "onnxscript", "onnxruntime", "sentence_transformers"):
         pytest.importorskip(package, reason="needs the extras `onnx` and `sentence`")
-    options = ("--small", "--lines", "40", "--trained", "2000", "--rows", "3000", "--budget", "1500", "--steps", "2")
+    options = ("--small", "--lines", "40", "--trained", "1500", "--rows", "2500", "--budget", "2000", "--steps", "2")
     lines = {line.split()[0]: line for line in run("modernbert_student", *options).splitlines()}
     assert list(lines) == ["make", "cut", "build", "distil", "onnx", "sentence", "elsewhere"]
     differences = {

@@ -96,12 +96,12 @@ class Config(TextConfig):
 
 
 def check(config: Config) -> None:
-    """Refuse a vocabulary map that does not exist.
+    """Refuse a folder without a vocabulary map; an earlier stage of a recipe may have yet to write it.
 
     Raises:
-        FileNotFoundError: If it does not exist.
+        FileNotFoundError: If so.
     """
-    if config.vocabulary_map is not None:
+    if config.vocabulary_map is not None and Path(config.vocabulary_map).exists():
         map_file(config.vocabulary_map)
 
 

@@ -9,7 +9,8 @@ from transformers import AutoModelForMaskedLM, AutoTokenizer, ModernBertForMaske
 
 import hf_afro
 from hf_afro.cli.main import main
-from hf_afro.steps.distill import parse_sizes
+from hf_afro.steps.distill import STEP, Config, parse_sizes
+from hf_afro.steps.running import check_inputs
 from hf_afro.training.projection import PROJECTION_FILE
 from tests.tiny_families import tiny
 
@@ -90,6 +91,15 @@ def test_a_full_teacher_teaches_a_pruned_student(refused, model_folder, counts_f
     assert AutoModelForMaskedLM.from_pretrained(taught).config.vocab_size == 300
     line = refused(*words_of(pruned, text_folder, tmp_path / "again", *sizes, *more))
     assert "the teacher is pruned already; leave --vocabulary_map out" in line
+
+
+def test_a_map_that_an_earlier_stage_will_write_is_not_missed(model_folder, text_folder, tmp_path):
+    settings = {"teacher": model_folder, "text": str(text_folder), "student": "layers=1"}
+    config = Config(**settings, vocabulary_map=str(tmp_path / "prune"))
+    check_inputs(STEP, config, made_here=(str(tmp_path / "prune"),))
+    (tmp_path / "prune").mkdir()
+    with pytest.raises(FileNotFoundError, match="vocabulary_map.json does not exist"):
+        check_inputs(STEP, config)
 
 
 def built_from(folder) -> dict:

@@ -23,6 +23,7 @@ from hf_afro.evaluation.finetuning import finetune
 from hf_afro.evaluation.models import save_finetuned
 from hf_afro.evaluation.predictions import file_stem
 from hf_afro.evaluation.presets import FineTuningSettings
+from hf_afro.evaluation.probe import fit_probe
 from hf_afro.evaluation.processes import in_processes
 from hf_afro.files import folder_written_whole, write_whole
 from hf_afro.progress_log import duration
@@ -49,8 +50,8 @@ class Run:
 
     Attributes:
         predicted: Label ids for test: one list per sentence for tagged tasks, otherwise one per text.
-        dev_scores: The main metric on dev after each epoch.
-        best_epoch: The epoch that was kept, from 1.
+        dev_scores: The main metric on dev after each epoch; of a probe, for each strength of regularisation.
+        best_epoch: The one that was kept, from 1.
         seconds: The duration of training.
         elsewhere: By language, the predictions for the test splits of other languages, in the ids of this model.
     """
@@ -106,7 +107,8 @@ class Job:
 
     def make(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> Run:
         """Fine-tune, predict, and write the run (and the model, if it is kept)."""
-        tuned = finetune(model, tokenizer, self.data, self.settings, self.seed)
+        train = fit_probe if self.settings.adaptation == "probe" else finetune
+        tuned: Any = train(model, tokenizer, self.data, self.settings, self.seed)
         run = Run(
             predicted=tuned.predict(self.data),
             dev_scores=tuned.dev_scores,
@@ -174,7 +176,8 @@ def plan_runs(
     for task, parts in trained:
         own_settings = settings[key_of(parts[0] if parts else task)]
         elsewhere = _elsewhere(data, parts or (task,)) if transfer is not None else ()
-        for seed in seeds:
+        # A probe is the same for every seed.
+        for seed in seeds[:1] if own_settings.adaptation == "probe" else seeds:
             key = run_key(model_fingerprint, tokenizer, task, own_settings, seed, elsewhere)
             kept = None if models is None else models / MODELS / f"{task.task}-{file_stem(task.language)}-{seed}"
             jobs.append(Job(task, own_settings, seed, key, kept, elsewhere, parts))

@@ -33,7 +33,7 @@ from hf_afro.steps.settings import Input, StepConfig, place_of
 from hf_afro.steps.step import Outcome, Step
 from hf_afro.steps.text import CLEANING, TextConfig
 from hf_afro.steps.training import HISTORY_FILE
-from hf_afro.tasks import kind_of
+from hf_afro.tasks import BITEXT, metrics_of
 from hf_afro.vocabulary.mapping import MAP_FILE, VocabularyMap
 
 DESCRIPTION = """\
@@ -265,6 +265,8 @@ def difference_tables(loaded: Sequence[LoadedReport]) -> tuple[Table, ...]:
 
 def _differences(loaded: Sequence[LoadedReport], task: str, language: str) -> dict[str, list[str]]:
     """Return how each other model differs from the first, by data set; empty text if it cannot be computed."""
+    if task == BITEXT and len(_measured_on(loaded, task, language)) > 1:
+        return {}  # the line of a sentence does not say which text it is of
     first, *others = [_read(one, task, language) for one in loaded]
     found = {}
     for name in sorted(first):
@@ -278,9 +280,13 @@ def _differences(loaded: Sequence[LoadedReport], task: str, language: str) -> di
     return found
 
 
-def _heading(task: str) -> str:
+def _measured_on(loaded: Sequence[LoadedReport], task: str, language: str) -> set[str]:
+    """Return the fingerprints of what models were measured on."""
+    return {score.fingerprint for one in loaded for score in one.report.select(task=task, language=language)}
 
-    return f"{task_name(task)}, {describe_metric(kind_of(task).main_metric).name}"
+
+def _heading(task: str) -> str:
+    return f"{task_name(task)}, {describe_metric(metrics_of(task)[0]).name}"
 
 
 def _set_of(score: Score) -> str:

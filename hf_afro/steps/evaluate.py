@@ -73,8 +73,8 @@ folder of such sets, as in data/ner/masakhaner1, or the output of `hf-afro tasks
 
 --parallel is a folder with one folder per language and two files of as many lines: swa/test.swa and swa/test.en. The
 vector of each sentence is compared with those of all translations: accuracy at 1 is the share whose own translation
-is the nearest. --adaptation probe fits a logistic regression on such vectors, which takes seconds. Vectors are made
-as the modules of a sentence-transformers folder say, and otherwise are the mean over the tokens.
+is the nearest. --adaptation probe fits a logistic regression on such vectors, for which each text is read once.
+Vectors are made as the modules of a sentence-transformers folder say, and otherwise are the mean over the tokens.
 
 The settings of fine-tuning replace those of the preset for every task. An interrupted run resumes with the languages
 and seeds that are missing when the same command is repeated; --processes may differ.

@@ -14,6 +14,8 @@ from typing import Any
 logger = logging.getLogger(__name__)
 
 MODULES_FILE = "modules.json"
+POOLINGS = ("mean", "cls", "max", "lasttoken")
+"""How the vectors of a text's tokens become one: their mean, the first one, their maximum, or the last one."""
 _SETTINGS = "config_sentence_transformers.json"
 _ENCODER_SETTINGS = "sentence_*_config.json"
 _PACKAGE = "sentence_transformers."
@@ -21,6 +23,10 @@ _ENCODER = "Transformer"
 # Modules that do not depend on the vocabulary. Others have a row, weight or list entry per token, or hold encoders.
 _ANY_VOCABULARY = ("Pooling", "Dense", "Normalize", "LayerNorm", "Dropout", "CNN", "LSTM", "WeightedLayerPooling")
 _WITHOUT_FILES = ("Normalize",)
+# Modules without weights, which take vectors of any width.
+_ANY_WIDTH = ("Pooling", "Normalize", "Dropout")
+# The width in the settings of a pooling, in the present form and in the older one.
+_WIDTHS = ("embedding_dimension", "word_embedding_dimension")
 # Tasks of an encoder whose output is hidden states or label scores, not one number per token.
 _TASKS = ("feature-extraction", "sequence-classification")
 _PICKLE, _SAFETENSORS = "pytorch_model.bin", "model.safetensors"
@@ -60,6 +66,48 @@ class SentenceModules:
         """Prompts that are put before texts, by name, without empty ones."""
         return {name: text for name, text in _read(self.folder / _SETTINGS).get("prompts", {}).items() if text}
 
+    @property
+    def default_prompt(self) -> str:
+        """The prompt that is put before a text if none is asked for; empty if there is none."""
+        return self.prompts.get(_read(self.folder / _SETTINGS).get("default_prompt_name") or "", "")
+
+    @property
+    def max_length(self) -> int | None:
+        """The number of tokens that texts are truncated to; None if only the tokenizer limits it."""
+        return next((one["max_seq_length"] for one in self._encoder_settings if one.get("max_seq_length")), None)
+
+    @property
+    def of_one_width(self) -> tuple[str, ...]:
+        """Class names of the modules whose weights take vectors of one width."""
+        return tuple(name for name in self.names[1:] if name not in _ANY_WIDTH)
+
+    @property
+    def pooling(self) -> str:
+        """The way in which the vectors of tokens become one vector, one of `POOLINGS`.
+
+        Raises:
+            ValueError: If the vectors are made of more than a pooling and a normalisation.
+        """
+        reasons = [f"the module {name}" for name in self.of_one_width]
+        if self.model_type != "SentenceTransformer":
+            reasons.append(f"a {self.model_type}")
+        if any(one.get("do_lower_case") for one in self._encoder_settings):
+            reasons.append("do_lower_case")
+        poolings = [entry for entry in self.entries if _class_of(entry) == "Pooling"]
+        found = "+".join(_pooling_of(_read(self.folder / entry["path"] / "config.json")) for entry in poolings)
+        if found not in POOLINGS:
+            reasons.append(f"the pooling {found}" if found else "no pooling")
+        if reasons:
+            raise ValueError(
+                f"{self.folder} makes its vectors with {', '.join(reasons)}, which only sentence-transformers does; "
+                f"measure it with mteb, or name a pooling of the tokens to use instead: {', '.join(POOLINGS)}"
+            )
+        return found
+
+    @property
+    def _encoder_settings(self) -> list[dict[str, Any]]:
+        return [_read(path) for path in sorted(self.encoder.glob(_ENCODER_SETTINGS))]
+
     def check(self, *, pruned: bool) -> None:
         """Refuse modules that cannot be copied.
 
@@ -85,19 +133,29 @@ class SentenceModules:
             if task not in _TASKS:
                 self._refuse(self.entries[0], f"its task is {task!r}, which gives one number per token")
 
-    def carry(self, target: Path) -> None:
+    def carry(self, target: Path, *, width: int | None = None) -> None:
         """Copy all modules but the encoder to a new folder, which holds the encoder itself.
 
         Weights in pickles are saved as safetensors.
 
         Args:
             target: Folder in which the new encoder and its tokenizer are saved.
+            width: The width of the new encoder's vectors, if it is another one.
+
+        Raises:
+            ValueError: If the width is another one, and a module has weights of the old one.
         """
+        if width is not None and self.of_one_width:
+            raise ValueError(
+                f"{self.folder} has {', '.join(self.of_one_width)}, whose weights do not take vectors of width {width}"
+            )
         for entry in self.entries[1:]:
             source = self.folder / entry["path"]
             (target / entry["path"]).mkdir(parents=True, exist_ok=True)
             for path in _files_in(source):
                 _copy(path, target / path.relative_to(self.folder))
+            if width is not None and _class_of(entry) == "Pooling":
+                _set_width(target / entry["path"] / "config.json", width)
         for path in (self.folder / _SETTINGS, *self.encoder.glob(_ENCODER_SETTINGS)):
             if path.is_file():
                 shutil.copyfile(path, target / path.name)
@@ -176,6 +234,27 @@ def _entries(folder: Path) -> tuple[dict[str, Any], ...]:
 
 def _class_of(entry: dict[str, Any]) -> str:
     return str(entry["type"]).rpartition(".")[2]
+
+
+def _pooling_of(settings: dict[str, Any]) -> str:
+    """Return the pooling that a module's settings name: one word, or several joined by a plus, which add their widths.
+
+    The older form has one flag for each, such as `pooling_mode_mean_tokens`.
+    """
+    modes = settings.get("pooling_mode") or [
+        name.removeprefix("pooling_mode_").removesuffix("_tokens").removesuffix("_token")
+        for name, used in settings.items()
+        if name.startswith("pooling_mode_") and used
+    ]
+    words = [modes] if isinstance(modes, str) else list(modes)
+    return "+".join(words or ["mean"]) + ("" if settings.get("include_prompt", True) else " without the prompt")
+
+
+def _set_width(path: Path, width: int) -> None:
+    """Write another width into the settings of a pooling."""
+    settings = _read(path)
+    settings |= {name: width for name in _WIDTHS if name in settings}
+    path.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
 
 
 def _fetched_list(name: str, revision: str | None) -> Path | None:

@@ -10,7 +10,10 @@ from dataclasses import dataclass, replace
 from hf_afro.messages import nearest
 
 BITS_PER_BYTE = "bits_per_byte"
-"""The task and metric name of bits per byte in reports. Nothing is fine-tuned for it, so it is not in `KINDS`."""
+"""The task and metric name of bits per byte in reports."""
+
+BITEXT = "bitext"
+"""The task of finding the translation of each sentence of parallel text by its vector."""
 
 
 @dataclass(frozen=True)
@@ -23,6 +26,7 @@ class TaskKind:
         tagged: Whether every word has a label; otherwise each text or pair has one.
         spans: Whether labels are IOB2 tags and scored as entities.
         pairs: Whether an example is a pair of texts.
+        counted: What `n` of a score counts.
     """
 
     title: str
@@ -30,6 +34,7 @@ class TaskKind:
     tagged: bool = False
     spans: bool = False
     pairs: bool = False
+    counted: str = "examples"
 
     @property
     def main_metric(self) -> str:
@@ -61,6 +66,16 @@ KINDS: dict[str, TaskKind] = {
 }
 """By the name of the task, in the order of tables."""
 
+MEASURED: dict[str, TaskKind] = {
+    BITS_PER_BYTE: TaskKind("Bits per byte", (BITS_PER_BYTE,), counted="masked words"),
+    BITEXT: TaskKind(
+        "Bitext retrieval",
+        ("accuracy_at_1", "accuracy_at_1_from_language", "accuracy_at_1_into_language"),
+        counted="pairs",
+    ),
+}
+"""What is measured without training, so that it has no examples with labels and is not in `KINDS`."""
+
 TASKS = tuple(KINDS)
 
 STANDARD = ("ner", "topic", "sentiment", BITS_PER_BYTE)
@@ -79,5 +94,5 @@ def kind_of(task: str) -> TaskKind:
 
 
 def metrics_of(task: str) -> tuple[str, ...]:
-    """Return the metrics that tables show for a task or for `BITS_PER_BYTE`, the main one first."""
-    return (BITS_PER_BYTE,) if task == BITS_PER_BYTE else kind_of(task).metrics
+    """Return the metrics that tables show for a task of `KINDS` or `MEASURED`, the main one first."""
+    return (MEASURED.get(task) or kind_of(task)).metrics

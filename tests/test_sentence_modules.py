@@ -157,6 +157,70 @@ def test_pickled_weights_become_safetensors_and_nothing_is_run(tmp_path):
         modules.check(pruned=True)
 
 
+def embedder_of(folder, pooling=None, *, settings=None, prompts=None, extra=()):
+    """A folder with an encoder, a pooling, perhaps other modules, and a normalisation."""
+    modules = [entry("Transformer", ""), entry("Pooling", "1_Pooling"), *(entry(kind, kind) for kind in extra)]
+    folder_of(folder, *modules, entry("Normalize", "2_Normalize"))
+    (folder / "1_Pooling" / "config.json").write_text(json.dumps(pooling or {}), "utf-8")
+    (folder / "sentence_bert_config.json").write_text(json.dumps(settings or {}), "utf-8")
+    (folder / "config_sentence_transformers.json").write_text(json.dumps(prompts or {}), "utf-8")
+    return sentence_modules_of(folder)
+
+
+@pytest.mark.parametrize(
+    ("settings", "pooling"),
+    [
+        ({"embedding_dimension": 384, "pooling_mode": "mean", "include_prompt": True}, "mean"),
+        ({"pooling_mode": ["cls"]}, "cls"),
+        ({"word_embedding_dimension": 8, "pooling_mode_mean_tokens": True, "pooling_mode_max_tokens": False}, "mean"),
+        ({"pooling_mode_cls_token": True}, "cls"),
+        ({"pooling_mode_max_tokens": True, "pooling_mode_mean_tokens": False}, "max"),
+        ({"pooling_mode_lasttoken": True}, "lasttoken"),
+        ({"word_embedding_dimension": 384}, "mean"),
+    ],
+)
+def test_a_pooling_is_read_in_every_form(tmp_path, settings, pooling):
+    assert embedder_of(tmp_path, settings).pooling == pooling
+
+
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [
+        ({"pooling": {"pooling_mode": ["cls", "mean"]}}, r"the pooling cls\+mean"),
+        ({"pooling": {"pooling_mode_cls_token": True, "pooling_mode_mean_tokens": True}}, r"the pooling cls\+mean"),
+        ({"pooling": {"pooling_mode_weightedmean_tokens": True}}, "the pooling weightedmean"),
+        ({"pooling": {"include_prompt": False}}, "the pooling mean without the prompt"),
+        ({"extra": ("Dense",)}, "the module Dense"),
+        ({"settings": {"do_lower_case": True}}, "do_lower_case"),
+        ({"prompts": {"model_type": "CrossEncoder"}}, "a CrossEncoder"),
+    ],
+)
+def test_vectors_that_are_more_than_a_pooling_are_refused(tmp_path, given, reason):
+    modules = embedder_of(tmp_path, **given)
+    with pytest.raises(ValueError, match=f"makes its vectors with {reason}, which only sentence-transformers does"):
+        modules.pooling  # noqa: B018
+
+
+def test_the_default_prompt_and_the_length(tmp_path):
+    prompts = {"prompts": {"query": "query: ", "passage": "passage: "}, "default_prompt_name": "query"}
+    modules = embedder_of(tmp_path, prompts=prompts, settings={"max_seq_length": 128})
+    assert (modules.default_prompt, modules.max_length) == ("query: ", 128)
+    prompts["default_prompt_name"] = None
+    modules = embedder_of(tmp_path, prompts=prompts)
+    assert (modules.default_prompt, modules.max_length) == ("", None)
+
+
+@pytest.mark.parametrize("name", ["embedding_dimension", "word_embedding_dimension"])
+def test_a_pooling_is_carried_to_another_width(tmp_path, name):
+    (tmp_path / "target").mkdir()
+    modules = embedder_of(tmp_path / "source", {name: 384, "pooling_mode": "cls"})
+    modules.carry(tmp_path / "target", width=128)
+    settings = json.loads((tmp_path / "target" / "1_Pooling" / "config.json").read_text("utf-8"))
+    assert settings == {name: 128, "pooling_mode": "cls"}
+    with pytest.raises(ValueError, match="has Dense, whose weights do not take vectors of width 128"):
+        embedder_of(tmp_path / "other", extra=("Dense",)).carry(tmp_path / "target", width=128)
+
+
 def test_of_a_repository_in_the_cache(tmp_path, monkeypatch, caplog):
     for name in ("constants", "_snapshot_download.constants", "file_download.constants"):
         monkeypatch.setattr(f"huggingface_hub.{name}.HF_HUB_CACHE", str(tmp_path))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hf_afro.tasks import BITS_PER_BYTE, KINDS, TASKS, kind_of, metrics_of
+from hf_afro.tasks import BITEXT, BITS_PER_BYTE, KINDS, MEASURED, TASKS, kind_of, metrics_of
 
 
 def test_every_task_has_a_title_of_its_own_and_a_main_metric():
@@ -21,5 +21,7 @@ def test_every_task_has_a_title_of_its_own_and_a_main_metric():
 def test_tables_show_the_main_metric_first():
     assert metrics_of("ner") == ("entity_f1", "entity_precision", "entity_recall")
     assert metrics_of(BITS_PER_BYTE) == (BITS_PER_BYTE,)
+    assert metrics_of(BITEXT)[0] == "accuracy_at_1"
+    assert not set(MEASURED) & set(KINDS)
     with pytest.raises(ValueError, match="unknown task 'nre'"):
         metrics_of("nre")

@@ -135,5 +135,17 @@ EVALUATION_SETS: dict[str, Citation] = {
         year="2023",
         url="https://aclanthology.org/2023.emnlp-main.862",
     ),
+    "mafand": _cite(
+        "translations of news",
+        "adelani-etal-2022-thousand",
+        "inproceedings",
+        title="A Few Thousand Translations Go a Long Way! Leveraging Pre-trained Models for {A}frican News "
+        "Translation",
+        author="Adelani, David Ifeoluwa and others",
+        booktitle="Proceedings of the 2022 Conference of the North American Chapter of the Association for "
+        "Computational Linguistics: Human Language Technologies",
+        year="2022",
+        url="https://aclanthology.org/2022.naacl-main.223",
+    ),
 }
 """Keyed by the part of `Score.dataset` before the slash."""

@@ -14,7 +14,7 @@ from hf_afro.model_folders import MASKED_LM_HEAD
 from hf_afro.reports import EvalReport, Score
 from hf_afro.reports.formatting import describe_metric, language_name, task_name
 from hf_afro.reports.published_sets import hub_id_of, set_title
-from hf_afro.tasks import BITS_PER_BYTE, KINDS
+from hf_afro.tasks import BITEXT, BITS_PER_BYTE, KINDS
 
 DIGITS = 4
 """Decimals of the scores in the model index."""
@@ -25,6 +25,9 @@ HUB_METRICS = {
     "weighted_f1": "f1",
     "entity_precision": "precision",
     "entity_recall": "recall",
+    "accuracy_at_1": "accuracy",
+    "accuracy_at_1_from_language": "accuracy",
+    "accuracy_at_1_into_language": "accuracy",
 }
 
 FILL_MASK, FEATURES, SIMILARITY = "fill-mask", "feature-extraction", "sentence-similarity"
@@ -103,9 +106,8 @@ def evaluation_result(score: Score) -> EvalResult:
 
 def _pipeline_of(task: str) -> str:
     """Return the Hub's name for the task of a score."""
-    if task == BITS_PER_BYTE:
-        return "fill-mask"
-    return KINDS[task].pipeline if task in KINDS else task
+    others = {BITS_PER_BYTE: FILL_MASK, BITEXT: SIMILARITY}
+    return KINDS[task].pipeline if task in KINDS else others.get(task, task)
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from hf_afro.languages import find_language
 from hf_afro.reports import EvalReport
 from hf_afro.reports.formatting import (
     DASH,
+    describe_metric,
     format_count,
     format_fact,
     format_score,
@@ -167,7 +168,9 @@ def _settings(own: EvalReport) -> list[tuple[str, str]]:
     for key, settings in own.settings.items():
         task, _, language = key.partition("/")
         pairs = settings.items() if isinstance(settings, Mapping) else [("", settings)]
-        said = ", ".join(f"{name} {format_fact(name, value)}".strip() for name, value in pairs if value is not None)
+        said = ", ".join(
+            f"{name} {format_fact(name, value)}".strip() for name, value in pairs if value not in (None, "")
+        )
         alike.setdefault((task, said), []).append(language)
     return [
         (f"{task} ({', '.join(languages)})" if any(languages) else task, said)
@@ -194,9 +197,10 @@ def _explained(reports: Sequence[EvalReport], facts: CardFacts) -> Iterator[str]
         yield format_count(sum(counts.get(reason, 0) for counts in facts.removed.values()))
     for report in reports:
         for score in report.scores:
-            # The name of a set may have a number, such as MasakhaNER 2.0.
+            # The name of a set or metric may have a number, such as MasakhaNER 2.0 and accuracy at 1.
             yield from (
                 set_title(score.dataset),
+                describe_metric(score.metric).name,
                 format_score(score),
                 str(len(score.seeds)),
                 str(round(score.mean, DIGITS)),

@@ -11,7 +11,7 @@ from hf_afro.reports import Score
 from hf_afro.reports.evaluation_report import LoadedReport
 from hf_afro.reports.formatting import DASH, describe_metric, language_name, task_name, tasks_in
 from hf_afro.reports.tables import Cell, Table
-from hf_afro.tasks import kind_of
+from hf_afro.tasks import BITEXT, TASKS, metrics_of
 
 
 def kept_tables(loaded: Sequence[LoadedReport]) -> tuple[Table, ...]:
@@ -28,7 +28,7 @@ def kept_tables(loaded: Sequence[LoadedReport]) -> tuple[Table, ...]:
     tables = []
     for teacher in [one for one in loaded if one.report.name in taught]:
         students = [one for one in loaded if one is not teacher]
-        for task in tasks_in([teacher.report]):
+        for task in (one for one in tasks_in([teacher.report]) if one in TASKS):
             if (table := _kept_table(teacher, students, task)) is not None:
                 tables.append(table)
     return tuple(tables)
@@ -107,6 +107,8 @@ def difference_tables(loaded: Sequence[LoadedReport]) -> tuple[Table, ...]:
 
 def _differences(loaded: Sequence[LoadedReport], task: str, language: str) -> dict[str, list[str]]:
     """Return how each other model differs from the first, by data set; empty text if it cannot be computed."""
+    if task == BITEXT and len(_measured_on(loaded, task, language)) > 1:
+        return {}  # the line of a sentence does not say which text it is of
     first, *others = [_read(one, task, language) for one in loaded]
     found = {}
     for name in sorted(first):
@@ -120,8 +122,13 @@ def _differences(loaded: Sequence[LoadedReport], task: str, language: str) -> di
     return found
 
 
+def _measured_on(loaded: Sequence[LoadedReport], task: str, language: str) -> set[str]:
+    """Return the fingerprints of what models were measured on."""
+    return {score.fingerprint for one in loaded for score in one.report.select(task=task, language=language)}
+
+
 def _heading(task: str) -> str:
-    return f"{task_name(task)}, {describe_metric(kind_of(task).main_metric).name}"
+    return f"{task_name(task)}, {describe_metric(metrics_of(task)[0]).name}"
 
 
 def _set_of(score: Score) -> str:

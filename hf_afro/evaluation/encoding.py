@@ -55,13 +55,25 @@ def encode(task: str, split: Dataset, tokenizer: PreTrainedTokenizerBase, max_le
         return encode_words(split["tokens"], split["tags"], tokenizer, max_length)
     if kind.pairs:
         return encode_pairs(split["text"], split["text_pair"], split["label"], tokenizer, max_length)
+    rows = encode_texts(split["text"], tokenizer, max_length)
+    return [{"input_ids": row, "labels": label} for row, label in zip(rows, split["label"], strict=True)]
+
+
+def encode_texts(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase, max_length: int) -> list[np.ndarray]:
+    """Tokenise texts, with special tokens and truncated.
+
+    Args:
+        texts: The texts.
+        tokenizer: A tokenizer backed by the tokenizers library.
+        max_length: The maximum number of tokens, special ones included.
+
+    Returns:
+        The token ids of each text, int64.
+    """
     front, back, room = _frame(tokenizer, max_length)
     with plain_backend(tokenizer) as backend:
-        encodings = backend.encode_batch(list(split["text"]), add_special_tokens=False)
-    return [
-        {"input_ids": np.array([*front, *encoding.ids[:room], *back], dtype=np.int64), "labels": label}
-        for encoding, label in zip(encodings, split["label"], strict=True)
-    ]
+        encodings = backend.encode_batch(list(texts), add_special_tokens=False)
+    return [np.array([*front, *encoding.ids[:room], *back], dtype=np.int64) for encoding in encodings]
 
 
 def _frame(tokenizer: PreTrainedTokenizerBase, max_length: int) -> tuple[list[int], list[int], int]:

@@ -23,6 +23,7 @@ from transformers.utils import logging as transformers_logging
 
 from hf_afro.families import encoder_of
 from hf_afro.model_folders import HOW_MADE, MASKED_LM_HEAD, check_not_adapter
+from hf_afro.sentence_modules import sentence_modules_of
 from hf_afro.tasks import kind_of
 from hf_afro.tokenizer_checks import check_built_as_written
 
@@ -166,14 +167,15 @@ def model_facts(model: PreTrainedModel, folder: str | os.PathLike[str] | None = 
 
     Returns:
         `model_type`; `architecture`, the class; `built_from` and `masked_lm_head` where the configuration has them;
-        `library`, for a folder of sentence-transformers; `parameters`, with the head, tied ones counted once;
+        `library`, for a folder of a SentenceTransformer; `parameters`, with the head, tied ones counted once;
         `encoder_parameters`; `embedding_parameters` of the token embedding; `bytes_on_disk` of the weights;
         `vocab_size`, `hidden_size`, `layers`.
     """
     config = model.config
     tensors = {tensor.data_ptr(): tensor for tensor in model.parameters()}.values()
     in_memory = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
-    is_embedder = folder is not None and (Path(folder) / "modules.json").is_file()
+    modules = sentence_modules_of(folder) if folder is not None and Path(folder).is_dir() else None
+    is_embedder = modules is not None and modules.model_type == "SentenceTransformer"
     return {
         "model_type": config.model_type,
         "architecture": type(model).__name__,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -15,7 +16,7 @@ import numpy as np
 from hf_afro.evaluation.data.task_data import AND, TaskData
 from hf_afro.evaluation.significance import task_counts
 from hf_afro.files import written_whole
-from hf_afro.tasks import kind_of
+from hf_afro.tasks import BITEXT, kind_of
 
 PREDICTIONS = "predictions"
 _LONGEST_STEM = 80  # characters; file names end at 255 bytes, and at 143 on encrypted file systems
@@ -26,8 +27,9 @@ class Predictions:
     """The predictions of one model for one task and language, as read from a file.
 
     Attributes:
-        gold: The correct labels by name: one list per sentence for tagged tasks, otherwise one per text.
-        predicted: The predicted labels in the same shape, by seed.
+        gold: The correct labels by name: one list per sentence for tagged tasks, otherwise one per text. Of bitext
+            retrieval, the line of each sentence.
+        predicted: The predicted labels in the same shape, by seed, or by direction of bitext retrieval.
         in_train: Whether train has the example's text; empty where the file does not say.
         index: The number of each example in the file of the test split.
     """
@@ -42,6 +44,14 @@ class Predictions:
         tagged = kind_of(task).tagged
         every = (one for own in (self.gold, *self.predicted.values()) for one in own)
         return tuple(sorted({name for one in every for name in (one if tagged else (one,))}))
+
+    def right_or_wrong(self) -> Predictions:
+        """Return predictions that only say whether each answer is the correct one."""
+        found = {
+            run: ["right" if one == gold else "wrong" for one, gold in zip(own, self.gold, strict=True)]
+            for run, own in self.predicted.items()
+        }
+        return dataclasses.replace(self, gold=["right"] * len(self.gold), predicted=found)
 
     def counts(self, task: str, labels: Sequence[str] = (), *, deduplicated: bool = False) -> list[np.ndarray]:
         """Return the counts of each run; see `task_counts`.
@@ -141,6 +151,20 @@ def write_transfer(folder: Path, data: TaskData, trained: TaskData, predicted: M
     """
     stem = f"{data.task}-{data.language}-from-{file_stem(trained.language)}"
     return _write(folder, stem, _lines(data, trained.labels, predicted))
+
+
+def write_bitext(folder: Path, language: str, lines: Iterator[dict[str, Any]]) -> str:
+    """Write what bitext retrieval found, and return the path of the file, relative to the folder.
+
+    A line holds `index`, the line of the sentence in its file, from 0; `gold`, the same; and `predicted`, by
+    direction, the line of the nearest sentence of the other language.
+
+    Args:
+        folder: Of the report.
+        language: ISO 639-3 code.
+        lines: See `BitextRetrieval.predictions`.
+    """
+    return _write(folder, f"{BITEXT}-{language}", lines)
 
 
 def file_stem(language: str) -> str:

@@ -9,13 +9,24 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hf_afro.messages import nearest
-from hf_afro.tasks import kind_of
+from hf_afro.sentence_modules import POOLINGS
+from hf_afro.tasks import BITEXT, kind_of
 
 SEEDS = (1, 2, 3, 4, 5)
 """Five, as in the papers, which do not publish theirs."""
 
-ADAPTATIONS = ("full", "lora", "frozen")
-"""The parts of the encoder that are trained: all, low-rank additions to queries and values, or none."""
+ADAPTATIONS = ("full", "lora", "frozen", "probe")
+"""The parts of the encoder that are trained: all, low-rank additions to queries and values, or none: under a head, or
+under a logistic regression on the vectors of texts."""
+
+OF_VECTORS = ("pooling", "prompt")
+"""The settings that have an effect on the vectors of texts alone."""
+OF_TEACHER = ("logit_weight", "logit_loss", "temperature", "max_unlabelled")
+"""The settings that have an effect with a teacher alone."""
+OF_BITEXT: tuple[str, ...] = ("max_length", "max_test", "eval_batch_size", *OF_VECTORS)
+"""The settings that have an effect on bitext retrieval."""
+OF_PROBES: tuple[str, ...] = (*OF_BITEXT, "max_train", "max_dev", "adaptation")
+"""The settings that have an effect on probes."""
 
 LOGIT_LOSSES = ("mse", "kl")
 """The losses between a student's and a teacher's logits: `logit_distance` and `logit_matching` of `hf_afro.losses`."""
@@ -55,7 +66,7 @@ class FineTuningSettings:
     adaptation: str = _setting(
         "full",
         "Part of the encoder that is trained: full, lora (low-rank additions to queries and values, merged "
-        "afterwards) or frozen (only the head is trained).",
+        "afterwards), frozen (only the head is trained) or probe (a logistic regression on the vectors of texts).",
     )
     lora_rank: int = _setting(8, "Rank of LoRA; alpha is twice the rank.")
     logit_weight: float = _setting(
@@ -67,6 +78,14 @@ class FineTuningSettings:
     temperature: float = _setting(2.0, "With logit_loss kl: divides both logits, above 0.")
     max_unlabelled: int | None = _setting(
         None, "Maximum number of unlabelled texts per language, sampled with seed 0; none for all."
+    )
+    pooling: str | None = _setting(
+        None,
+        "For probes and bitext: how the vectors of tokens become one: mean, cls, max or lasttoken. By default as the "
+        "model's sentence-transformers modules say, and mean without any.",
+    )
+    prompt: str | None = _setting(
+        None, "For probes and bitext: put before every text, such as 'query: '; by default the model's default prompt."
     )
 
     def __post_init__(self) -> None:
@@ -82,6 +101,8 @@ class FineTuningSettings:
             raise ValueError(f"adaptation={self.adaptation!r}; expected one of {', '.join(ADAPTATIONS)}")
         if self.logit_loss not in LOGIT_LOSSES:
             raise ValueError(f"logit_loss={self.logit_loss!r}; expected one of {', '.join(LOGIT_LOSSES)}")
+        if self.pooling not in (None, *POOLINGS):
+            raise ValueError(f"pooling={self.pooling!r}; expected one of {', '.join(POOLINGS)}")
         self._check_rates()
 
     def _check_rates(self) -> None:
@@ -109,6 +130,28 @@ class FineTuningSettings:
             if name not in names:
                 raise ValueError(f"unknown fine-tuning setting {name!r}; {nearest(name, names)}")
         return dataclasses.replace(self, **changes)
+
+    @property
+    def of_vectors(self) -> dict[str, Any]:
+        """The arguments of `sentence_vectors`."""
+        return {
+            "pooling": self.pooling or "mean",
+            "prompt": self.prompt or "",
+            "max_length": self.max_length,
+            "batch_size": self.eval_batch_size,
+        }
+
+    def used(self, task: str, *, taught: bool = False) -> dict[str, Any]:
+        """Return the settings that have an effect on a task, by name; `taught` says whether there is a teacher."""
+        every = dataclasses.asdict(self)
+        if task == BITEXT:
+            names = OF_BITEXT
+        elif self.adaptation == "probe":
+            names = OF_PROBES
+        else:
+            idle = OF_VECTORS if taught else (*OF_VECTORS, *OF_TEACHER)
+            names = tuple(name for name in every if name not in idle)
+        return {name: every[name] for name in names}
 
 
 def adapted(settings: FineTuningSettings, adaptation: str) -> FineTuningSettings:
@@ -140,6 +183,7 @@ _PAPER_NER = FineTuningSettings(max_length=164, batch_size=16, epochs=50, learni
 _PAPER_TAGS = FineTuningSettings(max_length=200, batch_size=16, epochs=20, learning_rate=5e-5)
 _PAPER_TEXT = FineTuningSettings(max_length=512, batch_size=32, epochs=25, learning_rate=5e-5)
 _PAPER_PAIRS = FineTuningSettings(max_length=128, batch_size=32, epochs=3, learning_rate=2e-5)
+_BITEXT = FineTuningSettings(max_length=512)
 _SMALL = FineTuningSettings(
     max_length=128, batch_size=16, epochs=10, learning_rate=5e-4, patience=5, max_train=1000, max_dev=300
 )
@@ -157,7 +201,7 @@ def preset(name: str, task: str, dataset: str = "") -> FineTuningSettings:
     Args:
         name: `paper`, or `small`: minutes on two CPU cores for a model of a few million parameters, with the higher
             learning rate that a small, briefly trained model needs.
-        task: A name in `hf_afro.tasks.KINDS`.
+        task: A name in `hf_afro.tasks.KINDS`, or `bitext`.
         dataset: The name of the data, such as `masakhaner2/swa`: some sets have settings of their own.
 
     Raises:
@@ -165,6 +209,8 @@ def preset(name: str, task: str, dataset: str = "") -> FineTuningSettings:
     """
     if name not in PRESETS:
         raise ValueError(f"unknown preset {name!r}; expected one of {', '.join(PRESETS)}")
+    if task == BITEXT:
+        return _BITEXT
     kind = kind_of(task)
     if name == "small":
         return _SMALL

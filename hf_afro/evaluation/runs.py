@@ -32,6 +32,7 @@ from hf_afro.evaluation.encoding import longest
 from hf_afro.evaluation.finetuning import FineTuned, finetune
 from hf_afro.evaluation.models import save_finetuned
 from hf_afro.evaluation.presets import FineTuningSettings
+from hf_afro.evaluation.probe import Probe, fit_probe
 from hf_afro.evaluation.processes import in_processes
 from hf_afro.files import folder_written_whole, write_whole
 from hf_afro.progress_log import duration
@@ -57,8 +58,8 @@ class Run:
 
     Attributes:
         predicted: Label ids for test: one list per sentence for tagged tasks, otherwise one per text.
-        dev_scores: The main metric on dev after each epoch.
-        best_epoch: The epoch that was kept, from 1.
+        dev_scores: The main metric on dev after each epoch; of a probe, for each strength of regularisation.
+        best_epoch: The one that was kept, from 1.
         seconds: The duration of training.
         elsewhere: By language, the predictions for the test splits of other languages, in the ids of this model.
     """
@@ -139,7 +140,7 @@ class Job:
 
     def make(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> Run:
         """Fine-tune, predict, and write the run (and the model, if it is kept)."""
-        tuned = self._finetuned(model, tokenizer)
+        tuned = self._tuned(model, tokenizer)
         run = Run(
             predicted=tuned.predict(self.data),
             dev_scores=tuned.dev_scores,
@@ -158,7 +159,9 @@ class Job:
         write_whole(self._file(folder), json.dumps({"key": self.key, **dataclasses.asdict(run)}) + "\n")
         return run
 
-    def _finetuned(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> FineTuned:
+    def _tuned(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> FineTuned | Probe:
+        if self.settings.adaptation == "probe":
+            return fit_probe(model, tokenizer, self.data, self.settings, self.seed)
         if self.teaching is None:
             return finetune(model, tokenizer, self.data, self.settings, self.seed)
         teacher = load_finetuned(self.teaching.teacher, self.data, self.settings)
@@ -239,7 +242,8 @@ def plan_runs(
             for language in languages
             for line in sampled((unlabelled or {}).get(language, ()), own_settings.max_unlabelled)
         )
-        for seed in seeds:
+        # A probe is the same for every seed.
+        for seed in seeds[:1] if own_settings.adaptation == "probe" else seeds:
             teaching = None
             if teacher is not None:
                 teaching = Teaching(teacher_folder(teacher, task, seed), student_layers, lines)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hf_afro.tasks import kind_of
+from hf_afro.tasks import BITEXT, kind_of
 
 if TYPE_CHECKING:
     from hf_afro.evaluation.predictions import Predictions
@@ -243,8 +243,8 @@ def compare(
     Args:
         first: Of the first model.
         second: Of the second model.
-        task: A name in `hf_afro.tasks.KINDS`.
-        metric: A name in `MEASURES`; by default the task's main one.
+        task: A name in `hf_afro.tasks.KINDS`, or `bitext`, whose runs are the two directions.
+        metric: A name in `MEASURES`; by default the task's main one. Of `bitext` there is only one.
         method: `randomisation`, which needs the same number of seeds of both, or `bootstrap`.
         deduplicated: Whether to leave out examples that the training split of either has too.
         resamples: The number of draws.
@@ -256,6 +256,8 @@ def compare(
     if not same_examples(first, second):
         what = "references" if list(first.gold) != list(second.gold) else "numbers (`index`)"
         raise ValueError(f"the two were not evaluated on the same examples: their {what} differ")
+    if task == BITEXT:  # a sentence is found or not, as a text has one of two classes
+        first, second, task, metric = first.right_or_wrong(), second.right_or_wrong(), "texts", "accuracy"
     methods = {"randomisation": approximate_randomisation, "bootstrap": paired_bootstrap}
     if method not in methods:
         raise ValueError(f"unknown method {method!r}; expected {' or '.join(methods)}")

@@ -11,20 +11,25 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hf_afro.evaluation.bitext import bitext_retrieval
+from hf_afro.evaluation.data.parallel import ParallelText
 from hf_afro.evaluation.data.task_data import AND, SPLITS, TaskData
 from hf_afro.evaluation.distillation import any_teacher, clean_unlabelled, load_classifier
 from hf_afro.evaluation.efficiency import measure_efficiency
 from hf_afro.evaluation.encoding import longest
 from hf_afro.evaluation.metrics import task_scores
 from hf_afro.evaluation.models import load_encoder, model_facts, model_fingerprint
-from hf_afro.evaluation.predictions import write_predictions, write_transfer
+from hf_afro.evaluation.predictions import write_bitext, write_predictions, write_transfer
 from hf_afro.evaluation.presets import SEEDS, FineTuningSettings, check_seeds, preset
+from hf_afro.evaluation.probe import check_probe
 from hf_afro.evaluation.runs import Job, OnRun, Run, forget_runs, key_of, make_runs, plan_runs
 from hf_afro.evaluation.significance import MEASURES, bootstrap_interval, task_counts
 from hf_afro.pretrained import load_tokenizer
 from hf_afro.reports import EvalReport, Score
 from hf_afro.reports.evaluation_report import REPORT_FILE
+from hf_afro.sentence_modules import sentence_modules_of
 from hf_afro.students.building import keep_layers
+from hf_afro.tasks import BITEXT
 from hf_afro.version import __version__
 
 if TYPE_CHECKING:
@@ -49,6 +54,7 @@ def evaluate_model(
     output_dir: str | os.PathLike[str],
     settings: Settings = "paper",
     seeds: Sequence[int] = SEEDS,
+    parallel: Sequence[ParallelText] = (),
     extra_scores: Sequence[Score] = (),
     provenance: Mapping[str, Any] | None = None,
     model_folder: str | os.PathLike[str] | None = None,
@@ -78,11 +84,14 @@ def evaluate_model(
         data: The tasks, each task and language once. One that is only measured needs its test split alone.
         name: The name of the model in tables.
         output_dir: Gets the report, and `predictions/` with one JSON lines file per task and language.
-        settings: A preset (`paper`, `small`), settings for all tasks, or settings by task.
-        seeds: One fine-tuning run per seed.
+        settings: A preset (`paper`, `small`), settings for all tasks, or settings by task. Pooling and prompt of
+            probes and of bitext retrieval are by default those of the model's sentence-transformers modules.
+        seeds: One fine-tuning run per seed. A probe is the same for every seed, and is fitted once.
+        parallel: Parallel text, from `read_parallel`, on which bitext retrieval is measured.
         extra_scores: Other scores for the report, such as those of `bits_per_byte_scores`.
         provenance: Added to the report's.
-        model_folder: Where a model given as an object is saved, for its size on disk.
+        model_folder: Where a model given as an object is saved, or its name on the Hub: for its size on disk, and for
+            the modules of a sentence-transformers model.
         save_models: Whether to keep every fine-tuned model with its tokenizer, in
             `models/<task>-<language>-<seed>`.
         transfer: ISO 639-3 codes of the languages to train on, each run then measured on all languages of its task
@@ -115,11 +124,13 @@ def evaluate_model(
         >>> evaluate_model(small, None, data, name="small", output_dir="small", teacher="teacher",
         ...                unlabelled=read_corpora("news"))  # doctest: +SKIP
     """
-    _check(data, seeds, extra_scores, transfer)
+    _check(data, seeds, bool(extra_scores or parallel), transfer)
     _check_teacher(model, teacher, student_layers, unlabelled)
     if processes < 1:
         raise ValueError(f"processes={processes}; expected at least 1")
-    chosen = {key_of(task): _settings_of(settings, task) for task in data}
+    chosen = {key_of(task): _settings_of(settings, task.task, task.dataset) for task in data}
+    chosen |= {text.key: _settings_of(settings, BITEXT, text.dataset) for text in parallel}
+    _check_probes(data, chosen, save_models=save_models)
     folder = Path(output_dir)
     if student_layers is not None:
         assert teacher is not None
@@ -130,12 +141,12 @@ def evaluate_model(
     else:
         assert model is not None
         encoder, own_tokenizer = load_encoder(model, tokenizer)
-    if isinstance(model, str | os.PathLike) and Path(model).is_dir():
+    if isinstance(model, str | os.PathLike):
         model_folder = model
     identity = model_fingerprint(encoder)
-    chosen = _fitting(chosen, encoder)
+    chosen = _with_own_vectors(_fitting(chosen, encoder), model_folder)
     limited = [_limited(task, chosen[key_of(task)]) for task in data]
-    text = None if unlabelled is None else clean_unlabelled(unlabelled, data)
+    cleaned = None if unlabelled is None else clean_unlabelled(unlabelled, data)
     jobs = plan_runs(
         limited,
         chosen,
@@ -147,23 +158,31 @@ def evaluate_model(
         models=folder if save_models else None,
         teacher=teacher,
         student_layers=student_layers,
-        unlabelled=None if text is None else text.train,
+        unlabelled=None if cleaned is None else cleaned.train,
     )
     facts = model_facts(encoder, model_folder)
     runs = make_runs(encoder, own_tokenizer, jobs, folder, processes=processes, on_run=on_run)
     if efficiency:
         facts |= measure_efficiency(encoder, own_tokenizer, limited)
     scores, elsewhere, predictions = _gathered(jobs, runs, folder)
+    for text in parallel:
+        own = chosen[text.key]
+        found = bitext_retrieval(encoder, own_tokenizer, text.limited(own.max_test), **own.of_vectors)
+        scores += found.scores()
+        predictions[text.key] = write_bitext(folder, text.language, found.predictions())
     report = EvalReport(
         name=name,
         model=facts,
         scores=(*scores, *extra_scores),
-        settings={key: dataclasses.asdict(own) for key, own in chosen.items()},
+        settings={key: own.used(key.partition("/")[0], taught=teacher is not None) for key, own in chosen.items()},
         provenance={
             **(provenance or {}),
-            **({} if teacher is None else {"distillation": _distillation_of(teacher, student_layers, text, jobs)}),
+            **({} if teacher is None else {"distillation": _distillation_of(teacher, student_layers, cleaned, jobs)}),
             "encoder_fingerprint": identity,
-            "data": {key_of(task): _provenance_of(task) for task in data},
+            "data": {
+                **{key_of(task): _provenance_of(task) for task in data},
+                **{text.key: text.provenance for text in parallel},
+            },
         },
         versions={"hf_afro": __version__, **{library: version(library) for library in _LIBRARIES}},
         predictions=predictions,
@@ -174,9 +193,7 @@ def evaluate_model(
     return report
 
 
-def _check(
-    data: Sequence[TaskData], seeds: Sequence[int], extra_scores: Sequence[Score], transfer: Sequence[str] | None
-) -> None:
+def _check(data: Sequence[TaskData], seeds: Sequence[int], others: bool, transfer: Sequence[str] | None) -> None:
     """Refuse what no report can hold."""
     keys = [key_of(task) for task in data]
     if len(set(keys)) < len(keys):
@@ -200,7 +217,7 @@ def _check(
                 f"{task.dataset} has no {' and no '.join(lacking)} to train on; it can only be measured: name the "
                 "languages to train on with `transfer`"
             )
-    if not data and not extra_scores:
+    if not data and not others:
         raise ValueError("there is nothing to evaluate; pass tasks, or scores of another measure")
 
 
@@ -232,14 +249,23 @@ def _distillation_of(
     return facts
 
 
-def _settings_of(settings: Settings, task: TaskData) -> FineTuningSettings:
+def _check_probes(data: Sequence[TaskData], chosen: Mapping[str, FineTuningSettings], *, save_models: bool) -> None:
+    """Refuse probes of tasks that label words, and saving a probe, which is no model."""
+    probed = [task.task for task in data if chosen[key_of(task)].adaptation == "probe"]
+    for task in probed:
+        check_probe(task)
+    if probed and save_models:
+        raise ValueError(f"a probe of {probed[0]} is no model that could be saved; leave save_models out")
+
+
+def _settings_of(settings: Settings, task: str, dataset: str) -> FineTuningSettings:
     if isinstance(settings, FineTuningSettings):
         return settings
     if isinstance(settings, str):
-        return preset(settings, task.task, task.dataset)
-    if task.task not in settings:
-        raise ValueError(f"no settings for {task.task}; there are some for {', '.join(settings) or 'no task'}")
-    return settings[task.task]
+        return preset(settings, task, dataset)
+    if task not in settings:
+        raise ValueError(f"no settings for {task}; there are some for {', '.join(settings) or 'no task'}")
+    return settings[task]
 
 
 def _fitting(chosen: Mapping[str, FineTuningSettings], encoder: PreTrainedModel) -> dict[str, FineTuningSettings]:
@@ -253,6 +279,25 @@ def _fitting(chosen: Mapping[str, FineTuningSettings], encoder: PreTrainedModel)
             *max(shorter),
         )
     return fitting
+
+
+def _with_own_vectors(
+    chosen: Mapping[str, FineTuningSettings], name: str | os.PathLike[str] | None
+) -> dict[str, FineTuningSettings]:
+    """Complete the settings of probes and bitext retrieval by the modules of a sentence-transformers model."""
+    completed = dict(chosen)
+    vectors = [key for key, own in chosen.items() if own.adaptation == "probe" or key.partition("/")[0] == BITEXT]
+    modules = sentence_modules_of(name) if vectors and name is not None else None
+    for key in vectors:
+        own = chosen[key]
+        if modules is not None:
+            own = own.replace(
+                pooling=modules.pooling if own.pooling is None else own.pooling,
+                prompt=modules.default_prompt if own.prompt is None else own.prompt,
+                max_length=min(own.max_length, modules.max_length or own.max_length),
+            )
+        completed[key] = own.replace(pooling=own.pooling or "mean", prompt=own.prompt or "")
+    return completed
 
 
 def _limited(task: TaskData, own: FineTuningSettings) -> TaskData:

@@ -27,7 +27,7 @@ from hf_afro.steps.parsing import (
 )
 from hf_afro.steps.settings import Input, inputs_of, is_folder_name, markers_of, place_of
 from hf_afro.steps.step import Step
-from hf_afro.tasks import BITS_PER_BYTE
+from hf_afro.tasks import MEASURED
 
 DATA = "${data}"
 """Stands in a value for the folder that `data` names."""
@@ -233,10 +233,10 @@ def _replaced(given: Sequence[Given], overrides: Sequence[Given]) -> list[Given]
 def _found(step: Step, given: Sequence[Given], earlier: Sequence[Stage], place: str, nulls: set[str]) -> list[Given]:
     """Return the settings that a recipe may leave out: the last stage before this one that gives what is read.
 
-    A setting that is null, among `nulls`, stays empty; and bits per byte alone need no sets.
+    A setting that is null, among `nulls`, stays empty; and what is measured without training needs no sets.
     """
     names = {one.name.replace("-", "_") for one in given} | nulls
-    if any(one.name in ("tasks", "task") and one.words == (BITS_PER_BYTE,) for one in given):
+    if any(one.name in ("tasks", "task") and set(one.words) <= set(MEASURED) for one in given):
         names.add("data")
     found = []
     for name, markers in markers_of(step.config).items():

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from hf_afro.languages import Language, find_language
 from hf_afro.reports.evaluation_report import EvalReport, Score
-from hf_afro.tasks import BITS_PER_BYTE, KINDS, TASKS
+from hf_afro.tasks import KINDS, MEASURED
 
 DASH = "–"
 
@@ -36,6 +36,9 @@ METRICS: dict[str, Metric] = {
     "accuracy": Metric("accuracy", True, True),
     "entity_precision": Metric("entity precision", True, True),
     "entity_recall": Metric("entity recall", True, True),
+    "accuracy_at_1": Metric("accuracy at 1", True, True),
+    "accuracy_at_1_from_language": Metric("accuracy at 1, from the language", True, True),
+    "accuracy_at_1_into_language": Metric("accuracy at 1, into the language", True, True),
     "bits_per_byte": Metric("bits per byte", False, False),
     "bits_per_byte_restricted": Metric("bits per byte, restricted to the tokens kept", False, False),
 }
@@ -53,7 +56,7 @@ def describe_metric(metric: str) -> Metric:
 def tasks_in(reports: Iterable[EvalReport]) -> tuple[str, ...]:
     """Return the tasks that were measured, in the order of `hf_afro.tasks`; unknown ones last."""
     found = dict.fromkeys(score.task for report in reports for score in report.scores)
-    known = (*TASKS, BITS_PER_BYTE)
+    known = (*KINDS, *MEASURED)
     return (*(task for task in known if task in found), *(task for task in found if task not in known))
 
 
@@ -71,7 +74,8 @@ def order_metrics(task: str, metrics: Iterable[str]) -> tuple[str, ...]:
 
 def task_name(task: str) -> str:
     """Return the name of a task for headings."""
-    return KINDS[task].title if task in KINDS else task.replace("_", " ").capitalize()
+    kind = KINDS.get(task) or MEASURED.get(task)
+    return kind.title if kind else task.replace("_", " ").capitalize()
 
 
 def language_name(code: str) -> str:

@@ -38,6 +38,7 @@ PUBLISHED_SETS: dict[str, PublishedSet] = {
         ("afrisentitwittersentiment", "afrisentisemeval2023", "afrisentsemeval2023"),
     ),
     "afrixnli": PublishedSet("AfriXNLI", "masakhane/afrixnli"),
+    "mafand": PublishedSet("MAFAND-MT", "masakhane/mafand", ("mafandmt", "lafandmt")),
 }
 """Keyed by the part of `Score.dataset` before the slash."""
 

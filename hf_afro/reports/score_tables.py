@@ -23,6 +23,7 @@ from hf_afro.reports.formatting import (
     tasks_in,
 )
 from hf_afro.reports.tables import Cell, Table
+from hf_afro.tasks import MEASURED
 
 SIZES = ("parameters", "bytes_on_disk", "vocab_size", "layers", "hidden_size", "embedding_size")
 """Facts about a model that come first in the table of sizes; other numbers follow."""
@@ -346,5 +347,6 @@ def _general_note(scores: Sequence[Score], metric: str) -> str:
         several = any(score.spread is not None for score in scores)
         notes.append(f"Mean{' ± standard deviation' if several else ''} over {seeds}.")
     splits = ", ".join(sorted({score.split for score in scores}))
-    notes.append(f"Split: {splits}; n: {'masked words' if metric.startswith('bits_per_byte') else 'examples'}.")
+    kind = MEASURED.get(scores[0].task)
+    notes.append(f"Split: {splits}; n: {kind.counted if kind else 'examples'}.")
     return " ".join(notes)

@@ -17,7 +17,7 @@ SUMMARIES = {
     "maft": "Adapt a masked language model to the languages of your text (MAFT).",
     "distill": "Distil a large encoder into a small student by its self-attention relations.",
     "tasks": "Read the sets a model will be evaluated on, and collect their sentences.",
-    "evaluate": "Fine-tune models on tasks and score them, or measure their bits per byte of text.",
+    "evaluate": "Fine-tune models on tasks and score them, or measure bits per byte of text or bitext retrieval.",
     "report": "Show several models side by side: tables, plots, and one page that opens anywhere.",
     "card": "Write a model card from evaluation reports.",
     "export": "Export a model for other libraries and runtimes.",

@@ -16,6 +16,7 @@ from transformers.hf_argparser import HfArg
 from hf_afro.messages import nearest
 from hf_afro.model_folders import map_file
 from hf_afro.pretrained import load_encoder_config, load_model, load_tokenizer
+from hf_afro.sentence_modules import SentenceModules, encoder_of, sentence_modules_of
 from hf_afro.steps.parsing import check_arguments
 from hf_afro.steps.plans import of_training
 from hf_afro.steps.prune import counts_files
@@ -44,7 +45,8 @@ An interrupted run resumes when the same command is repeated.
 
 Output: the student and its tokenizer, metrics.json, cleaning.json and .md, history.json and the trainer's checkpoints.
 Relations do not train the masked-LM head: to make the student fill masks, run a short
-`hf-afro maft --model <output_dir>` afterwards.
+`hf-afro maft --model <output_dir>` afterwards. A student of a sentence-transformers model gets its modules (pooling,
+normalisation, prompts) for its own width, so that SentenceTransformer loads it.
 """
 
 # The sizes of a student that can be given, and the arguments of build_student they become.
@@ -109,19 +111,25 @@ def run(config: Config, folder: Path) -> Outcome:
     """Clean, build the student, train and save.
 
     Raises:
-        ValueError: If a setting is impossible, or teacher, student and vocabulary do not fit.
+        ValueError: If a setting is impossible, teacher, student and vocabulary do not fit, or modules of
+            sentence-transformers cannot be carried.
     """
     arguments = trainer_arguments(RelationDistillTrainingArguments, config.arguments, folder)
-    for name in filter(None, (config.teacher, config.student_model)):
+    own = None if config.student_model is None else sentence_modules_of(config.student_model)
+    modules = own or sentence_modules_of(config.teacher)
+    if modules is not None:
+        modules.check(pruned=config.vocabulary_map is not None)
+    named, student_named = encoder_of(config.teacher), config.student_model and encoder_of(config.student_model)
+    for name in filter(None, (named, student_named)):
         load_encoder_config(name)
     vocabulary_map = None if config.vocabulary_map is None else VocabularyMap.load(config.vocabulary_map)
-    teacher = load_model(config.teacher, seed=arguments.seed, dtype=torch.float32)
+    teacher = load_model(named, seed=arguments.seed, dtype=torch.float32)
     _check_map(teacher.get_input_embeddings().weight.shape[0], vocabulary_map, config.teacher)
-    if config.student_model is not None:
-        student: Any = load_model(config.student_model, seed=arguments.seed, dtype=torch.float32)
-        tokenizer = load_tokenizer(config.student_model)
+    if student_named is not None:
+        student: Any = load_model(student_named, seed=arguments.seed, dtype=torch.float32)
+        tokenizer = load_tokenizer(student_named)
     else:
-        tokenizer = load_tokenizer(config.teacher)
+        tokenizer = load_tokenizer(named)
         student, tokenizer = _built(config, teacher, tokenizer, vocabulary_map, arguments.seed)
     text = prepare_text(config, arguments.seed)
     # A relation loss says nothing about languages that are not learnt.
@@ -138,7 +146,32 @@ def run(config: Config, folder: Path) -> Outcome:
     metrics = train(trainer, text, folder, keep_checkpoints=not config.no_checkpoints)
     sizes_told = f"student of {student.num_parameters():,} parameters, teacher of {teacher.num_parameters():,}"
     facts = {**facts_of(trainer, metrics, "loss"), "objective": arguments.objective}
-    return Outcome(facts, f"{gain_table(metrics, text, 'loss', 'relation loss')}\n{sizes_told}")
+    told = [gain_table(metrics, text, "loss", "relation loss"), sizes_told]
+    if modules is not None and trainer.is_world_process_zero():
+        width = student.config.hidden_size
+        told.append(carry_modules(modules, folder, None if own or width == teacher.config.hidden_size else width))
+    return Outcome(facts, "\n".join(told))
+
+
+def carry_modules(modules: SentenceModules, folder: Path, width: int | None) -> str:
+    """Write modules of sentence-transformers beside a student, and return a sentence about it.
+
+    Pooling and normalisation take vectors of any width. Other modules have weights for that of the teacher; a student
+    of another width is saved without any, since the remaining ones would make vectors of another kind.
+
+    Args:
+        modules: Those of the teacher, or of a student that had some.
+        folder: Of the student.
+        width: Of the student's vectors, if it is not that of the modules.
+    """
+    if width is not None and modules.of_one_width:
+        fixed = ", ".join(modules.of_one_width)
+        return (
+            f"no modules of sentence-transformers carried: the weights of {fixed} do not take the student's vectors "
+            f"of width {width}; train modules of its own with sentence-transformers, or give it the teacher's width"
+        )
+    modules.carry(folder, width=width)
+    return f"modules of sentence-transformers carried: {', '.join(modules.names)}"
 
 
 def parse_sizes(text: str) -> dict[str, int]:

@@ -15,13 +15,21 @@ import torch
 from tqdm import tqdm
 from transformers.hf_argparser import HfArg
 
-from hf_afro.evaluation import FineTuningSettings, TaskData, bits_per_byte_scores, evaluate_model, preset
+from hf_afro.evaluation import (
+    FineTuningSettings,
+    ParallelText,
+    TaskData,
+    bits_per_byte_scores,
+    evaluate_model,
+    preset,
+    read_parallel,
+)
 from hf_afro.evaluation.comparison import difference_tables, kept_tables
 from hf_afro.evaluation.data.descriptions import described_files
 from hf_afro.evaluation.data.loading import HUB, SAMPLE, check_splits
 from hf_afro.evaluation.distillation import MODELS, is_finetuned
 from hf_afro.evaluation.models import with_own_pooler
-from hf_afro.evaluation.presets import adapted, check_seeds
+from hf_afro.evaluation.presets import OF_BITEXT, OF_PROBES, OF_TEACHER, OF_VECTORS, adapted, check_seeds
 from hf_afro.evaluation.runs import has_runs
 from hf_afro.files import write_whole
 from hf_afro.messages import counted, nearest
@@ -47,10 +55,10 @@ from hf_afro.steps.settings import (
 from hf_afro.steps.step import Outcome, Plan, Step
 from hf_afro.steps.tasks import load_sets
 from hf_afro.steps.text import held_out_text, is_prepared, read_text
-from hf_afro.tasks import BITS_PER_BYTE, TASKS, metrics_of
+from hf_afro.tasks import BITEXT, BITS_PER_BYTE, MEASURED, TASKS, metrics_of
 
 DESCRIPTION = """\
-Fine-tune models on tasks and score them, or measure their bits per byte of text.
+Fine-tune models on tasks and score them, or measure bits per byte of text or bitext retrieval.
 
 A copy of a model's encoder gets a new head and is fine-tuned for each task, language and seed; the best epoch on dev
 is scored on test. The model itself stays as it is.
@@ -60,6 +68,8 @@ is scored on test. The model itself stays as it is.
   hf-afro evaluate student=small teacher=adapted --data tasks --output_dir scores
   hf-afro evaluate adapted --tasks ner --data masakhaner1 --transfer swa,yor --output_dir transfer
   hf-afro evaluate adapted --tasks bits_per_byte --text held_out --output_dir bits
+  hf-afro evaluate embedder --tasks bitext --parallel mafand --prompt "query: " --output_dir bitext
+  hf-afro evaluate embedder --tasks topic --data masakhanews --adaptation probe --output_dir probes
   hf-afro evaluate small --teacher adapted --unlabelled news --tasks ner --data masakhaner1 --output_dir distilled
   hf-afro evaluate --teacher adapted --student_layers 6 --unlabelled news --tasks ner --data masakhaner1 \\
       --output_dir distilled
@@ -73,6 +83,11 @@ one token and its tag per line for ner (MasakhaNER) and pos (MasakhaPOS); swa/tr
 (MasakhaNEWS, ANTC), sentiment (AfriSenti) and nli (AfriXNLI). It may also be a set's description in YAML, a
 folder of such sets, as in data/ner/masakhaner1, or the output of `hf-afro tasks`; TASK=FOLDER names one per task.
 
+--parallel is a folder with one folder per language and two files of as many lines: swa/test.swa and swa/test.en. The
+vector of each sentence is compared with those of all translations: accuracy at 1 is the share whose own translation
+is the nearest. --adaptation probe fits a logistic regression on such vectors, for which each text is read once.
+Vectors are made as the modules of a sentence-transformers folder say, and otherwise are the mean over the tokens.
+
 The settings of fine-tuning replace those of the preset for every task. An interrupted run resumes with the languages
 and seeds that are missing when the same command is repeated; --processes may differ.
 
@@ -83,7 +98,6 @@ LABELS_ONLY = "-labels"
 """Suffix of the name of a student that learnt from labels alone, beside the one that was distilled."""
 MOST_SEEDS = 100
 NAMES_FILE = "models.json"
-_OF_TEACHER = ("logit_weight", "logit_loss", "temperature", "max_unlabelled")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,8 +112,8 @@ class Config(StepConfig):
     tasks: Annotated[list[str] | None, Words()] = HfArg(
         default=None,
         aliases=["--task"],
-        help=f"what is measured: {', '.join((*TASKS, BITS_PER_BYTE))}; by default all that `hf-afro tasks` wrote, "
-        f"and {BITS_PER_BYTE} if there is text",
+        help=f"what is measured: {', '.join((*TASKS, *MEASURED))}; by default all that `hf-afro tasks` wrote, "
+        f"{BITS_PER_BYTE} if there is text, and {BITEXT} if there is parallel text",
     )
     data: Annotated[list[str] | None, Input("tasks", must_exist=False, default=True, files=described_files)] = HfArg(
         default=None,
@@ -107,6 +121,10 @@ class Config(StepConfig):
     )
     text: Annotated[str | None, Input("text")] = HfArg(
         default=None, help=f"for {BITS_PER_BYTE}: folder with one file per language, or prepared text"
+    )
+    parallel: Annotated[str | None, Input()] = HfArg(
+        default=None,
+        help=f"for {BITEXT}: folder with one folder per language, such as swa/test.swa and its translation test.en",
     )
     languages: OptionalLanguages = HfArg(default=None, help="only these languages; by default all")
     errors: Literal["fail", "replace", "skip"] = HfArg(
@@ -152,8 +170,8 @@ class Config(StepConfig):
         """Check settings against each other."""
         super().__post_init__()
         for task in self.tasks or ():
-            if task not in (*TASKS, BITS_PER_BYTE):
-                raise ValueError(f"--tasks has {task!r}; {nearest(task, (*TASKS, BITS_PER_BYTE), every=True)}")
+            if task not in (*TASKS, *MEASURED):
+                raise ValueError(f"--tasks has {task!r}; {nearest(task, (*TASKS, *MEASURED), every=True)}")
         if len(set(self.seeds)) < len(self.seeds):
             raise ValueError(f"--seeds {' '.join(map(str, self.seeds))}: give each seed once")
         check_seeds(seeds_of(self.seeds))
@@ -207,12 +225,17 @@ class Config(StepConfig):
     @property
     def trained_tasks(self) -> list[str] | None:
         """The tasks that are fine-tuned on; None for all that the data has."""
-        return None if self.tasks is None else [task for task in dict.fromkeys(self.tasks) if task != BITS_PER_BYTE]
+        return None if self.tasks is None else [task for task in dict.fromkeys(self.tasks) if task not in MEASURED]
 
     @property
     def measures_bits(self) -> bool:
         """Whether bits per byte are measured."""
         return self.text is not None if self.tasks is None else BITS_PER_BYTE in self.tasks
+
+    @property
+    def measures_bitext(self) -> bool:
+        """Whether bitext retrieval is measured."""
+        return self.parallel is not None if self.tasks is None else BITEXT in self.tasks
 
 
 def check(config: Config) -> None:
@@ -227,12 +250,14 @@ def check(config: Config) -> None:
         raise ValueError(f"--tasks {tasks} needs --data FOLDER")
     if config.measures_bits and config.text is None:
         raise ValueError(f"--tasks {BITS_PER_BYTE} needs --text FOLDER")
-    if not trains and not config.measures_bits:
-        raise ValueError("there is nothing to measure; expected --data with tasks, or --text, or both")
-    if not trains and config.data is not None:
-        raise ValueError(f"--tasks {tasks} reads --text; leave --data out")
-    if not config.measures_bits and config.text is not None:
-        raise ValueError(f"--tasks {tasks} reads --data; leave --text out")
+    if config.measures_bitext and config.parallel is None:
+        raise ValueError(f"--tasks {BITEXT} needs --parallel FOLDER")
+    if not (trains or config.measures_bits or config.measures_bitext):
+        raise ValueError("there is nothing to measure; expected --data with tasks, --text or --parallel, or several")
+    reads = {"data": trains, "text": config.measures_bits, "parallel": config.measures_bitext}
+    for name in [name for name, read in reads.items() if not read and getattr(config, name) is not None]:
+        others = " and ".join(f"--{other}" for other, read in reads.items() if read)
+        raise ValueError(f"--tasks {tasks} reads {others}; leave --{name} out")
     if not config.measures_bits and config.errors != "fail":
         raise ValueError(
             f"--errors {config.errors} is for the text of {BITS_PER_BYTE}; leave it out, and repair --data"
@@ -243,14 +268,23 @@ def check(config: Config) -> None:
 def _check_training(config: Config, *, trains: bool) -> None:
     """Refuse settings of training where nothing is trained, and names of models that cannot be folders."""
     flags = ("save_models", "transfer", "joint", "efficiency", "teacher")
-    given = [f"--{name}" for name in (*flags, *config.arguments) if getattr(config, name, True)]
-    if not trains and given:
-        raise ValueError(f"--tasks {BITS_PER_BYTE} trains nothing; leave {' '.join(given)} out")
-    given = [f"--{name}" for name in _OF_TEACHER if name in config.arguments]
-    if given and config.teacher is None:
-        raise ValueError(f"{given[0]} needs --teacher, the model to learn from")
-    if config.teacher is not None and config.measures_bits:
-        raise ValueError(f"--teacher is for tasks that are trained on; measure {BITS_PER_BYTE} in a run of its own")
+    given = [name for name in (*flags, *config.arguments) if getattr(config, name, True)]
+    allowed = OF_BITEXT if config.measures_bitext else ()
+    idle = " ".join(f"--{name}" for name in given if name not in allowed)
+    if not trains and idle:
+        raise ValueError(f"--tasks {','.join(config.tasks or MEASURED)} trains nothing; leave {idle} out")
+    probes = config.arguments.get("adaptation") == "probe"
+    idle = " ".join(f"--{name}" for name in config.arguments if name not in (*OF_PROBES, *allowed))
+    if probes and idle:
+        raise ValueError(f"--adaptation probe has no {idle}; leave it out")
+    idle = " ".join(f"--{name}" for name in OF_VECTORS if name in config.arguments)
+    if idle and not probes and not config.measures_bitext:
+        raise ValueError(f"{idle} is for --adaptation probe and --tasks {BITEXT}; leave it out")
+    idle = " ".join(f"--{name}" for name in OF_TEACHER if name in config.arguments)
+    if idle and config.teacher is None:
+        raise ValueError(f"{idle} needs --teacher, the model to learn from")
+    if config.teacher is not None and (probes or config.measures_bits or config.measures_bitext):
+        raise ValueError("--teacher is for tasks that models are trained on; measure all else in a run of its own")
     for name in config.shown_names if config.in_own_folders else ():
         if not is_folder_name(name):
             raise ValueError(f"--models has {name!r}, which becomes a folder; expected letters, digits, -, _ and .")
@@ -275,7 +309,7 @@ def run(config: Config, folder: Path) -> Outcome:
     for model in (*config.named_models.values(), *([] if finetuned else filter(None, [config.teacher]))):
         load_encoder_config(model)
     transfer = _sources_of(config)
-    data = _data_of(config, transfer)
+    data, parallel = _data_of(config, transfer), _parallel_of(config)
     there = sorted({one.language for one in data})
     if missing := [code for code in transfer or () if code not in there]:
         raise ValueError(
@@ -288,7 +322,7 @@ def run(config: Config, folder: Path) -> Outcome:
         own = folder / name if config.in_own_folders else folder
         if (own / REPORT_FILE).is_file():  # of an earlier run that was interrupted
             return EvalReport.load(own)
-        return _evaluate(config, name, model, data, sources, own, **more)
+        return _evaluate(config, name, model, data, parallel, sources, own, **more)
 
     if config.teacher is None:
         reports = {name: evaluated(name, model) for name, model in config.named_models.items()}
@@ -333,6 +367,7 @@ def _evaluate(
     name: str,
     model: str | None,
     data: list[TaskData],
+    parallel: list[ParallelText],
     transfer: list[str] | None,
     folder: Path,
     *,
@@ -344,8 +379,8 @@ def _evaluate(
     if model is not None:
         tokenizer = load_tokenizer(model)
         encoder = with_own_pooler(load_model(model, dtype=torch.float32), model)
-    names = ("tasks", "data", "text", "languages", "errors", "preset", "seeds", "transfer", "joint", "arguments")
-    asked = {key: value for key in names if (value := getattr(config, key)) not in (None, False, {})}
+    names = ("tasks", "data", "text", "parallel", "languages", "errors", "preset", "seeds", "transfer", "joint")
+    asked = {key: value for key in (*names, "arguments") if (value := getattr(config, key)) not in (None, False, {})}
     settings = _settings_of(config, data)
     if logit_weight is not None:
         settings = {task: own.replace(logit_weight=logit_weight) for task, own in settings.items()}
@@ -358,9 +393,10 @@ def _evaluate(
             output_dir=folder,
             settings=settings,
             seeds=seeds_of(config.seeds),
+            parallel=parallel,
             extra_scores=_bits_per_byte(config, encoder, tokenizer) if config.measures_bits else (),
             provenance={"model": model or config.teacher, "command": "hf-afro evaluate", "arguments": asked},
-            model_folder=model if model is not None and Path(model).is_dir() else None,
+            model_folder=model,
             save_models=save_models or config.save_models,
             transfer=transfer,
             joint=config.joint,
@@ -377,13 +413,25 @@ def _data_of(config: Config, transfer: list[str] | None) -> list[TaskData]:
     return load_sets(config.trained_tasks, config.data, config.languages, transfer)
 
 
+def _parallel_of(config: Config) -> list[ParallelText]:
+    if not config.measures_bitext:
+        return []
+    texts = read_parallel(config.parallel or "", config.languages)
+    for text in texts:
+        for what, count in text.left_out.items():
+            say(f"{text.dataset}: {what}, left out: {count}")
+    return texts
+
+
 def _settings_of(config: Config, data: Sequence[TaskData]) -> dict[str, FineTuningSettings]:
     """Return the preset's settings of each task, with those that were given in place of its own."""
     adaptation = config.arguments.get("adaptation", "full")
-    return {
+    chosen = {
         one.task: adapted(preset(config.preset, one.task, one.dataset), adaptation).replace(**config.arguments)
         for one in data
     }
+    of_bitext = {name: value for name, value in config.arguments.items() if name in OF_BITEXT}
+    return {**chosen, BITEXT: preset(config.preset, BITEXT).replace(**of_bitext)}
 
 
 def seeds_of(given: Sequence[int]) -> list[int]:
@@ -475,7 +523,8 @@ def _task_table(report: EvalReport, task: str) -> str:
         every = (report.mean(task, metric) for metric in metrics)
         note = "includes collapsed runs" if any(score.collapsed for score in first) else ""
         rows.append(["mean", None, *(None if mean is None else scale * mean for mean in every), None, "", note])
-    header = ["language", "words" if task == BITS_PER_BYTE else "examples", *metrics, "spread", "95 %", ""]
+    counted = MEASURED[task].counted if task in MEASURED else "examples"
+    header = ["language", counted, *metrics, "spread", "95 %", ""]
     return format_table(header, rows)
 
 
@@ -543,6 +592,8 @@ def plan(config: Config, inputs: Mapping[str, Plan]) -> Plan:
                 "expected 1 or more, or no text"
             )
         notes.append("bits per byte")
+    if config.measures_bitext:
+        notes.append("bitext retrieval")
     return Plan(", ".join(notes), models=models)
 
 

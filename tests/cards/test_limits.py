@@ -41,6 +41,8 @@ def test_one_seed_is_admitted():
         FACTS, EvalReport("a", {}, (score(values=(0.5,)),))
     )
     assert "single seed" not in said(FACTS)
+    probe = EvalReport("a", {}, (score(values=(0.5,)),), settings={"ner/swa": {"adaptation": "probe"}})
+    assert "single seed" not in said(FACTS, probe)  # others would give the same
 
 
 def test_what_is_not_recorded_of_the_text_is_said():

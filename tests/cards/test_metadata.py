@@ -18,7 +18,7 @@ from hf_afro.cards.metadata import card_metadata, evaluation_result, use_of
 from hf_afro.evaluation.models import add_head, model_facts
 from hf_afro.export import export_sentence_transformer
 from hf_afro.reports import EvalReport
-from hf_afro.tasks import KINDS, TASKS
+from hf_afro.tasks import KINDS, TASKS, metrics_of
 from tests.cards.test_card_facts import FACTS
 from tests.conftest import tiny_config
 from tests.reports.examples import report, score
@@ -76,6 +76,22 @@ def test_every_task_has_a_type_of_the_hubs(task):
     tagged = KINDS[task].tagged
     _, (entry,) = index_of(score(task=task))
     assert entry["task"]["type"] == ("token-classification" if tagged else "text-classification")
+
+
+def test_what_is_measured_without_training_has_one_too():
+    _, entries = index_of(
+        score(task="bits_per_byte", metric="bits_per_byte", seeds=(), values=(1.5,)),
+        *(score(task="bitext", metric=metric, seeds=(), values=(0.75,)) for metric in metrics_of("bitext")),
+    )
+    assert [(entry["task"]["type"], entry["task"]["name"]) for entry in entries] == [
+        ("fill-mask", "Bits per byte"),
+        ("sentence-similarity", "Bitext retrieval"),
+    ]
+    assert [(metric["type"], metric["name"]) for metric in entries[1]["metrics"]] == [
+        ("accuracy", "accuracy at 1"),
+        ("accuracy", "accuracy at 1, from the language"),
+        ("accuracy", "accuracy at 1, into the language"),
+    ]
 
 
 def test_sets_are_called_what_they_are_called_and_named_where_the_hub_has_them():

@@ -13,9 +13,10 @@ from hf_afro.cards import CardFacts, render as module, render_card
 from hf_afro.cards.card_facts import HEADS
 from hf_afro.cards.render import numbers_in, unexplained_numbers
 from hf_afro.reports import EvalReport
+from hf_afro.tasks import metrics_of
 from tests.cards.golden import FOLDERS, card_file, read
 from tests.cards.test_card_facts import FACTS
-from tests.reports.examples import report, three
+from tests.reports.examples import report, score, three
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
@@ -48,6 +49,21 @@ def test_nothing_is_left_to_be_filled_in(facts):
     said = re.sub(r"^```bibtex.*?^```$", "", card, flags=re.M | re.S)
     assert not re.search(r"\{\{|\{%|More Information Needed|TODO|TBD|XXX|<[a-z_ ]+>|\bNone\b|\bnan\b", said)
     assert not re.search(r"\n{3,}| +$|\|\n\n\|", card, re.M)
+
+
+def test_a_card_shows_which_translations_were_found():
+    """The name of the metric has a number in it."""
+    scores = tuple(
+        score(task="bitext", metric=metric, values=(value,), seeds=(), n=1_000, dataset="mafand/swa-eng")
+        for metric, value in zip(metrics_of("bitext"), (0.875, 0.9, 0.85), strict=True)
+    )
+    settings = {"bitext/swa": {"max_length": 512, "max_test": None, "pooling": "mean", "prompt": ""}}
+    card = render_card([EvalReport("a", {"library": "sentence-transformers"}, scores, settings)])
+    assert "### Bitext retrieval, accuracy at 1" in card
+    assert "| Swahili (swa) | 1,000 | 87.5 |" in card
+    assert r"- bitext (swa): max\_length 512, pooling mean" in card.splitlines()
+    assert "A Few Thousand Translations" in card
+    assert ModelCard(card).data.pipeline_tag == "sentence-similarity"
 
 
 def test_the_sections_and_what_they_say():

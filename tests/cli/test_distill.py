@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
-from transformers import AutoModelForMaskedLM, AutoTokenizer, ModernBertForMaskedLM
+from transformers import AutoModel, AutoModelForMaskedLM, AutoTokenizer, ModernBertForMaskedLM
 
 import hf_afro
 from hf_afro.cli.main import main
+from hf_afro.evaluation import sentence_vectors
+from hf_afro.sentence_modules import sentence_modules_of
 from hf_afro.steps.distill import STEP, Config, parse_sizes
 from hf_afro.steps.running import check_inputs
 from hf_afro.training.projection import PROJECTION_FILE
+from tests.texts import SENTENCES
 from tests.tiny_families import tiny
 
 SETTINGS = ("--use_cpu", "--per_device_train_batch_size", 4, "--max_length", 32, "--disable_tqdm", "True")
@@ -147,6 +151,61 @@ def test_a_student_of_another_family_has_fewer_layers(refused, tokenizer, text_f
     assert student.config.built_from["layers"] == [0, 3]
     line = refused(*words_of(teacher, text_folder, tmp_path / "out", "--student", "layers=2,hidden_size=16", *more))
     assert "was given hidden_size=16; leave that out, so that the student has the teacher's full width, 32" in line
+
+
+@pytest.fixture
+def embedder(model_folder, tmp_path):
+    """A function that saves a sentence-transformers model like E5, or with a dense layer, and returns its folder."""
+    sentence_transformers = pytest.importorskip("sentence_transformers", reason="needs the extra `sentence`")
+    from sentence_transformers.sentence_transformer.modules import Dense, Normalize, Pooling, Transformer
+
+    def made(*, dense: bool) -> str:
+        modules = [Transformer(model_folder), Pooling(32, "mean"), *([Dense(32, 32)] if dense else []), Normalize()]
+        whole = sentence_transformers.SentenceTransformer(modules=modules, prompts={"query": "Mvua "}, device="cpu")
+        whole.save_pretrained(str(tmp_path / "embedder"), create_model_card=False)
+        return str(tmp_path / "embedder")
+
+    return made
+
+
+@pytest.mark.parametrize("width", [16, 32])
+def test_a_student_of_an_embedder_is_one(embedder, counts_folder, text_folder, tmp_path, capsys, width):
+    from sentence_transformers import SentenceTransformer
+
+    pruned, student, exported = (str(tmp_path / name) for name in ("pruned", "student", "exported"))
+    words = ["prune", "--model", embedder(dense=False), "--counts", counts_folder, "--budget", "300"]
+    assert main([*words, "--output_dir", pruned]) == 0
+    more = ("--student", f"layers=1,hidden_size={width},heads=2,embedding_size=8", "--eval_lines", 0, "--max_steps", 1)
+    assert main(words_of(pruned, text_folder, student, *more)) == 0
+    assert "modules of sentence-transformers carried: Transformer, Pooling, Normalize" in capsys.readouterr().out
+    assert main(["export", student, "--to", "sentence-transformers", "--output_dir", exported]) == 0
+    encoder, tokenizer = AutoModel.from_pretrained(student), AutoTokenizer.from_pretrained(student)
+    expected = sentence_vectors(encoder, tokenizer, SENTENCES["swa"], prompt="Mvua ")
+    assert expected.shape == (8, width)
+    for folder in (student, exported):
+        loaded = SentenceTransformer(folder, device="cpu")
+        assert [type(module).__name__ for module in loaded] == ["Transformer", "Pooling", "Normalize"]
+        found = loaded.encode(SENTENCES["swa"], prompt_name="query")
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
+
+
+def test_a_dense_layer_of_the_teacher_is_for_its_own_width(embedder, text_folder, tmp_path, capsys):
+    teacher, more = embedder(dense=True), ("--eval_lines", 0, "--max_steps", 1)
+    for width, names in ((16, None), (32, ("Transformer", "Pooling", "Dense", "Normalize"))):
+        out = tmp_path / str(width)
+        sizes = ("--student", f"layers=1,hidden_size={width},heads=2")
+        assert main(words_of(teacher, text_folder, out, *sizes, *more)) == 0
+        modules = sentence_modules_of(out)
+        assert (None if modules is None else modules.names) == names
+        told = "carried: the weights of Dense do not take the student's vectors of width 16" in capsys.readouterr().out
+        assert told == (names is None)
+
+
+def test_an_existing_student_keeps_its_own_modules(embedder, model_folder, text_folder, tmp_path):
+    student = embedder(dense=True)
+    more = ("--student_model", student, "--eval_lines", 0, "--max_steps", 1)
+    assert main(words_of(model_folder, text_folder, tmp_path / "out", *more)) == 0
+    assert sentence_modules_of(tmp_path / "out").names == ("Transformer", "Pooling", "Dense", "Normalize")
 
 
 def test_a_file_that_holds_no_map_is_refused(refused, model_folder, counts_folder, text_folder, tmp_path):

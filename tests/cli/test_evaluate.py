@@ -15,6 +15,7 @@ from hf_afro.reports import EvalReport
 from hf_afro.steps import evaluate
 from hf_afro.steps.records import RECORD_FILE
 from tests.evaluation.conftest import labelled, tagged
+from tests.texts import SENTENCES
 
 QUICK = ("--preset", "small", "--epochs", 2, "--learning_rate=5e-3", "--max-length", 32)
 
@@ -142,7 +143,7 @@ def test_distillation_on_a_task_in_one_command(model_folder, data_folder, tmp_pa
     assert json.loads((out / "models.json").read_text()) == [student, f"{student}-labels", name]
     reports = {one: EvalReport.load(out / one) for one in (student, f"{student}-labels", name)}
     assert [report.model["layers"] for report in reports.values()] == [1, 1, 2]
-    assert [report.settings["topic/swa"]["logit_weight"] for report in reports.values()] == [1.0, 0.0, 1.0]
+    assert [report.settings["topic/swa"].get("logit_weight") for report in reports.values()] == [1.0, 0.0, None]
     told = reports[student].provenance["distillation"]
     assert told["lines_read"] == {"swa": 3}
     assert sum(told["lines_dropped"]["swa"].values()) == 1
@@ -267,13 +268,52 @@ def test_bits_a_byte_of_text(model_folder, text_folder, tmp_path, capsys):
     assert main(words_of(model_folder, out, "--task", "bits_per_byte", "--text", text_folder)) == 0
     report = EvalReport.load(out)
     assert [score.language for score in report.scores] == ["swa", "yor"]
-    assert capsys.readouterr().out.splitlines()[-5].split()[:3] == ["language", "words", "bits_per_byte"]
+    assert capsys.readouterr().out.splitlines()[-5].split()[:4] == ["language", "masked", "words", "bits_per_byte"]
 
 
 def test_the_sample_is_text(model_folder, tmp_path):
     more = ("--task", "bits_per_byte", "--text", "sample", "--languages", "swa")
     assert main(words_of(model_folder, tmp_path / "bits", *more)) == 0
     assert [score.language for score in EvalReport.load(tmp_path / "bits").scores] == ["swa"]
+
+
+@pytest.fixture
+def parallel_folder(tmp_path):
+    """Swahili and Yoruba whose translations are the sentences themselves, but for two that are mixed up."""
+    for language in ("swa", "yor"):
+        lines = SENTENCES[language][:6]
+        (tmp_path / "mafand" / language).mkdir(parents=True)
+        for code, own in ((language, lines), ("en", [*lines[:4], lines[5], lines[4]])):
+            text = "".join(f"{line}\n" for line in own)
+            (tmp_path / "mafand" / language / f"test.{code}").write_text(text, "utf-8")
+    return tmp_path / "mafand"
+
+
+def test_translations_that_are_found(model_folder, parallel_folder, tmp_path, capsys):
+    out = tmp_path / "bitext"
+    more = ("--tasks", "bitext", "--parallel", parallel_folder, "--prompt", "w: ", "--pooling", "cls")
+    assert main(words_of(model_folder, out, *more)) == 0
+    report = EvalReport.load(out)
+    assert [score.language for score in report.select(metric="accuracy_at_1")] == ["swa", "yor"]
+    assert report.mean("bitext", "accuracy_at_1") == pytest.approx(4 / 6)
+    assert (report.settings["bitext/swa"]["prompt"], report.settings["bitext/swa"]["pooling"]) == ("w: ", "cls")
+    assert (out / "predictions" / "bitext-yor.jsonl").is_file()
+    header, swa = capsys.readouterr().out.splitlines()[-5:-3]
+    assert header.split()[:3] == ["language", "pairs", "accuracy_at_1"]
+    assert swa.split()[:3] == ["swa", "6", "66.67"]
+
+
+def test_a_probe_of_topics_beside_bits_and_bitext(model_folder, data_folder, text_folder, parallel_folder, tmp_path):
+    out = tmp_path / "scores"
+    tasks = ("--tasks", "topic,bitext,bits_per_byte", "--data", data_folder / "topic")
+    more = ("--parallel", parallel_folder, "--text", text_folder, "--languages", "swa", "--max_test", 5)
+    assert main(words_of(model_folder, out, *tasks, *more, "--adaptation", "probe", "--preset", "small")) == 0
+    report = EvalReport.load(out)
+    assert {score.task for score in report.scores} == {"topic", "bitext", "bits_per_byte"}
+    assert report.settings["topic/swa"]["adaptation"] == "probe"
+    assert "epochs" not in report.settings["topic/swa"]
+    assert {score.n for score in report.select(task="bitext")} == {5}
+    assert report.select(task="topic", metric="weighted_f1")[0].seeds == (1,)
 
 
 def test_lines_that_are_not_utf8_are_skipped_where_that_is_asked_for(model_folder, text_folder, tmp_path):
@@ -308,9 +348,23 @@ def test_lines_that_are_not_utf8_are_skipped_where_that_is_asked_for(model_folde
             "--tasks has 'topics'; did you mean 'topic'? Expected one of ner, topic",
         ),
         (("--task", "pos", "--data", "topic"), "has no train.txt"),
-        (("--task", "topic", "--data", "topic", "--adaptation", "half"), "expected one of full, lora, frozen"),
+        (("--task", "topic", "--data", "topic", "--adaptation", "half"), "expected one of full, lora, frozen, probe"),
         (("--task", "topic", "--data", "topic", "--seeds", "4294967295"), "expected at most 100, or several seeds"),
         (("--task", "bits_per_byte", "--text", "topic", "--joint"), "trains nothing; leave --joint out"),
+        (("--task", "bitext", "--text", "topic"), "--tasks bitext needs --parallel FOLDER"),
+        (("--task", "topic", "--data", "topic", "--parallel", "ner"), "reads --data; leave --parallel out"),
+        (("--task", "bitext", "--parallel", "ner", "--epochs", "3"), "bitext trains nothing; leave --epochs out"),
+        (("--task", "bitext", "--parallel", "ner", "--pooling", "sum"), "pooling='sum'; expected one of mean, cls"),
+        (("--task", "bitext", "--parallel", "ner"), "has the files test.txt for swa; expected two"),
+        (("--task", "ner", "--data", "ner", "--adaptation", "probe"), "ner labels words, and a probe classifies"),
+        (
+            ("--task", "topic", "--data", "topic", "--adaptation", "probe", "--epochs", "3"),
+            "--adaptation probe has no --epochs; leave it out",
+        ),
+        (
+            ("--task", "topic", "--data", "topic", "--prompt", "query: "),
+            "--prompt is for --adaptation probe and --tasks bitext",
+        ),
         (("--task", "topic", "--data", "topic", "--languages", "swa", "--joint"), "expects one task in two or more"),
         (("--task", "topic", "--data", "topic", "--transfer"), "--transfer: expected at least one argument"),
         (("--task", "topic", "--data", "topic", "--processes", "0"), "processes is 0; expected at least 1"),

@@ -173,6 +173,29 @@ def test_joined_reports_are_compared_set_by_set(tmp_path):
     ]
 
 
+def test_translations_found_are_compared_on_the_same_pairs_only(tmp_path):
+    """The first finds half of 60 in one direction, the others all; the last was measured on other pairs."""
+    paths = []
+    for name, found, fingerprint in (("a", 30, "one"), ("b", 60, "one"), ("c", 60, "two")):
+        place = tmp_path / name
+        place.mkdir()
+        lines = [
+            json.dumps(
+                {"gold": line, "predicted": {"from_language": line if line <= found else 0, "into_language": line}}
+            )
+            for line in range(1, 61)
+        ]
+        (place / "swa.jsonl").write_text("\n".join(lines) + "\n", "utf-8")
+        own = score("swa", (0.5,), task="bitext", metric="accuracy_at_1", seeds=(), fingerprint=fingerprint)
+        EvalReport(name, {}, (own,), predictions={"bitext/swa": "swa.jsonl"}).save(place)
+        paths.append(str(place))
+    (table,) = difference_tables(load_reports(paths[:2]))
+    assert table.title == "Bitext retrieval, accuracy at 1: difference from a"
+    # half of them in one of two directions
+    assert [cell.text for cell in table.rows[0]] == ["Swahili (swa)", "+25.0 (p < 0.001)"]
+    assert difference_tables(load_reports(paths)) == ()
+
+
 def test_predictions_outside_a_report_are_not_read(tmp_path, refused):
     (tmp_path / "secret").write_text('{"gold": "x", "predicted": {"1": "x"}}\n', "utf-8")
     paths = []

@@ -6,6 +6,7 @@ pages use: a folder that is there is read before the Hub is asked.
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 from collections.abc import Iterator
@@ -23,7 +24,7 @@ from tests.texts import SENTENCES
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted((ROOT / "docs").rglob("*.md"))
-SNIPPETS = 26
+SNIPPETS = 31
 """Python and shell snippets of all pages together; that none has dropped out of what is run."""
 
 # Trainings of the pages take hours; here each takes a step or two. A student is built at the width of the small model.
@@ -57,6 +58,23 @@ def run_shell(text: str) -> None:
         assert main(words[1:]) == 0, line
 
 
+def as_embedder(folder: Path) -> None:
+    """Add the modules that multilingual-e5-small has: the mean over the tokens, and a normalisation."""
+    base = "sentence_transformers.base.modules"
+    kinds = {
+        "": f"{base}.transformer.Transformer",
+        "1_Pooling": "sentence_transformers.sentence_transformer.modules.pooling.Pooling",
+        "2_Normalize": f"{base}.normalize.Normalize",
+    }
+    (folder / "modules.json").write_text(
+        json.dumps(
+            [{"idx": i, "name": str(i), "path": path, "type": kind} for i, (path, kind) in enumerate(kinds.items())]
+        )
+    )
+    (folder / "1_Pooling").mkdir()
+    (folder / "1_Pooling" / "config.json").write_text('{"embedding_dimension": 32, "pooling_mode": "mean"}')
+
+
 @pytest.fixture
 def place(tmp_path, monkeypatch, tokenizer):
     """The folder that a page runs in."""
@@ -67,12 +85,18 @@ def place(tmp_path, monkeypatch, tokenizer):
     for name in ("FacebookAI/xlm-roberta-base", "intfloat/multilingual-e5-small"):
         for part in (model, tokenizer):
             part.save_pretrained(name)
+    as_embedder(Path("intfloat/multilingual-e5-small"))
     Path("texts").mkdir()
     for code in LANGUAGES:
         Path(f"texts/{code}.txt").write_text("\n".join(SENTENCES[code]), "utf-8")
     Path("test_sentences.txt").write_text("Sentensi ambayo haipo popote katika matini.\n", "utf-8")
     write_tasks("sets", sizes={"train": 40, "dev": 8, "test": 8}, languages=LANGUAGES)
     Path("sets/ner").rename("masakhaner1")
+    Path("sets/topic").rename("masakhanews")
+    for code in ("swa", "yor"):  # the sentences of the tests have the same meaning in every language
+        Path(f"mafand/{code}").mkdir(parents=True)
+        for suffix, lines in ((code, SENTENCES[code]), ("hau", SENTENCES["hau"])):
+            Path(f"mafand/{code}/test.{suffix}").write_text("\n".join(lines), "utf-8")
     return tmp_path
 
 
@@ -82,6 +106,8 @@ def test_the_snippets_of_a_page_run_in_order(page, place, capsys):
     if any("--to onnx" in text for _, text in found):
         for package in EXPORTS:
             pytest.importorskip(package, reason="needs the extra `onnx`")
+    if any("sentence_transformers" in text for _, text in found):
+        pytest.importorskip("sentence_transformers", reason="needs the extra `sentence`")
     names: dict[str, object] = {"__name__": "snippet"}
     for language, text in found:
         for pattern, smaller in SMALLER:

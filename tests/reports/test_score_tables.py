@@ -91,6 +91,9 @@ def test_the_notes_say_over_what_the_figures_are():
     assert note == "In percent. Mean ± standard deviation over 3 seeds. Split: test; n: examples."
     (note,) = comparison_table(three()[:2], "bits_per_byte").notes
     assert note == "Lower is better. Split: held out; n: masked words."
+    found = EvalReport("a", {}, (score(task="bitext", metric="accuracy_at_1", values=(0.5,), seeds=()),))
+    table = comparison_table([found], "bitext")
+    assert (table.title, table.notes) == ("Bitext retrieval, accuracy at 1", ("In percent. Split: test; n: pairs.",))
 
 
 def test_two_sets_of_a_language_have_a_row_each():

@@ -29,11 +29,12 @@ def limits_of(report: EvalReport, facts: CardFacts) -> list[str]:
         facts: The facts about it.
     """
     limits = [*_not_measured(report, facts), *_about_scores(report)]
-    if not facts.removed:
+    searched = report.provenance.get("distillation", {}).get("evaluation_sentences")
+    if not facts.removed and not searched:
         limits.append(
             "Decontamination of the training text is not recorded, so it may contain sentences of the evaluation sets."
         )
-    elif not any(reason in counts for counts in facts.removed.values() for reason in LEAKED):
+    elif facts.removed and not any(reason in counts for counts in facts.removed.values() for reason in LEAKED):
         limits.append(_nothing_leaked(facts.searched))
     if not facts.text:
         limits.append("The training text and its licence are not recorded.")

@@ -80,6 +80,7 @@ def render_card(reports: Sequence[EvalReport], facts: CardFacts | None = None, *
         facts=facts,
         own=own,
         told=own.provenance.get("distillation"),
+        start=own.provenance.get("start"),
         others=names[1:],
         set_otherwise=[report.name for report in reports if report.settings != own.settings],
         methods=[METHODS[method] for method in facts.methods],

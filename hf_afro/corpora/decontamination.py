@@ -31,6 +31,8 @@ LINES_AT_ONCE = 1000
 Item = TypeVar("Item")
 
 _NOT_TEXT = "PSZC"  # first letters of Unicode categories: punctuation, symbols, separators, controls
+# Where a sentence ends inside a text: closing marks of Latin, Arabic and Ge'ez script, then white space.
+_SENTENCE_END = re.compile(r"(?<=[.!?؟።፧])\s+")
 _TOKEN_AND_TAG = re.compile(r"\S+\s+(O|[BI]-[A-Z]+)")
 # One odd multiplier per position in a run of words, so that the hash of the run depends on their order.
 _PLACES = np.random.default_rng(8).integers(2**63, size=OVERLAP_WORDS, dtype=np.uint64) * np.uint64(2) + np.uint64(1)
@@ -292,6 +294,14 @@ def decontaminate(lines: Iterable[str], evaluation: EvaluationSentences, tally: 
             tally.add(line, *(leak or (None,)))
             if leak is None:
                 yield line
+
+
+def parts_of(texts: Iterable[str]) -> Iterator[str]:
+    """Yield the paragraphs and sentences of texts: a news article is one text of a set and many lines of a corpus."""
+    for text in texts:
+        for paragraph in text.split("\n"):
+            yield paragraph
+            yield from _SENTENCE_END.split(paragraph)
 
 
 def excluded_sentences(path: str | Path | None, errors: Errors = "fail") -> dict[str, Iterator[str]]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import product
 
+from hf_afro.evaluation.distillation import LABELS_ONLY
 from hf_afro.evaluation.predictions import Predictions, read_predictions
 from hf_afro.evaluation.significance import compare, same_examples, share_kept
-from hf_afro.reports import Score
+from hf_afro.reports import EvalReport, Score
 from hf_afro.reports.evaluation_report import LoadedReport
 from hf_afro.reports.formatting import DASH, describe_metric, language_name, task_name, tasks_in
 from hf_afro.reports.tables import Cell, Table
@@ -35,18 +36,17 @@ def kept_tables(loaded: Sequence[LoadedReport]) -> tuple[Table, ...]:
 
 
 def _kept_table(teacher: LoadedReport, students: Sequence[LoadedReport], task: str) -> Table | None:
-    languages = sorted({score.language for score in teacher.report.select(task=task)})
+    measured = _measured(teacher.report, task)
     pairs: list[list[tuple[Predictions, Predictions] | None]] = [
-        [_alike(_flat(student, task, language), _flat(teacher, task, language)) for student in students]
-        for language in languages
+        [_alike(_flat(student, task, one), _flat(teacher, task, one)) for student in students] for one in measured
     ]
     if not any(pair for row in pairs for pair in row):
         return None
     rows = [
-        (Cell(language_name(language)), *(Cell(_share(task, [pair])) for pair in row))
-        for language, row in zip(languages, pairs, strict=True)
+        (Cell(_name_of(one)), *(Cell(_share(task, [pair])) for pair in row))
+        for one, row in zip(measured, pairs, strict=True)
     ]
-    if len(languages) > 1:
+    if len(measured) > 1:
         columns = zip(*pairs, strict=True)
         rows.append((Cell("mean"), *(Cell(_share(task, list(column))) for column in columns)))
     return Table(
@@ -57,8 +57,19 @@ def _kept_table(teacher: LoadedReport, students: Sequence[LoadedReport], task: s
     )
 
 
-def _flat(loaded: LoadedReport, task: str, language: str) -> list[Predictions]:
-    return [one for own in _read(loaded, task, language).values() for one in own]
+def _measured(report: EvalReport, task: str) -> list[tuple[str, str]]:
+    """Return the languages that a task was measured in, each with the language trained on if that is another."""
+    own = {(score.language, "") for score in report.select(task=task)}
+    return sorted(own | {(score.language, score.source) for score in report.transfer if score.task == task})
+
+
+def _name_of(measured: tuple[str, str]) -> str:
+    language, source = measured
+    return f"{language_name(language)} from {source}" if source else language_name(language)
+
+
+def _flat(loaded: LoadedReport, task: str, measured: tuple[str, str]) -> list[Predictions]:
+    return [one for own in _read(loaded, task, measured).values() for one in own]
 
 
 def _alike(first: Sequence[Predictions], second: Sequence[Predictions]) -> tuple[Predictions, Predictions] | None:
@@ -71,29 +82,41 @@ def _share(task: str, pairs: Sequence[tuple[Predictions, Predictions] | None]) -
     if len(known) < len(pairs):
         return DASH
     found = share_kept(known, task)
-    return f"{100 * found.score:.1f} ({100 * found.low:.1f} to {100 * found.high:.1f})"
+    return DASH if found is None else f"{100 * found.score:.1f} ({100 * found.low:.1f} to {100 * found.high:.1f})"
 
 
 def difference_tables(loaded: Sequence[LoadedReport]) -> tuple[Table, ...]:
     """Return a table per task: by how much each model differs from the first, and how likely that is by chance.
 
     Args:
-        loaded: The models.
+        loaded: The models. One that was distilled, and is not the first, is also compared with the same student that
+            learnt from labels alone, if that is among them.
 
     Returns:
         The tables, by approximate randomisation over the sentences; a dash where there are no predictions, other
         examples or another number of seeds. No table for a task with nothing to compare.
     """
-    tables = []
+    tables = [*_differences_from_first(loaded)]
+    by_name = {one.report.name: one for one in loaded}
+    for distilled in loaded[1:]:
+        alone = by_name.get(f"{distilled.report.name}{LABELS_ONLY}")
+        if "distillation" in distilled.report.provenance and alone is not None:
+            tables += _differences_from_first([distilled, alone])
+    return tuple(tables)
+
+
+def _differences_from_first(loaded: Sequence[LoadedReport]) -> Iterator[Table]:
     reports = [one.report for one in loaded]
     for task in tasks_in(reports):
-        scores = [score for report in reports for score in report.select(task=task)]
-        languages = sorted({score.language for score in scores})
-        one_set_a_language = len(languages) == len({(score.language, _set_of(score)) for score in scores})
+        every = [score for report in reports for score in (*report.scores, *report.transfer) if score.task == task]
+        measured = sorted({one for report in reports for one in _measured(report, task)})
+        one_set_a_language = len({score.language for score in every}) == len(
+            {(score.language, _set_of(score)) for score in every}
+        )
         rows = []
-        for language in languages:
-            for name, told in _differences(loaded, task, language).items():
-                label = language_name(language) if one_set_a_language else f"{language_name(language)}, {name}"
+        for one in measured:
+            for name, told in _differences(loaded, task, one).items():
+                label = _name_of(one) if one_set_a_language else f"{_name_of(one)}, {name}"
                 rows.append((Cell(label), *(Cell(text or DASH) for text in told)))
         if rows:
             header = ("language", *(report.name for report in reports[1:]))
@@ -101,15 +124,14 @@ def difference_tables(loaded: Sequence[LoadedReport]) -> tuple[Table, ...]:
                 "In percent, with the probability of a difference as large if the models were alike, by approximate "
                 "randomisation over the examples (1,000 draws); with several languages, some are small by chance."
             )
-            tables.append(Table(f"{_heading(task)}: difference from {reports[0].name}", header, tuple(rows), (note,)))
-    return tuple(tables)
+            yield Table(f"{_heading(task)}: difference from {reports[0].name}", header, tuple(rows), (note,))
 
 
-def _differences(loaded: Sequence[LoadedReport], task: str, language: str) -> dict[str, list[str]]:
+def _differences(loaded: Sequence[LoadedReport], task: str, measured: tuple[str, str]) -> dict[str, list[str]]:
     """Return how each other model differs from the first, by data set; empty text if it cannot be computed."""
-    if task == BITEXT and len(_measured_on(loaded, task, language)) > 1:
+    if task == BITEXT and len(_measured_on(loaded, task, measured[0])) > 1:
         return {}  # the line of a sentence does not say which text it is of
-    first, *others = [_read(one, task, language) for one in loaded]
+    first, *others = [_read(one, task, measured) for one in loaded]
     found = {}
     for name in sorted(first):
         told = []
@@ -135,17 +157,23 @@ def _set_of(score: Score) -> str:
     return f"{score.dataset} {score.split}"
 
 
-def _read(loaded: LoadedReport, task: str, language: str) -> dict[str, list[Predictions]]:
+def _read(loaded: LoadedReport, task: str, measured: tuple[str, str]) -> dict[str, list[Predictions]]:
     """Return the predictions of the parts of a report by data set."""
+    language, source = measured
     found: dict[str, list[Predictions]] = {}
     for report, folder in loaded.parts:
-        file = report.predictions.get(f"{task}/{language}")
+        file = report.predictions.get(f"{task}/{language} from {source}" if source else f"{task}/{language}")
         if file is None or not (folder / file).is_file():
             continue
         # A report is not trusted: only files in its own folder are read.
         if not (folder / file).resolve().is_relative_to(folder.resolve()):
             raise ValueError(f"the report of {report.name} names predictions outside its folder: {file!r}")
-        sets = [_set_of(score) for score in report.select(task=task, language=language)]
+        scores = (*report.select(task=task, language=language), *report.transfer)
+        sets = [
+            _set_of(score)
+            for score in scores
+            if (score.task, score.language, score.source) == (task, language, source)
+        ]
         found.setdefault(sets[0] if sets else "", []).append(read_predictions(folder / file))
     return found
 

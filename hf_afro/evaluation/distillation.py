@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from datasets import Dataset
+from torch import nn
 from transformers import (
     AutoConfig,
     AutoModelForSequenceClassification,
@@ -20,6 +22,7 @@ from transformers import (
 
 from hf_afro.batching.collators import IGNORED
 from hf_afro.corpora import EvaluationSentences, PreparedCorpora, TextSource, prepare_corpora
+from hf_afro.corpora.decontamination import parts_of
 from hf_afro.evaluation.encoding import longest
 from hf_afro.evaluation.finetuning import FineTuned
 from hf_afro.evaluation.predictions import file_stem
@@ -32,10 +35,15 @@ if TYPE_CHECKING:
     from hf_afro.evaluation.data.task_data import TaskData
     from hf_afro.evaluation.presets import FineTuningSettings
 
+logger = logging.getLogger(__name__)
+
 MODELS = "models"
 """The folder of fine-tuned models, beside a report."""
+LABELS_ONLY = "-labels"
+"""Suffix of the name of a student that learnt from labels alone, beside the one that was distilled."""
 _CLASSIFIERS = ("ForTokenClassification", "ForSequenceClassification")
-_FILES = ("*.json", "*.safetensors", "*.model", "*.txt")
+_TOKENIZER_FILES = ("tokenizer*", "*.model", "vocab*", "merges.txt")
+_WEIGHT_FILES = ("*.safetensors", "pytorch_model*.bin")
 
 
 def model_name(task: str, language: str, seed: int) -> str:
@@ -47,6 +55,12 @@ def is_finetuned(name: str | os.PathLike[str]) -> bool:
     """Tell whether a teacher is fine-tuned: a classifier, or a folder with `MODELS`, rather than an encoder."""
     if (Path(name) / MODELS).is_dir():
         return True
+    below = sorted(path.parent.name for path in Path(name).glob(f"*/{MODELS}"))
+    if below:
+        raise ValueError(
+            f"{name} holds the evaluations of several models, {', '.join(below)}; expected one, such as "
+            f"{Path(name) / below[0]}"
+        )
     architectures = AutoConfig.from_pretrained(name, trust_remote_code=False).architectures or [""]
     return architectures[0].endswith(_CLASSIFIERS)
 
@@ -77,7 +91,7 @@ def teacher_folder(teacher: str | os.PathLike[str], data: TaskData, seed: int) -
         return Path(teacher)
     from huggingface_hub import snapshot_download
 
-    return Path(snapshot_download(os.fspath(teacher), allow_patterns=list(_FILES)))
+    return Path(snapshot_download(os.fspath(teacher), allow_patterns=["*.json", *_TOKENIZER_FILES, *_WEIGHT_FILES]))
 
 
 def any_teacher(teacher: str | os.PathLike[str], data: Sequence[TaskData], seed: int) -> Path:
@@ -86,41 +100,69 @@ def any_teacher(teacher: str | os.PathLike[str], data: Sequence[TaskData], seed:
     return min(models.iterdir()) if models.is_dir() else teacher_folder(teacher, data[0], seed)
 
 
+def check_finetuned(folder: Path, data: TaskData) -> None:
+    """Check that a fine-tuned model has the labels of a task, in any order, reading its configuration alone.
+
+    Raises:
+        ValueError: If it is no classifier of this kind, or has other labels.
+    """
+    config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    name, wanted = (config.architectures or ["no model"])[0], _CLASSIFIERS[0 if data.kind.tagged else 1]
+    if not name.endswith(wanted):
+        raise ValueError(f"{folder} holds {name}; expected a model fine-tuned on {data.task}, a {wanted}")
+    if set(config.id2label.values()) != set(data.labels):
+        raise ValueError(
+            f"{folder} has the labels {', '.join(config.id2label.values())}, and {data.dataset} has "
+            f"{', '.join(data.labels)}; fine-tune the teacher on the same data"
+        )
+
+
 def load_finetuned(folder: Path, data: TaskData, settings: FineTuningSettings) -> FineTuned:
-    """Load a fine-tuned model, onto the accelerator if there is one.
+    """Load a fine-tuned model, onto the accelerator if there is one, with its labels in the order of the task's.
 
     Args:
         folder: As `save_finetuned` wrote it, or any classifier with its tokenizer.
-        data: The task, whose labels the model must have, in any order.
+        data: The task.
         settings: `max_length` and `eval_batch_size` are used.
 
     Raises:
-        ValueError: If the model is no classifier of this kind, or has other labels.
+        ValueError: If `check_finetuned` refuses the model.
     """
+    check_finetuned(folder, data)
     model = load_classifier(folder)
-    wanted = _CLASSIFIERS[0 if data.kind.tagged else 1]
-    if not type(model).__name__.endswith(wanted):
-        raise ValueError(
-            f"{folder} holds {type(model).__name__}; expected a model fine-tuned on {data.task}, a {wanted}"
-        )
-    labels = tuple(model.config.id2label[index] for index in sorted(model.config.id2label))
-    if set(labels) != set(data.labels):
-        raise ValueError(
-            f"{folder} has the labels {', '.join(labels)}, and {data.dataset} has {', '.join(data.labels)}; "
-            "fine-tune the teacher on the same data"
-        )
+    put_labels_in_order(model, data.labels)
     device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else "cpu"
     return FineTuned(
         model=model.to(device),
         tokenizer=load_tokenizer(str(folder)),
         task=data.task,
-        labels=labels,
+        labels=data.labels,
         max_length=longest(model, settings.max_length),
         eval_batch_size=settings.eval_batch_size,
         dev_scores=(),
         best_epoch=0,
         seconds=0.0,
     )
+
+
+@torch.no_grad()
+def put_labels_in_order(model: PreTrainedModel, labels: Sequence[str]) -> None:
+    """Reorder the outputs of a classifier in place, so that its labels are numbered as a task numbers them.
+
+    Args:
+        model: A classifier; its last linear layer has one output per label.
+        labels: All of its labels, in the order wanted.
+    """
+    own = [model.config.id2label[index] for index in sorted(model.config.id2label)]
+    if tuple(own) == tuple(labels):
+        return
+    linear = [module for module in model.modules() if isinstance(module, nn.Linear)]
+    last = next(module for module in reversed(linear) if module.out_features == len(own))
+    rows = [own.index(label) for label in labels]
+    for tensor in filter(lambda one: one is not None, (last.weight, last.bias)):
+        tensor.copy_(tensor[rows].clone())
+    model.config.id2label = dict(enumerate(labels))
+    model.config.label2id = {label: index for index, label in enumerate(labels)}
 
 
 def load_classifier(folder: Path) -> PreTrainedModel:
@@ -139,9 +181,8 @@ def load_classifier(folder: Path) -> PreTrainedModel:
 def folder_fingerprint(folder: Path) -> str:
     """Return the SHA-256 of a model's configuration, tokenizer and weights, as they are saved."""
     digest = hashlib.sha256()
-    for path in sorted(
-        path for pattern in ("config.json", "tokenizer.json", "*.safetensors") for path in folder.glob(pattern)
-    ):
+    patterns = ("config.json", *_TOKENIZER_FILES, *_WEIGHT_FILES)
+    for path in sorted({path for pattern in patterns for path in folder.glob(pattern) if path.is_file()}):
         digest.update(path.name.encode())
         with path.open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
@@ -152,22 +193,34 @@ def clean_unlabelled(unlabelled: Mapping[str, Iterable[str]], data: Sequence[Tas
     """Return unlabelled text without empty and repeated lines and without any sentence that is evaluated on.
 
     Args:
-        unlabelled: Lines by ISO 639-3 code, each a text or, for pairs, two texts with a tab between them.
+        unlabelled: Lines by ISO 639-3 code, each a text or, for pairs, two texts with a tab between them. Languages
+            that no task is in are left out.
         data: The tasks, whose dev and test sentences are taken out of the text of every language.
 
     Raises:
-        ValueError: If nothing is left of a language.
+        ValueError: If no task is in a language of the text, or nothing is left of a language.
     """
-    sources = {code: _source(code, lines) for code, lines in unlabelled.items()}
-    evaluated = {
-        f"{one.dataset} {split}": one.sentences(split)
+    codes = dict.fromkeys(one.language for one in data)
+    sources = {code: _source(code, lines) for code, lines in unlabelled.items() if code in codes}
+    if not sources:
+        raise ValueError(
+            f"the unlabelled text is in {', '.join(unlabelled) or 'no language'}, and the tasks are in "
+            f"{', '.join(codes)}; give text in one of these"
+        )
+    if missing := [code for code in codes if code not in sources]:
+        logger.warning("There is no unlabelled text in %s.", ", ".join(missing))
+    sets = {
+        f"{one.dataset} {split}": [*one.sentences(split), *(" ".join(pair) for pair in _pairs(one, split))]
         for one in data
         for split in ("dev", "test")
         if split in one.splits
     }
-    return prepare_corpora(
-        sources, held_out_lines=0, excluded=EvaluationSentences.of(evaluated), min_tokens=1, drop_duplicates=True
-    )
+    evaluated = EvaluationSentences.of(sets, {name: parts_of(own) for name, own in sets.items()})
+    return prepare_corpora(sources, held_out_lines=0, excluded=evaluated, min_tokens=1, drop_duplicates=True)
+
+
+def _pairs(data: TaskData, split: str) -> list[tuple[str, str]]:
+    return data.texts(split) if data.kind.pairs else []
 
 
 def _source(code: str, lines: Iterable[str]) -> TextSource:

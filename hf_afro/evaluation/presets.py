@@ -149,7 +149,9 @@ class FineTuningSettings:
         elif self.adaptation == "probe":
             names = OF_PROBES
         else:
-            idle = OF_VECTORS if taught else (*OF_VECTORS, *OF_TEACHER)
+            idle = (*OF_VECTORS, *(() if taught else OF_TEACHER))
+            if self.logit_loss != "kl":
+                idle = (*idle, "temperature")
             names = tuple(name for name in every if name not in idle)
         return {name: every[name] for name in names}
 

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from hf_afro.evaluation.data.task_data import TaskData, joined
 from hf_afro.evaluation.distillation import (
     MODELS,
+    check_finetuned,
     folder_fingerprint,
     load_finetuned,
     model_name,
@@ -221,7 +222,8 @@ def plan_runs(
 
     Raises:
         FileNotFoundError: If a run has no teacher.
-        ValueError: If joint training has a task in only one language, or sets with different settings.
+        ValueError: If a teacher has other labels, joint training has a task in only one language, or sets with
+            different settings.
     """
     chosen = [task for task in data if transfer is None or task.language in transfer]
     trained: list[tuple[TaskData, tuple[TaskData, ...]]] = [(task, ()) for task in chosen]
@@ -246,7 +248,9 @@ def plan_runs(
         for seed in seeds[:1] if own_settings.adaptation == "probe" else seeds:
             teaching = None
             if teacher is not None:
-                teaching = Teaching(teacher_folder(teacher, task, seed), student_layers, lines)
+                place = teacher_folder(teacher, task, seed)
+                check_finetuned(place, task)
+                teaching = Teaching(place, student_layers, lines)
             key = run_key(model_fingerprint, tokenizer, task, own_settings, seed, elsewhere, teaching)
             kept = None if models is None else models / MODELS / model_name(task.task, task.language, seed)
             jobs.append(Job(task, own_settings, seed, key, kept, elsewhere, parts, teaching))

@@ -279,8 +279,11 @@ def share_kept(
     confidence: float = 0.95,
     resamples: int = 1000,
     seed: int = 0,
-) -> Interval:
+) -> Interval | None:
     """Return a student's score as a share of its teacher's, with a paired bootstrap interval over the examples.
+
+    Resamples in which the teacher's score is 0 have no share and are left out; without any other there is no interval
+    either, and None is returned.
 
     Args:
         pairs: The predictions of student and teacher on the same examples, one pair per language; the scores are means
@@ -289,25 +292,24 @@ def share_kept(
         metric: A name in `MEASURES`; by default the task's main one.
         confidence: The share of resamples inside, in (0, 1).
         resamples: The number of draws; both models get the same examples in each.
-        seed: Of the draws.
+        seed: Of the draws, which are others for each language.
 
     Raises:
-        ValueError: If there is no pair, or the teacher's score is 0.
+        ValueError: If there is nothing to compare.
     """
     measure = _measure(task, metric)
     scores, drawn = np.zeros(2), np.zeros((2, resamples))
-    for student, teacher in pairs:
+    for number, (student, teacher) in enumerate(pairs):
         labels = tuple(sorted({*student.labels(task), *teacher.labels(task)}))
         sides = [own.counts(task, labels) for own in (student, teacher)]
         _check([counts for runs in sides for counts in runs], resamples)
         scores += [_score(runs, measure) for runs in sides]
-        times = list(_draws(len(sides[0][0]), resamples, seed))
+        times = list(_draws(len(sides[0][0]), resamples, (seed, number)))
         drawn += [np.concatenate([_scores(runs, measure, block) for block in times]) for runs in sides]
-    if not scores[1] or not drawn[1].all():
-        raise ValueError(
-            "the teacher's score is 0, so there is no share of it; expected a teacher that learnt the task"
-        )
-    low, high = np.quantile(drawn[0] / drawn[1], [(1 - confidence) / 2, (1 + confidence) / 2])
+    above = drawn[1] > 0
+    if not scores[1] or not above.any():
+        return None
+    low, high = np.quantile(drawn[0, above] / drawn[1, above], [(1 - confidence) / 2, (1 + confidence) / 2])
     return Interval(float(scores[0] / scores[1]), float(low), float(high), confidence)
 
 
@@ -357,7 +359,7 @@ def _sums(counts: np.ndarray, times: np.ndarray) -> np.ndarray:
     return flat.reshape(len(times), *counts.shape[1:])
 
 
-def _draws(sentences: int, resamples: int, seed: int) -> Iterator[np.ndarray]:
+def _draws(sentences: int, resamples: int, seed: int | Sequence[int]) -> Iterator[np.ndarray]:
     """Yield how many times each sentence is drawn, ``[resamples, sentences]`` in blocks."""
     draw = np.random.default_rng(seed)
     while resamples:

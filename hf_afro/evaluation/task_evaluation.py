@@ -177,7 +177,7 @@ def evaluate_model(
         settings={key: own.used(key.partition("/")[0], taught=teacher is not None) for key, own in chosen.items()},
         provenance={
             **(provenance or {}),
-            **({} if teacher is None else {"distillation": _distillation_of(teacher, student_layers, cleaned, jobs)}),
+            **({} if teacher is None else _origin_of(teacher, student_layers, cleaned, jobs)),
             "encoder_fingerprint": identity,
             "data": {
                 **{key_of(task): _provenance_of(task) for task in data},
@@ -231,10 +231,10 @@ def _check_teacher(model: Any, teacher: Any, student_layers: int | None, unlabel
         raise ValueError(f"{what} given; expected one to start from")
 
 
-def _distillation_of(
+def _origin_of(
     teacher: str | os.PathLike[str], student_layers: int | None, text: PreparedCorpora | None, jobs: Sequence[Job]
 ) -> dict[str, Any]:
-    """Return how students were distilled: the teacher, the start, and the unlabelled text by language."""
+    """Return how students were distilled, or only where they started if they learnt from labels alone."""
     place = Path(teacher)
     if (place / REPORT_FILE).is_file():
         name = EvalReport.load(place).name
@@ -246,7 +246,9 @@ def _distillation_of(
     if text is not None:
         facts["unlabelled_lines"] = max(len(job.teaching.unlabelled) for job in jobs if job.teaching is not None)
         facts["lines_read"], facts["lines_dropped"] = dict(text.report.read), dict(text.report.dropped)
-    return facts
+        facts["evaluation_sentences"] = text.report.settings["evaluation_sentences"]
+        facts["evaluation_lines_dropped"] = sum(text.report.leaked.values())
+    return {"distillation" if any(job.settings.logit_weight for job in jobs) else "start": facts}
 
 
 def _check_probes(data: Sequence[TaskData], chosen: Mapping[str, FineTuningSettings], *, save_models: bool) -> None:

@@ -27,10 +27,10 @@ from hf_afro.evaluation import (
 from hf_afro.evaluation.comparison import difference_tables, kept_tables
 from hf_afro.evaluation.data.descriptions import described_files
 from hf_afro.evaluation.data.loading import HUB, SAMPLE, check_splits
-from hf_afro.evaluation.distillation import MODELS, is_finetuned
+from hf_afro.evaluation.distillation import LABELS_ONLY, MODELS, clean_unlabelled, is_finetuned
 from hf_afro.evaluation.models import with_own_pooler
 from hf_afro.evaluation.presets import OF_BITEXT, OF_PROBES, OF_TEACHER, OF_VECTORS, adapted, check_seeds
-from hf_afro.evaluation.runs import has_runs
+from hf_afro.evaluation.runs import forget_runs, has_runs
 from hf_afro.files import write_whole
 from hf_afro.messages import counted, nearest
 from hf_afro.pretrained import load_encoder_config, load_model, load_tokenizer
@@ -94,8 +94,6 @@ and seeds that are missing when the same command is repeated; --processes may di
 Output: evaluation_report.json, which `EvalReport.load` reads, and predictions/ with the correct and predicted labels
 of every test example. Several models, or one given as NAME=MODEL, get one folder per model.
 """
-LABELS_ONLY = "-labels"
-"""Suffix of the name of a student that learnt from labels alone, beside the one that was distilled."""
 MOST_SEEDS = 100
 NAMES_FILE = "models.json"
 
@@ -185,10 +183,8 @@ class Config(StepConfig):
             raise ValueError("--models is missing; expected folders of models, or names on the Hub")
         if self.teacher is not None and bool(self.models) == (self.student_layers is not None):
             raise ValueError("with --teacher expected either --models, the students, or --student_layers")
-        if self.teacher is not None and self.shown_names.count(self.teacher_name) > 1:
-            raise ValueError(
-                f"teacher and student are both called {self.teacher_name}; give the student as NAME=MODEL"
-            )
+        if len(set(self.shown_names)) < len(self.shown_names):
+            raise ValueError(f"two reports would have one name, of {', '.join(self.shown_names)}; use NAME=MODEL")
 
     @property
     def named_models(self) -> dict[str, str]:
@@ -201,7 +197,7 @@ class Config(StepConfig):
     @property
     def teacher_name(self) -> str:
         """The name of the teacher's report."""
-        return "" if self.teacher is None else Path(self.teacher).name
+        return "" if self.teacher is None else Path(self.teacher).name or Path(self.teacher).resolve().name
 
     @property
     def students(self) -> dict[str, str | None]:
@@ -258,10 +254,8 @@ def check(config: Config) -> None:
     for name in [name for name, read in reads.items() if not read and getattr(config, name) is not None]:
         others = " and ".join(f"--{other}" for other, read in reads.items() if read)
         raise ValueError(f"--tasks {tasks} reads {others}; leave --{name} out")
-    if not config.measures_bits and config.errors != "fail":
-        raise ValueError(
-            f"--errors {config.errors} is for the text of {BITS_PER_BYTE}; leave it out, and repair --data"
-        )
+    if not config.measures_bits and config.unlabelled is None and config.errors != "fail":
+        raise ValueError(f"--errors {config.errors} is for --text and --unlabelled; leave it out, and repair --data")
     _check_training(config, trains=trains)
 
 
@@ -321,20 +315,23 @@ def run(config: Config, folder: Path) -> Outcome:
     def evaluated(name: str, model: str | None, **more: Any) -> EvalReport:
         own = folder / name if config.in_own_folders else folder
         if (own / REPORT_FILE).is_file():  # of an earlier run that was interrupted
+            forget_runs(own)
             return EvalReport.load(own)
         return _evaluate(config, name, model, data, parallel, sources, own, **more)
 
     if config.teacher is None:
         reports = {name: evaluated(name, model) for name, model in config.named_models.items()}
     else:
-        reports = _distilled(config, folder, None if finetuned else config.teacher, evaluated)
+        measured = [Path(config.teacher)] if finetuned and (Path(config.teacher) / REPORT_FILE).is_file() else []
+        if (own := [EvalReport.load(place).name for place in measured]) and own[0] in config.shown_names[:-1]:
+            raise ValueError(f"teacher and student are both called {own[0]}; give the student as NAME=MODEL")
+        reports = _distilled(config, folder, data, None if finetuned else config.teacher, evaluated)
     if config.in_own_folders:
         write_whole(folder / NAMES_FILE, json.dumps(list(reports)) + "\n")
     text = "\n".join(
         f"{name}\n{show(report)}" if len(reports) > 1 else show(report) for name, report in reports.items()
     )
     if config.teacher is not None:
-        measured = [Path(config.teacher)] if finetuned and (Path(config.teacher) / REPORT_FILE).is_file() else []
         loaded = load_reports([str(path) for path in (*(folder / name for name in reports), *measured)])
         text = "\n\n".join(map(str, [text, *kept_tables(loaded), *difference_tables(loaded)]))
     facts = {"models": len(reports), "sets": len(data), "seeds": len(seeds_of(config.seeds))}
@@ -342,15 +339,26 @@ def run(config: Config, folder: Path) -> Outcome:
 
 
 def _distilled(
-    config: Config, folder: Path, teacher: str | None, evaluated: Callable[..., EvalReport]
+    config: Config,
+    folder: Path,
+    data: Sequence[TaskData],
+    teacher: str | None,
+    evaluated: Callable[..., EvalReport],
 ) -> dict[str, EvalReport]:
     """Return the reports of each student from labels alone and distilled, and of the teacher if it is tuned here."""
     source: Any = config.teacher
     reports: dict[str, EvalReport] = {}
+    # What is wrong with the text or the sizes is found before the teacher is fine-tuned.
+    unlabelled = None
+    if config.unlabelled is not None:
+        unlabelled = read_text(config.unlabelled, config.languages, config.errors)
+        clean_unlabelled(unlabelled, data)
     if teacher is not None:
+        depth = load_encoder_config(teacher).num_hidden_layers
+        if (config.student_layers or 0) > depth:
+            raise ValueError(f"--student_layers {config.student_layers}; --teacher {teacher} has {depth} layers")
         source = folder / config.teacher_name
         reports[config.teacher_name] = evaluated(config.teacher_name, teacher, save_models=True)
-    unlabelled = None if config.unlabelled is None else read_text(config.unlabelled, config.languages, config.errors)
     for name, model in config.students.items():
         start = {"teacher": source, "student_layers": config.student_layers} if model is None else {}
         alone = f"{name}{LABELS_ONLY}"
@@ -497,6 +505,11 @@ def show(report: EvalReport) -> str:
         parts.append(_task_table(report, task))
     for task in dict.fromkeys(score.task for score in report.transfer):
         parts += _transfer_parts(report, task)
+    if (told := report.provenance.get("distillation", {})).get("evaluation_sentences"):
+        parts.append(
+            f"\nunlabelled text: {told['unlabelled_lines']:,} lines at most per model; taken out were "
+            f"{told['evaluation_lines_dropped']:,} with one of {told['evaluation_sentences']:,} evaluation sentences"
+        )
     if "latency_ms" in report.model:
         parts.append(
             f"\n{report.model['latency_ms']:.1f} ms per sentence alone, {report.model['sentences_per_second']:.1f} "

@@ -13,6 +13,7 @@ from transformers.hf_argparser import HfArg
 
 from hf_afro.corpora.cleaning_report import READ, CleaningReport
 from hf_afro.evaluation.comparison import difference_tables, kept_tables
+from hf_afro.evaluation.distillation import LABELS_ONLY
 from hf_afro.reports.evaluation_report import REPORT_FILE, LoadedReport, load_reports
 from hf_afro.reports.page import Stage as PageStage, Work, write_page
 from hf_afro.reports.score_tables import (
@@ -23,7 +24,7 @@ from hf_afro.reports.score_tables import (
     transfer_tables,
 )
 from hf_afro.reports.tables import as_csv
-from hf_afro.steps.evaluate import LABELS_ONLY, NAMES_FILE
+from hf_afro.steps.evaluate import NAMES_FILE
 from hf_afro.steps.records import Record, history
 from hf_afro.steps.settings import Input, StepConfig, place_of
 from hf_afro.steps.step import Outcome, Step
@@ -111,7 +112,8 @@ def evaluated_model(loaded: LoadedReport) -> tuple[str | None, str | None]:
         place = place_of(word)
         name = word.partition("=")[0] if place != word else Path(place).name
         alone = len(words) == 1 and teacher is None
-        if record is not None and (name == report.name.removesuffix(LABELS_ONLY) or alone):
+        own = report.name if teacher is None else report.name.removesuffix(LABELS_ONLY)
+        if record is not None and (name == own or alone):
             return place, record.inputs["models"][place]
     if record is not None and teacher is not None and Path(teacher).name == report.name:
         return teacher, record.inputs["teacher"][teacher]

@@ -139,7 +139,7 @@ def inputs_of(config: Any) -> Iterator[tuple[str, Input, list[str]]]:
     for name, markers in markers_of(type(config)).items():
         value = getattr(config, name)
         for marker in markers:
-            if isinstance(marker, Input) and value is not None:
+            if isinstance(marker, Input) and value not in (None, []):
                 yield name, marker, value if isinstance(value, list) else [value]
 
 

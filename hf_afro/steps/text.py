@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -15,8 +14,9 @@ from transformers.hf_argparser import HfArg
 
 from hf_afro.corpora import EvaluationSentences, PreparedCorpora, TextSource, prepare_corpora, read_corpora
 from hf_afro.corpora.cleaning_report import CleaningReport, save_report
-from hf_afro.corpora.decontamination import excluded_sentences
+from hf_afro.corpora.decontamination import excluded_sentences, parts_of
 from hf_afro.corpora.reading import Errors
+from hf_afro.evaluation.data.parallel import is_parallel, read_parallel
 from hf_afro.sample import SAMPLE, text_folder
 from hf_afro.steps.records import Record, fingerprint
 from hf_afro.steps.settings import Input, Limits, OptionalLanguages, StepConfig
@@ -26,9 +26,6 @@ TRAIN, HELD_OUT, CLEANING = "train", "held_out", "cleaning.json"
 
 SENTENCES = "sentences.jsonl"
 """Files that `tasks` writes for `--exclude`: pairs of a data set and an evaluation text, one per line."""
-
-# Where a sentence ends inside a text: closing marks of Latin, Arabic and Ge'ez script, then white space.
-_SENTENCE_END = re.compile(r"(?<=[.!?؟።፧])\s+")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,8 +56,9 @@ class TextConfig(ReadingConfig):
     )
     exclude: Annotated[str | None, Input("tasks", default=True)] = HfArg(
         default=None,
-        help="evaluation sentences to remove from the text: the output of `hf-afro tasks`, or a file or folder with "
-        "one sentence per line. Lines that equal or contain one, or share 8 words in a row with one, are dropped",
+        help="evaluation sentences to remove from the text: the output of `hf-afro tasks`, parallel text as `hf-afro "
+        "evaluate --parallel` takes it, or a file or folder with one sentence per line. Lines that equal or contain "
+        "one, or share 8 words in a row with one, are dropped",
     )
     min_tokens: Annotated[int, Limits(low=1)] = HfArg(
         default=6, help="drop lines with fewer tokens separated by white space; 6 in the paper"
@@ -172,7 +170,7 @@ def datasets_of(lines: dict[str, list[str]]) -> dict[str, Dataset]:
 
 
 def evaluation_sentences(path: str | None, errors: Errors = "fail") -> EvaluationSentences:
-    """Return the sentences to remove from text: those of the step `tasks`, or of a file or folder of sentences.
+    """Return the sentences to remove from text: of the step `tasks`, of parallel text, or of files of sentences.
 
     Args:
         path: The folder or file; None for no sentences.
@@ -189,12 +187,9 @@ def evaluation_sentences(path: str | None, errors: Errors = "fail") -> Evaluatio
                 dataset, text = json.loads(line)
                 texts.setdefault(dataset, []).append(text)
         # A news article is one text there and many lines in a corpus.
-        return EvaluationSentences.of(texts, {dataset: _parts(own) for dataset, own in texts.items()})
+        return EvaluationSentences.of(texts, {dataset: parts_of(own) for dataset, own in texts.items()})
+    if path is not None and is_parallel(path):
+        return EvaluationSentences.of(
+            {text.dataset: [sentence for pair in text.pairs for sentence in pair] for text in read_parallel(path)}
+        )
     return EvaluationSentences.of(excluded_sentences(path, errors))
-
-
-def _parts(texts: list[str]) -> Iterator[str]:
-    for text in texts:
-        for paragraph in text.split("\n"):
-            yield paragraph
-            yield from _SENTENCE_END.split(paragraph)

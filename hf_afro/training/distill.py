@@ -124,6 +124,11 @@ class RelationDistillTrainer(LanguageTrainer):
         self.terms = DistillTerms(self.plan, args, model, teacher_model, vocabulary_map, num_tokens)
         self.projection = self.terms.projection
         if self.projection is not None:  # before the callbacks of the base, which mark a checkpoint as complete
+            if (trainer_settings.get("optimizers") or (None, None))[1] is not None:
+                raise ValueError(
+                    "optimizers holds a scheduler, which does not know the projection that hidden states of another "
+                    "width need; pass optimizers=(optimizer, None), or give the student the teacher's width"
+                )
             given = trainer_settings.get("callbacks") or ()
             trainer_settings["callbacks"] = [*given, KeepProjection(self.projection)]
         self._idle = frozenset() if self.terms.is_masked else _idle_parameters(self.terms, model)

@@ -21,6 +21,7 @@ from hf_afro.evaluation.comparison import difference_tables, kept_tables
 from hf_afro.evaluation.data.task_data import make_task_data
 from hf_afro.evaluation.distillation import (
     clean_unlabelled,
+    folder_fingerprint,
     load_finetuned,
     sampled,
     split_words,
@@ -31,8 +32,10 @@ from hf_afro.evaluation.encoding import encode, with_teacher_logits
 from hf_afro.evaluation.finetuning import FineTuned, teacher_loss
 from hf_afro.evaluation.metrics import task_scores
 from hf_afro.evaluation.models import save_finetuned
+from hf_afro.evaluation.predictions import Predictions
 from hf_afro.evaluation.presets import FineTuningSettings
 from hf_afro.evaluation.runs import has_runs
+from hf_afro.evaluation.significance import Interval, share_kept
 from hf_afro.reports.evaluation_report import load_reports
 from hf_afro.students.building import keep_layers
 from tests.conftest import tiny_config
@@ -201,6 +204,86 @@ def test_evaluation_sentences_are_taken_out_and_counted(ner):
     assert sum(count for reason, count in dropped.items() if "evaluation" in reason or "equal" in reason) == 2, dropped
 
 
+def test_parts_of_articles_and_whole_pairs_are_taken_out(ner):
+    article = "Simba ashinda kombe. Yanga wapoteza mechi yao ya mwisho jana usiku."
+    rows = dict.fromkeys(("train", "dev", "test"), [(article, "sport"), ("Bei ya mahindi", "trade")])
+    topic = make_task_data("topic", "swa", "news/swa", rows)
+    text = clean_unlabelled({"swa": ["Simba ashinda kombe.", "Mvua jana"]}, [topic])
+    assert text.train == {"swa": ["Mvua jana"]}
+    pair = (("Jua kali", "Ni baridi"), "no")
+    nli = make_task_data("nli", "swa", "nli/swa", dict.fromkeys(("train", "dev", "test"), [pair, (("a", "b"), "yes")]))
+    text = clean_unlabelled({"swa": ["Jua kali\tNi baridi", "Jua kali\tNi usiku"]}, [nli])
+    assert text.train == {"swa": ["Jua kali\tNi usiku"]}
+
+
+def test_text_in_other_languages_is_left_out_or_refused(ner, caplog):
+    data = [ner, make("ner", "yor")]
+    assert list(clean_unlabelled({"hau": [], "swa": ["Mvua jana"]}, data).train) == ["swa"]
+    assert "There is no unlabelled text in yor." in caplog.text
+    with pytest.raises(ValueError, match="unlabelled text is in hau, and the tasks are in swa, yor"):
+        clean_unlabelled({"hau": ["Ruwan sama"]}, data)
+
+
+def test_labels_in_another_order_are_put_in_that_of_the_task(teacher, tokenizer, ner, quick, tmp_path):
+    """The student made of the teacher's layers then predicts by the numbers of the task."""
+    order = list(reversed(range(len(teacher.labels))))
+    turned = copy.deepcopy(teacher.model)
+    with torch.no_grad():
+        turned.classifier.weight.copy_(teacher.model.classifier.weight[order])
+        turned.classifier.bias.copy_(teacher.model.classifier.bias[order])
+    turned.config.id2label = {number: teacher.labels[index] for number, index in enumerate(order)}
+    turned.config.label2id = {name: number for number, name in turned.config.id2label.items()}
+    save_finetuned(turned, tokenizer, tmp_path)
+    loaded = load_finetuned(tmp_path, ner, quick)
+    assert loaded.labels == ner.labels
+    assert loaded.predict(ner) == teacher.predict(ner)
+    assert loaded.model.config.id2label == dict(enumerate(ner.labels))
+
+
+def test_a_fingerprint_changes_with_any_file_that_is_loaded(teacher, tokenizer, tmp_path):
+    save_finetuned(teacher.model, tokenizer, tmp_path)
+    known = {folder_fingerprint(tmp_path)}
+    for name in ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "sentencepiece.model"):
+        with (tmp_path / name).open("ab") as file:
+            file.write(b" ")
+        known.add(folder_fingerprint(tmp_path))
+    assert len(known) == 6
+    (tmp_path / "README.md").write_text("a card")
+    assert folder_fingerprint(tmp_path) in known
+
+
+def predictions(gold: list[str], answers: list[list[str]]) -> Predictions:
+    return Predictions(gold, {str(seed): own for seed, own in enumerate(answers)})
+
+
+def test_the_share_kept_by_hand():
+    """Two languages: 3 of 4 and 1 of 2 by the student, 4 of 4 and 2 of 2 by the teacher."""
+    gold, short = ["a", "b", "a", "b"], ["a", "b"]
+    pairs = [
+        (predictions(gold, [["a", "b", "a", "a"]]), predictions(gold, [gold])),
+        (predictions(short, [["a", "a"]]), predictions(short, [short])),
+    ]
+    found = share_kept(pairs, "topic", "accuracy")
+    assert found.score == pytest.approx((3 / 4 + 1 / 2) / 2)
+    assert 0 <= found.low < found.score < found.high <= 1
+    nothing = predictions(gold, [["c", "c", "c", "c"]])
+    assert share_kept([(pairs[0][0], nothing)], "topic", "accuracy") is None
+    # One sentence of 40 is the teacher's only hit: most resamples have a share, and those without are left out.
+    many = ["a"] * 39 + ["b"]
+    hit = predictions(many, [["c"] * 39 + ["b"]])
+    assert share_kept([(hit, hit)], "topic", "accuracy") == Interval(1.0, 1.0, 1.0, 0.95)
+
+
+def test_languages_are_resampled_apart():
+    """Eight languages of one size: their mean varies less than each of them."""
+    draw = np.random.default_rng(0)
+    gold = ["a"] * 60
+    student = [predictions(gold, [["a" if right else "b" for right in draw.random(60) < 0.7]]) for _ in range(8)]
+    pairs = [(own, predictions(gold, [gold])) for own in student]
+    alone, together = (share_kept(own, "topic", "accuracy") for own in (pairs[:1], pairs))
+    assert together.high - together.low < (alone.high - alone.low) / 2
+
+
 def test_a_sample_is_the_same_every_time_and_in_order():
     lines = [str(number) for number in range(100)]
     chosen = sampled(lines, 10)
@@ -244,8 +327,8 @@ def evaluated(deep, tokenizer, tmp_path, quick):
 
 def test_reports_of_labels_alone_and_of_distillation_stand_beside_the_teacher(evaluated, tmp_path, monkeypatch):
     teacher, data, settings = evaluated
-    common = {"seeds": [1], "teacher": teacher, "student_layers": 2}
-    evaluate_model(
+    common = {"seeds": [1], "teacher": teacher, "student_layers": 2, "transfer": None}
+    alone = evaluate_model(
         None,
         None,
         data,
@@ -259,10 +342,13 @@ def test_reports_of_labels_alone_and_of_distillation_stand_beside_the_teacher(ev
         None, None, data, name="small", output_dir=tmp_path / "small", settings=settings, unlabelled=lines, **common
     )
     assert report.model["layers"] == 2
+    assert alone.provenance["start"] == {"teacher": "deep", "student_layers": 2}
+    assert "distillation" not in alone.provenance
     told = report.provenance["distillation"]
     assert (told["teacher"], told["student_layers"]) == ("deep", 2)
-    assert told["lines_read"] == {"hau": 24, "swa": 25, "yor": 5}
-    assert sum(told["lines_dropped"]["swa"].values()) >= 1
+    assert told["lines_read"] == {"swa": 25, "yor": 5}
+    assert told["evaluation_lines_dropped"] >= 1
+    assert told["evaluation_sentences"] > 20
     loaded = load_reports([str(tmp_path / name) for name in ("alone", "small", "deep")])
     (table,) = kept_tables(loaded)
     assert table.header == ("language", "alone", "small")
@@ -344,6 +430,31 @@ def test_a_killed_distillation_resumes_to_the_same_predictions(evaluated, tmp_pa
             for home in ("whole", "again")
         )
         assert all(torch.equal(tensor, other[key]) for key, tensor in one.items())
+
+
+def test_transfer_is_part_of_the_comparison(deep, tokenizer, tmp_path, quick):
+    data, settings = [make("ner", code) for code in ("swa", "yor")], quick.replace(epochs=4, patience=None)
+    common = {"settings": settings, "seeds": [1], "transfer": ["swa"]}
+    evaluate_model(deep, tokenizer, data, name="deep", output_dir=tmp_path / "deep", save_models=True, **common)
+    evaluate_model(
+        None, None, data, name="s", output_dir=tmp_path / "s", teacher=tmp_path / "deep", student_layers=2, **common
+    )
+    loaded = load_reports([str(tmp_path / name) for name in ("s", "deep")])
+    (kept,), (differences,) = kept_tables(loaded), difference_tables(loaded)
+    assert [row[0].text for row in kept.rows] == ["Swahili (swa)", "Yoruba (yor) from swa", "mean"]
+    assert [row[0].text for row in differences.rows] == ["Swahili (swa)", "Yoruba (yor) from swa"]
+
+
+def test_each_distilled_student_is_compared_with_itself_from_labels_alone(evaluated, tmp_path):
+    teacher, data, settings = evaluated
+    common = {"seeds": [1], "teacher": teacher, "student_layers": 2}
+    for name, weight in (("a", 1.0), ("a-labels", 0.0), ("b", 1.0), ("b-labels", 0.0)):
+        own = settings.replace(epochs=1, logit_weight=weight)
+        evaluate_model(None, None, data[:1], name=name, output_dir=tmp_path / name, settings=own, **common)
+    loaded = load_reports([str(tmp_path / name) for name in ("a", "a-labels", "b", "b-labels", "deep")])
+    titles = [table.title.partition(": ")[2] for table in difference_tables(loaded)]
+    assert titles == ["difference from a", "difference from b"]
+    assert difference_tables(loaded)[1].header == ("language", "b-labels")
 
 
 def test_under_transfer_a_run_learns_from_text_of_the_languages_it_is_measured_on(evaluated, tmp_path, monkeypatch):

@@ -191,3 +191,27 @@ def test_a_described_set_and_every_kind_of_task_run(saved_model, tmp_path):
     (tmp_path / "kinds.yaml").write_text(text, "utf-8")
     report = report_of(run_recipe(load_recipe(str(tmp_path / "kinds.yaml")), tmp_path / "run")[-1])
     assert {(score.task, score.language) for score in report.scores} == {("pos", "swa"), ("nli", "swa")}
+
+
+def distilled(folder, model, more):
+    recipe = TRANSFER.replace("models: {{m: base}}", "teacher: base\n  {more}").replace("{more}\n  epochs", "epochs")
+    (folder / "transfer.yaml").write_text(recipe.format(model=model, more=more), "utf-8")
+    return load_recipe(str(folder / "transfer.yaml"))
+
+
+def test_a_student_of_a_teachers_layers_is_distilled_in_a_recipe(saved_model, tmp_path):
+    """And planned without its folder: it names no model."""
+    text = tmp_path / "text"
+    text.mkdir()
+    for code in ("amh", "swa"):
+        (text / f"{code}.txt").write_text("Mvua kubwa ilinyesha jana\nWakulima wanauza mahindi sokoni\n", "utf-8")
+    recipe = distilled(tmp_path, saved_model, f"student_layers: 1\n  unlabelled: {text}")
+    assert "3 models, 2 sets, 2 seeds: 12 runs" in plan_recipe(recipe)["evaluate"].note
+    result = run_recipe(recipe, tmp_path / "out")[-1]
+    names = [one.report.name for one in load_reports(expanded([str(result.folder)]))]
+    assert names == ["base-1-layers", "base-1-layers-labels", "base"]
+
+
+def test_a_recipe_that_takes_more_layers_than_the_teacher_has_is_refused_before_it_runs(saved_model, tmp_path):
+    with pytest.raises(ValueError, match="student_layers is 9; the teacher has 2"):
+        plan_recipe(distilled(tmp_path, saved_model, "student_layers: 9"))

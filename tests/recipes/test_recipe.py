@@ -313,6 +313,7 @@ def test_the_recipes_that_ship():
         "afro-mini",
         "afroxlmr-small",
         "comet",
+        "embedder",
         "laft",
         "minilm-assistant",
         "quickstart",

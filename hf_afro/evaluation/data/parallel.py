@@ -109,6 +109,12 @@ def read_parallel(folder: str | os.PathLike[str], languages: Iterable[str] | Non
     return [_read(root, code, own) for code, own in sorted(files.items()) if wanted is None or code in wanted]
 
 
+def is_parallel(folder: str | os.PathLike[str]) -> bool:
+    """Tell whether a folder holds parallel text, as `read_parallel` describes it."""
+    root = Path(folder)
+    return root.is_dir() and any(_code_of(path.name) and _files_in(path) for path in root.iterdir() if path.is_dir())
+
+
 def _code_of(name: str) -> str:
     """Return the ISO 639-3 code of a name; empty if it names no language."""
     try:

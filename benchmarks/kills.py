@@ -3,7 +3,7 @@
 Every run is a process of its own, killed once by SIGKILL and started again by the same call, which finds the last
 whole checkpoint by itself.
 
-python -m benchmarks.kills [--kills 20] [--in_save 5] [--kind maft|streaming|distill] [--steps 120] [--seed 0]
+python -m benchmarks.kills [--kills 20] [--in_save 5] [--kind maft|streaming|distill|states] [--steps 120] [--seed 0]
 """
 
 from __future__ import annotations

@@ -20,7 +20,8 @@ from hf_afro.training import (
 )
 
 LANGUAGES = ("amh", "hau", "swa", "yor")
-KINDS = ("maft", "streaming", "distill")
+KINDS = ("maft", "streaming", "distill", "states")
+"""`states` is distillation by hidden states and sentence vectors, through a projection."""
 _LENGTH = 48
 _WINDOW = 16
 
@@ -72,7 +73,9 @@ def trainer(
         **settings,
     }
     data: dict[str, Any] = {code: Dataset.from_dict({"text": lines}) for code, lines in texts().items()}
-    if kind == "distill":
+    if kind in ("distill", "states"):
+        if kind == "states":
+            arguments |= {"hidden_weight": 1.0, "pooled_weight": 1.0, "packing": False}
         args = RelationDistillTrainingArguments(**arguments)
         teacher = model(len(tokens), 2 * width, 0.0)
         return RelationDistillTrainer(model(len(tokens), width, dropout), teacher, args, data, **classes)

@@ -178,7 +178,7 @@ CASES = [Case(*case) for case in (
     ("an impossible stage", recipe("hidden_size: 16", "hidden_size: 48"), RUN, 2,
         "tiny.yaml, line 28: distill: hidden_size 48 is wider than the teacher's 32"),
     ("a card of what is not measured", recipe("  model: maft-fit", "  model: distill"), RUN, 2,
-        "tiny.yaml, line 45: card: model is 'distill', which evaluate does not measure; expected one of pretrain, "
+        "tiny.yaml, line 46: card: model is 'distill', which evaluate does not measure; expected one of pretrain, "
         "prune, maft"),
     ("no such data", nothing, "run tiny.yaml --data no", 2,
         "tiny.yaml, line 3: prepare: --text no/text does not exist"),

@@ -6,7 +6,15 @@ import unicodedata
 
 import pytest
 
-from hf_afro.steps.text import TextConfig, datasets_of, held_out_text, prepare_text, read_text, write_prepared
+from hf_afro.steps.text import (
+    TextConfig,
+    datasets_of,
+    evaluation_sentences,
+    held_out_text,
+    prepare_text,
+    read_text,
+    write_prepared,
+)
 from tests.texts import SENTENCES
 
 
@@ -135,3 +143,12 @@ def test_evaluation_text_may_be_the_sample_or_prepared(text_folder, tmp_path):
     prepared = prepare(text_folder, eval_lines=3)
     write_prepared(prepared, tmp_path / "prepared")
     assert prepare(text_folder, eval_text=str(tmp_path / "prepared")).evaluation == prepared.evaluation
+
+
+def test_the_sentences_of_parallel_text_are_taken_out_in_both_languages(tmp_path):
+    for ending, lines in (("sw", ["Mvua kubwa leo", "Jua kali"]), ("en", ["Heavy rain today", "Hot sun"])):
+        (tmp_path / "swa").mkdir(exist_ok=True)
+        (tmp_path / "swa" / f"test.{ending}").write_text("\n".join(lines) + "\n", "utf-8")
+    found = evaluation_sentences(str(tmp_path))
+    assert all(line in found for line in ("Mvua kubwa leo!", "heavy rain today", "Hot sun."))
+    assert "Mvua ndogo" not in found

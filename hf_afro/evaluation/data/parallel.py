@@ -112,7 +112,9 @@ def read_parallel(folder: str | os.PathLike[str], languages: Iterable[str] | Non
 def is_parallel(folder: str | os.PathLike[str]) -> bool:
     """Tell whether a folder holds parallel text, as `read_parallel` describes it."""
     root = Path(folder)
-    return root.is_dir() and any(_code_of(path.name) and _files_in(path) for path in root.iterdir() if path.is_dir())
+    folders = [path for path in root.iterdir() if path.is_dir()] if root.is_dir() else []
+    # Of a set with one file per split, the ending might be taken for a language: there is one called txt.
+    return any(_code_of(path.name) in (files := _files_in(path)) and len(files) == 2 for path in folders)
 
 
 def _code_of(name: str) -> str:

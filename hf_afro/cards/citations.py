@@ -55,6 +55,28 @@ METHODS: dict[str, Citation] = {
         eprint="2204.06487",
         archiveprefix="arXiv",
     ),
+    "hidden_states": _cite(
+        "distillation of hidden states: the student learned the teacher's hidden states, token by token",
+        "jiao-etal-2020-tinybert",
+        "inproceedings",
+        title="{T}iny{BERT}: Distilling {BERT} for Natural Language Understanding",
+        author="Jiao, Xiaoqi and Yin, Yichun and Shang, Lifeng and Jiang, Xin and Chen, Xiao and Li, Linlin and "
+        "Wang, Fang and Liu, Qun",
+        booktitle="Findings of the Association for Computational Linguistics: EMNLP 2020",
+        year="2020",
+        url="https://aclanthology.org/2020.findings-emnlp.372",
+    ),
+    "sentence_vectors": _cite(
+        "distillation of sentence vectors: the student learned the teacher's vector of each sentence, the mean over "
+        "its tokens",
+        "vujanic-2025-leaf",
+        "misc",
+        title="{LEAF}: Knowledge Distillation of Text Embedding Models with Teacher-Aligned Representations",
+        author="Vujanic, Robin and Rueckstiess, Thomas",
+        year="2025",
+        eprint="2509.12539",
+        archiveprefix="arXiv",
+    ),
     "minilmv2": _cite(
         "distillation of self-attention relations: the student learned the query, key and value relations of one "
         "layer of the teacher",

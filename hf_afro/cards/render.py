@@ -82,7 +82,7 @@ def render_card(reports: Sequence[EvalReport], facts: CardFacts | None = None, *
         told=own.provenance.get("distillation"),
         start=own.provenance.get("start"),
         others=names[1:],
-        set_otherwise=[report.name for report in reports if report.settings != own.settings],
+        set_otherwise=[report.name for report in reports if _set_otherwise(own, report)],
         methods=[METHODS[method] for method in facts.methods],
         loading=_loading(own, facts),
         use=(use := use_of(own, facts)),
@@ -127,6 +127,19 @@ def unexplained_numbers(
     tables = (table.as_markdown() for table in more)
     explained = {number for text in (*_explained(reports, facts), *tables) for number in (text, *numbers_in(text))}
     return [number for number in numbers_in(card) if number not in explained]
+
+
+def _set_otherwise(own: EvalReport, other: EvalReport) -> bool:
+    """Tell whether a setting that both models have differs; only a distilled one has those of a teacher."""
+    if own.settings.keys() != other.settings.keys():
+        return True
+    pairs = ((own.settings[key], other.settings[key]) for key in own.settings)
+    return any(
+        any(first[name] != second[name] for name in first.keys() & second.keys())
+        if isinstance(first, Mapping) and isinstance(second, Mapping)
+        else first != second
+        for first, second in pairs
+    )
 
 
 def _loading(own: EvalReport, facts: CardFacts) -> dict[str, Any]:

@@ -26,7 +26,8 @@ from hf_afro.corpora.decontamination import parts_of
 from hf_afro.evaluation.encoding import longest
 from hf_afro.evaluation.finetuning import FineTuned
 from hf_afro.evaluation.predictions import file_stem
-from hf_afro.pretrained import load_tokenizer
+from hf_afro.pretrained import load_encoder_config, load_tokenizer
+from hf_afro.reports.evaluation_report import REPORT_FILE
 from hf_afro.tasks import kind_of
 
 if TYPE_CHECKING:
@@ -61,7 +62,9 @@ def is_finetuned(name: str | os.PathLike[str]) -> bool:
             f"{name} holds the evaluations of several models, {', '.join(below)}; expected one, such as "
             f"{Path(name) / below[0]}"
         )
-    architectures = AutoConfig.from_pretrained(name, trust_remote_code=False).architectures or [""]
+    if (Path(name) / REPORT_FILE).is_file():
+        raise ValueError(f"{name} holds a report and no models; evaluate the teacher again with --save_models")
+    architectures = load_encoder_config(os.fspath(name)).architectures or [""]
     return architectures[0].endswith(_CLASSIFIERS)
 
 

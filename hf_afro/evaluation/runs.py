@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import itertools
 import json
 import logging
 import os
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -225,17 +226,9 @@ def plan_runs(
         ValueError: If a teacher has other labels, joint training has a task in only one language, or sets with
             different settings.
     """
-    chosen = [task for task in data if transfer is None or task.language in transfer]
-    trained: list[tuple[TaskData, tuple[TaskData, ...]]] = [(task, ()) for task in chosen]
-    if joint:
-        by_task: dict[str, list[TaskData]] = {}
-        for task in chosen:
-            by_task.setdefault(task.task, []).append(task)
-        for own in by_task.values():
-            _check_same_settings(own, settings)
-        trained = [(joined(own), tuple(own)) for own in by_task.values()]
     jobs = []
-    for task, parts in trained:
+    for task, parts in trained_on(data, transfer, joint=joint):
+        _check_same_settings(parts, settings)
         own_settings = settings[key_of(parts[0] if parts else task)]
         elsewhere = _elsewhere(data, parts or (task,)) if transfer is not None else ()
         languages = [one.language for one in (*(parts or (task,)), *elsewhere)]
@@ -257,9 +250,41 @@ def plan_runs(
     return jobs
 
 
+def trained_on(
+    data: Sequence[TaskData], transfer: Sequence[str] | None, *, joint: bool
+) -> Iterator[tuple[TaskData, tuple[TaskData, ...]]]:
+    """Yield what models are trained on: each task in each language, or joined over languages with the parts joined."""
+    chosen = [task for task in data if transfer is None or task.language in transfer]
+    if not joint:
+        yield from ((task, ()) for task in chosen)
+        return
+    by_task: dict[str, list[TaskData]] = {}
+    for task in chosen:
+        by_task.setdefault(task.task, []).append(task)
+    yield from ((joined(own), tuple(own)) for own in by_task.values())
+
+
+def check_teachers(
+    teacher: str | os.PathLike[str],
+    data: Sequence[TaskData],
+    seeds: Sequence[int],
+    *,
+    transfer: Sequence[str] | None = None,
+    joint: bool = False,
+) -> None:
+    """Check that there is a fine-tuned teacher with the right labels for every run.
+
+    Raises:
+        FileNotFoundError: If one is missing.
+        ValueError: If one has other labels.
+    """
+    for task, _ in trained_on(data, transfer, joint=joint):
+        for seed in seeds:
+            check_finetuned(teacher_folder(teacher, task, seed), task)
+
+
 def _check_same_settings(parts: Sequence[TaskData], settings: Mapping[str, FineTuningSettings]) -> None:
-    first, *others = parts
-    for other in others:
+    for first, other in itertools.pairwise(parts):
         if settings[key_of(other)] != settings[key_of(first)]:
             raise ValueError(
                 f"{first.dataset} and {other.dataset} have different fine-tuning settings, but are trained on "

@@ -173,7 +173,7 @@ def made_facts(facts: CardFacts, report: EvalReport, model: Path | None) -> Card
         languages=languages_of(made) or facts.languages,
         vocabulary=vocabulary,
         text=_text(records),
-        methods=tuple(dict.fromkeys(method for record in records if (method := _method(record)) is not None)),
+        methods=tuple(dict.fromkeys(method for record in records for method in _methods(record))),
         tokens_seen=next((one.facts["tokens_seen"] for one in reversed(records) if "tokens_seen" in one.facts), {}),
         head=_head(steps),
         settings={
@@ -198,11 +198,13 @@ def _text(records: Sequence[Record]) -> tuple[TextSource, ...]:
     return tuple(sample if place == SAMPLE else TextSource(Path(place).name) for place in origins)
 
 
-def _method(record: Record) -> str | None:
-    """Return the method that a card cites for a step; None where it has none."""
-    if record.step == "distill":
-        return _OBJECTIVES[record.facts.get("objective", "minilmv2")]
-    return _METHODS.get(record.step)
+def _methods(record: Record) -> list[str]:
+    """Return the methods that a card cites for a step."""
+    if record.step != "distill":
+        return [_METHODS[record.step]] if record.step in _METHODS else []
+    objective = _OBJECTIVES[record.facts.get("objective", "minilmv2")]
+    names = {"relation": objective, "hidden": "hidden_states", "pooled": "sentence_vectors"}
+    return [names[term] for term in record.facts.get("terms", ["relation"]) if term in names]
 
 
 def _head(steps: Sequence[str]) -> str:

@@ -132,7 +132,7 @@ def run(config: Config, folder: Path) -> Outcome:
         tokenizer = load_tokenizer(named)
         student, tokenizer = _built(config, teacher, tokenizer, vocabulary_map, arguments.seed)
     text = prepare_text(config, arguments.seed)
-    # A relation loss says nothing about languages that are not learnt.
+    # The loss says nothing about languages that are not learnt.
     held_out = {code: lines for code, lines in text.evaluation.items() if code in text.train}
     trainer = RelationDistillTrainer(
         model=student,
@@ -145,8 +145,12 @@ def run(config: Config, folder: Path) -> Outcome:
     )
     metrics = train(trainer, text, folder, keep_checkpoints=not config.no_checkpoints)
     sizes_told = f"student of {student.num_parameters():,} parameters, teacher of {teacher.num_parameters():,}"
-    facts = {**facts_of(trainer, metrics, "loss"), "objective": arguments.objective}
-    told = [gain_table(metrics, text, "loss", "relation loss"), sizes_told]
+    facts = {
+        **facts_of(trainer, metrics, "loss"),
+        "objective": arguments.objective,
+        "terms": list(trainer.terms.weights),
+    }
+    told = [gain_table(metrics, text, "loss", "loss"), sizes_told]
     if modules is not None and trainer.is_world_process_zero():
         width = student.config.hidden_size
         told.append(carry_modules(modules, folder, None if own or width == teacher.config.hidden_size else width))

@@ -30,7 +30,7 @@ from hf_afro.evaluation.data.loading import HUB, SAMPLE, check_splits
 from hf_afro.evaluation.distillation import LABELS_ONLY, MODELS, clean_unlabelled, is_finetuned
 from hf_afro.evaluation.models import with_own_pooler
 from hf_afro.evaluation.presets import OF_BITEXT, OF_PROBES, OF_TEACHER, OF_VECTORS, adapted, check_seeds
-from hf_afro.evaluation.runs import forget_runs, has_runs
+from hf_afro.evaluation.runs import check_teachers, forget_runs, has_runs
 from hf_afro.files import write_whole
 from hf_afro.messages import counted, nearest
 from hf_afro.pretrained import load_encoder_config, load_model, load_tokenizer
@@ -277,7 +277,9 @@ def _check_training(config: Config, *, trains: bool) -> None:
     idle = " ".join(f"--{name}" for name in OF_TEACHER if name in config.arguments)
     if idle and config.teacher is None:
         raise ValueError(f"{idle} needs --teacher, the model to learn from")
-    if config.teacher is not None and (probes or config.measures_bits or config.measures_bitext):
+    if config.teacher is not None and probes:
+        raise ValueError("--adaptation probe does not train the encoder, so it cannot learn from --teacher")
+    if config.teacher is not None and (config.measures_bits or config.measures_bitext):
         raise ValueError("--teacher is for tasks that models are trained on; measure all else in a run of its own")
     for name in config.shown_names if config.in_own_folders else ():
         if not is_folder_name(name):
@@ -299,9 +301,9 @@ def run(config: Config, folder: Path) -> Outcome:
         ValueError: If model and data do not fit.
     """
     check(config)
-    finetuned = config.teacher is not None and is_finetuned(config.teacher)
-    for model in (*config.named_models.values(), *([] if finetuned else filter(None, [config.teacher]))):
+    for model in config.named_models.values():
         load_encoder_config(model)
+    finetuned = config.teacher is not None and is_finetuned(config.teacher)
     transfer = _sources_of(config)
     data, parallel = _data_of(config, transfer), _parallel_of(config)
     there = sorted({one.language for one in data})
@@ -322,9 +324,8 @@ def run(config: Config, folder: Path) -> Outcome:
     if config.teacher is None:
         reports = {name: evaluated(name, model) for name, model in config.named_models.items()}
     else:
-        measured = [Path(config.teacher)] if finetuned and (Path(config.teacher) / REPORT_FILE).is_file() else []
-        if (own := [EvalReport.load(place).name for place in measured]) and own[0] in config.shown_names[:-1]:
-            raise ValueError(f"teacher and student are both called {own[0]}; give the student as NAME=MODEL")
+        if finetuned:
+            _check_finetuned(config, data, sources)
         reports = _distilled(config, folder, data, None if finetuned else config.teacher, evaluated)
     if config.in_own_folders:
         write_whole(folder / NAMES_FILE, json.dumps(list(reports)) + "\n")
@@ -332,10 +333,24 @@ def run(config: Config, folder: Path) -> Outcome:
         f"{name}\n{show(report)}" if len(reports) > 1 else show(report) for name, report in reports.items()
     )
     if config.teacher is not None:
-        loaded = load_reports([str(path) for path in (*(folder / name for name in reports), *measured)])
+        places = [*(folder / name for name in reports), *_report_of(config.teacher)]
+        loaded = load_reports(list(map(str, places)))
         text = "\n\n".join(map(str, [text, *kept_tables(loaded), *difference_tables(loaded)]))
     facts = {"models": len(reports), "sets": len(data), "seeds": len(seeds_of(config.seeds))}
     return Outcome(facts, text)
+
+
+def _report_of(teacher: str) -> list[Path]:
+    """Return the folder of a teacher that was evaluated before, if it was."""
+    return [Path(teacher)] if (Path(teacher) / REPORT_FILE).is_file() else []
+
+
+def _check_finetuned(config: Config, data: Sequence[TaskData], sources: Sequence[str] | None) -> None:
+    """Refuse a fine-tuned teacher that lacks a run, has other labels, or is called like a student."""
+    assert config.teacher is not None
+    check_teachers(config.teacher, data, seeds_of(config.seeds), transfer=sources, joint=config.joint)
+    if any((name := EvalReport.load(place).name) in config.shown_names[:-1] for place in _report_of(config.teacher)):
+        raise ValueError(f"teacher and student are both called {name}; give the student as NAME=MODEL")
 
 
 def _distilled(
@@ -392,7 +407,7 @@ def _evaluate(
     settings = _settings_of(config, data)
     if logit_weight is not None:
         settings = {task: own.replace(logit_weight=logit_weight) for task, own in settings.items()}
-    with _told_runs() as tell:
+    with _told_runs(f"{name}: " if config.in_own_folders else "") as tell:
         return evaluate_model(
             encoder,
             tokenizer,
@@ -479,16 +494,20 @@ def _bits_per_byte(config: Config, encoder: Any, tokenizer: Any) -> tuple[Score,
 
 
 @contextmanager
-def _told_runs() -> Iterator[Callable[[str, int, int], None]]:
-    """Yield a function that reports progress: one bar for all runs on a terminal, one line per run elsewhere."""
+def _told_runs(model: str = "") -> Iterator[Callable[[str, int, int], None]]:
+    """Yield a function that reports progress: one bar for all runs on a terminal, one line per run elsewhere.
+
+    Args:
+        model: Written before each run, if there are several models.
+    """
     if not sys.stdout.isatty():
-        yield lambda what, done, total: say(f"{done} of {total}: {what}")
+        yield lambda what, done, total: say(f"{done} of {total}: {model}{what}")
         return
     with tqdm(file=sys.stdout, bar_format="{bar:30} {n_fmt} of {total_fmt}: {desc}") as bar:
 
         def tell(what: str, done: int, total: int) -> None:
             bar.total, bar.n = total, done
-            bar.set_description_str(what)
+            bar.set_description_str(f"{model}{what}")
 
         yield tell
 
@@ -507,8 +526,9 @@ def show(report: EvalReport) -> str:
         parts += _transfer_parts(report, task)
     if (told := report.provenance.get("distillation", {})).get("evaluation_sentences"):
         parts.append(
-            f"\nunlabelled text: {told['unlabelled_lines']:,} lines at most per model; taken out were "
-            f"{told['evaluation_lines_dropped']:,} with one of {told['evaluation_sentences']:,} evaluation sentences"
+            f"\nunlabelled text: at most {told['unlabelled_lines']:,} lines per model; "
+            f"{told['evaluation_lines_dropped']:,} lines contained one of {told['evaluation_sentences']:,} evaluation "
+            "sentences and were left out"
         )
     if "latency_ms" in report.model:
         parts.append(

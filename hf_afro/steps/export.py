@@ -128,7 +128,10 @@ def write_sentence_transformer(config: Config, model: Any, tokenizer: Any, folde
     width = export_sentence_transformer(model, tokenizer, folder, pooling=config.pooling, modules_from=config.model)
     if sentence_modules_of(config.model) is not None:
         return f"a text becomes {width} numbers, by the modules of the model itself"
-    return f"a text becomes {width} numbers, {config.pooling or 'mean'} over its tokens; nothing was trained for it"
+    return (
+        f"a text becomes {width} numbers, {config.pooling or 'mean'} over its tokens; they are good if the model was "
+        "trained for them, as by distill --pooled_weight"
+    )
 
 
 def sentences(folder: str | None) -> list[str]:

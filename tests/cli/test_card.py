@@ -13,7 +13,7 @@ from hf_afro import count_tokens, select_tokens
 from hf_afro.cards import CardFacts, render_card
 from hf_afro.cli.main import main
 from hf_afro.reports import EvalReport
-from hf_afro.steps.card import STEP, Config
+from hf_afro.steps.card import STEP, Config, _methods
 from hf_afro.steps.records import Record
 from tests.cards.test_card_facts import FACTS
 from tests.reports.examples import report, score, three
@@ -212,3 +212,12 @@ def test_all_that_was_kept_is_a_hundred_per_cent(reports, tmp_path):
     card = (tmp_path / "card" / "README.md").read_text("utf-8")
     assert "| Swahili | 100 % |" in card
     assert "| Yoruba | 99.99 % |" in card
+
+
+def test_a_card_names_what_a_student_was_taught():
+    def made(**facts):
+        return Record(step="distill", settings={}, inputs={}, key="k", facts={"objective": "minilmv2", **facts})
+
+    assert _methods(made()) == ["minilmv2"]
+    assert _methods(made(terms=["hidden", "pooled"])) == ["hidden_states", "sentence_vectors"]
+    assert _methods(made(terms=["relation", "mlm", "pooled"])) == ["minilmv2", "sentence_vectors"]

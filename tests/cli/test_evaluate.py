@@ -172,7 +172,17 @@ def test_a_student_given_by_itself_learns_from_an_evaluated_teacher(model_folder
     assert json.loads((out / "models.json").read_text()) == ["small", "small-labels"]
     assert EvalReport.load(out / "small").provenance["distillation"] == {"teacher": "large"}
     again = words_of(f"small={model_folder}", tmp_path / "again", *more)[1:]
+    # A missing teacher is found before anything is trained.
     assert "no fine-tuned model topic-swa-2" in refused("evaluate", *again, "--teacher", teacher, "--seeds", 2)
+    assert not (tmp_path / "again.unfinished").exists()
+    other = words_of(f"tiny={model_folder}", tmp_path / "again", *more)[1:]
+    without = refused("evaluate", *other, "--teacher", out / "small")
+    assert "holds a report and no models; evaluate the teacher again with --save_models" in without
+    called = words_of(f"large={model_folder}", tmp_path / "again", *more, "--teacher", teacher)[1:]
+    assert "teacher and student are both called large" in refused("evaluate", *called)
+    assert "teachr" in refused("evaluate", *again, "--teacher", "teachr")
+    probe = ("--teacher", teacher, "--adaptation", "probe")
+    assert "cannot learn from --teacher" in refused("evaluate", *again[: -len(QUICK)], *probe)
     assert "--logit_loss needs --teacher" in refused("evaluate", *again, "--logit_loss", "kl")
     assert "--unlabelled needs --teacher" in refused("evaluate", *again, "--unlabelled", tmp_path)
     both = refused("evaluate", *again, "--teacher", teacher, "--student_layers", 1)

@@ -1,4 +1,4 @@
-r"""What a student keeps of its fine-tuned teacher: from labels, from logits, and from logits of unlabelled text.
+r"""Measure what a student keeps of its fine-tuned teacher: from labels, logits, and logits of unlabelled text.
 
     python -m benchmarks.task_distillation --model pruned --data masakhaner1 --unlabelled texts --languages swa \
         --seeds 1 2 3 --output_dir runs/task_distillation

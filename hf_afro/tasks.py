@@ -42,6 +42,11 @@ class TaskKind:
         return self.metrics[0]
 
     @property
+    def has_rare_labels(self) -> bool:
+        """Whether dev and test may have labels that train lacks, as of the seventeen parts of speech some are rare."""
+        return self.tagged and not self.spans
+
+    @property
     def pipeline(self) -> str:
         """The pipeline tag of a fine-tuned model on the Hub."""
         return "token-classification" if self.tagged else "text-classification"

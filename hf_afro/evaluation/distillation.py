@@ -10,7 +10,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from datasets import Dataset
 from torch import nn
@@ -23,6 +22,7 @@ from transformers import (
 from hf_afro.batching.collators import IGNORED
 from hf_afro.corpora import EvaluationSentences, PreparedCorpora, TextSource, prepare_corpora
 from hf_afro.corpora.decontamination import parts_of
+from hf_afro.evaluation.data.task_data import sampled_places
 from hf_afro.evaluation.encoding import longest
 from hf_afro.evaluation.finetuning import FineTuned
 from hf_afro.evaluation.predictions import file_stem
@@ -235,10 +235,7 @@ def _source(code: str, lines: Iterable[str]) -> TextSource:
 
 def sampled(lines: Sequence[str], most: int | None) -> list[str]:
     """Return a random sample of at most so many lines, with seed 0, in their original order."""
-    if most is None or len(lines) <= most:
-        return list(lines)
-    chosen = np.sort(np.random.default_rng(0).choice(len(lines), size=most, replace=False))
-    return [lines[index] for index in chosen.tolist()]
+    return [lines[place] for place in sampled_places(len(lines), most)]
 
 
 def unlabelled_split(task: str, lines: Iterable[str]) -> Dataset:

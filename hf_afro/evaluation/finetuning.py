@@ -521,9 +521,7 @@ def logits_of(model: PreTrainedModel, rows: list[Row], collate: TaskCollator, ba
     for start in range(0, len(order), batch_size):
         chosen = order[start : start + batch_size]
         batch = collate([rows[index] for index in chosen])
-        inputs = {
-            name: tensor.to(model.device) for name, tensor in batch.items() if name not in ("labels", "teacher_logits")
-        }
+        inputs = {name: tensor.to(model.device) for name, tensor in batch.items() if name != "labels"}
         logits = model(**inputs).logits.float()
         if not torch.isfinite(logits).all():
             raise FloatingPointError(

@@ -11,6 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hf_afro.corpora import PreparedCorpora
 from hf_afro.evaluation.bitext import bitext_retrieval
 from hf_afro.evaluation.data.parallel import ParallelText
 from hf_afro.evaluation.data.task_data import AND, SPLITS, TaskData
@@ -34,8 +35,6 @@ from hf_afro.version import __version__
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
-    from hf_afro.corpora import PreparedCorpora
 
 logger = logging.getLogger(__name__)
 
@@ -63,7 +62,7 @@ def evaluate_model(
     joint: bool = False,
     teacher: str | os.PathLike[str] | None = None,
     student_layers: int | None = None,
-    unlabelled: Mapping[str, Iterable[str]] | None = None,
+    unlabelled: Mapping[str, Iterable[str]] | PreparedCorpora | None = None,
     efficiency: bool = False,
     processes: int = 1,
     on_run: OnRun | None = None,
@@ -103,7 +102,8 @@ def evaluate_model(
         student_layers: Start each run from this many evenly spaced layers of its fine-tuned teacher, with the
             teacher's head, in place of `model`.
         unlabelled: Text by ISO 639-3 code, lines of any source. Dev and test sentences of `data` are taken out, and
-            the report counts them. A run uses the text of the languages it is trained or measured on.
+            the report counts them; or what `clean_unlabelled` made of it. A run uses the text of the languages it is
+            trained or measured on.
         efficiency: Whether to measure latency, throughput and memory on test sentences; see
             `hf_afro.evaluation.efficiency`.
         processes: The number of runs at a time; see `hf_afro.evaluation.runs.make_runs`.
@@ -146,7 +146,7 @@ def evaluate_model(
     identity = model_fingerprint(encoder)
     chosen = _with_own_vectors(_fitting(chosen, encoder), model_folder)
     limited = [_limited(task, chosen[key_of(task)]) for task in data]
-    cleaned = None if unlabelled is None else clean_unlabelled(unlabelled, data)
+    cleaned = clean_unlabelled(unlabelled, data) if isinstance(unlabelled, Mapping) else unlabelled
     jobs = plan_runs(
         limited,
         chosen,

@@ -366,8 +366,7 @@ def _distilled(
     # What is wrong with the text or the sizes is found before the teacher is fine-tuned.
     unlabelled = None
     if config.unlabelled is not None:
-        unlabelled = read_text(config.unlabelled, config.languages, config.errors)
-        clean_unlabelled(unlabelled, data)
+        unlabelled = clean_unlabelled(read_text(config.unlabelled, config.languages, config.errors), data)
     if teacher is not None:
         depth = load_encoder_config(teacher).num_hidden_layers
         if (config.student_layers or 0) > depth:

@@ -167,8 +167,7 @@ def _folder_task(task: str, root: Path, code: str, *, trained: bool) -> TaskData
         examples,
         repairs,
         names,
-        # Of the seventeen parts of speech some are so rare that a split has one that train lacks.
-        unseen_labels=kind.tagged and not kind.spans,
+        unseen_labels=kind.has_rare_labels,
         trained=trained,
         numbers=numbers,
     )

@@ -12,9 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from hf_afro.corpora.reading import read_lines
+from hf_afro.evaluation.data.task_data import sampled_places
 from hf_afro.languages import find_language, find_languages
 from hf_afro.reports.published_sets import key_of_folder
 from hf_afro.tasks import BITEXT
@@ -51,7 +50,7 @@ class ParallelText:
 
     @property
     def provenance(self) -> dict[str, Any]:
-        """What a report says of the text."""
+        """The provenance of the text, as reports hold it."""
         return {
             "dataset": self.dataset,
             "files": dict(self.files),
@@ -67,9 +66,9 @@ class ParallelText:
 
     def limited(self, size: int | None, seed: int = 0) -> ParallelText:
         """Return a random sample of at most so many pairs, in their original order; None for all."""
-        if size is None or size >= len(self.pairs):
+        chosen = sampled_places(len(self.pairs), size, seed)
+        if len(chosen) == len(self.pairs):
             return self
-        chosen = np.sort(np.random.default_rng(seed).choice(len(self.pairs), size=size, replace=False)).tolist()
         return dataclasses.replace(
             self,
             pairs=[self.pairs[index] for index in chosen],

@@ -191,8 +191,7 @@ def load_hub_task(
         examples,
         repairs,
         files,
-        # Of the seventeen parts of speech some are so rare that a split has one that train lacks.
-        unseen_labels=kind.tagged and not kind.spans,
+        unseen_labels=kind.has_rare_labels,
         trained=trained,
         numbers=numbers,
     )

@@ -118,12 +118,19 @@ class TaskData:
         splits, numbers = dict(self.splits), dict(self.numbers)
         for name in sizes.keys() & splits.keys():
             split, size = splits[name], sizes[name]
-            if size is not None and size < len(split):
-                chosen = np.sort(np.random.default_rng(seed).choice(len(split), size=size, replace=False))
+            chosen = sampled_places(len(split), size, seed)
+            if len(chosen) < len(split):
                 splits[name] = split.select(chosen)
                 before = self.numbers_of(name)
-                numbers[name] = [before[index] for index in chosen.tolist()]
+                numbers[name] = [before[index] for index in chosen]
         return dataclasses.replace(self, splits=splits, numbers=numbers)
+
+
+def sampled_places(count: int, most: int | None, seed: int = 0) -> Sequence[int]:
+    """Return the places of a random sample of at most so many of `count` things, in order; None for all."""
+    if most is None or most >= count:
+        return range(count)
+    return np.sort(np.random.default_rng(seed).choice(count, size=most, replace=False)).tolist()
 
 
 def make_task_data(

@@ -26,6 +26,10 @@ OVERLAP_WORDS = 8
 CONTAINED_WORDS, CONTAINED_LETTERS = 5, 10
 """The fewest words and letters of an evaluation sentence that is searched for within lines."""
 
+GLUED_LETTERS = 24
+"""Sentences of at least this many letters are found inside words too, since text from the web often lacks the space
+between two sentences."""
+
 LINES_AT_ONCE = 1000
 
 Item = TypeVar("Item")
@@ -212,15 +216,17 @@ class EvaluationSentences:
         return [self._leak(hits[index]) if index in hits else None for index in range(len(lines))]
 
     def _held_in(self, words: Sequence[str]) -> Iterator[str]:
-        """Yield the sentences that a line contains, from the start of a word to the end of a word.
+        """Yield the sentences that a line contains: long ones anywhere, others where words begin and end.
 
         Letters are compared instead of words, because a text may write one word where a sentence writes two.
         """
         letters = "".join(words)
-        ends = list(accumulate(map(len, words)))
-        for start in (0, *ends[:-1]):
+        bounds = {0, *accumulate(map(len, words))}
+        for start in range(len(letters) - CONTAINED_LETTERS + 1):
             for sentence in self.held.get(letters[start : start + CONTAINED_LETTERS], ()):
-                if letters.startswith(sentence, start) and start + len(sentence) in ends:
+                if letters.startswith(sentence, start) and (
+                    len(sentence) >= GLUED_LETTERS or (start in bounds and start + len(sentence) in bounds)
+                ):
                     yield sentence
 
     def _shared_runs(self, by_line: Sequence[Sequence[str]]) -> Iterator[tuple[int, int]]:
@@ -304,19 +310,17 @@ def parts_of(texts: Iterable[str]) -> Iterator[str]:
             yield from _SENTENCE_END.split(paragraph)
 
 
-def excluded_sentences(path: str | Path | None, errors: Errors = "fail") -> dict[str, Iterator[str]]:
+def excluded_sentences(path: str | Path, errors: Errors = "fail") -> dict[str, Iterator[str]]:
     """Open the sentences of a text file, or of all text files in a folder and its subfolders, by file name.
 
     Args:
-        path: The file or folder, with one sentence per line; None for no sentences.
+        path: The file or folder, with one sentence per line.
         errors: Handling of bytes that are not UTF-8; see `read_corpora`.
 
     Raises:
         FileNotFoundError: If the file or folder does not exist.
         ValueError: If a folder holds no text file, or a line is a token with its tag.
     """
-    if path is None:
-        return {}
     root = Path(path)
     if not root.exists():
         raise FileNotFoundError(f"{path} does not exist; expected a file or folder of sentences to exclude")

@@ -183,6 +183,8 @@ def finetune(
         )
         trainer.remove_callback(PrinterCallback)  # without a bar it prints every log to the standard output
         trainer.train()
+        # Accelerate leaves the forward pass in mixed precision.
+        trainer.accelerator.unwrap_model(trained, keep_fp32_wrapper=False)
     return FineTuned(
         model=merged(trained, settings).eval(),
         tokenizer=tokenizer,
@@ -338,6 +340,8 @@ def training_arguments(settings: FineTuningSettings, seed: int, folder: str) -> 
         learning_rate=settings.learning_rate,
         warmup_steps=settings.warmup,  # below 1 it is a share of the steps
         weight_decay=settings.weight_decay,
+        bf16=settings.bf16,
+        use_cpu=settings.bf16 and not torch.accelerator.is_available(),  # without it bf16 is refused there
         seed=seed,
         train_sampling_strategy="group_by_length",
         remove_unused_columns=False,

@@ -54,6 +54,11 @@ class FineTuningSettings:
     learning_rate: float = _setting(5e-5, "Peak learning rate; it falls linearly to zero.")
     warmup: float = _setting(0.1, "Share of the steps in which the learning rate rises, in [0, 1).")
     weight_decay: float = _setting(0.0, "Weight decay of AdamW.")
+    bf16: bool = _setting(
+        False,
+        "Mixed precision: bfloat16 in the products of training, for GPUs and CPUs that have it (AMX); weights and "
+        "predictions stay in float32.",
+    )
     patience: int | None = _setting(
         None,
         "Epochs without improvement on dev after which training stops; none to train all epochs. The best epoch on "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -16,7 +16,7 @@ from hf_afro.corpora import EvaluationSentences, PreparedCorpora, TextSource, pr
 from hf_afro.corpora.cleaning_report import CleaningReport, save_report
 from hf_afro.corpora.decontamination import excluded_sentences, parts_of
 from hf_afro.corpora.reading import Errors
-from hf_afro.evaluation.data.parallel import is_parallel, read_parallel
+from hf_afro.evaluation.data.parallel import evaluated_sentences, is_parallel
 from hf_afro.sample import SAMPLE, text_folder
 from hf_afro.steps.records import Record, fingerprint
 from hf_afro.steps.settings import Input, Limits, OptionalLanguages, StepConfig
@@ -54,11 +54,11 @@ class TextConfig(ReadingConfig):
     eval_lines: Annotated[int, Limits(low=0)] = HfArg(
         default=200, help="without eval_text: lines to hold out per language, at most a tenth of them; 0 for none"
     )
-    exclude: Annotated[str | None, Input("tasks", default=True)] = HfArg(
+    exclude: Annotated[list[str] | None, Input("tasks", default=True)] = HfArg(
         default=None,
-        help="evaluation sentences to remove from the text: the output of `hf-afro tasks`, parallel text as `hf-afro "
-        "evaluate --parallel` takes it, or a file or folder with one sentence per line. Lines that equal or contain "
-        "one, or share 8 words in a row with one, are dropped",
+        help="evaluation sentences to remove from the text: the output of `hf-afro tasks`, dev and test of parallel "
+        "text as `hf-afro evaluate --parallel` takes it, or files or folders with one sentence per line. Lines that "
+        "equal or contain one, or share 8 words in a row with one, are dropped",
     )
     min_tokens: Annotated[int, Limits(low=1)] = HfArg(
         default=6, help="drop lines with fewer tokens separated by white space; 6 in the paper"
@@ -121,7 +121,7 @@ def prepare_text(config: TextConfig, seed: int) -> PreparedCorpora:
         read_text(config.text, config.languages, config.errors),
         evaluation=evaluation,
         held_out_lines=config.eval_lines,
-        excluded=evaluation_sentences(config.exclude, config.errors),
+        excluded=evaluation_sentences(config.exclude or (), config.errors),
         min_tokens=config.min_tokens,
         nfc=config.nfc,
         drop_duplicates=config.drop_duplicates,
@@ -140,7 +140,7 @@ def _prepared_text(config: TextConfig, evaluation: Mapping[str, TextSource] | No
     train = read_text(config.text, config.languages)
     record = Record.load(Path(config.text))
     then = () if record is None else record.inputs.get("exclude", {}).values()
-    is_excluded = config.exclude is None or fingerprint(Path(config.exclude)) in then
+    is_excluded = all(fingerprint(Path(path)) in then for path in config.exclude or ())
     if evaluation is None and is_excluded and config.max_lines is None:
         lines = {code: list(source) for code, source in train.items()}
         return PreparedCorpora(lines, held_out_text(config.text), CleaningReport.load(Path(config.text) / CLEANING))
@@ -148,7 +148,7 @@ def _prepared_text(config: TextConfig, evaluation: Mapping[str, TextSource] | No
         train,
         evaluation=evaluation,
         held_out_lines=0,
-        excluded=evaluation_sentences(config.exclude, config.errors),
+        excluded=evaluation_sentences(config.exclude or (), config.errors),
         min_tokens=1,  # short lines were dropped, or wanted, when the text was prepared
         max_lines=config.max_lines,
     )
@@ -169,27 +169,29 @@ def datasets_of(lines: dict[str, list[str]]) -> dict[str, Dataset]:
     return {language: Dataset.from_dict({"text": own}) for language, own in lines.items()}
 
 
-def evaluation_sentences(path: str | None, errors: Errors = "fail") -> EvaluationSentences:
+def evaluation_sentences(paths: Iterable[str], errors: Errors = "fail") -> EvaluationSentences:
     """Return the sentences to remove from text: of the step `tasks`, of parallel text, or of files of sentences.
 
     Args:
-        path: The folder or file; None for no sentences.
+        paths: Folders and files.
         errors: What is done with bytes that are not UTF-8; see `read_corpora`.
 
     Raises:
         FileNotFoundError: If there is no such file or folder.
         ValueError: If a folder holds no text file, or a file has one token and tag per line.
     """
-    if path is not None and (Path(path) / SENTENCES).is_file():
-        texts: dict[str, list[str]] = {}
-        with (Path(path) / SENTENCES).open(encoding="utf-8") as file:
-            for line in file:
-                dataset, text = json.loads(line)
-                texts.setdefault(dataset, []).append(text)
-        # A news article is one text there and many lines in a corpus.
-        return EvaluationSentences.of(texts, {dataset: parts_of(own) for dataset, own in texts.items()})
-    if path is not None and is_parallel(path):
-        return EvaluationSentences.of(
-            {text.dataset: [sentence for pair in text.pairs for sentence in pair] for text in read_parallel(path)}
-        )
-    return EvaluationSentences.of(excluded_sentences(path, errors))
+    sentences: dict[str, list[str]] = {}
+    articles: set[str] = set()
+    for path in paths:
+        if (Path(path) / SENTENCES).is_file():
+            with (Path(path) / SENTENCES).open(encoding="utf-8") as file:
+                for line in file:
+                    dataset, text = json.loads(line)
+                    sentences.setdefault(dataset, []).append(text)
+                    articles.add(dataset)
+        else:
+            found = evaluated_sentences(path) if is_parallel(path) else excluded_sentences(path, errors)
+            for name, own in found.items():
+                sentences.setdefault(name, []).extend(own)
+    # A news article is one text there and many lines in a corpus.
+    return EvaluationSentences.of(sentences, {name: parts_of(sentences[name]) for name in sorted(articles)})

@@ -112,6 +112,8 @@ def test_eight_words_in_a_row_give_a_line_away(line, leak):
         ("N'ụzọ dị iche iche taa", "Ha n'ụzọ dị icheiche taa.", CONTAINS),  # different spaces
         ("N'ụzọ dị iche iche taa", "Ha n'ụzọ dị icheiche taala", None),
         ("Ụzọ dị iche iche taa", "Haụzọ dị iche iche taa", None),
+        ("Imetayarishwa na Neema , Redio , Dodoma", "Imetayarishwa na Neema, Redio, DodomaWatu wote leo", CONTAINS),
+        ("Imetayarishwa na Neema , Redio , Dodoma", "Watu wote leoImetayarishwa na Neema, Redio, Dodoma", CONTAINS),
     ],
 )
 def test_sentences_are_found_within_lines(sentence, line, reason):
@@ -215,7 +217,6 @@ def test_excluded_sentences_are_read_from_a_file_or_a_folder(tmp_path):
     found = {name: list(lines) for name, lines in excluded_sentences(tmp_path).items()}
     assert found == {"swa/test.txt": ["Moja mbili .", "Tatu nne ."]}
     assert list(excluded_sentences(tmp_path / "swa" / "test.txt")) == ["test.txt"]
-    assert excluded_sentences(None) == {}
 
 
 def test_files_that_hold_no_sentences_to_exclude_are_refused(tmp_path):

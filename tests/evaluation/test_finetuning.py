@@ -55,6 +55,24 @@ def test_the_same_seed_gives_the_same_model_and_another_another(model, tokenizer
     assert not torch.equal(weights[0]["classifier.weight"], weights[2]["classifier.weight"])
 
 
+def test_bf16_is_for_the_products_of_training_alone(model, tokenizer, ner, quick, monkeypatch):
+    dtypes = {True: set(), False: set()}
+    linear = nn.Linear.forward
+
+    def noted(self, input):
+        output = linear(self, input)
+        dtypes[torch.is_grad_enabled()].add(output.dtype)
+        return output
+
+    monkeypatch.setattr(nn.Linear, "forward", noted)
+    tuned = finetune(model, tokenizer, ner, quick.replace(epochs=1, bf16=True), seed=1)
+    assert dtypes[True] == {torch.bfloat16}
+    assert {tensor.dtype for tensor in tuned.model.parameters()} == {torch.float32}
+    dtypes[False].clear()
+    tuned.predict(ner)
+    assert dtypes[False] == {torch.float32}
+
+
 class Gradients(TrainerCallback):
     """Notes the gradients of the first step, before they are clipped to nothing or used."""
 

@@ -38,7 +38,7 @@ def exclude(texts):
 def test_sentences_excluded_later_are_removed_from_prepared_text(texts):
     text = prepared(texts)
     before = prepare_text(TextConfig(text=text), seed=0).train["swa"]
-    after = prepare_text(TextConfig(text=text, exclude=exclude(texts)), seed=0)
+    after = prepare_text(TextConfig(text=text, exclude=[exclude(texts)]), seed=0)
     leaked = {f"swa {line}" for line in LEAKED}
     assert leaked & set(before)
     assert set(after.train["swa"]) == set(before) - leaked
@@ -47,20 +47,20 @@ def test_sentences_excluded_later_are_removed_from_prepared_text(texts):
 
 def test_what_was_excluded_then_is_not_searched_for_again(texts, monkeypatch):
     path = exclude(texts)
-    text = prepared(texts, exclude=path)
+    text = prepared(texts, exclude=[path])
     monkeypatch.setattr("hf_afro.steps.text.prepare_corpora", None)
     assert not {f"swa {line}" for line in LEAKED} & set(
-        prepare_text(TextConfig(text=text, exclude=path), 0).train["swa"]
+        prepare_text(TextConfig(text=text, exclude=[path]), 0).train["swa"]
     )
 
 
 def test_only_what_is_excluded_is_compared_with_what_was(texts, monkeypatch):
     """Reading all other inputs again, such as a model, takes as long as they are large."""
     path = exclude(texts)
-    text = prepared(texts, exclude=path)
+    text = prepared(texts, exclude=[path])
     read = []
     monkeypatch.setattr("hf_afro.steps.text.fingerprint", lambda place: read.append(place) or fingerprint(place))
-    prepare_text(TextConfig(text=text, exclude=path), 0)
+    prepare_text(TextConfig(text=text, exclude=[path]), 0)
     prepare_text(TextConfig(text=text), 0)
     assert read == [Path(path)]
 
@@ -87,4 +87,4 @@ def test_held_out_lines_are_found_by_any_code(texts):
     asked = [TextConfig(text=text, languages=[code]).languages for code in ("sw", "swh_Latn", "swa")]
     assert [len(held_out_text(text, codes)["swa"]) for codes in asked] == [5, 5, 5]
     assert set(read_text(text)) == {"swa", "yor"}
-    assert len(evaluation_sentences(None)) == 0
+    assert len(evaluation_sentences(())) == 0

@@ -76,7 +76,7 @@ def test_excluded_sentences_are_taken_out(text_folder, tmp_path, as_folder):
     folder.mkdir(parents=True)
     (folder / "test.txt").write_text("\n".join(leaked), "utf-8")
     exclude = folder.parent if as_folder else folder / "test.txt"
-    text = prepare(text_folder, exclude=str(exclude))
+    text = prepare(text_folder, exclude=[str(exclude)])
     assert text.report.dropped["yor"]["evaluation sentence"] == 2
     assert text.report.settings["evaluation_sentences"] == 2
     assert not set(leaked) & {*text.train["yor"], *text.evaluation["yor"]}
@@ -86,15 +86,15 @@ def test_tagged_tokens_are_refused_since_they_would_match_nothing(text_folder, t
     tagged = tmp_path / "test.txt"
     tagged.write_text("Rais O\nMagufuli B-PER\n", "utf-8")
     with pytest.raises(ValueError, match="line 1 is a token with its tag; expected one sentence per line"):
-        prepare(text_folder, exclude=str(tagged))
+        prepare(text_folder, exclude=[str(tagged)])
 
 
 def test_an_exclude_that_is_not_there_is_refused(text_folder, tmp_path):
     with pytest.raises(FileNotFoundError, match="does not exist; expected a file or folder of sentences to exclude"):
-        prepare(text_folder, exclude=str(tmp_path / "nowhere"))
+        prepare(text_folder, exclude=[str(tmp_path / "nowhere")])
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match="empty has no sentences to exclude; expected files that end in"):
-        prepare(text_folder, exclude=str(tmp_path / "empty"))
+        prepare(text_folder, exclude=[str(tmp_path / "empty")])
 
 
 def test_text_is_brought_to_normal_form_and_copies_are_dropped_where_asked(text_folder):
@@ -149,6 +149,10 @@ def test_the_sentences_of_parallel_text_are_taken_out_in_both_languages(tmp_path
     for ending, lines in (("sw", ["Mvua kubwa leo", "Jua kali"]), ("en", ["Heavy rain today", "Hot sun"])):
         (tmp_path / "swa").mkdir(exist_ok=True)
         (tmp_path / "swa" / f"test.{ending}").write_text("\n".join(lines) + "\n", "utf-8")
-    found = evaluation_sentences(str(tmp_path))
-    assert all(line in found for line in ("Mvua kubwa leo!", "heavy rain today", "Hot sun."))
+    (tmp_path / "swa" / "dev.sw").write_text("Upepo mkali\n", "utf-8")
+    (tmp_path / "swa" / "train.sw").write_text("Mvua ndogo\n", "utf-8")
+    (tmp_path / "more.txt").write_text("Theluji nyeupe\n", "utf-8")
+    found = evaluation_sentences([str(tmp_path), str(tmp_path / "more.txt")])
+    assert all(line in found for line in ("Mvua kubwa leo!", "heavy rain today", "Hot sun.", "upepo mkali"))
+    assert "theluji nyeupe" in found
     assert "Mvua ndogo" not in found

@@ -18,6 +18,8 @@ from hf_afro.languages import find_language, find_languages
 from hf_afro.reports.published_sets import key_of_folder
 from hf_afro.tasks import BITEXT
 
+EVALUATED = ("dev", "test")
+"""The splits that nothing may be trained on."""
 _SPLIT = "test"
 
 
@@ -124,9 +126,24 @@ def _code_of(name: str) -> str:
         return ""
 
 
-def _files_in(folder: Path) -> dict[str, Path]:
-    """Return the files of the test split by the code of their language."""
-    return {code: path for path in sorted(folder.glob(f"{_SPLIT}.*")) if (code := _code_of(path.suffix[1:]))}
+def _files_in(folder: Path, split: str = _SPLIT) -> dict[str, Path]:
+    """Return the files of a split by the code of their language."""
+    return {code: path for path in sorted(folder.glob(f"{split}.*")) if (code := _code_of(path.suffix[1:]))}
+
+
+def evaluated_sentences(folder: str | os.PathLike[str]) -> dict[str, list[str]]:
+    """Return the dev and test sentences of parallel text in both languages, by the name of the text.
+
+    Raises:
+        ValueError: If a file is not UTF-8.
+    """
+    root = Path(folder)
+    found: dict[str, list[str]] = {}
+    for path in sorted(path for path in root.iterdir() if path.is_dir() and _code_of(path.name)):
+        for split in EVALUATED:
+            for file in _files_in(path, split).values():
+                found.setdefault(f"{key_of_folder(root)}/{_code_of(path.name)}", []).extend(read_lines(file))
+    return found
 
 
 def _read(root: Path, language: str, files: Mapping[str, Path]) -> ParallelText:

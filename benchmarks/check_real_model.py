@@ -5,8 +5,8 @@ r"""Check the results of `benchmarks.real_model` without hf_afro: the scores, an
 Scores are computed again from the kept predictions, by seqeval and scikit-learn. The dev and test sentences of
 the languages measured are read from the files of the sets and looked for in the text as letters and digits alone,
 without spaces, punctuation and case, so that tokens joined by spaces and running text are the same: those of at least
-24 characters anywhere in a line, shorter ones as a whole line. Of news articles each sentence of at least eight words
-is looked for.
+24 characters and five words anywhere in a line, shorter ones as a whole line. Of news articles each sentence of at
+least eight words is looked for.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import json
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 from seqeval.metrics import f1_score as entity_f1
@@ -24,8 +24,10 @@ from sklearn.metrics import f1_score
 
 LONG = 24  # characters
 SHORTEST = 12  # characters: "Thank you" is in any text
+WORDS = 5  # a phrase of four is in any text too
 WORDS_OF_A_PART = 8
 SHOWN = 3
+MEASURED = ("amh", "hau", "ibo", "kin", "luo", "pcm", "swa", "yor")
 
 
 def scores_of(file: Path) -> dict[str, float]:
@@ -82,7 +84,7 @@ def of_articles(data: Path) -> Iterator[str]:
     for file in evaluated_files(data / "topic" / "masakhanews", "tsv"):
         for line in file.read_text("utf-8").splitlines()[1:]:
             for part in re.split(r"[.!?።\t\n]+", line.rpartition("\t")[0]):
-                if sum(bool(letters(word)) for word in part.split()) >= WORDS_OF_A_PART:
+                if words(part) >= WORDS_OF_A_PART:
                     yield part
 
 
@@ -93,7 +95,14 @@ def of_parallel(data: Path) -> Iterator[str]:
 
 
 def evaluated_files(folder: Path, ending: str) -> list[Path]:
-    return sorted(path for path in folder.glob(f"*/*.{ending}") if path.stem in ("dev", "test"))
+    return sorted(
+        path for path in folder.glob(f"*/*.{ending}") if path.parent.name in MEASURED and path.stem in ("dev", "test")
+    )
+
+
+def words(text: str) -> int:
+    """Return the number of words with a letter or digit."""
+    return sum(bool(letters(word)) for word in text.split())
 
 
 SETS = {"masakhaner1": of_tags, "afrisenti": of_tweets, "masakhanews": of_articles, "mafand": of_parallel}
@@ -107,9 +116,10 @@ class Searched:
         self.short: dict[str, str] = {}
         self.count: Counter[str] = Counter()
         for name, sentences in SETS.items():
-            for wanted in map(letters, sentences(data)):
+            for sentence in sentences(data):
+                wanted = letters(sentence)
                 self.count[name] += len(wanted) >= SHORTEST
-                if len(wanted) >= LONG:
+                if len(wanted) >= LONG and words(sentence) >= WORDS:
                     self.long.setdefault(wanted[:LONG], []).append((wanted, name))
                 elif len(wanted) >= SHORTEST:
                     self.short[wanted] = name
@@ -125,18 +135,18 @@ class Searched:
         return found
 
 
-def search(data: Path, folder: Path, languages: Sequence[str]) -> None:
-    """Look for evaluation sentences in the text of languages, and print how many are found, by language and set."""
+def search(data: Path, folder: Path) -> None:
+    """Look for evaluation sentences in text files, and print how many lines have one, by file and set."""
     searched = Searched(data)
     found: Counter[tuple[str, str]] = Counter()
     lines = 0
-    for language in languages:
-        for line in (folder / f"{language}.txt").read_text("utf-8").splitlines():
+    for file in sorted(folder.glob("*.txt")):
+        for line in file.read_text("utf-8").splitlines():
             lines += 1
             for name in sorted(searched.in_line(line)):
-                found[language, name] += 1
-                if found[language, name] <= SHOWN:
-                    print(f"{language}, {name}: {line[:150]}")
+                found[file.stem, name] += 1
+                if found[file.stem, name] <= SHOWN:
+                    print(f"{file.stem}, {name}: {line[:150]}")
     print(f"{searched.count.total():,} evaluation sentences ({dict(searched.count)}) in {lines:,} lines of text:")
     print(dict(found) or "none is found")
 
@@ -145,10 +155,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="the output of benchmarks.real_model")
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--languages", nargs="+", default=["amh", "eng", "hau", "ibo", "kin", "pcm", "swa", "yor"])
     args = parser.parse_args()
     rescore(args.folder)
-    search(args.data, args.folder / "text" / "train", args.languages)
+    search(args.data, args.folder / "text" / "train")
 
 
 if __name__ == "__main__":

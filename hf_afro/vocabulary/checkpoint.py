@@ -133,14 +133,14 @@ def foresee_pruning(
         table = table_of(backend_state(tokenizer), tokenizer.unk_token)
     found = check_together(model, table, keep)
     padding = -len(keep) % (pad_to_multiple_of or 1)
-    sizes = {
-        one: one.numel() // found.rows * (len(keep) + padding) if name in found.names else one.numel()
+    sizes = [
+        (one.numel() // found.rows * (len(keep) + padding) if name in found.names else one.numel(), one.element_size())
         for name, one in model.named_parameters()
-    }
+    ]
     return dataclasses.replace(
         report_pruning(model, model, found, table, keep, padding),
-        new_parameters=sum(sizes.values()),
-        new_bytes=sum(number * one.element_size() for one, number in sizes.items()),
+        new_parameters=sum(number for number, _ in sizes),
+        new_bytes=sum(number * size for number, size in sizes),
     )
 
 

@@ -268,7 +268,7 @@ def test_datatroves_own_class_reads_the_same(fasttext_model):
 
     glotlid = lid.GlotLID(k=1)
     glotlid._model = fasttext.load_model(fasttext_model)  # instead of a download
-    lines = [lines[6] for lines in SENTENCES.values()]
+    lines = [SENTENCES[code][6] for code in TAGS]
     try:
         found = DatatroveIdentifier(glotlid)(lines)
     except ValueError as error:  # of numpy 2 in fasttext's own `predict` of one line

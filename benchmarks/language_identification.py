@@ -1,4 +1,4 @@
-"""Foreign lines found in text: how many of those planted, and how many of a language's own lines are dropped with them.
+"""Foreign lines found in text: how many of those planted are dropped, and how many of a language's own.
 
     python -m benchmarks.language_identification --data ../shared/data/corpora
 

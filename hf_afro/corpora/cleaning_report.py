@@ -222,6 +222,14 @@ def most_found(report: CleaningReport, most: int = 5) -> dict[str, dict[str, int
     return shortened
 
 
+def found_in_words(report: CleaningReport) -> dict[str, str]:
+    """Return `most_found` as text by language, such as "eng 1,200, nya 3"."""
+    return {
+        code: ", ".join(f"{other} {lines:,}" for other, lines in counts.items())
+        for code, counts in most_found(report).items()
+    }
+
+
 def save_report(report: CleaningReport, folder: str | os.PathLike[str]) -> None:
     """Write `cleaning.json`, which can be loaded, and `cleaning.md`, a page to read, into a folder."""
     report.save(Path(folder) / JSON_FILE)
@@ -240,7 +248,10 @@ def cleaning_page(report: CleaningReport) -> str:
             _by_name(report.leaks, sums=False),
         ]
     if any(report.found.values()):
-        parts += ["## Lines in another language, by the language found", _by_name(report.found)]
+        rows = [
+            [code, f"{sum(report.found[code].values()):,}", shown] for code, shown in found_in_words(report).items()
+        ]
+        parts += ["## Lines in another language", _table(["language", "lines", "languages found"], rows)]
     settings = [f"- {name}: {value}" for name, value in report.settings.items()]
     parts += ["## Settings", "\n".join([*settings, f"- hf_afro: {report.version}"])]
     return "\n\n".join(parts) + "\n"

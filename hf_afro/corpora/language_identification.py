@@ -16,6 +16,9 @@ Identifier = Callable[[Sequence[str]], Iterable[tuple[str, float]]]
 """Takes lines, and returns for each the code or tag of its most probable language and the probability, 0 to 1. The
 result for a line must not depend on the other lines. To work in several processes it must be picklable."""
 
+THRESHOLD = 0.5
+"""The least probability, unless another is asked for."""
+
 DATATROVE_MODELS = {"datatrove:glotlid": "GlotLID", "datatrove:ft176": "FT176LID"}
 """Names that `identifier_named` takes besides files, and the classes of datatrove that they stand for."""
 
@@ -39,7 +42,7 @@ class LanguageCheck:
     """
 
     identify: Identifier
-    threshold: float = 0.5
+    threshold: float = THRESHOLD
 
     def __post_init__(self) -> None:
         if not 0 <= self.threshold <= 1:

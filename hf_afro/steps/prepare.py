@@ -9,7 +9,7 @@ from typing import Annotated
 
 from transformers.hf_argparser import HfArg
 
-from hf_afro.corpora.cleaning_report import OTHER_LANGUAGE, UNCERTAIN_LANGUAGE, most_found
+from hf_afro.corpora.cleaning_report import OTHER_LANGUAGE, UNCERTAIN_LANGUAGE, found_in_words
 from hf_afro.messages import counted
 from hf_afro.reports.tables import format_table
 from hf_afro.sample import SAMPLE
@@ -71,12 +71,12 @@ def run(config: Config, folder: Path) -> Outcome:
     parts = [format_table(header, rows)]
     if config.language_id is not None:
         reasons = (OTHER_LANGUAGE, UNCERTAIN_LANGUAGE)
-        found = most_found(report)
+        found = found_in_words(report)
         rows = [
             [
                 code,
                 *(report.dropped[code].get(reason, 0) for reason in reasons),
-                ", ".join(f"{other} {lines:,}" for other, lines in found.get(code, {}).items()),
+                found.get(code, ""),
             ]
             for code in sorted(text.train)
         ]

@@ -15,7 +15,7 @@ from transformers.hf_argparser import HfArg
 from hf_afro.corpora import EvaluationSentences, PreparedCorpora, TextSource, prepare_corpora, read_corpora
 from hf_afro.corpora.cleaning_report import CleaningReport, save_report
 from hf_afro.corpora.decontamination import excluded_sentences, parts_of
-from hf_afro.corpora.language_identification import DATATROVE_MODELS, LanguageCheck, identifier_named
+from hf_afro.corpora.language_identification import DATATROVE_MODELS, THRESHOLD, LanguageCheck, identifier_named
 from hf_afro.corpora.reading import Errors
 from hf_afro.evaluation.data.parallel import is_parallel, read_parallel
 from hf_afro.sample import SAMPLE, text_folder
@@ -75,11 +75,22 @@ class TextConfig(ReadingConfig):
         f"model.bin; or {' or '.join(DATATROVE_MODELS)}, which datatrove downloads",
     )
     language_id_threshold: Annotated[float, Limits(low=0, high=1)] = HfArg(
-        default=0.5, help="with language_id: also drop lines whose most probable language is less probable than this"
+        default=THRESHOLD,
+        help="with language_id: also drop lines whose most probable language is less probable than this",
     )
     max_lines: Annotated[int | None, Limits(low=1)] = HfArg(
         default=None, help="train on at most this many lines per language, the first ones"
     )
+
+    def __post_init__(self) -> None:
+        """Refuse a threshold without a classifier.
+
+        Raises:
+            ValueError: If there is one.
+        """
+        super().__post_init__()
+        if self.language_id is None and self.language_id_threshold != THRESHOLD:
+            raise ValueError("language_id_threshold has no effect without language_id; give both, or neither")
 
 
 def is_prepared(text: str) -> bool:

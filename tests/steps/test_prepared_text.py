@@ -104,6 +104,8 @@ def test_a_language_identifier_is_a_file_or_a_known_name(texts, monkeypatch):
         ]
     with pytest.raises(ValueError, match=r"nothing is left of .*swa.txt after cleaning: .*'language uncertain': 60"):
         prepare_text(TextConfig(**config, language_id=str(texts / "model.bin"), language_id_threshold=0.7), seed=0)
+    with pytest.raises(ValueError, match="language_id_threshold has no effect without language_id"):
+        TextConfig(**config, language_id_threshold=0.7)
     with pytest.raises(ValueError, match="is prepared already; give --language_id to `hf-afro prepare`"):
         prepare_text(TextConfig(text=str(texts / "text"), language_id=str(texts / "model.bin")), seed=0)
 

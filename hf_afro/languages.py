@@ -179,6 +179,15 @@ _ROWS: tuple[tuple[str, str | None, str, str, str, tuple[str, ...]], ...] = (
     ("zul", "zu", "zul_Latn", "", "Zulu", _LATIN),
 )
 
+# ISO 639-3 members of macrolanguages that have no row or alias above. The varieties of Arabic are separate languages
+# here, as the evaluation sets treat them.
+_MEMBERS = {
+    "aka": "fat twi",
+    "ful": "ffm fub fuc fue fuf fuh fui fuq",
+    "mlg": "bhr bmm bzc msh skg tdx tkg txy xmv xmw",
+    "orm": "hae orc",
+}
+
 
 def _sets_of(iso639_3: str) -> tuple[str, ...]:
     return tuple(name for name, members in _SETS.items() if iso639_3 in members.split())
@@ -242,6 +251,20 @@ def find_language(code: str) -> Language:
                 f"expected {codes}, or {language.iso639_3!r} alone."
             )
     return language
+
+
+def same_language(one: str, other: str) -> bool:
+    """Return whether two ISO 639-3 codes are one language, or one is the macrolanguage of the other.
+
+    Args:
+        one: A code as `find_language` returns it, by which `swh` and `swa` are the same already.
+        other: Another.
+
+    Example:
+        >>> same_language("orm", "hae"), same_language("zul", "xho")
+        (True, False)
+    """
+    return one == other or other in _MEMBERS.get(one, "").split() or one in _MEMBERS.get(other, "").split()
 
 
 def find_languages(codes: Iterable[str]) -> dict[str, str]:

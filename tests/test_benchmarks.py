@@ -41,6 +41,17 @@ def test_timings_print_every_side_and_its_ratio(name, sides):
         assert any(line.strip().startswith(side) and line.endswith("x") for line in printed.splitlines())
 
 
+def test_planted_lines_are_found_in_text(tmp_path):
+    pytest.importorskip("fasttext", reason="needs fasttext, of the extra `language_id`")
+    for language in ("swa", "yor", "amh"):
+        lines = [f"{first} {second}" for first in SENTENCES[language] for second in SENTENCES[language]]
+        (tmp_path / f"{language}.txt").write_text("\n".join(lines), "utf-8")
+    printed = run("language_identification", "--data", str(tmp_path), "--epochs", "500", "--share", "0.2").splitlines()
+    assert sum(line.split()[1:3] == ["96", "24"] for line in printed if line.startswith("all")) == 4
+    first = next(line.split() for line in printed if line.startswith("all"))
+    assert first[3:] == ["100.0%", "0.00%"]
+
+
 def test_the_inference_of_a_student_prints_every_side_in_every_order(tmp_path, tokenizer):
     for language, lines in SENTENCES.items():
         (tmp_path / f"{language}.txt").write_text("\n".join(lines), "utf-8")

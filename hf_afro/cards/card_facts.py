@@ -59,6 +59,7 @@ _FORMS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "text": ("a list of objects with a name", lambda value: _is_list(value, dict)),
     "settings": ("an object that maps stages to settings", lambda value: _is_table(value, dict)),
     "removed": ("an object that maps languages to reasons and lines", lambda value: _is_table(value, dict)),
+    "found": ("an object that maps languages to languages and lines", lambda value: _is_table(value, dict)),
     "searched": ("a whole number or null", lambda value: value is None or type(value) is int),
     "vocabulary": ("an object that maps languages to figures", lambda value: _is_table(value, dict)),
     "efficiency": ("an object that maps files to figures", lambda value: _is_table(value, dict)),
@@ -99,6 +100,7 @@ class CardFacts:
         head: A key of `HEADS`, or empty.
         settings: The settings of each stage: ``{stage: {name: value}}``.
         removed: Lines read and dropped from the text: ``{language: {reason: lines}}``.
+        found: Of these, lines in another language than their file's: ``{language: {language found: lines}}``.
         searched: Number of evaluation sentences searched for in the text; None if not recorded.
         tokens_seen: Tokens trained on by language, with repetitions.
         vocabulary: The result of pruning, ``{language: {figure: value}}``; see `vocabulary_figures`.
@@ -119,6 +121,7 @@ class CardFacts:
     head: str = ""
     settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     removed: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    found: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     searched: int | None = None
     tokens_seen: Mapping[str, int] = field(default_factory=dict)
     vocabulary: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)

@@ -98,10 +98,14 @@ def _run(command: str, words: list[str]) -> None:
     from hf_afro.steps.running import check_inputs, run_step, say
 
     step = step_named(command)
-    common = common_parser()
+    common = common_parser(previews=step.preview is not None)
     parser = StepParser(step, prog=f"hf-afro {command}", epilog=common.format_help())
     options, own = common.parse_known_args(words)
     config = parser.parse(own, () if options.config is None else read_config(options.config, parser))
+    if step.preview is not None and options.dry_run:
+        check_inputs(step, config)
+        say(step.preview(config))
+        return
     if options.output_dir is None:
         if step.needs_folder:
             raise ValueError("--output_dir is missing; expected the folder to write")

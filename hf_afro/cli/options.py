@@ -20,8 +20,12 @@ class OneLineParser(argparse.ArgumentParser):
         raise ValueError(plainer(message))
 
 
-def common_parser() -> argparse.ArgumentParser:
-    """Return the parser of the options that all commands share."""
+def common_parser(*, previews: bool = False) -> argparse.ArgumentParser:
+    """Return the parser of the options that all commands share.
+
+    Args:
+        previews: Whether the command can also show what it would write.
+    """
     parser = OneLineParser(add_help=False, allow_abbrev=False, usage=argparse.SUPPRESS)
     group = parser.add_argument_group("options of every command")
     group.add_argument(
@@ -36,5 +40,9 @@ def common_parser() -> argparse.ArgumentParser:
     group.add_argument(
         "--config", metavar="FILE", help="YAML file of settings; those of the command line replace them"
     )
+    if previews:
+        group.add_argument(
+            "--dry_run", "--dry-run", action="store_true", help="show what would be written, and write nothing"
+        )
     group.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return parser

@@ -1,4 +1,4 @@
-"""Monolingual text: reading, cleaning, removing evaluation sentences and near-duplicates, preparation."""
+"""Monolingual text: reading, cleaning, language identification, decontamination, near-duplicates, preparation."""
 
 from __future__ import annotations
 
@@ -8,6 +8,11 @@ from hf_afro.corpora.decontamination import (
     EvaluationSentences as EvaluationSentences,
     decontaminate as decontaminate,
     excluded_sentences as excluded_sentences,
+)
+from hf_afro.corpora.language_identification import (
+    DatatroveIdentifier as DatatroveIdentifier,
+    FastTextIdentifier as FastTextIdentifier,
+    LanguageCheck as LanguageCheck,
 )
 from hf_afro.corpora.near_duplicates import find_near_duplicates as find_near_duplicates
 from hf_afro.corpora.preparation import PreparedCorpora as PreparedCorpora, prepare_corpora as prepare_corpora

@@ -25,6 +25,8 @@ CONTAINS = "holds an evaluation sentence"
 OVERLAP = "shares 8 words with an evaluation sentence"
 NO_LETTER = "only numbers or punctuation"
 TOO_SHORT = "too few tokens"
+OTHER_LANGUAGE = "another language"
+UNCERTAIN_LANGUAGE = "language uncertain"
 DUPLICATE = "duplicate"
 NEAR_DUPLICATE = "near-duplicate"
 LEAKED = (EVALUATION, CONTAINS, OVERLAP)
@@ -43,24 +45,29 @@ class Tally:
         words: Their words, split at white space, under the same keys.
         num_bytes: Their UTF-8 bytes without line feeds, under the same keys.
         leaks: Lines dropped for an evaluation set, by set; a line may count for several sets.
+        found: Lines dropped as `OTHER_LANGUAGE`, by the language found.
     """
 
     lines: Counter[str] = field(default_factory=Counter)
     words: Counter[str] = field(default_factory=Counter)
     num_bytes: Counter[str] = field(default_factory=Counter)
     leaks: Counter[str] = field(default_factory=Counter)
+    found: Counter[str] = field(default_factory=Counter)
 
-    def add(self, text: str, reason: str | None, sets: Iterable[str] = ()) -> None:
+    def add(self, text: str, reason: str | None, sets: Iterable[str] = (), found: str | None = None) -> None:
         """Count a line as read, and as dropped if there is a reason.
 
         Args:
             text: The line, after normalization.
             reason: The reason to drop it; None if it is kept.
             sets: The evaluation sets that it matches.
+            found: The language found in a line that is dropped as `OTHER_LANGUAGE`.
         """
         self._count(READ, text)
         if reason is not None:
             self.drop(text, reason, sets)
+        if found is not None:
+            self.found[found] += 1
 
     def drop(self, text: str, reason: str, sets: Iterable[str] = ()) -> None:
         """Count a line as dropped that was counted as read before."""
@@ -86,6 +93,7 @@ class CleaningReport:
         words: Words read (under `READ`) and dropped (under the reasons), by code.
         num_bytes: UTF-8 bytes, in the same way.
         leaks: Lines dropped for an evaluation set, by code and set; a line may count for several sets.
+        found: Lines dropped as another language, by code and language found.
     """
 
     read: Mapping[str, int]
@@ -96,6 +104,7 @@ class CleaningReport:
     words: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     num_bytes: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     leaks: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    found: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
     @classmethod
     def from_tallies(
@@ -123,6 +132,7 @@ class CleaningReport:
             words=_sorted({code: tally.words for code, tally in tallies.items()}),
             num_bytes=_sorted({code: tally.num_bytes for code, tally in tallies.items()}),
             leaks=_sorted({code: tally.leaks for code, tally in tallies.items()}),
+            found=_sorted({code: tally.found for code, tally in tallies.items() if tally.found}),
         )
 
     @property
@@ -168,6 +178,7 @@ class CleaningReport:
             words=_added(self.words, other.words),
             num_bytes=_added(self.num_bytes, other.num_bytes),
             leaks=_added(self.leaks, other.leaks),
+            found=_added(self.found, other.found),
         )
 
     @classmethod
@@ -201,6 +212,24 @@ class CleaningReport:
             raise ValueError(f"{path} is not a cleaning report as CleaningReport.save writes it: {error!r}") from error
 
 
+def most_found(report: CleaningReport, most: int = 5) -> dict[str, dict[str, int]]:
+    """Return the lines in another language by language and language found: the most frequent ones, and `others`."""
+    shortened = {}
+    for code, counts in report.found.items():
+        ranked = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
+        rest = sum(lines for _, lines in ranked[most:])
+        shortened[code] = dict(ranked[:most]) | ({"others": rest} if rest else {})
+    return shortened
+
+
+def found_in_words(report: CleaningReport) -> dict[str, str]:
+    """Return `most_found` as text by language, such as "eng 1,200, nya 3"."""
+    return {
+        code: ", ".join(f"{other} {lines:,}" for other, lines in counts.items())
+        for code, counts in most_found(report).items()
+    }
+
+
 def save_report(report: CleaningReport, folder: str | os.PathLike[str]) -> None:
     """Write `cleaning.json`, which can be loaded, and `cleaning.md`, a page to read, into a folder."""
     report.save(Path(folder) / JSON_FILE)
@@ -208,7 +237,7 @@ def save_report(report: CleaningReport, folder: str | os.PathLike[str]) -> None:
 
 
 def cleaning_page(report: CleaningReport) -> str:
-    """Return a report as Markdown: sizes, lines dropped by reason, and lines dropped by evaluation set."""
+    """Return a report as Markdown: sizes, lines dropped by reason, by evaluation set, and by language found."""
     parts = ["# Cleaning report", _sizes(report)]
     if any(report.dropped.values()):
         parts += ["## Lines dropped, by reason", _by_name(report.dropped)]
@@ -218,6 +247,11 @@ def cleaning_page(report: CleaningReport) -> str:
             "A line that matches several sets counts for each of them.",
             _by_name(report.leaks, sums=False),
         ]
+    if any(report.found.values()):
+        rows = [
+            [code, f"{sum(report.found[code].values()):,}", shown] for code, shown in found_in_words(report).items()
+        ]
+        parts += ["## Lines in another language", _table(["language", "lines", "languages found"], rows)]
     settings = [f"- {name}: {value}" for name, value in report.settings.items()]
     parts += ["## Settings", "\n".join([*settings, f"- hf_afro: {report.version}"])]
     return "\n\n".join(parts) + "\n"

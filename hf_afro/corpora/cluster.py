@@ -98,18 +98,21 @@ class CleanLines(PipelineStep):
     def run(self, data: Iterable[Document], rank: int = 0, world_size: int = 1) -> Iterator[Document]:
         """Yield the lines that are kept, in order."""
         tallies: dict[str, Tally] = defaultdict(Tally)
-        for batch in in_batches(data):
-            verdicts = self.rules.judge([document.text for document in batch])
-            for document, (text, reason, sets) in zip(batch, verdicts, strict=True):
-                tallies[document.metadata["language"]].add(text, reason, sets)
-                self.stat_update("kept" if reason is None else reason, unit="line")
-                if reason is None:
-                    document.text = text
-                    yield document
+        for language, documents in groupby(data, lambda document: document.metadata["language"]):
+            for batch in in_batches(documents):
+                verdicts = self.rules.judge([document.text for document in batch], language)
+                for document, verdict in zip(batch, verdicts, strict=True):
+                    tallies[language].add(*verdict)
+                    self.stat_update("kept" if verdict.reason is None else verdict.reason, unit="line")
+                    if verdict.reason is None:
+                        document.text = verdict.text
+                        yield document
+        check = self.rules.language_check
         settings = {
             "min_tokens": self.rules.min_tokens,
             "nfc": self.rules.nfc,
             "evaluation_sentences": len(self.rules.evaluation or ()),
+            **({} if check is None else check.settings),
         }
         report = CleaningReport.from_tallies(dict(sorted(tallies.items())), settings=settings)
         report.save(_part(self.output, REPORTS, rank, world_size, "json"))

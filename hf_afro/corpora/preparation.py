@@ -14,6 +14,7 @@ import numpy as np
 from hf_afro.corpora.cleaning import clean
 from hf_afro.corpora.cleaning_report import NEAR_DUPLICATE, CleaningReport, Tally
 from hf_afro.corpora.decontamination import EvaluationSentences
+from hf_afro.corpora.language_identification import LanguageCheck
 from hf_afro.corpora.near_duplicates import find_near_duplicates
 from hf_afro.corpora.reading import TextSource
 
@@ -47,13 +48,15 @@ def prepare_corpora(
     nfc: bool = False,
     drop_duplicates: bool = False,
     near_duplicates: float | None = None,
+    language_check: LanguageCheck | None = None,
     max_lines: int | None = None,
     seed: int = 0,
 ) -> PreparedCorpora:
     """Clean the text of every language, and keep everything that is evaluated on out of the training text.
 
     Dropped are lines that are empty, too short or without letters; lines in any language that match the evaluation
-    sentences or `excluded` (see `EvaluationSentences`); and copies of held-out lines.
+    sentences or `excluded` (see `EvaluationSentences`); with `language_check`, lines in another language than their
+    file's; and copies of held-out lines.
 
     Args:
         sources: The result of `read_corpora` or `load_hub`.
@@ -65,16 +68,20 @@ def prepare_corpora(
         drop_duplicates: Whether to drop exact repetitions within a language.
         near_duplicates: Drop lines that are at least this similar to an earlier line of their language, such as 0.8;
             None keeps them. See `find_near_duplicates`.
+        language_check: Drop lines that are not in the language of their source; None keeps them.
         max_lines: The most training lines of a language; the first ones are kept.
         seed: Seed of the choice of held-out lines, which have the smallest hashes, so that the choice is stable when
             text is added.
 
     Raises:
-        ValueError: If nothing is left of a language, or a setting is outside its range.
+        ValueError: If nothing is left of a language, a setting is outside its range, or `language_check` does not
+            know a language.
 
     References:
         Alabi et al., COLING 2022, section 3, for the cleaning.
     """
+    if language_check is not None:
+        language_check.check_knows(sources)
     given = {
         code: [unicodedata.normalize("NFC", line) if nfc else line for line in lines if line.strip()]
         for code, lines in (evaluation or {}).items()
@@ -85,7 +92,10 @@ def prepare_corpora(
     rules: dict[str, Any] = {"min_tokens": min_tokens, "nfc": nfc, "drop_duplicates": drop_duplicates}
     lines: dict[str, list[str]] = {}
     for language, source in sources.items():
-        lines[language] = list(clean(source, tallies[language], evaluation=unwanted, **rules))
+        kept = clean(
+            source, tallies[language], evaluation=unwanted, language=language, language_check=language_check, **rules
+        )
+        lines[language] = list(kept)
         if near_duplicates is not None:
             marked = find_near_duplicates(lines[language], near_duplicates)
             lines[language] = _without(lines[language], marked, NEAR_DUPLICATE, tallies[language])
@@ -105,7 +115,12 @@ def prepare_corpora(
             lines[language] = _without(lines[language], beyond, BEYOND, tallies[language])
     report = CleaningReport.from_tallies(
         tallies,
-        settings={**rules, "near_duplicates": near_duplicates, "evaluation_sentences": len(unwanted)},
+        settings={
+            **rules,
+            "near_duplicates": near_duplicates,
+            "evaluation_sentences": len(unwanted),
+            **({} if language_check is None else language_check.settings),
+        },
         fingerprints={language: source.fingerprint for language, source in sources.items()},
     )
     return PreparedCorpora(lines, given, report)

@@ -15,7 +15,7 @@ from transformers.hf_argparser import HfArg
 from hf_afro.cards import CardFacts, TextSource, render_card
 from hf_afro.cards.card_facts import FACTS_FILE, inherited_licence, vocabulary_figures
 from hf_afro.cards.metadata import use_of
-from hf_afro.corpora.cleaning_report import CleaningReport
+from hf_afro.corpora.cleaning_report import CleaningReport, most_found
 from hf_afro.evaluation.comparison import difference_tables, kept_tables
 from hf_afro.export import EXPORT_FILE
 from hf_afro.files import read_limited
@@ -182,6 +182,7 @@ def made_facts(facts: CardFacts, report: EvalReport, model: Path | None) -> Card
             if record.step not in ("tasks", "count")
         },
         removed=lines_removed(cleaning),
+        found=most_found(cleaning),
         searched=cleaning.settings.get("evaluation_sentences"),
     )
     # The model itself knows better than the steps: it may have no head, or an objective that trains it.

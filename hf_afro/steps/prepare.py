@@ -9,6 +9,7 @@ from typing import Annotated
 
 from transformers.hf_argparser import HfArg
 
+from hf_afro.corpora.cleaning_report import OTHER_LANGUAGE, UNCERTAIN_LANGUAGE, found_in_words
 from hf_afro.messages import counted
 from hf_afro.reports.tables import format_table
 from hf_afro.sample import SAMPLE
@@ -23,6 +24,9 @@ The text is cleaned as in the paper (Alabi et al., 2022): short lines and lines 
 `hf-afro maft` and `distill` do the same by themselves; prepare text first where several commands read it.
 
   hf-afro prepare --text texts --exclude tasks --output_dir text
+  hf-afro prepare --text texts --language_id glotlid/model.bin --output_dir text
+
+--language_id drops lines that are not in the language of their file, or of which a classifier is not sure.
 
 Output: train/ and held_out/ with one file per language, cleaning.json and cleaning.md (lines read and dropped, by
 reason).
@@ -64,7 +68,20 @@ def run(config: Config, folder: Path) -> Outcome:
         "evaluation_lines_removed": sum(report.leaked.values()),
     }
     header = ["language", "lines read", "kept", "of evaluation sets", "held out"]
-    return Outcome(facts, format_table(header, rows))
+    parts = [format_table(header, rows)]
+    if config.language_id is not None:
+        reasons = (OTHER_LANGUAGE, UNCERTAIN_LANGUAGE)
+        found = found_in_words(report)
+        rows = [
+            [
+                code,
+                *(report.dropped[code].get(reason, 0) for reason in reasons),
+                found.get(code, ""),
+            ]
+            for code in sorted(text.train)
+        ]
+        parts.append(format_table(["language", *reasons, "found"], rows))
+    return Outcome(facts, "\n\n".join(parts))
 
 
 def plan(config: Config, inputs: Mapping[str, Plan]) -> Plan:

@@ -154,10 +154,10 @@ def fingerprints(config: Any) -> dict[str, dict[str, str]]:
                     digest = _digest_of_files(path.parent, (path, *named))
             elif place == SAMPLE:
                 digest = f"{SAMPLE} {__version__}"
-            elif marker.must_exist:
+            elif marker.must_exist and place not in marker.names:
                 raise FileNotFoundError(f"--{name} {place} does not exist")
             else:
-                digest = place  # on the Hub
+                digest = place  # on the Hub, or a name
             found.setdefault(name, {})[place] = digest
     return found
 

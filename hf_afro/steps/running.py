@@ -116,7 +116,8 @@ def run_step(
 
 def _run_beside(step: Step, config: Any, target: Path, begun: Record, *, overwrite: bool, owned: bool) -> Finished:
     work, resumes = beside(target), False
-    if step.can_resume is not None:
+    keeps_work = step.can_resume is not None and (step.keeps_work is None or step.keeps_work(config))
+    if keeps_work:
         work = unfinished(target)
         if not owned:
             _check_unfinished(step, work, begun, overwrite=overwrite)
@@ -127,13 +128,13 @@ def _run_beside(step: Step, config: Any, target: Path, begun: Record, *, overwri
                 work, target, overwrite=overwrite, owned=owned
             )  # it was killed between the last two lines below
             return Finished(RESUMED, left)
-        resumes = same and step.can_resume(work)
+        resumes = same and step.can_resume is not None and step.can_resume(work)
         if work.exists() and not resumes:
             shutil.rmtree(work)
     started = time.monotonic()
     try:
         work.mkdir(exist_ok=True)
-        if step.can_resume is not None:  # other steps may need an empty folder
+        if keeps_work:  # other steps may need an empty folder
             remove_leftovers(work)
             begun.save(work)
         outcome = step.run(config, work)
@@ -283,7 +284,7 @@ def check_inputs(step: Step, config: Any, target: Path | None = None, made_here:
         raise ValueError(f"{step.name} runs in one process; start it without accelerate launch or torchrun")
     for name, marker, values in inputs_of(config):
         for place in map(place_of, values):
-            if place != SAMPLE and place not in made_here:
+            if place != SAMPLE and place not in (*made_here, *marker.names):
                 _check_input(f"--{name} {place}", place, marker, target)
     if step.check is not None:
         step.check(config)

@@ -57,6 +57,7 @@ class Input:
         must_exist: Whether it is a file or folder on this machine, and never the name of something on the Hub.
         files: Returns the files that such a file names, as a set's description does; their content counts too.
         replaceable: Whether it may lie in the folder that is written, where the result replaces it.
+        names: Names that may be given instead of a file or folder.
     """
 
     gives: str = ""
@@ -65,6 +66,7 @@ class Input:
     must_exist: bool = True
     files: Callable[[Path], list[Path]] | None = None
     replaceable: bool = False
+    names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

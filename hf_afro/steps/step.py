@@ -72,6 +72,10 @@ class Step:
         positional: The setting whose values may stand before all options.
         check: Refuses what is known to be impossible before anything is read; takes the settings.
         can_resume: Tells whether a folder holds interrupted work that can be resumed; without it the step starts over.
+        keeps_work: Tells by the settings whether interrupted work is kept for `can_resume` to judge; it always is if
+            there is none.
+        preview: Takes the settings and returns what `--dry_run` prints; the step then writes nothing. Without it the
+            command has no such option.
         plan: Estimates sizes; takes the settings and the plans of what each setting names.
         shows_names: Whether its output contains the names of its inputs.
         needs_folder: Whether a command has to be given a folder to write to.
@@ -86,6 +90,8 @@ class Step:
     positional: str | None = None
     check: Callable[[Any], None] | None = None
     can_resume: Callable[[Path], bool] | None = None
+    keeps_work: Callable[[Any], bool] | None = None
+    preview: Callable[[Any], str] | None = None
     plan: Callable[[Any, Mapping[str, Plan]], Plan] | None = None
     shows_names: bool = False
     needs_folder: bool = True

@@ -15,6 +15,7 @@ from transformers.hf_argparser import HfArg
 from hf_afro.corpora import EvaluationSentences, PreparedCorpora, TextSource, prepare_corpora, read_corpora
 from hf_afro.corpora.cleaning_report import CleaningReport, save_report
 from hf_afro.corpora.decontamination import excluded_sentences, parts_of
+from hf_afro.corpora.language_identification import DATATROVE_MODELS, THRESHOLD, LanguageCheck, identifier_named
 from hf_afro.corpora.reading import Errors
 from hf_afro.evaluation.data.parallel import evaluated_sentences, is_parallel
 from hf_afro.sample import SAMPLE, text_folder
@@ -68,9 +69,28 @@ class TextConfig(ReadingConfig):
     near_duplicates: Annotated[float | None, Limits(above=0, high=1)] = HfArg(
         default=None, help="drop a line at least this similar to an earlier one of its language, such as 0.8"
     )
+    language_id: Annotated[str | None, Input(names=tuple(DATATROVE_MODELS))] = HfArg(
+        default=None,
+        help="drop lines that are not in the language of their file, by this fastText model, such as GlotLID's "
+        f"model.bin; or {' or '.join(DATATROVE_MODELS)}, which datatrove downloads",
+    )
+    language_id_threshold: Annotated[float, Limits(low=0, high=1)] = HfArg(
+        default=THRESHOLD,
+        help="with language_id: also drop lines whose most probable language is less probable than this",
+    )
     max_lines: Annotated[int | None, Limits(low=1)] = HfArg(
         default=None, help="train on at most this many lines per language, the first ones"
     )
+
+    def __post_init__(self) -> None:
+        """Refuse a threshold without a classifier.
+
+        Raises:
+            ValueError: If there is one.
+        """
+        super().__post_init__()
+        if self.language_id is None and self.language_id_threshold != THRESHOLD:
+            raise ValueError("language_id_threshold has no effect without language_id; give both, or neither")
 
 
 def is_prepared(text: str) -> bool:
@@ -126,6 +146,9 @@ def prepare_text(config: TextConfig, seed: int) -> PreparedCorpora:
         nfc=config.nfc,
         drop_duplicates=config.drop_duplicates,
         near_duplicates=config.near_duplicates,
+        language_check=None
+        if config.language_id is None
+        else LanguageCheck(identifier_named(config.language_id), config.language_id_threshold),
         max_lines=config.max_lines,
         seed=seed,
     )
@@ -134,7 +157,7 @@ def prepare_text(config: TextConfig, seed: int) -> PreparedCorpora:
 def _prepared_text(config: TextConfig, evaluation: Mapping[str, TextSource] | None) -> PreparedCorpora:
     """Return text that was prepared; what is evaluated on or excluded now, and was not then, is removed from it."""
     defaults = {field.name: field.default for field in dataclasses.fields(TextConfig)}
-    cleaning = ("eval_lines", "min_tokens", "nfc", "drop_duplicates", "near_duplicates")
+    cleaning = ("eval_lines", "min_tokens", "nfc", "drop_duplicates", "near_duplicates", "language_id")
     if changed := [f"--{name}" for name in cleaning if getattr(config, name) != defaults[name]]:
         raise ValueError(f"{config.text} is prepared already; give {', '.join(changed)} to `hf-afro prepare`")
     train = read_text(config.text, config.languages)

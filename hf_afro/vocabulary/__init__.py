@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from hf_afro.vocabulary.checkpoint import (
     PrunedCheckpoint as PrunedCheckpoint,
+    foresee_pruning as foresee_pruning,
     prune_checkpoint as prune_checkpoint,
     prune_model as prune_model,
 )

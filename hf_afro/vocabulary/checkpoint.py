@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
 import os
@@ -44,6 +45,7 @@ from hf_afro.vocabulary.pruning import (
 from hf_afro.vocabulary.safetensors_rows import RowsKept, first_difference, force_to_disk, same_tensor, write_with_rows
 from hf_afro.vocabulary.segmentation import TextReport, ids_found_in, probe_texts, report_on_text, warn_of_prompts
 from hf_afro.vocabulary.tensors import VocabularyTensors, row_axis, word_embedding_of
+from hf_afro.vocabulary.tokenizers.backend import backend_state, table_of
 from hf_afro.vocabulary.tokenizers.cutting import SourceTokenizer, read_tokenizer
 from hf_afro.vocabulary.verify import (
     VerificationError,
@@ -102,6 +104,44 @@ def prune_model(
     tokenizer = load_tokenizer(encoder_of(source, revision), **settings)
     in_memory = prune_vocabulary(model, tokenizer, keep, pad_to_multiple_of=pad_to_multiple_of)
     return in_memory, in_memory.save_pretrained(folder, held_out=held_out, modules_from=source)
+
+
+def foresee_pruning(
+    source: str, keep: VocabularyMap, *, revision: str | None = None, pad_to_multiple_of: int | None = None
+) -> PruningReport:
+    """Return the report that `prune_model` would write, with the sizes before and after, and write nothing.
+
+    Of weights in safetensors only the headers are read.
+
+    Args:
+        source: See `prune_model`.
+        keep: See `prune_model`.
+        revision: See `prune_model`.
+        pad_to_multiple_of: See `prune_model`.
+
+    Raises:
+        ValueError: If the map is of another tokenizer, or the model cannot be pruned.
+    """
+    if has_safetensors(source, revision):
+        encoder = Path(encoder_of(str(checkpoint_folder(source, revision))))
+        model, _ = model_without_weights(encoder, read_weights(encoder))
+        table = read_tokenizer(encoder, keep).table
+    else:
+        settings: dict[str, Any] = {} if revision is None else {"revision": revision}
+        model = load_model(encoder_of(source, revision), all_heads=True, **settings)
+        tokenizer = load_tokenizer(encoder_of(source, revision), **settings)
+        table = table_of(backend_state(tokenizer), tokenizer.unk_token)
+    found = check_together(model, table, keep)
+    padding = -len(keep) % (pad_to_multiple_of or 1)
+    sizes = [
+        (one.numel() // found.rows * (len(keep) + padding) if name in found.names else one.numel(), one.element_size())
+        for name, one in model.named_parameters()
+    ]
+    return dataclasses.replace(
+        report_pruning(model, model, found, table, keep, padding),
+        new_parameters=sum(number for number, _ in sizes),
+        new_bytes=sum(number * size for number, size in sizes),
+    )
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import json
 import os
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -158,6 +158,17 @@ class TokenCounts:
         if language not in self.languages:
             raise ValueError(f"no counts of {language!r}; counted were {', '.join(self.languages)}")
         return self.counts[self.languages.index(language)]
+
+    def only(self, languages: Iterable[str]) -> TokenCounts:
+        """Return the counts of some of the languages.
+
+        Raises:
+            ValueError: If one was not counted.
+        """
+        chosen = tuple(sorted(set(languages)))
+        rows = np.array([self.of(language) for language in chosen], dtype=np.int64).reshape(-1, len(self.table))
+        sizes = {language: self.sizes[language] for language in chosen}
+        return TokenCounts(chosen, rows, sizes, self.table, self.provenance)
 
     def merge(self, other: TokenCounts) -> TokenCounts:
         """Return the counts of both texts together, independent of the order.

@@ -265,7 +265,7 @@ def warn_of_prompts(
         if lost:
             logger.warning(
                 "the prompt %s, %r, is now split differently, which changes every vector made with it: %s not kept; "
-                "keep them with --keep_list or extra_tokens",
+                "keep them with --keep_texts or select_tokens(keep_texts=[...])",
                 name,
                 text,
                 ", ".join(lost),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import hashlib
 import importlib.metadata
 import logging
 from collections.abc import Iterable
@@ -11,10 +12,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from transformers import PreTrainedTokenizerBase
 
 from hf_afro.languages import find_language, script_names
 from hf_afro.tokenizer_checks import warn_of_unknown
 from hf_afro.version import __version__
+from hf_afro.vocabulary.counting import ReadTokenizer, count_as_read
 from hf_afro.vocabulary.counts import TokenCounts
 from hf_afro.vocabulary.mapping import VocabularyMap
 from hf_afro.vocabulary.scripts import character_ids, scripts_in
@@ -35,17 +38,19 @@ def select_tokens(
     scripts: Iterable[str] | None = None,
     keep_characters: bool = True,
     extra_tokens: Iterable[str] = (),
+    keep_texts: Iterable[str] = (),
+    tokenizer: PreTrainedTokenizerBase | None = None,
     drop_tokens: Iterable[str] = (),
     strict: bool = False,
 ) -> VocabularyMap:
     """Choose the tokens to keep.
 
     Always kept are special and added tokens, tokens that the kind of tokenizer needs, user-defined SentencePiece
-    tokens (such as mT5's sentinels), the single characters of the scripts and `extra_tokens`. A token that is merged
-    from others is kept only with them. Then the language with the lowest coverage gets its most frequent token that is
-    not kept yet, repeatedly, until all languages reach the floor or the budget is used up. The rest of the budget goes
-    to the most frequent tokens when languages are sampled with p proportional to n^smoothing. The order does not
-    depend on the budget, so a larger budget never removes a token.
+    tokens (such as mT5's sentinels), the single characters of the scripts, `extra_tokens` and the tokens of
+    `keep_texts`. A token that is merged from others is kept only with them. Then the language with the lowest coverage
+    gets its most frequent token that is not kept yet, repeatedly, until all languages reach the floor or the budget is
+    used up. The rest of the budget goes to the most frequent tokens when languages are sampled with p proportional to
+    n^smoothing. The order does not depend on the budget, so a larger budget never removes a token.
 
     Args:
         counts: Counts of the languages to serve.
@@ -61,6 +66,9 @@ def select_tokens(
             Digits, punctuation and marks that all scripts share are always kept, even with ``()``.
         keep_characters: Whether to keep the single characters of the scripts.
         extra_tokens: More tokens to keep, spelt as in the vocabulary.
+        keep_texts: Texts whose tokens are all kept, so that they are split as before: prompts such as ``query: ``. The
+            provenance records how many they are and their fingerprint, but not the texts.
+        tokenizer: The tokenizer of the counts; needed for `keep_texts` alone.
         drop_tokens: Tokens never to keep, with all tokens merged from them, spelt as in the vocabulary. Single
             characters can be dropped too.
         strict: Raise an error instead of a warning if a language stays below the floor.
@@ -83,8 +91,12 @@ def select_tokens(
     named = script_names(scripts) if scripts is not None else wanted_scripts(counts)
     needs = kind_named(counts.table.kind).needs(counts.table)
     extra = _ids_of(counts.table, extra_tokens, "extra_tokens")
+    texts = _given(keep_texts, "keep_texts", "texts")
+    of_texts = _ids_in(texts, counts.table, tokenizer)
     dropped = _with_what_they_make(_ids_of(counts.table, drop_tokens, "drop_tokens"), len(counts.table), needs)
-    reasons = _must_keep(counts, named if keep_characters else None, extra, dropped, needs)
+    reasons = _must_keep(
+        counts, named if keep_characters else None, {"extra": extra, "texts": of_texts}, dropped, needs
+    )
     _check_dropped(counts.table, reasons, dropped)
     must = np.unique(np.concatenate(list(reasons.values())))
     _check_holds(budget, must, reasons, named)
@@ -111,6 +123,7 @@ def select_tokens(
         "old_size": len(counts.table),
         "new_size": len(kept),
         "must_keep": {name: len(ids) for name, ids in reasons.items()},
+        **({"keep_texts": {"texts": len(texts), "fingerprint": _fingerprint_of(texts)}} if texts else {}),
         "dropped": int(np.count_nonzero(dropped)),
         "below_floor": below,
         "smallest_budget": smallest,
@@ -165,9 +178,7 @@ def wanted_scripts(counts: TokenCounts) -> tuple[str, ...]:
 
 def _ids_of(table: TokenizerTable, tokens: Iterable[str], name: str) -> list[int]:
     """Return the ids of tokens given by the caller."""
-    if isinstance(tokens, str):
-        raise ValueError(f"{name} is one str, {tokens!r}; expected an iterable of tokens")
-    wanted = list(tokens)
+    wanted = _given(tokens, name, "tokens")
     ids = {piece: index for index, piece in enumerate(table.pieces)} if wanted else {}
     missing = [token for token in wanted if token not in ids]
     if missing:
@@ -176,6 +187,31 @@ def _ids_of(table: TokenizerTable, tokens: Iterable[str], name: str) -> list[int
             "the mark of a word's start included"
         )
     return [ids[token] for token in wanted]
+
+
+def _given(values: Iterable[str], name: str, what: str) -> list[str]:
+    if isinstance(values, str):
+        raise ValueError(f"{name} is one str, {values!r}; expected an iterable of {what}")
+    return list(values)
+
+
+def _ids_in(texts: list[str], table: TokenizerTable, tokenizer: PreTrainedTokenizerBase | None) -> list[int]:
+    """Return the ids that texts are split into."""
+    if not texts:
+        return []
+    if tokenizer is None:
+        raise ValueError("keep_texts needs the tokenizer that splits them; pass tokenizer=, that of the counts")
+    counted = count_as_read({"keep_texts": texts}, ReadTokenizer.read(tokenizer))
+    if counted.table.fingerprint != table.fingerprint:
+        raise ValueError(
+            f"the tokenizer ({len(counted.table)} tokens) is not that of the counts ({len(table)} tokens); pass the "
+            "one that the text was counted with"
+        )
+    return np.flatnonzero(counted.counts[0]).tolist()
+
+
+def _fingerprint_of(texts: list[str]) -> str:
+    return hashlib.sha256("\n".join(texts).encode()).hexdigest()[:32]
 
 
 def _check_holds(
@@ -215,17 +251,20 @@ def _with_what_they_make(unwanted: list[int], size: int, needs: Needs) -> np.nda
 
 
 def _must_keep(
-    counts: TokenCounts, scripts: tuple[str, ...] | None, extra: list[int], dropped: np.ndarray, needs: Needs
+    counts: TokenCounts,
+    scripts: tuple[str, ...] | None,
+    given: dict[str, list[int]],
+    dropped: np.ndarray,
+    needs: Needs,
 ) -> dict[str, np.ndarray]:
-    """Return the ids that are always kept, by reason."""
+    """Return the ids that are always kept, by reason; those that the caller asks for are given by theirs."""
     table = counts.table
     reasons: dict[str, Any] = {"special": table.always_kept}
     # Of equivalent tokens, prefer one that is not dropped.
     reasons |= kind_named(table.kind).companions(table, np.where(dropped, -1, counts.counts.sum(axis=0)))
     if scripts is not None:
         reasons["characters"] = [one for one in character_ids(table, scripts).tolist() if not dropped[one]]
-    if extra:
-        reasons["extra"] = extra
+    reasons |= {name: ids for name, ids in given.items() if ids}
     kept = {one for ids in reasons.values() for one in ids}
     parts = {part for one in kept for part in needs(int(one))} - kept
     if parts:

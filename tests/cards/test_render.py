@@ -66,6 +66,13 @@ def test_a_card_shows_which_translations_were_found():
     assert ModelCard(card).data.pipeline_tag == "sentence-similarity"
 
 
+def test_lines_in_another_language_are_shown_by_the_language_found():
+    facts = CardFacts("m", removed={"swa": {"read": 50, "another language": 41}}, found={"swa": {"eng": 38, "hau": 3}})
+    card = render_card(three(), facts)
+    assert "Lines in another language than that of their file, by the language found: swa (eng 38, hau 3).\n" in card
+    assert not unexplained_numbers(card, three(), facts)
+
+
 def test_the_sections_and_what_they_say():
     card = render_card([report("student"), report("teacher")], FACTS)
     sections = re.findall(r"^## (.+)$", card, re.M)

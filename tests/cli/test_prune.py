@@ -11,7 +11,9 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoConfig, AutoModelForMaskedLM, AutoTokenizer
 
 from hf_afro.cli.main import main
+from hf_afro.steps import prune as step
 from hf_afro.steps.prune import shown_coverage
+from hf_afro.steps.records import Record
 from hf_afro.vocabulary import VocabularyMap
 
 pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")  # of PEFT
@@ -215,6 +217,108 @@ def test_coverage_is_never_shown_higher_than_it_is(coverage, floor, shown):
 def test_counts_of_another_tokenizer_are_refused(refused, model_folder, pruned_folder, counts_folder, tmp_path):
     line = refused("prune", "--model", pruned_folder, "--counts", counts_folder, "--output_dir", tmp_path / "out")
     assert "the map was made for another tokenizer" in line
+
+
+def test_the_tokens_of_texts_are_kept(model_folder, counts_folder, tmp_path):
+    """The smallest budget keeps few of their tokens otherwise, and the space behind a prompt is a token too."""
+    texts = ["query: ", "Mwalimu aliwaambia wanafunzi"]
+    (tmp_path / "prompts.txt").write_text("\n".join(texts) + "\n", encoding="utf-8")
+    old = AutoTokenizer.from_pretrained(model_folder)
+    wanted = {one for text in texts for one in old(text, add_special_tokens=False)["input_ids"]}
+    base = ["prune", "--model", model_folder, "--counts", counts_folder, "--languages", "amh", "--no_characters"]
+    kept = []
+    for name, more in (("without", []), ("with", ["--keep_texts", str(tmp_path / "prompts.txt")])):
+        assert main([*base, "--budget", "120", *more, "--output_dir", str(tmp_path / name)]) == 0
+        kept.append(VocabularyMap.load(tmp_path / name))
+    assert not wanted <= set(kept[0].old_ids.tolist())
+    assert wanted <= set(kept[1].old_ids.tolist())
+    new = AutoTokenizer.from_pretrained(tmp_path / "with")
+    for text in texts:
+        assert new.tokenize(text) == old.tokenize(text)
+    assert kept[1].provenance["must_keep"]["texts"] == len(wanted)
+    assert kept[1].provenance["keep_texts"]["texts"] == 2
+    assert "keep_texts" not in kept[0].provenance
+    assert "query" not in json.dumps(kept[1].provenance)
+
+
+def test_a_dry_run_shows_what_would_be_written(pruned_folder, model_folder, counts_folder, tmp_path, capsys):
+    words = ["prune", "--model", model_folder, "--counts", counts_folder, "--budget", str(BUDGET), "--dry_run"]
+    assert main(words) == 0
+    printed = capsys.readouterr().out
+    report = json.loads((pruned_folder / "pruning_report.json").read_text("utf-8"))
+    sizes = (
+        f"{report['old_size']:,} to {BUDGET} tokens, {report['old_parameters']:,} to {report['new_parameters']:,} "
+        f"parameters, {report['old_bytes'] / 1e6:,.1f} to {report['new_bytes'] / 1e6:,.1f} MB"
+    )
+    assert sizes in printed
+    curve = report["selection"]["curve"]
+    lines = [line.split() for line in printed.splitlines()]
+    last = lines[next(number for number, line in enumerate(lines) if line[:1] == ["the"]) - 1]
+    lowest = min(curve["coverage"].values(), key=lambda shares: shares[-1])[-1]
+    assert (last[0], last[2]) == (str(BUDGET), shown_coverage(lowest, None).split()[0])
+    assert f"of every language: {report['selection']['smallest_budget']} tokens" in printed
+    assert lines[-1] == "dry run: nothing was written".split()
+    assert main([*words, "--output_dir", str(tmp_path / "out")]) == 0
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_each_language_gets_a_model_of_its_own(model_folder, counts_folder, tmp_path, capsys):
+    """Of the fewest tokens that its coverage needs, and the same as one pruned alone with this budget."""
+    words = ["prune", "--model", model_folder, "--counts", counts_folder, "--languages", "sw", "yo", "am"]
+    assert main([*words, "--each", "--output_dir", str(tmp_path / "models")]) == 0
+    printed = capsys.readouterr().out.splitlines()
+    table = {line.split()[0]: line.split() for line in printed}
+    assert sorted(path.name for path in (tmp_path / "models").iterdir()) == ["amh", "hf_afro_run.json", "swa", "yor"]
+    for code in ("amh", "swa", "yor"):
+        folder = tmp_path / "models" / code
+        keep = VocabularyMap.load(folder)
+        assert keep.provenance["languages"] == [code]
+        assert keep.provenance["smallest_budget"] == len(keep)
+        assert keep.provenance["coverage"][code]["reaches_floor"]
+        model = AutoModelForMaskedLM.from_pretrained(folder)
+        assert len(AutoTokenizer.from_pretrained(folder)) == model.config.vocab_size == len(keep)
+        assert table[code][1:3] == [f"{len(keep):,}", f"{model.num_parameters():,}"]
+        assert Record.load(folder).is_whole(folder)
+    alone = ["prune", "--model", model_folder, "--counts", counts_folder, "--languages", "swa"]
+    size = len(VocabularyMap.load(tmp_path / "models" / "swa"))
+    assert main([*alone, "--budget", str(size), "--output_dir", str(tmp_path / "alone")]) == 0
+    for path in sorted((tmp_path / "alone").iterdir()):
+        if path.name != "hf_afro_run.json":
+            assert path.read_bytes() == (tmp_path / "models" / "swa" / path.name).read_bytes(), path.name
+    capsys.readouterr()
+    assert main([*words, "--each", "--dry_run"]) == 0
+    foreseen = {line.split()[0]: line.split() for line in capsys.readouterr().out.splitlines()}
+    assert all(foreseen[code] == table[code] for code in ("amh", "swa", "yor"))
+
+
+def test_models_of_each_language_are_resumed(model_folder, counts_folder, tmp_path, monkeypatch, refused):
+    """After a failure in the second language the first is not pruned again, and other settings are refused."""
+    words = ["prune", "--model", model_folder, "--counts", counts_folder, "--languages", "swa", "yor", "--each"]
+    words += ["--budget", str(BUDGET), "--output_dir", str(tmp_path / "models")]
+    prune, pruned = step.prune_model, []
+
+    def fails_once(model, keep, folder, **settings):
+        pruned.append(keep.provenance["languages"][0])
+        if pruned == ["swa", "yor"]:
+            raise OSError("the disk went away")
+        return prune(model, keep, folder, **settings)
+
+    monkeypatch.setattr(step, "prune_model", fails_once)
+    assert main(words) == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["models.unfinished"]
+    assert "its settings differ in budget (then 300, now 250)" in refused(*words, "--budget", "250")
+    assert main(words) == 0
+    assert pruned == ["swa", "yor", "yor"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["models"]
+    assert {len(VocabularyMap.load(tmp_path / "models" / code)) for code in ("swa", "yor")} <= {
+        *range(100, BUDGET + 1)
+    }
+
+
+def test_languages_that_were_not_counted_are_refused(refused, model_folder, counts_folder, tmp_path):
+    words = ["prune", "--model", model_folder, "--counts", counts_folder, "--output_dir", tmp_path / "out"]
+    assert "no counts of 'lug'; counted were" in refused(*words, "--languages", "lug")
+    assert "no counts of 'lug'; counted were" in refused(*words, "--languages", "lug", "--each")
 
 
 def test_counts_of_parts_are_added_up(text_folder, model_folder, tmp_path):

@@ -9,7 +9,7 @@ from itertools import chain
 
 import pytest
 
-from hf_afro.corpora import EvaluationSentences, LineRules, Tally, clean, read_corpora
+from hf_afro.corpora import EvaluationSentences, LanguageCheck, LineRules, Tally, clean, read_corpora
 from hf_afro.corpora.cleaning_report import CleaningReport
 from hf_afro.files import is_leftover
 from hf_afro.vocabulary import TokenCounts, count_tokens
@@ -84,6 +84,29 @@ def test_tasks_add_up_to_one_process(folder, tmp_path, tokenizer, tasks, workers
         files = sorted((out / "text" / code).iterdir())
         assert "".join(path.read_text("utf-8") for path in files) == "".join(f"{line}\n" for line in lines)
     assert {code: list(text) for code, text in read_corpora(out / "text").items()} == kept
+
+
+def by_capitals(lines):
+    """A classifier that takes lines of many capitals for English."""
+    return [("eng_Latn" if line[:9].isupper() else "swh_Latn", 0.9) for line in lines]
+
+
+def test_lines_in_another_language_are_counted_by_all_tasks(folder, tmp_path):
+    (folder / "sw" / "d.txt").write_text(SENTENCES["eng"][0].upper(), "utf-8")
+    rules = LineRules(min_tokens=4, language_check=LanguageCheck(by_capitals))
+    reports = []
+    for tasks in (1, 3):
+        out = tmp_path / f"out-{tasks}"
+        LocalPipelineExecutor(
+            cluster.clean_steps(folder, out, rules),
+            tasks=tasks,
+            workers=1,
+            logging_dir=str(tmp_path / f"logs-{tasks}"),
+        ).run()
+        reports.append(cluster.collect_reports(out))
+    assert reports[0] == reports[1]
+    assert reports[0].found == {"amh": {"swa": 8}, "swa": {"eng": 1}, "yor": {"swa": 8}}
+    assert reports[0].settings["language_id"] == "by_capitals"
 
 
 def test_names_that_differ_by_a_dash_are_two_files(tmp_path):

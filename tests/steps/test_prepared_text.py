@@ -82,6 +82,34 @@ def test_fewer_lines_may_be_asked_for_and_cleaning_belongs_to_prepare(texts):
         prepare_text(TextConfig(text=text, min_tokens=2, nfc=True), seed=0)
 
 
+def test_a_language_identifier_is_a_file_or_a_known_name(texts, monkeypatch):
+    """Its content decides whether the text is up to date, its name is reported, and what it finds is printed."""
+    config = {"text": str(texts / "texts"), "eval_lines": 0}
+    with pytest.raises(FileNotFoundError, match=r"--language_id .*gone.bin does not exist"):
+        run_step(prepare.STEP, prepare.Config(**config, language_id=str(texts / "gone.bin")), texts / "text")
+    (texts / "model.bin").write_bytes(b"a model")
+    monkeypatch.setattr(
+        "hf_afro.steps.text.identifier_named",
+        lambda name: lambda lines: [("eng" if "neno7a" in line else line[:3], 0.6) for line in lines],
+    )
+    for name in (str(texts / "model.bin"), "datatrove:glotlid"):
+        settings = prepare.Config(**config, language_id=name)
+        done = run_step(prepare.STEP, settings, texts / "text", overwrite=True)
+        recorded = fingerprint(Path(name)) if name.endswith("model.bin") else name
+        assert done.record.inputs["language_id"] == {name: recorded}
+        assert done.text.splitlines()[-3:] == [
+            "language  another language  language uncertain  found",
+            "swa                      1                   0  eng 1",
+            "yor                      1                   0  eng 1",
+        ]
+    with pytest.raises(ValueError, match=r"nothing is left of .*swa.txt after cleaning: .*'language uncertain': 60"):
+        prepare_text(TextConfig(**config, language_id=str(texts / "model.bin"), language_id_threshold=0.7), seed=0)
+    with pytest.raises(ValueError, match="language_id_threshold has no effect without language_id"):
+        TextConfig(**config, language_id_threshold=0.7)
+    with pytest.raises(ValueError, match="is prepared already; give --language_id to `hf-afro prepare`"):
+        prepare_text(TextConfig(text=str(texts / "text"), language_id=str(texts / "model.bin")), seed=0)
+
+
 def test_held_out_lines_are_found_by_any_code(texts):
     text = prepared(texts)
     asked = [TextConfig(text=text, languages=[code]).languages for code in ("sw", "swh_Latn", "swa")]

@@ -21,6 +21,7 @@ from hf_afro.vocabulary import (
     VocabularyMap,
     checkpoint,
     count_tokens,
+    foresee_pruning,
     prune_checkpoint,
     prune_vocabulary,
     select_tokens,
@@ -94,8 +95,26 @@ def prune_both_ways(model, tokenizer, keep, folder, **saving):
 def test_every_file_is_that_of_pruning_in_memory(name, tokenizer, keep, tmp_path):
     torch.manual_seed(1)
     model = biased({**MODELS, **OTHER_MODELS}[name](len(tokenizer)).eval())
-    prune_both_ways(model, tokenizer, keep, tmp_path)
+    pruned = prune_both_ways(model, tokenizer, keep, tmp_path)
     assert_same_folder(tmp_path / "streamed", tmp_path / "in_memory")
+    assert foresee_pruning(str(tmp_path / "source"), keep) == pruned.report
+
+
+@pytest.mark.parametrize("weights", ["model.safetensors", "pytorch_model.bin"])
+def test_sizes_are_foreseen_for_every_format(weights, source, tokenizer, keep, tmp_path):
+    before = {path: path.stat().st_mtime_ns for path in source.iterdir()}
+    model = hf.AutoModelForMaskedLM.from_pretrained(source)
+    report = prune_vocabulary(model, tokenizer, keep, pad_to_multiple_of=64).report
+    if weights != "model.safetensors":
+        torch.save(model.state_dict(), source / weights)
+        (source / "model.safetensors").unlink()
+        before = {path: path.stat().st_mtime_ns for path in source.iterdir()}
+    assert report.padding_rows > 0
+    assert foresee_pruning(str(source), keep, pad_to_multiple_of=64) == report
+    assert {path: path.stat().st_mtime_ns for path in source.iterdir()} == before
+    other = VocabularyMap(keep.old_ids, keep.old_size, keep.old_unknown_id, "another")
+    with pytest.raises(ValueError, match="the map was made for another tokenizer"):
+        foresee_pruning(str(source), other)
 
 
 @pytest.mark.parametrize("name", EXAMPLES)

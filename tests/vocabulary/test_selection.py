@@ -42,6 +42,38 @@ def choose(counts, budget=None, **settings):
     return select_tokens(counts, budget, keep_characters=False, scripts=("Latin",), **settings)
 
 
+def test_some_languages_of_the_counts():
+    counts = made_up(big=BIG, small=SMALL)
+    only = counts.only(["small"])
+    assert only.languages == ("small",)
+    assert only.total == {"small": counts.total["small"]}
+    assert choose(only).old_ids.tolist() == choose(made_up(small=SMALL)).old_ids.tolist()
+    with pytest.raises(ValueError, match="no counts of 'tiny'; counted were big, small"):
+        counts.only(["small", "tiny"])
+
+
+def test_texts_to_keep_need_their_tokenizer(tokenizer, normalizing_tokenizer):
+    counts = count_tokens({"amh": SENTENCES["amh"]}, tokenizer)
+    text = SENTENCES["swa"][0]
+    wanted = {piece: tokenizer.get_vocab()[piece] for piece in tokenizer.tokenize(text)}
+    keep = select_tokens(counts, keep_texts=[text], tokenizer=tokenizer)
+    assert keep.keeps(list(wanted.values())).all()
+    assert not select_tokens(counts).keeps(list(wanted.values())).all()
+    assert keep.provenance["must_keep"]["texts"] == len(wanted)
+    again = select_tokens(counts, keep_texts=(one for one in [text]), tokenizer=tokenizer)
+    assert again.provenance["keep_texts"] == keep.provenance["keep_texts"]
+    assert keep.provenance["keep_texts"]["texts"] == 1
+    long = max(wanted, key=len)
+    with pytest.raises(ValueError, match=r"drop_tokens would drop what must be kept \(texts\)"):
+        select_tokens(counts, keep_texts=[text], tokenizer=tokenizer, drop_tokens=[long])
+    with pytest.raises(ValueError, match="keep_texts needs the tokenizer that splits them"):
+        select_tokens(counts, keep_texts=[text])
+    with pytest.raises(ValueError, match="is not that of the counts"):
+        select_tokens(counts, keep_texts=[text], tokenizer=normalizing_tokenizer)
+    with pytest.raises(ValueError, match="keep_texts is one str, 'query: '; expected an iterable of texts"):
+        select_tokens(counts, keep_texts="query: ")
+
+
 def test_without_a_budget_each_language_just_reaches_the_floor():
     keep = choose(made_up(big=BIG, small=SMALL), coverage=0.9)
     report = keep.provenance["coverage"]

@@ -1,3 +1,17 @@
+# /// script
+# requires-python = ">=3.11"
+# dependencies = [
+#     "hf_afro",
+#     "torch>=2.4",
+#     "transformers>=5.20",
+#     "datasets>=4.0",
+# ]
+#
+# [tool.hf-jobs]
+# flavor = "a10g-large"
+# timeout = "24h"
+# secrets = ["HF_TOKEN"]
+# ///
 r"""Distil a teacher into a student half as deep and half as wide by self-attention relations (MiniLMv2).
 
 One process:

@@ -1,3 +1,17 @@
+# /// script
+# requires-python = ">=3.11"
+# dependencies = [
+#     "hf_afro",
+#     "torch>=2.4",
+#     "transformers>=5.20",
+#     "datasets>=4.0",
+# ]
+#
+# [tool.hf-jobs]
+# flavor = "a10g-large"
+# timeout = "24h"
+# secrets = ["HF_TOKEN"]
+# ///
 r"""Adapt a masked language model to the languages of a folder of text (MAFT), as a Hugging Face training script.
 
 One process:

@@ -1,3 +1,17 @@
+# /// script
+# requires-python = ">=3.11"
+# dependencies = [
+#     "hf_afro",
+#     "torch>=2.4",
+#     "transformers>=5.20",
+#     "datasets>=4.0",
+# ]
+#
+# [tool.hf-jobs]
+# flavor = "a10g-large"
+# timeout = "24h"
+# secrets = ["HF_TOKEN"]
+# ///
 r"""Find the teacher layer and the number of relation heads that make the best student.
 
     python examples/sweep.py --teacher runs/maft --text texts --output_dir runs/sweep --max_steps 500 \

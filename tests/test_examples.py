@@ -1,9 +1,11 @@
-"""The examples as a user starts them: plainly, by torchrun and by `accelerate launch` with two processes."""
+"""The examples as a user starts them: plainly, by `uv run`, torchrun and `accelerate launch` with two processes."""
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -22,6 +24,9 @@ ACCELERATE = [
     *(sys.executable, "-m", "accelerate.commands.launch"),
     *"--multi_gpu --num_processes 2 --num_machines 1 --mixed_precision no --dynamo_backend no".split(),
 ]
+
+# In the environment of the tests, which has everything: nothing is downloaded, and a missing requirement is an error.
+UV = ["uv", "run", "--active", "--offline", "--no-python-downloads"]
 
 pytestmark = pytest.mark.examples
 
@@ -67,6 +72,25 @@ def test_maft(folder, tmp_path, start):
     assert metrics["eval_swa_bits_per_byte"] > 0
     assert (tmp_path / "model.safetensors").is_file()
     assert (tmp_path / "tokenizer.json").is_file()
+
+
+@pytest.mark.skipif(shutil.which("uv") is None, reason="uv is not installed")
+@pytest.mark.skipif(sys.prefix == sys.base_prefix, reason="the tests run in no virtual environment")
+@pytest.mark.skipif(
+    not any(importlib.metadata.distributions(name="hf_afro")), reason="hf_afro is not installed in the environment"
+)
+def test_uv_runs_a_script_with_the_requirements_of_its_header(folder, tmp_path):
+    options = ["--model_name_or_path", str(folder / "model"), "--text", str(folder / "texts")]
+    where = {"VIRTUAL_ENV": sys.prefix, "UV_CACHE_DIR": str(tmp_path / "cache")}
+    done = run("maft.py", UV, *options, "--output_dir", str(tmp_path / "out"), **where)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "out" / "model.safetensors").is_file()
+    script = (ROOT / "examples" / "maft.py").read_text("utf-8")
+    lacking = tmp_path / "lacking.py"
+    lacking.write_text(script.replace('"datasets>=4.0"', '"datasets>=400.0"'), "utf-8")
+    done = run(str(lacking), UV, *options, "--output_dir", str(tmp_path / "other"), **where)
+    assert done.returncode != 0
+    assert "datasets>=400.0" in done.stderr
 
 
 @pytest.mark.parametrize("start", [PLAIN, ACCELERATE], ids=["plain", "accelerate"])

@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 import zipfile
 from email import message_from_string
 from importlib.metadata import entry_points
@@ -86,6 +87,33 @@ def test_the_oldest_environment_installs_the_floors():
         (pin,) = pinned.specifier
         (floor,) = floors[name].specifier
         assert Version(pin.version) == Version(floor.version), name
+
+
+@pytest.mark.parametrize("script", sorted((ROOT / "examples").glob("*.py")), ids=lambda path: path.stem)
+def test_the_header_of_an_example_agrees_with_the_package(script):
+    """PEP 723: `uv run` installs what it names, and `hf jobs uv run` reads its table."""
+    text = script.read_text("utf-8")
+    (block,) = re.findall(r"^# /// script\n((?:#(?: .*)?\n)+?)# ///$", text, re.M)
+    header = tomllib.loads("".join(line[2:] or "\n" for line in block.splitlines(keepends=True)))
+    assert header["requires-python"] == read_ini("setup.cfg")["options"]["python_requires"].split("\n")[-1]
+    named = requirements("\n".join(header["dependencies"]))
+    imported = set(re.findall(r"^(?:import|from) (\w+)", text, re.M)) - sys.stdlib_module_names
+    assert set(named) == imported
+    floors = requirements(read_ini("setup.cfg")["options"]["install_requires"])
+    assert {name: str(one.specifier) for name, one in named.items()} == {
+        name: str(floors[name].specifier) if name in floors else "" for name in imported
+    }
+    reader = pytest.importorskip("huggingface_hub.cli._uv_script_header")
+    job = reader.parse_uv_script_header(text)
+    assert (job.flavor, job.timeout, job.secrets) == ("a10g-large", "24h", ["HF_TOKEN"])
+
+
+def test_agents_are_told_commands_that_exist():
+    text = (ROOT / "AGENTS.md").read_text("utf-8")
+    assert {f"testenv:{name}" for name in re.findall(r"^tox -e (\w+)", text, re.M)} <= set(read_ini("tox.ini"))
+    assert all((ROOT / name).is_file() for name in re.findall(r"[\w/]+\.(?:md|py)\b", text))
+    (install,) = re.findall(r"^python3 -m venv .*$", text, re.M)
+    assert f"`{install}`" in (ROOT / "CONTRIBUTING.md").read_text("utf-8")
 
 
 def test_the_readme_and_ci_run_the_same_test_command():

@@ -68,7 +68,7 @@ def _not_measured(report: EvalReport, facts: CardFacts) -> list[str]:
     tasks = tasks_in([report])
     limits = []
     missing_tasks = [task_name(task).lower() for task in STANDARD if task not in tasks]
-    if missing_tasks:
+    if missing_tasks and not use_of(report, facts).is_classifier:
         limits.append(f"Tasks not measured: {_join(missing_tasks)}.")
     nowhere = [code for code in facts.languages if not any(code == language for _, language in measured)]
     if nowhere:

@@ -6,15 +6,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from huggingface_hub import EvalResult, ModelCardData
+import yaml
+from huggingface_hub import EvalResult, EvalResultEntry, ModelCardData, eval_result_entries_to_yaml
 
 from hf_afro.cards.card_facts import HEADS, CardFacts
 from hf_afro.languages import find_language
 from hf_afro.model_folders import MASKED_LM_HEAD
 from hf_afro.reports import EvalReport, Score
-from hf_afro.reports.formatting import describe_metric, language_name, task_name
-from hf_afro.reports.published_sets import hub_id_of, set_title
-from hf_afro.tasks import BITEXT, BITS_PER_BYTE, KINDS
+from hf_afro.reports.formatting import describe_metric, describe_seeds, language_name, task_name
+from hf_afro.reports.published_sets import BENCHMARK_TASKS, hub_id_of, set_title
+from hf_afro.tasks import BITEXT, BITS_PER_BYTE, KINDS, metrics_of
 
 DIGITS = 4
 """Decimals of the scores in the model index."""
@@ -104,6 +105,31 @@ def evaluation_result(score: Score) -> EvalResult:
     )
 
 
+def benchmark_results(report: EvalReport) -> dict[str, str]:
+    """Return the files for `.eval_results/` by name: the main scores on sets that are benchmarks on the Hub.
+
+    The Hub shows them on the model's page and on the leaderboard of the set, for which the model index is not enough.
+
+    Args:
+        report: The report of the model itself.
+    """
+    found: dict[str, list[EvalResultEntry]] = {}
+    for score in report.scores:
+        if score.dataset in BENCHMARK_TASKS and score.metric == metrics_of(score.task)[0]:
+            seeds = f", fine-tuned, mean over {describe_seeds([score])}" if score.seeds else ""
+            entry = EvalResultEntry(
+                dataset_id=hub_id_of(score.dataset),
+                task_id=BENCHMARK_TASKS[score.dataset],
+                value=round(score.mean, DIGITS),
+                notes=describe_metric(score.metric).name + seeds,
+            )
+            found.setdefault(score.dataset.partition("/")[0], []).append(entry)
+    return {
+        f"{name}.yaml": yaml.safe_dump(eval_result_entries_to_yaml(entries), sort_keys=False)
+        for name, entries in found.items()
+    }
+
+
 def _pipeline_of(task: str) -> str:
     """Return the Hub's name for the task of a score."""
     others = {BITS_PER_BYTE: FILL_MASK, BITEXT: SIMILARITY}
@@ -118,13 +144,19 @@ class Use:
         pipeline: The `pipeline_tag`.
         library: The `library_name`.
         head: The state of its masked-LM head, a key of `HEADS`; empty if unknown, or if the model has another head.
-        built_from: What `hf_afro.build_student` recorded about the model; empty for other models.
+        built_from: What `hf_afro.build_student` recorded about the model, with layers counted from 1; empty for other
+            models.
     """
 
     pipeline: str
     library: str
     head: str
     built_from: Mapping[str, Any]
+
+    @property
+    def is_classifier(self) -> bool:
+        """Whether it is fine-tuned on one task, and can do no other."""
+        return self.pipeline in _HEADS.values()
 
     @property
     def teacher(self) -> str:
@@ -147,6 +179,8 @@ def use_of(report: EvalReport, facts: CardFacts) -> Use:
     built_from = report.model.get("built_from")
     # Configurations are saved in alphabetical order.
     built_from = dict(sorted(built_from.items(), key=_place)) if isinstance(built_from, Mapping) else {}
+    if isinstance(layers := built_from.get("layers"), list | tuple):  # recorded as indices
+        built_from["layers"] = [index + 1 for index in layers]
     library = SENTENCE_TRANSFORMERS if report.model.get("library") == SENTENCE_TRANSFORMERS else TRANSFORMERS
     pipeline = next((task for ending, task in _HEADS.items() if architecture.endswith(ending)), "")
     if library == SENTENCE_TRANSFORMERS:

@@ -27,7 +27,13 @@ from hf_afro.reports.formatting import (
     tasks_in,
 )
 from hf_afro.reports.published_sets import set_title
-from hf_afro.reports.score_tables import common_mean, comparison_tables, removed_table, size_table
+from hf_afro.reports.score_tables import (
+    common_mean,
+    comparison_tables,
+    removed_table,
+    size_table,
+    transfer_tables,
+)
 from hf_afro.reports.tables import Cell, Table, plain_markdown
 
 OWN_CLASSES = "afro-student"
@@ -65,6 +71,7 @@ def render_card(reports: Sequence[EvalReport], facts: CardFacts | None = None, *
         raise ValueError(f"expected at least one report, each with a different name; received {names}")
     own = reports[0]
     facts = facts or CardFacts.of_report(own)
+    more = (*transfer_tables([own]), *more)
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("hf_afro.cards"),
         # Markdown, not HTML: the filter `plain` escapes what has a meaning there.
@@ -87,6 +94,8 @@ def render_card(reports: Sequence[EvalReport], facts: CardFacts | None = None, *
         loading=_loading(own, facts),
         use=(use := use_of(own, facts)),
         kind=_KINDS.get(use.pipeline, "encoder"),
+        prompts=own.model.get("prompts", {}),
+        default_prompt=own.model.get("default_prompt", ""),
         languages=_language_table(own, facts).as_markdown(heading=False) if facts.languages else "",
         vocabulary=_vocabulary_table(facts.vocabulary).as_markdown(heading=False) if facts.vocabulary else "",
         removed=removed_table(facts.removed).as_markdown(heading=False) if facts.removed else "",
@@ -204,6 +213,7 @@ def _explained(reports: Sequence[EvalReport], facts: CardFacts) -> Iterator[str]
     """Yield all values of the reports and facts and those derived from them, in every form they are written in."""
     for value in (asdict(facts), *(asdict(report) for report in reports)):
         yield from _leaves("", value)
+    yield from _leaves("", use_of(reports[0], facts).built_from)
     yield format_count(len(facts.languages))
     yield format_count(sum(facts.tokens_seen.values()))
     reasons = {reason for counts in facts.removed.values() for reason in counts}

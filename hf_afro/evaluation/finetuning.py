@@ -29,6 +29,7 @@ from hf_afro.evaluation.encoding import (
     with_teacher_logits,
     words_of,
 )
+from hf_afro.evaluation.fitted import Fitted
 from hf_afro.evaluation.metrics import task_scores
 from hf_afro.evaluation.models import add_head
 from hf_afro.families import encoder_of
@@ -45,31 +46,19 @@ if TYPE_CHECKING:
 _LORA_SCALE = 2  # alpha over rank
 
 
-@dataclass(frozen=True, eq=False)
-class FineTuned:
+@dataclass(frozen=True, eq=False, kw_only=True)
+class FineTuned(Fitted):
     """A model fine-tuned on one task.
 
     Attributes:
-        model: The classifier, in eval mode; its configuration carries the names of the labels.
-        tokenizer: Its tokenizer.
         task: A name in `hf_afro.tasks.KINDS`.
-        labels: The names of the labels, by id.
         max_length: The maximum number of tokens of a sequence in training.
         eval_batch_size: The batch size for prediction.
-        dev_scores: The main metric on dev after each epoch.
-        best_epoch: The epoch that was kept, from 1.
-        seconds: The duration of training.
     """
 
-    model: PreTrainedModel
-    tokenizer: PreTrainedTokenizerBase
     task: str
-    labels: tuple[str, ...]
     max_length: int
     eval_batch_size: int
-    dev_scores: tuple[float, ...]
-    best_epoch: int
-    seconds: float
 
     def predict(self, data: TaskData, split: str = "test") -> list[Any]:
         """Return the predicted label ids of a split: one list per sentence for tagged tasks, otherwise one per text.
@@ -123,6 +112,7 @@ def finetune(
     teacher: FineTuned | None = None,
     unlabelled: Dataset | None = None,
     keep_head: bool = False,
+    run_name: str | None = None,
     callbacks: Sequence[TrainerCallback] = (),
 ) -> FineTuned:
     """Fine-tune a copy of an encoder on one task and keep its best epoch on dev.
@@ -143,6 +133,7 @@ def finetune(
         unlabelled: Texts that only the teacher labels; see `hf_afro.evaluation.distillation.unlabelled_split`.
         keep_head: Whether the model is a classifier with the labels of the task already, and is trained further with
             its head.
+        run_name: Name of the run for `report_to`; by default task, language and seed.
         callbacks: Added to the Trainer's.
 
     Raises:
@@ -169,17 +160,18 @@ def finetune(
     sparse = settings.weight_decay == 0 and settings.adaptation == "full"
     light = only_used_rows(classifier, [*train, *dev], tokenizer.pad_token_id) if sparse else nullcontext()
     trained = adapt(classifier, settings)
+    name = f"{data.task} {data.language}, seed {seed}"
     with tempfile.TemporaryDirectory() as folder, light:
         trainer = TaskTrainer(
             model=trained,
-            args=training_arguments(settings, seed, folder),
+            args=training_arguments(settings, seed, folder, run_name or name),
             data=data,
             train_dataset=train,
             eval_dataset=dev,
             data_collator=TaskCollator(tokenizer.pad_token_id, takes_token_types(classifier)),
             settings=settings,
             compute_loss_func=mean_loss,
-            callbacks=[best, LogProgress(f"{data.task} {data.language}, seed {seed}"), *callbacks],
+            callbacks=[best, LogProgress(name), *callbacks],
         )
         trainer.remove_callback(PrinterCallback)  # without a bar it prints every log to the standard output
         trainer.train()
@@ -329,7 +321,9 @@ def only_used_rows(model: PreTrainedModel, rows: Iterable[Row], pad_id: int) -> 
         model.set_input_embeddings(table)
 
 
-def training_arguments(settings: FineTuningSettings, seed: int, folder: str) -> TrainingArguments:
+def training_arguments(
+    settings: FineTuningSettings, seed: int, folder: str, run_name: str | None = None
+) -> TrainingArguments:
     """Return the Trainer's arguments; nothing is saved, since the best epoch is kept in memory."""
     return TrainingArguments(
         output_dir=folder,
@@ -347,8 +341,9 @@ def training_arguments(settings: FineTuningSettings, seed: int, folder: str) -> 
         remove_unused_columns=False,
         eval_strategy="epoch",
         save_strategy="no",
-        logging_strategy="no",
-        report_to="none",
+        logging_strategy="no" if settings.report_to == "none" else "epoch",
+        report_to=settings.report_to,
+        run_name=run_name,
         disable_tqdm=True,
         dataloader_pin_memory=torch.cuda.is_available(),
     )

@@ -23,7 +23,7 @@ from transformers.utils import logging as transformers_logging
 
 from hf_afro.families import encoder_of
 from hf_afro.model_folders import HOW_MADE, MASKED_LM_HEAD, check_not_adapter
-from hf_afro.sentence_modules import sentence_modules_of
+from hf_afro.sentence_modules import SentenceModules, sentence_modules_of
 from hf_afro.tasks import kind_of
 from hf_afro.tokenizer_checks import check_built_as_written
 
@@ -167,9 +167,9 @@ def model_facts(model: PreTrainedModel, folder: str | os.PathLike[str] | None = 
 
     Returns:
         `model_type`; `architecture`, the class; `built_from` and `masked_lm_head` where the configuration has them;
-        `library`, for a folder of a SentenceTransformer; `parameters`, with the head, tied ones counted once;
-        `encoder_parameters`; `embedding_parameters` of the token embedding; `bytes_on_disk` of the weights;
-        `vocab_size`, `hidden_size`, `layers`.
+        `library`, and `prompts` and `default_prompt` if there are any, for a folder of a SentenceTransformer;
+        `parameters`, with the head, tied ones counted once; `encoder_parameters`; `embedding_parameters` of the token
+        embedding; `bytes_on_disk` of the weights; `vocab_size`, `hidden_size`, `layers`.
     """
     config = model.config
     tensors = {tensor.data_ptr(): tensor for tensor in model.parameters()}.values()
@@ -180,7 +180,7 @@ def model_facts(model: PreTrainedModel, folder: str | os.PathLike[str] | None = 
         "model_type": config.model_type,
         "architecture": type(model).__name__,
         **{name: getattr(config, name) for name in HOW_MADE if getattr(config, name, None)},
-        **({"library": "sentence-transformers"} if is_embedder else {}),
+        **(_of_embedder(modules) if modules is not None and is_embedder else {}),
         "parameters": sum(tensor.numel() for tensor in tensors),
         "encoder_parameters": sum(tensor.numel() for tensor in encoder_of(model).parameters()),
         "embedding_parameters": model.get_input_embeddings().weight.numel(),
@@ -189,6 +189,11 @@ def model_facts(model: PreTrainedModel, folder: str | os.PathLike[str] | None = 
         "hidden_size": config.hidden_size,
         "layers": config.num_hidden_layers,
     }
+
+
+def _of_embedder(modules: SentenceModules) -> dict[str, Any]:
+    told = {"prompts": modules.prompts, "default_prompt": modules.default_prompt}
+    return {"library": "sentence-transformers", **{name: value for name, value in told.items() if value}}
 
 
 def _weight_bytes(folder: Path) -> int:

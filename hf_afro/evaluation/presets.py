@@ -92,6 +92,9 @@ class FineTuningSettings:
     prompt: str | None = _setting(
         None, "For probes and bitext: put before every text, such as 'query: '; by default the model's default prompt."
     )
+    report_to: str = _setting(
+        "none", "Where losses and dev scores are shown after each epoch: none, trackio, tensorboard, wandb, ..."
+    )
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "accumulation", "epochs", "eval_batch_size", "lora_rank"):
@@ -154,7 +157,7 @@ class FineTuningSettings:
         elif self.adaptation == "probe":
             names = OF_PROBES
         else:
-            idle = (*OF_VECTORS, *(() if taught else OF_TEACHER))
+            idle = ("report_to", *OF_VECTORS, *(() if taught else OF_TEACHER))
             if self.logit_loss != "kl":
                 idle = (*idle, "temperature")
             names = tuple(name for name in every if name not in idle)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hf_afro.evaluation.data.task_data import TaskData
+from hf_afro.evaluation.fitted import Fitted
 from hf_afro.evaluation.metrics import task_scores
 from hf_afro.evaluation.sentence_vectors import sentence_vectors
 from hf_afro.tasks import kind_of
@@ -24,31 +25,19 @@ STRENGTHS = (1.0, 10.0, 100.0, 1000.0)
 _MOST_STEPS = 1000
 
 
-@dataclass(frozen=True, eq=False)
-class Probe:
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Probe(Fitted):
     """A logistic regression on the vectors of an encoder.
 
     Attributes:
-        model: The encoder.
-        tokenizer: Its tokenizer.
         settings: How texts are encoded: its `of_vectors` is used.
-        labels: The names of the labels, by id.
         classifier: The regression, on vectors less `centre`.
         centre: The mean of the training vectors, ``[features]``.
-        dev_scores: The main metric on dev for each of `STRENGTHS`.
-        best_epoch: The place of the one that was kept, from 1.
-        seconds: How long encoding and fitting took.
     """
 
-    model: PreTrainedModel
-    tokenizer: PreTrainedTokenizerBase
     settings: FineTuningSettings
-    labels: tuple[str, ...]
     classifier: LogisticRegression
     centre: np.ndarray
-    dev_scores: tuple[float, ...]
-    best_epoch: int
-    seconds: float
 
     def predict(self, data: TaskData, split: str = "test") -> list[int]:
         """Return the predicted label id of each text of a split.

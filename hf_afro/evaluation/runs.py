@@ -61,7 +61,7 @@ class Run:
     Attributes:
         predicted: Label ids for test: one list per sentence for tagged tasks, otherwise one per text.
         dev_scores: The main metric on dev after each epoch; of a probe, for each strength of regularisation.
-        best_epoch: The one that was kept, from 1.
+        best_epoch: The place of the one that was kept, from 1.
         seconds: The duration of training.
         elsewhere: By language, the predictions for the test splits of other languages, in the ids of this model.
     """
@@ -109,6 +109,7 @@ class Job:
         elsewhere: The task in other languages, to be measured too.
         parts: The languages that `data` joins, if it does.
         teaching: How the student is distilled; None for labels alone.
+        shown_as: The name of the model in reports; it names the run for `report_to`.
     """
 
     data: TaskData
@@ -119,6 +120,7 @@ class Job:
     elsewhere: tuple[TaskData, ...] = ()
     parts: tuple[TaskData, ...] = ()
     teaching: Teaching | None = None
+    shown_as: str = ""
 
     @property
     def name(self) -> str:
@@ -164,8 +166,9 @@ class Job:
     def _tuned(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> FineTuned | Probe:
         if self.settings.adaptation == "probe":
             return fit_probe(model, tokenizer, self.data, self.settings, self.seed)
+        run_name = f"{self.shown_as}: {self.name}" if self.shown_as else self.name
         if self.teaching is None:
-            return finetune(model, tokenizer, self.data, self.settings, self.seed)
+            return finetune(model, tokenizer, self.data, self.settings, self.seed, run_name=run_name)
         teacher = load_finetuned(self.teaching.teacher, self.data, self.settings)
         layers = self.teaching.student_layers
         if layers is not None:
@@ -180,6 +183,7 @@ class Job:
             teacher=teacher if self.settings.logit_weight else None,
             unlabelled=unlabelled_split(self.data.task, lines) if lines and self.settings.logit_weight else None,
             keep_head=layers is not None,
+            run_name=run_name,
         )
 
     def _file(self, folder: Path) -> Path:
@@ -204,6 +208,7 @@ def plan_runs(
     teacher: str | os.PathLike[str] | None = None,
     student_layers: int | None = None,
     unlabelled: Mapping[str, Sequence[str]] | None = None,
+    shown_as: str = "",
 ) -> list[Job]:
     """Return one run per set and seed or, for joint training, one per task and seed.
 
@@ -220,6 +225,7 @@ def plan_runs(
         teacher: Of the students; see `teacher_folder`.
         student_layers: See `Teaching`.
         unlabelled: Texts by language. A run learns from those of all languages that it is trained or measured on.
+        shown_as: See `Job`.
 
     Raises:
         FileNotFoundError: If a run has no teacher.
@@ -246,7 +252,7 @@ def plan_runs(
                 teaching = Teaching(place, student_layers, lines)
             key = run_key(model_fingerprint, tokenizer, task, own_settings, seed, elsewhere, teaching)
             kept = None if models is None else models / MODELS / model_name(task.task, task.language, seed)
-            jobs.append(Job(task, own_settings, seed, key, kept, elsewhere, parts, teaching))
+            jobs.append(Job(task, own_settings, seed, key, kept, elsewhere, parts, teaching, shown_as))
     return jobs
 
 
@@ -314,7 +320,7 @@ def run_key(
         hashlib.sha256((backend.to_str() if backend else repr(tokenizer)).encode()).hexdigest(),
         {split: data.fingerprint_of(split) for split in sorted(data.splits)},
         data.labels,
-        dataclasses.asdict(settings),
+        dataclasses.asdict(settings.replace(report_to="none")),  # where it is shown changes nothing
         seed,
         [other.fingerprint_of("test") for other in elsewhere],
         *([] if teaching is None else [teaching.fingerprint]),

@@ -159,6 +159,7 @@ def evaluate_model(
         teacher=teacher,
         student_layers=student_layers,
         unlabelled=None if cleaned is None else cleaned.train,
+        shown_as=name,
     )
     facts = model_facts(encoder, model_folder)
     runs = make_runs(encoder, own_tokenizer, jobs, folder, processes=processes, on_run=on_run)

@@ -16,13 +16,16 @@ import yaml
 from hf_afro.files import read_limited
 from hf_afro.hub.scan import VOCABULARIES, Traces, safetensors_metadata, unsafe_format
 from hf_afro.model_folders import TOKENIZER_FILES, has_any
+from hf_afro.sentence_modules import MODULES_FILE
 
 CARD_FILE = "README.md"
 _INDEX = "model.safetensors.index.json"
 _LONGEST_TEXT, _LONGEST_CARD = 256 << 20, 2 << 20  # bytes; the tokenizer.json of 250,000 tokens has 17 MB
 _TEXTS = (".md", ".txt", ".yaml", ".yml", ".py", ".csv", ".tsv", ".html", ".svg", ".jinja", ".jsonl", ".toml", ".cff")
 _ORIGINS = ("_name_or_path", "name_or_path")  # where transformers notes what was loaded
-_ADAPTER, _ADAPTER_ORIGIN = "adapter_config.json", "base_model_name_or_path"
+_CONFIG, _ADAPTER, _ADAPTER_ORIGIN = "config.json", "adapter_config.json", "base_model_name_or_path"
+RESULTS_FOLDER = ".eval_results"
+"""The Hub reads scores on benchmarks from the YAML files in this folder."""
 _STUDENT, _STUDENT_CODE = "afro-student", "modeling_afro_student.py"
 
 _STATE = "state of the training, not of the model"
@@ -101,7 +104,8 @@ def gather(
         folder: The output of a trainer, a command or `save_pretrained`. Checkpoints, optimizer states, logs and the
             trainer's pickled arguments are skipped.
         kind: `model` or `dataset`.
-        card: A card to publish as README.md instead of the folder's own: a file or its folder.
+        card: A card to publish as README.md instead of the folder's own: a file or its folder. The scores on
+            benchmarks beside it, in `.eval_results`, are published as well.
         base_model: The name on the Hub of an adapter's model, if the adapter names a local folder.
         token: A token that no file may contain, in addition to the one this machine is logged in with.
 
@@ -115,12 +119,16 @@ def gather(
         raise NotADirectoryError(f"{root} is not a folder; expected the folder of a model, an adapter or data")
     if kind not in ("model", "dataset"):
         raise ValueError(f"kind is {kind!r}; expected model or dataset")
+    if kind == "model":
+        _check_one_model(root)
     left_out: dict[str, str] = {}
     sources = {path.relative_to(root).as_posix(): path for path in _walk(root, root, left_out)}
     if card is not None:
         sources[CARD_FILE] = own = Path(card, CARD_FILE) if Path(card).is_dir() else Path(card)
         if not own.is_file():
             raise FileNotFoundError(f"{own} does not exist; expected a card, or a folder that holds one")
+        results = sorted((own.parent / RESULTS_FOLDER).glob("*.yaml"))
+        sources |= {f"{RESULTS_FOLDER}/{path.name}": path for path in results}
     traces, files, refused = Traces(root, token), [], []
     for path, source in sorted(sources.items()):
         try:
@@ -133,6 +141,24 @@ def gather(
     texts = [file.content or file.source.read_bytes() for file in files if file.path == CARD_FILE]
     text = texts[0].decode() if texts else None
     return Contents(tuple(files), left_out, tuple(_notes(root, kind, text)), text)
+
+
+def _check_one_model(root: Path) -> None:
+    """Refuse a folder that is no model itself and holds some, such as the adapters of several languages."""
+    if any((root / name).is_file() for name in (_CONFIG, _ADAPTER, MODULES_FILE)):
+        return
+    found = {path.parent for name in (_CONFIG, _ADAPTER) for path in root.rglob(name)}
+    inside = sorted(path.relative_to(root).as_posix() for path in found if not _is_left_out(path, root))
+    if inside:
+        what = "adapters" if all((root / name / _ADAPTER).is_file() for name in inside) else "models"
+        raise ValueError(
+            f"{root} is no model itself and holds the {what} {', '.join(inside)}; push each by itself, as in "
+            f"`hf-afro push {root / inside[0]}`. Nothing was sent"
+        )
+
+
+def _is_left_out(path: Path, root: Path) -> bool:
+    return any(_skipped(one) for one in (path, *path.parents) if one != root and one.is_relative_to(root))
 
 
 def _walk(folder: Path, root: Path, left_out: dict[str, str]) -> Iterator[Path]:
@@ -148,6 +174,8 @@ def _walk(folder: Path, root: Path, left_out: dict[str, str]) -> Iterator[Path]:
 
 def _skipped(path: Path) -> str:
     """Return the reason to skip a file or folder, or an empty string."""
+    if path.name == RESULTS_FOLDER and path.is_dir():
+        return ""
     rules = _SKIPPED if not has_any(path.parent, ("*.safetensors",)) else (*_SKIPPED, _PICKLED_WEIGHTS)
     found = (why for names, why in rules if any(fnmatch.fnmatchcase(path.name, name) for name in names))
     return next(found, "")
@@ -243,7 +271,7 @@ def _missing(root: Path, kind: str, sources: dict[str, Path]) -> list[str]:
     """Return descriptions of missing parts."""
     if kind == "dataset":
         return [] if set(sources) - {CARD_FILE} else ["it holds nothing to publish"]
-    is_model = (root / "config.json").is_file() and has_any(root, ("*.safetensors",))
+    is_model = (root / _CONFIG).is_file() and has_any(root, ("*.safetensors",))
     is_adapter = (root / _ADAPTER).is_file() and (root / "adapter_model.safetensors").is_file()
     if not is_model and not is_adapter:
         return ["it holds no model; expected config.json and *.safetensors, or an adapter. Use save_pretrained"]
@@ -267,7 +295,7 @@ def _notes(root: Path, kind: str, card: str | None) -> Iterator[str]:
         return
     if not (root / _ADAPTER).is_file() and not has_any(root, TOKENIZER_FILES):
         yield "there is no tokenizer: transformers silently creates one with five tokens"
-    config = _parsed(root / "config.json") if (root / "config.json").is_file() else None
+    config = _parsed(root / _CONFIG) if (root / _CONFIG).is_file() else None
     if isinstance(config, dict) and config.get("model_type") == _STUDENT:
         if "auto_map" not in config or not (root / _STUDENT_CODE).is_file():
             yield (

@@ -78,10 +78,15 @@ def run_recipe(
 
     Raises:
         RecipeError: If the recipe cannot work, or its data is not named.
-        FileNotFoundError: If a file it reads does not exist. Both are found before anything runs.
+        FileNotFoundError: If its folder of data or a file it reads does not exist. Both are found before anything
+            runs.
         ValueError: If the folder holds other things, or another run is writing to it.
     """
     root = Path(output_dir)
+    if recipe.data is not None and not Path(recipe.data).is_dir():
+        raise FileNotFoundError(
+            f"--data {recipe.data} is not a folder; expected the one with the recipe's text and tasks"
+        )
     plans = plan_recipe(recipe)
     if dry_run:
         return tuple(_foresee(recipe, root, plans))

@@ -42,6 +42,11 @@ PUBLISHED_SETS: dict[str, PublishedSet] = {
 }
 """Keyed by the part of `Score.dataset` before the slash."""
 
+BENCHMARK_TASKS: dict[str, str] = {}
+"""By `Score.dataset`, such as `masakhaner2/swa`: the id of the task in the `eval.yaml` of the set's repository, if the
+Hub accepts that as a benchmark. It does so on request (https://huggingface.co/docs/hub/eval-results); in November 2026
+we knew of none among `PUBLISHED_SETS`, so cards write no scores for leaderboards yet."""
+
 _FOLDERS = {folder: key for key, one in PUBLISHED_SETS.items() for folder in (key, *one.folders)}
 # Folder names that say nothing about the content.
 _GENERIC = ("data", "dataset", "datasets", "train", "files", "annotated")

@@ -49,11 +49,13 @@ class Table:
         return self.as_text()
 
     def as_text(self) -> str:
-        """Return the table for a terminal: aligned columns, a star behind the best cell of a row."""
+        """Return the table for a terminal: aligned columns, and a star behind the best cell of a row."""
         # A blank where others have a star, so that the numbers stay aligned.
         lines = [[self.header[0], *(f"{name} " for name in self.header[1:])]]
         lines += [[row[0].text, *(cell.text + " *"[cell.best] for cell in row[1:])] for row in self.rows]
-        return "\n".join([self.title, "", _aligned(lines), *([""] if self.notes else []), *self.notes])
+        stars = any(cell.best for row in self.rows for cell in row)
+        notes = [*(["* The best of its row."] if stars else []), *self.notes]
+        return "\n".join([self.title, "", _aligned(lines), *([""] if notes else []), *notes])
 
     def as_html(self) -> str:
         """Return the table as HTML with all text escaped, the best cell of a row in `<b>`."""

@@ -14,12 +14,16 @@ from transformers.hf_argparser import HfArg
 
 from hf_afro.cards import CardFacts, TextSource, render_card
 from hf_afro.cards.card_facts import FACTS_FILE, inherited_licence, vocabulary_figures
-from hf_afro.cards.metadata import use_of
+from hf_afro.cards.metadata import benchmark_results, use_of
 from hf_afro.corpora.cleaning_report import CleaningReport, most_found
 from hf_afro.evaluation.comparison import difference_tables, kept_tables
+from hf_afro.evaluation.distillation import MODELS, load_classifier, model_name
+from hf_afro.evaluation.models import model_facts
 from hf_afro.export import EXPORT_FILE
-from hf_afro.files import read_limited
-from hf_afro.reports import EvalReport
+from hf_afro.files import read_limited, write_whole
+from hf_afro.hub.contents import RESULTS_FOLDER
+from hf_afro.model_folders import MAP_FILE
+from hf_afro.reports import EvalReport, Score
 from hf_afro.reports.evaluation_report import LoadedReport, load_reports
 from hf_afro.sample import SAMPLE
 from hf_afro.steps.records import Record, history
@@ -46,10 +50,16 @@ card claims nothing that is not given, and its section on limits says what is no
 
   hf-afro card scores/student scores/teacher --base_model Davlan/afro-xlmr-large --licence mit --output_dir card
 
-Output: README.md, as the Hub reads it, and card_facts.json, which you can edit and pass to --facts.
+A fine-tuned model has a card of its own: its scores and languages are those of the run that made it.
+
+  hf-afro card scores --model scores/models/ner-swa-1 --licence mit --output_dir card
+
+Output: README.md, as the Hub reads it, and card_facts.json, which you can edit and pass to --facts; .eval_results/, if
+there are scores on sets that are benchmarks on the Hub.
 """
 CARD_FILE = "README.md"
 _LONGEST = 1 << 20
+_OF_EMBEDDERS = ("library", "prompts", "default_prompt")
 _TRAIN_HEAD = ("pretrain", "maft")
 _METHODS = {"prune": "pruning", "maft": "maft"}
 _OBJECTIVES = {"minilmv2": "minilmv2", "minilm": "minilm", "hybrid": "comet"}
@@ -63,7 +73,9 @@ class Config(StepConfig):
         help="folders or files of evaluation reports, that of the model first"
     )
     model: Annotated[str | None, Input("model", is_model=True)] = HfArg(
-        default=None, help="folder of the model, if its report is not the first"
+        default=None,
+        help="folder of the model, if its report is not the first; or of a fine-tuned model that `hf-afro evaluate "
+        "--save_models` kept",
     )
     # Facts may be written anew into the folder they came from.
     facts: Annotated[str | None, Input(replaceable=True)] = HfArg(
@@ -101,19 +113,89 @@ def run(config: Config, folder: Path) -> Outcome:
     loaded = load_reports(expanded(config.reports))
     model = None if config.model is None else Path(config.model)
     if model is not None:
-        own = [one for one in loaded if _is_of(one, model)]
-        if not own:
-            names = ", ".join(one.report.name for one in loaded)
-            raise ValueError(f"--model {model} is not among the models evaluated: {names}")
-        loaded = [*own, *(one for one in loaded if one not in own)]
+        loaded = _with_first(loaded, model)
     reports = [one.report for one in loaded]
-    facts = told_facts(config, reports[0], model or folder_of_model(loaded[0]))
-    # Only of a model that was distilled on its tasks, whose plain fine-tuning and teacher stand beside it.
-    distilled = "distillation" in reports[0].provenance
+    evaluated = model is not None and _is_of(loaded[0], model)
+    facts = told_facts(config, reports[0], model if evaluated else folder_of_model(loaded[0]))
+    # Only of a model that was distilled on its tasks, whose plain fine-tuning and teacher stand beside it, and of all
+    # its seeds.
+    distilled = "distillation" in reports[0].provenance and (model is None or evaluated)
     more = (*kept_tables(loaded), *difference_tables(loaded)) if distilled else ()
     (folder / CARD_FILE).write_text(render_card(reports, facts, more=more), "utf-8")
     facts.save(folder)
+    for name, content in benchmark_results(reports[0]).items():
+        write_whole(folder / RESULTS_FOLDER / name, content)
     return Outcome({"file": CARD_FILE})
+
+
+def _with_first(loaded: Sequence[LoadedReport], model: Path) -> list[LoadedReport]:
+    """Return the reports with that of a model first.
+
+    Args:
+        loaded: The reports.
+        model: The folder of an encoder that was evaluated, or of a fine-tuned model that an evaluation saved.
+
+    Raises:
+        ValueError: If none of the reports is of the model.
+    """
+    for place, one in enumerate(loaded):
+        if _is_of(one, model):
+            return [one, *loaded[:place], *loaded[place + 1 :]]
+        if (own := _of_finetuned(one, model)) is not None:
+            return [own, *loaded[:place], *loaded[place + 1 :]]
+    names = ", ".join(one.report.name for one in loaded)
+    raise ValueError(f"--model {model} is not among the models evaluated: {names}")
+
+
+def _of_finetuned(loaded: LoadedReport, model: Path) -> LoadedReport | None:
+    """Return the report of one fine-tuned model, such as `models/ner-swa-1`; None if the evaluation saved no such."""
+    for report, folder in loaded.parts:
+        scores = _of_run(report.scores, model.name)
+        if not scores or (folder / MODELS).resolve() != model.resolve().parent:
+            continue
+        told = {name: value for name, value in report.model.items() if name not in _OF_EMBEDDERS}
+        own = dataclasses.replace(
+            report,
+            name=f"{report.name} ({model.name})",
+            model={**told, **model_facts(load_classifier(model), model)},
+            scores=scores,
+            transfer=_of_run(report.transfer, model.name),
+            settings={key: value for key, value in report.settings.items() if _is_about(key, scores)},
+            predictions={},  # of all seeds
+        )
+        return dataclasses.replace(loaded, report=own)
+    return None
+
+
+def _of_run(scores: Sequence[Score], name: str) -> tuple[Score, ...]:
+    """Return the scores of the run that made the fine-tuned model of a name, such as `ner-swa-1`."""
+    return tuple(
+        _of_seed(score, seed)
+        for score in scores
+        for seed in score.seeds
+        if model_name(score.task, score.trained_on, seed) == name
+    )
+
+
+def _of_seed(score: Score, seed: int) -> Score:
+    """Return a score of one seed alone; intervals and notes are those of all seeds."""
+    if len(score.seeds) == 1:
+        return score
+    collapsed = (seed,) if seed in score.collapsed else ()
+    return dataclasses.replace(
+        score,
+        values=(score.values[score.seeds.index(seed)],),
+        seeds=(seed,),
+        collapsed=collapsed,
+        note=score.note if collapsed else "",
+        interval=None,
+    )
+
+
+def _is_about(key: str, scores: Sequence[Score]) -> bool:
+    """Tell whether the settings of a key such as `ner/swa` are those of some scores."""
+    task, _, language = key.partition("/")
+    return any(score.task == task and language in ("", score.language) for score in scores)
 
 
 def _is_of(loaded: LoadedReport, model: Path) -> bool:
@@ -152,8 +234,21 @@ def told_facts(config: Config, report: EvalReport, model: Path | None) -> CardFa
 
 
 def made_facts(facts: CardFacts, report: EvalReport, model: Path | None) -> CardFacts:
-    """Return facts completed from the records of the folders in which the model of a report was made."""
-    made = [] if model is None else history(model)
+    """Return facts completed from the folder of the model of a report, and the folders that it was made in."""
+    if model is None:
+        return facts
+    made = history(model)
+    folders = [path for path, _ in made] or [model]
+    maps = [path for path in folders if (path / MAP_FILE).is_file()]
+    cleaned = [path for path in folders if (path / CLEANING).is_file()]
+    cleaning = CleaningReport.load(cleaned[-1] / CLEANING) if cleaned else CleaningReport({}, {})
+    facts = dataclasses.replace(
+        facts,
+        vocabulary=vocabulary_figures(VocabularyMap.load(maps[-1]).provenance) if maps else {},
+        removed=lines_removed(cleaning),
+        found=most_found(cleaning),
+        searched=cleaning.settings.get("evaluation_sentences"),
+    )
     if not made:
         return facts
     records = [record for _, record in made]
@@ -162,16 +257,13 @@ def made_facts(facts: CardFacts, report: EvalReport, model: Path | None) -> Card
     read = [record.inputs.get("model", {}) for record in records if record.step in ("prune", "maft", "base")]
     # What is on the Hub has its name as its fingerprint; a folder may be gone by now.
     bases = bases or [name for places in read for name, found in places.items() if name == found]
-    cleaned = [path for path, _ in made if (path / CLEANING).is_file()]
-    pruned = [path for path, record in made if record.step == "prune"]
-    vocabulary = vocabulary_figures(VocabularyMap.load(pruned[-1]).provenance) if pruned else {}
-    cleaning = CleaningReport.load(cleaned[-1] / CLEANING) if cleaned else CleaningReport({}, {})
+    # A fine-tuned model is for the languages of its task, whatever its encoder was made for.
+    languages = () if use_of(report, facts).is_classifier else languages_of(made)
     facts = dataclasses.replace(
         facts,
         base_model=tuple(dict.fromkeys(bases)) or facts.base_model,
         from_scratch="pretrain" in steps or any(record.settings.get("from_scratch") for record in records),
-        languages=languages_of(made) or facts.languages,
-        vocabulary=vocabulary,
+        languages=languages or facts.languages,
         text=_text(records),
         methods=tuple(dict.fromkeys(method for record in records for method in _methods(record))),
         tokens_seen=next((one.facts["tokens_seen"] for one in reversed(records) if "tokens_seen" in one.facts), {}),
@@ -181,9 +273,6 @@ def made_facts(facts: CardFacts, report: EvalReport, model: Path | None) -> Card
             for path, record in made
             if record.step not in ("tasks", "count")
         },
-        removed=lines_removed(cleaning),
-        found=most_found(cleaning),
-        searched=cleaning.settings.get("evaluation_sentences"),
     )
     # The model itself knows better than the steps: it may have no head, or an objective that trains it.
     return dataclasses.replace(facts, head=use_of(report, dataclasses.replace(facts, head="")).head or facts.head)

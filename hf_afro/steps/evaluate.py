@@ -31,6 +31,7 @@ from hf_afro.evaluation.distillation import LABELS_ONLY, MODELS, clean_unlabelle
 from hf_afro.evaluation.models import with_own_pooler
 from hf_afro.evaluation.presets import OF_BITEXT, OF_PROBES, OF_TEACHER, OF_VECTORS, adapted, check_seeds
 from hf_afro.evaluation.runs import check_teachers, forget_runs, has_runs
+from hf_afro.families import encoder_of
 from hf_afro.files import write_whole
 from hf_afro.messages import counted, nearest
 from hf_afro.pretrained import load_encoder_config, load_model, load_tokenizer
@@ -55,6 +56,7 @@ from hf_afro.steps.settings import (
 from hf_afro.steps.step import Outcome, Plan, Step
 from hf_afro.steps.tasks import load_sets
 from hf_afro.steps.text import held_out_text, is_prepared, read_text
+from hf_afro.students.building import config_with_fewer_layers, empty_model
 from hf_afro.tasks import BITEXT, BITS_PER_BYTE, MEASURED, TASKS, metrics_of
 
 DESCRIPTION = """\
@@ -588,17 +590,21 @@ def _check_splits(trained: Mapping[str, Sequence[str]], places: Mapping[str, str
 
 
 def plan(config: Config, inputs: Mapping[str, Plan]) -> Plan:
-    """Return the number of models and fine-tuning runs, as far as it is known.
+    """Return the number of models and fine-tuning runs, and the size of a new student without its head, if known.
 
     Raises:
         ValueError: If the text or the sets of earlier stages lack what is asked for.
     """
     models, seeds = tuple(config.named_models.values()), len(seeds_of(config.seeds))
     measured = len(models) if config.teacher is None else len(config.shown_names)
-    notes = [counted(measured, "model")]
+    notes, sizes = [counted(measured, "model")], {}
     teacher = inputs["teacher"].model if "teacher" in inputs else None
-    if teacher is not None and (config.student_layers or 0) > teacher.num_hidden_layers:
-        raise ValueError(f"student_layers is {config.student_layers}; the teacher has {teacher.num_hidden_layers}")
+    if teacher is not None and config.student_layers is not None:
+        if config.student_layers > teacher.num_hidden_layers:
+            raise ValueError(f"student_layers is {config.student_layers}; the teacher has {teacher.num_hidden_layers}")
+        student = empty_model(config_with_fewer_layers(teacher, config.student_layers))
+        sizes = {"vocabulary": teacher.vocab_size, "parameters": encoder_of(student).num_parameters()}
+        notes.append(f"the student has {counted(config.student_layers, 'layer')}")
     sets = {
         task: [code for code in codes if config.languages is None or code in config.languages]
         for task, codes in (inputs["data"].sets if "data" in inputs else {}).items()
@@ -626,7 +632,7 @@ def plan(config: Config, inputs: Mapping[str, Plan]) -> Plan:
         notes.append("bits per byte")
     if config.measures_bitext:
         notes.append("bitext retrieval")
-    return Plan(", ".join(notes), models=models)
+    return Plan(", ".join(notes), models=models, **sizes)
 
 
 STEP = Step(

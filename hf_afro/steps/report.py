@@ -25,7 +25,7 @@ from hf_afro.reports.score_tables import (
 )
 from hf_afro.reports.tables import as_csv
 from hf_afro.steps.evaluate import NAMES_FILE
-from hf_afro.steps.records import Record, history
+from hf_afro.steps.records import RECORD_FILE, Record, history
 from hf_afro.steps.settings import Input, StepConfig, place_of
 from hf_afro.steps.step import Outcome, Step
 from hf_afro.steps.text import CLEANING, TextConfig
@@ -37,7 +37,8 @@ Show several models side by side: tables, plots, and one page that opens anywher
 
 Each REPORT is what `hf-afro evaluate` wrote, its folder or its file. What was not measured is shown as a dash, and
 models that were not measured on the same examples are not ranked. Reports of one model are shown as one, unless they
-give different values of the same figure. How the models were made is read from the folders they were made in, if
+give different values of the same figure. The report of a teacher that was evaluated before its students is found by
+itself, if it is still there. How the models were made is read from the folders they were made in, if
 they still exist.
 
   hf-afro report scores/teacher scores/pruned scores/student --output_dir report
@@ -88,14 +89,35 @@ def run(config: Config, folder: Path) -> Outcome:
 
 
 def expanded(paths: Sequence[str]) -> list[str]:
-    """Return the places of reports; a folder with one report per model stands for all of them, in order."""
+    """Return the places of reports, and at the end those of the teachers that models were distilled from.
+
+    A folder with one report per model stands for all of them, in order.
+    """
     found: list[str] = []
     for path in map(Path, paths):
         if (path / NAMES_FILE).is_file() and not (path / REPORT_FILE).is_file():
             found += [str(path / name) for name in json.loads((path / NAMES_FILE).read_text("utf-8"))]
         else:
             found.append(str(path))
-    return found
+    there = {Path(path).resolve() for path in found}
+    teachers = {place.resolve(): place for path in map(Path, paths) if (place := _earlier_teacher(path)) is not None}
+    return [*found, *(str(place) for real, place in teachers.items() if real not in there)]
+
+
+def _earlier_teacher(folder: Path) -> Path | None:
+    """Return the folder of a teacher's report that an earlier evaluation wrote, at its place or beside the student's.
+
+    Args:
+        folder: Of the evaluation of the students, or of one of its reports.
+    """
+    home = folder if (folder / RECORD_FILE).is_file() else folder.parent
+    record = Record.load(home)
+    for place, key in (record.inputs.get("teacher", {}) if record is not None else {}).items():
+        for candidate in (Path(place), home.parent / Path(place).name):
+            made = Record.load(candidate)
+            if made is not None and made.key == key and (candidate / REPORT_FILE).is_file():
+                return candidate
+    return None
 
 
 def evaluated_model(loaded: LoadedReport) -> tuple[str | None, str | None]:

@@ -39,6 +39,7 @@ from hf_afro.steps.step import Step
 logger = logging.getLogger(__name__)
 
 UP_TO_DATE, DONE, RESUMED = "up to date", "done", "resumed"
+UNFINISHED = ".unfinished"
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ def say(text: str) -> None:
 
 def unfinished(target: Path) -> Path:
     """Return the folder beside a target in which a step that can be resumed works until it is done."""
-    return target.with_name(target.name + ".unfinished")
+    return target.with_name(target.name + UNFINISHED)
 
 
 def run_step(
@@ -260,9 +261,15 @@ def check_free(target: Path, *, overwrite: bool) -> None:
         raise ValueError(f"--output_dir {target} is a file; name a new folder")
     if not target.exists() or not any(target.iterdir()):
         return
+    former = Record.load(target)
     if not overwrite:
+        if former is not None and former.is_whole(target):
+            raise ValueError(
+                f"--output_dir {target} is finished already, by `hf-afro {former.step}`: use it as it is, name a new "
+                "folder, or replace it with --overwrite"
+            )
         raise ValueError(f"--output_dir {target} is not empty; name a new folder, or replace it with --overwrite")
-    if Record.load(target) is None:
+    if former is None:
         raise ValueError(f"--output_dir {target} was not made by hf-afro, so it is not overwritten; name a new folder")
 
 

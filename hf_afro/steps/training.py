@@ -18,7 +18,7 @@ from hf_afro.corpora.cleaning_report import save_report
 from hf_afro.files import write_whole
 from hf_afro.reports.tables import format_table
 from hf_afro.steps.count import shown_unknown
-from hf_afro.steps.running import say
+from hf_afro.steps.running import UNFINISHED, say
 from hf_afro.training import check_processes
 from hf_afro.training.saving import BEFORE_FILE, evaluate_before
 
@@ -51,7 +51,9 @@ def trainer_arguments(kind: type[TrainingArguments], given: Mapping[str, Any], f
             "the same command is repeated; to start from another checkpoint, name it as the model"
         )
     # Without a terminal a bar is noise, and an error would start in the middle of its line.
-    arguments = kind(**{"disable_tqdm": not sys.stderr.isatty(), **given, "output_dir": str(folder)})
+    # The evaluation after training is a part of the run that is reported, and so is what is resumed.
+    name = folder.name.removesuffix(UNFINISHED)
+    arguments = kind(**{"disable_tqdm": not sys.stderr.isatty(), "run_name": name, **given, "output_dir": str(folder)})
     check_processes(arguments)
     return arguments
 

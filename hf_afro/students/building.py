@@ -160,7 +160,7 @@ def build_student(
         if tokenizer.pad_token_id != teacher.config.pad_token_id:
             logger.warning(
                 "The teacher's configuration has pad_token_id=%s and its tokenizer pads with %d; the student takes "
-                "the tokenizer's.",
+                "the tokenizer's. No result changes: the teacher's positions do not depend on it.",
                 teacher.config.pad_token_id,
                 tokenizer.pad_token_id,
             )
@@ -199,12 +199,14 @@ def build_student(
         else:
             built_from |= copy_with_fewer_layers(teacher, student, sources)
     student.config.built_from = built_from
+    copied = f"are {', '.join(str(index + 1) for index in sources)} of the teacher, counted from 1"
     logger.info(
-        "built a student with %d parameters and %d layers of width %d: %s",
-        student.num_parameters(),
+        "built a student with %s parameters and %d layers of width %d: the layers %s; the embeddings are %s",
+        f"{student.num_parameters():,}",
         student.config.num_hidden_layers,
         student.config.hidden_size,
-        built_from,
+        copied if sources else "are initialised",
+        built_from["embeddings"],
     )
     return student
 
@@ -272,7 +274,7 @@ def student_config(
     _check_teacher_config(teacher_config)
     if teacher_config.model_type not in LIKE_XLMR:
         _check_sizes_kept(teacher_config, sizes | {"unpad": unpad or None})
-        return _with_fewer_layers(teacher_config, num_hidden_layers, layers, pad_token_id)
+        return config_with_fewer_layers(teacher_config, num_hidden_layers, layers, pad_token_id)
     return _config_like_xlmr(
         teacher_config, num_hidden_layers, unpad, _padding_id(teacher_config, pad_token_id), **sizes
     )
@@ -343,10 +345,13 @@ def _check_sizes_kept(teacher_config: PreTrainedConfig, settings: dict[str, int 
         )
 
 
-def _with_fewer_layers(
-    teacher_config: PreTrainedConfig, num_hidden_layers: int, layers: LayerRule, pad_token_id: int | None
+def config_with_fewer_layers(
+    teacher_config: PreTrainedConfig,
+    num_hidden_layers: int,
+    layers: LayerRule = "uniform",
+    pad_token_id: int | None = None,
 ) -> PreTrainedConfig:
-    """Return a teacher's configuration with some of its layers."""
+    """Return a configuration with some of its layers; the arguments are those of `student_config`."""
     settings = {name: value for name, value in teacher_config.to_dict().items() if name not in _NOT_KEPT}
     config = type(teacher_config).from_dict(settings)
     config.num_hidden_layers = num_hidden_layers
@@ -374,7 +379,7 @@ def keep_layers(model: PreTrainedModel, num_hidden_layers: int, layers: LayerRul
     """
     own = _loaded_config(model)
     _check_teacher_config(own)
-    config = _with_fewer_layers(own, num_hidden_layers, layers, None)
+    config = config_with_fewer_layers(own, num_hidden_layers, layers)
     with torch.random.fork_rng(devices=[]), torch.device("cpu"):
         kept = type(model)(config).eval()
     copy_with_fewer_layers(model, kept, layer_sources(own, config, layers))

@@ -159,13 +159,14 @@ class RelationDistillTrainer(LanguageTrainer):
         for what, pairs in (compared | {"hidden states": self.plan.hidden_pairs}).items():
             if pairs:
                 logger.info(
-                    "%s: layers (teacher of %d, student of %d) %s.",
+                    "%s: %s (layers are counted from 1; the teacher has %d, the student %d).",
                     what,
+                    ", ".join(f"layer {taught} teaches layer {learning}" for taught, learning in pairs),
                     depth_of(teacher_model),
                     depth_of(model),
-                    ", ".join(f"{taught} teaches {learning}" for taught, learning in pairs),
                 )
-        logger.info("Weights: %s.", {**self.terms.weights, **self.plan.weights})
+        weights = {**self.terms.weights, **self.plan.weights}
+        logger.info("weights: %s.", ", ".join(f"{name} {weight:g}" for name, weight in weights.items()))
 
     def train(self, resume_from_checkpoint: str | bool | None = None, **settings: Any) -> TrainOutput:
         """Train as `LanguageTrainer.train` does, with the projection, if any, as a part of the student meanwhile."""

@@ -138,7 +138,7 @@ def fit_padding(
         logger.log(
             level,
             "The configuration of the %s model has pad_token_id=%s but its text is padded with %d: corrected to %d. "
-            "Its positions do not depend on it.",
+            "No result changes: the model's positions do not depend on it.",
             model.config.model_type,
             config.pad_token_id,
             pad_id,

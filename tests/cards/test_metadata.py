@@ -8,13 +8,13 @@ import re
 import pytest
 import torch
 import yaml
-from huggingface_hub import ModelCard
+from huggingface_hub import EvalResultEntry, ModelCard, parse_eval_result_entries
 from transformers import XLMRobertaForMaskedLM, XLMRobertaForQuestionAnswering
 
 from hf_afro import build_student
-from hf_afro.cards import CardFacts, TextSource, render_card
+from hf_afro.cards import CardFacts, TextSource, metadata, render_card
 from hf_afro.cards.card_facts import HEADS
-from hf_afro.cards.metadata import card_metadata, evaluation_result, use_of
+from hf_afro.cards.metadata import benchmark_results, card_metadata, evaluation_result, use_of
 from hf_afro.evaluation.models import add_head, model_facts
 from hf_afro.export import export_sentence_transformer
 from hf_afro.reports import EvalReport
@@ -130,6 +130,49 @@ def test_every_score_is_in_the_index_and_no_other():
     )
 
 
+def test_scores_on_benchmarks_of_the_hub_are_written_for_their_leaderboards(monkeypatch):
+    scores = [
+        score("swa", dataset="masakhaner2/swa"),
+        score("swa", dataset="masakhaner2/swa", metric="entity_recall"),
+        score("yor", dataset="masakhaner2/yor", values=(0.25,)),
+        score("hau", dataset="masakhaner2/hau"),
+        score("swa", dataset="mine/swa"),
+    ]
+    own = EvalReport("a", {}, tuple(scores))
+    assert benchmark_results(own) == {}  # none of the sets is accepted
+    monkeypatch.setattr(metadata, "BENCHMARK_TASKS", {"masakhaner2/swa": "ner_swa", "masakhaner2/yor": "ner_yor"})
+    ((name, content),) = benchmark_results(own).items()
+    assert name == "masakhaner2.yaml"
+    assert parse_eval_result_entries(yaml.safe_load(content)) == [
+        EvalResultEntry(
+            dataset_id="masakhane/masakhaner2",
+            task_id=task,
+            value=value,
+            notes=f"entity F1, fine-tuned, mean over {of}",
+        )
+        for task, value, of in (("ner_swa", 0.55, "2 seeds"), ("ner_yor", 0.25, "1 seed"))
+    ]
+
+
+def test_an_embedder_shows_its_prompts():
+    embedder = ENCODER | {"library": "sentence-transformers", "prompts": {"query": "query: ", "s2s": "find 1: "}}
+    card = render_card([EvalReport("a", embedder, (score(),))])
+    assert ModelCard(card).data.library_name == "sentence-transformers"
+    shown = 'Prompts, which are put before a text: query ("query: "), s2s ("find 1: ").'
+    assert f"{shown} `encode` puts none by default, and the one that `prompt_name` names.\n" in card
+    card = render_card([EvalReport("a", embedder | {"default_prompt": "query: "}, (score(),))])
+    assert '`encode` puts "query: " by default' in card
+    assert "Prompts" not in render_card([EvalReport("a", ENCODER, (score(),))])
+
+
+def test_a_classifier_is_for_one_task():
+    model = {"architecture": "XLMRobertaForTokenClassification"}
+    card = render_card([EvalReport("a", model, (score(),))], CardFacts("a", languages=("swa",)))
+    assert "\nA token classifier for 1 language, made" in card
+    assert "Tasks not measured" not in card
+    assert "Tasks not measured" in render_card([EvalReport("a", ENCODER, (score(),))])
+
+
 def test_a_score_says_its_seeds_its_spread_and_over_how_many_examples():
     result = evaluation_result(score(values=(0.5, 0.6)))
     assert result.metric_args == {"n": 605, "seeds": [1, 2], "standard_deviation": 0.0707}
@@ -185,8 +228,8 @@ def test_what_is_known_of_a_students_teacher_is_on_the_card():
     card = render_card([EvalReport("a", MASKED | {"built_from": built}, (score(),))])
     assert "made with hf\\_afro from the teacher ama/large." in card
     assert (
-        "- Built from a teacher (layers counted from zero): teacher ama/large, teacher model type "
-        "xlm-roberta, layers 1, 3, embeddings projected, embedding energy 0.9162, head bias copied, head transform "
+        "- Built from a teacher (layers counted from one): teacher ama/large, teacher model type "
+        "xlm-roberta, layers 2, 4, embeddings projected, embedding energy 0.9162, head bias copied, head transform "
         "initialised, seed 7.\n"
     ) in card
     assert "The limits and biases of ama/large" in card

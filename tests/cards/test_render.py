@@ -16,7 +16,7 @@ from hf_afro.reports import EvalReport
 from hf_afro.tasks import metrics_of
 from tests.cards.golden import FOLDERS, card_file, read
 from tests.cards.test_card_facts import FACTS
-from tests.reports.examples import report, score, three
+from tests.reports.examples import crossed, report, score, three
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
@@ -236,3 +236,10 @@ def test_a_claim_that_was_added_is_found(claim):
 def test_figures_of_another_model_do_not_explain_those_of_this_one():
     card = render_card(REPORTS, FACTS)
     assert unexplained_numbers(card, REPORTS[:1], FACTS)
+
+
+def test_transfer_is_on_the_card_in_a_table_of_its_own():
+    card = render_card([crossed()])
+    assert "### teacher: transfer, named entities, entity F1" in card
+    assert "| Amharic (amh) |" in card.split("transfer, named entities, entity F1")[1]
+    assert "transfer" not in render_card([report("teacher")])

@@ -181,7 +181,7 @@ CASES = [Case(*case) for case in (
         "tiny.yaml, line 46: card: model is 'distill', which evaluate does not measure; expected one of pretrain, "
         "prune, maft"),
     ("no such data", nothing, "run tiny.yaml --data no", 2,
-        "tiny.yaml, line 3: prepare: --text no/text does not exist"),
+        "--data no is not a folder; expected the one with the recipe's text and tasks"),
     ("data not named", nothing, "run tiny.yaml", 2,
         "tiny.yaml, line 3: prepare reads ${data}/text; name the folder of data with --data FOLDER"),
     ("an unknown recipe", nothing, "run quickstrat", 2, "unknown recipe 'quickstrat'; did you mean 'quickstart'"),

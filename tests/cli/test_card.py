@@ -10,8 +10,9 @@ import pytest
 from huggingface_hub import ModelCard
 
 from hf_afro import count_tokens, select_tokens
-from hf_afro.cards import CardFacts, render_card
+from hf_afro.cards import CardFacts, metadata, render_card
 from hf_afro.cli.main import main
+from hf_afro.corpora.cleaning_report import CleaningReport
 from hf_afro.reports import EvalReport
 from hf_afro.steps.card import STEP, Config, _methods
 from hf_afro.steps.records import Record
@@ -221,3 +222,24 @@ def test_a_card_names_what_a_student_was_taught():
     assert _methods(made()) == ["minilmv2"]
     assert _methods(made(terms=["hidden", "pooled"])) == ["hidden_states", "sentence_vectors"]
     assert _methods(made(terms=["relation", "mlm", "pooled"])) == ["minilmv2", "sentence_vectors"]
+
+
+def test_what_lies_beside_a_model_without_a_record_is_read(tmp_path):
+    """As a script leaves it that trains with the library."""
+    model = tmp_path / "adapted"
+    dropped = {"swa": {"too few tokens": 321}}
+    CleaningReport({"swa": 1_000}, dropped, settings={"evaluation_sentences": 55}).save(model / "cleaning.json")
+    own = dataclasses.replace(report("student"), provenance={"model": str(model)})
+    place = str(own.save(tmp_path / "scores").parent)
+    assert main(["card", place, "--output_dir", str(tmp_path / "card")]) == 0
+    facts = CardFacts.load(tmp_path / "card")
+    assert (facts.removed, facts.searched) == ({"swa": {"read": 1_000, "too few tokens": 321}}, 55)
+    assert "55 evaluation sentences were searched for" in (tmp_path / "card" / "README.md").read_text("utf-8")
+
+
+def test_scores_on_benchmarks_are_beside_the_card(tmp_path, monkeypatch):
+    monkeypatch.setattr(metadata, "BENCHMARK_TASKS", {"masakhaner2/swa": "ner_swa"})
+    own = EvalReport("student", {}, (score(dataset="masakhaner2/swa"),))
+    place = str(own.save(tmp_path / "scores").parent)
+    assert main(["card", place, "--output_dir", str(tmp_path / "card")]) == 0
+    assert "value: 0.55" in (tmp_path / "card" / ".eval_results" / "masakhaner2.yaml").read_text("utf-8")

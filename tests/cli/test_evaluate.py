@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 from pathlib import Path
 
 import pytest
+from huggingface_hub import ModelCard
 
+from hf_afro import count_tokens, select_tokens
+from hf_afro.cards import CardFacts
 from hf_afro.cli.main import main
 from hf_afro.evaluation import runs, task_evaluation
 from hf_afro.evaluation.finetuning import finetune
 from hf_afro.reports import EvalReport
 from hf_afro.steps import evaluate
-from hf_afro.steps.records import RECORD_FILE
+from hf_afro.steps.records import RECORD_FILE, Record
+from hf_afro.steps.report import expanded
 from tests.evaluation.conftest import labelled, tagged
 from tests.texts import SENTENCES
 
@@ -72,9 +77,14 @@ def test_an_interrupted_evaluation_goes_on(model_folder, data_folder, tmp_path, 
         assert main(words) == 130
     assert (tmp_path / "scores.unfinished" / "runs" / "topic-swa-1.json").is_file()
     calls = []
-    monkeypatch.setattr(runs, "finetune", lambda *args, **more: calls.append(args[-1]) or finetune(*args, **more))
+
+    def noted(*args, **more):
+        calls.append((args[-1], more["run_name"]))
+        return finetune(*args, **more)
+
+    monkeypatch.setattr(runs, "finetune", noted)
     assert main([*words, "--processes", "2"]) == 0  # which changes nothing of what comes out
-    assert calls == [2]
+    assert calls == [(2, f"{Path(model_folder).name}: topic swa, seed 2")]
     assert EvalReport.load(out).scores[0].seeds == (1, 2)
     assert sorted(path.name for path in out.iterdir()) == ["evaluation_report.json", RECORD_FILE, "predictions"]
     assert not (tmp_path / "scores.unfinished").exists()
@@ -164,6 +174,44 @@ def test_distillation_on_a_task_in_one_command(model_folder, data_folder, tmp_pa
     assert "share of" in card
 
 
+def test_a_fine_tuned_model_has_a_card_of_its_own(model_folder, data_folder, tmp_path, tokenizer, refused):
+    """Its encoder was cut to six languages; it is fine-tuned on one, and its score is that of its seed."""
+    cut, scores = shutil.copytree(model_folder, tmp_path / "cut"), tmp_path / "scores"
+    select_tokens(count_tokens(SENTENCES, tokenizer), 400).save(cut / "vocabulary_map.json")
+    Record("prune", {}, {}, key="cut", files={}).save(cut)
+    more = (
+        "--tasks",
+        "ner",
+        "--data",
+        data_folder / "ner",
+        "--transfer",
+        "swa",
+        "--seeds",
+        2,
+        *QUICK,
+        "--save_models",
+    )
+    assert main(words_of(cut, scores, *more, "--efficiency")) == 0
+    told = ("--licence", "mit", "--output_dir")
+    assert main(["card", str(scores), *told, str(tmp_path / "of_encoder")]) == 0
+    assert set(CardFacts.load(tmp_path / "of_encoder").languages) == set(SENTENCES)
+    model = str(scores / "models" / "ner-swa-2")
+    assert main(["card", str(scores), "--model", model, *told, str(tmp_path / "card")]) == 0
+    assert CardFacts.load(tmp_path / "card").languages == ("swa",)
+    assert set(CardFacts.load(tmp_path / "card").vocabulary) == set(SENTENCES)
+    card = ModelCard.load(tmp_path / "card" / "README.md")
+    assert (card.data.pipeline_tag, card.data.library_name) == ("token-classification", "transformers")
+    assert card.data.language == ["sw"]
+    report = EvalReport.load(scores)
+    (score,) = report.select(language="swa", metric="entity_f1")
+    found = {result.metric_name: result for result in card.data.eval_results}["entity F1"]
+    assert (found.metric_value, found.metric_args["seeds"]) == (round(score.values[1], 4), [2])
+    assert "transfer, named entities, entity F1" in card.text
+    assert "sentences per second" in card.text
+    other = refused("card", scores, "--model", model_folder, *told, tmp_path / "other")
+    assert f"--model {model_folder} is not among the models evaluated" in other
+
+
 def test_a_student_given_by_itself_learns_from_an_evaluated_teacher(model_folder, data_folder, tmp_path, refused):
     more = ("--tasks", "topic", "--data", data_folder / "topic", "--languages", "swa", "--seeds", 1, *QUICK)
     teacher, out = tmp_path / "teacher", tmp_path / "out"
@@ -171,6 +219,19 @@ def test_a_student_given_by_itself_learns_from_an_evaluated_teacher(model_folder
     assert main(words_of(f"small={model_folder}", out, *more, "--teacher", teacher, "--logit_loss", "kl")) == 0
     assert json.loads((out / "models.json").read_text()) == ["small", "small-labels"]
     assert EvalReport.load(out / "small").provenance["distillation"] == {"teacher": "large"}
+    # The report of the teacher is found by itself, at its place and beside what was moved.
+    moved = tmp_path / "moved"
+    moved.mkdir()
+    assert expanded([str(out)]) == [str(out / "small"), str(out / "small-labels"), str(teacher)]
+    assert expanded([str(out), str(teacher)]) == [str(out / "small"), str(out / "small-labels"), str(teacher)]
+    assert main(["report", str(out / "small"), "--output_dir", str(tmp_path / "page")]) == 0
+    assert "share of large kept" in (tmp_path / "page" / "tables.txt").read_text("utf-8")
+    teacher.rename(moved / "teacher")
+    assert expanded([str(out)]) == [str(out / "small"), str(out / "small-labels")]
+    out.rename(moved / "out")
+    assert expanded([str(moved / "out")])[2:] == [str(moved / "teacher")]
+    (moved / "teacher").rename(teacher)
+    (moved / "out").rename(out)
     again = words_of(f"small={model_folder}", tmp_path / "again", *more)[1:]
     # A missing teacher is found before anything is trained.
     assert "no fine-tuned model topic-swa-2" in refused("evaluate", *again, "--teacher", teacher, "--seeds", 2)

@@ -79,7 +79,7 @@ def test_a_recipe_runs_into_the_folder_of_its_name_and_then_has_nothing_to_do(
         ),
         (["--matf.seed", "3"], "the recipe has no stage 'matf'; did you mean 'maft'"),
         ([], "line 3: prepare reads ${data}/text; name the folder of data with --data FOLDER"),
-        (["--data", "nowhere"], "line 3: prepare: --text nowhere/text does not exist"),
+        (["--data", "nowhere"], "--data nowhere is not a folder"),
     ],
 )
 def test_a_mistake_is_one_line_and_nothing_is_written(refused, recipe_file, tmp_path, monkeypatch, words, message):

@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import nn
 from transformers import AutoModelForTokenClassification, Trainer, TrainerCallback
+from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
 
 from hf_afro import progress_log
 from hf_afro.evaluation import finetuning
@@ -101,6 +102,28 @@ def first_gradients(model, tokenizer, data, settings, trainer_class=TaskTrainer,
         **more,
     ).train()
     return noted.seen
+
+
+def test_losses_and_dev_scores_are_reported_where_asked_and_change_nothing(model, tokenizer, ner, quick, monkeypatch):
+    told = {}
+
+    class Recorder(TrainerCallback):
+        def on_log(self, args, state, control, logs=None, **others):
+            told.setdefault(args.run_name, []).append(logs)
+
+    monkeypatch.setitem(INTEGRATION_TO_CALLBACK, "recorder", Recorder)
+    settings = quick.replace(epochs=2)
+    silent = finetune(model, tokenizer, ner, settings, seed=1)
+    assert told == {}
+    reported = finetune(model, tokenizer, ner, settings.replace(report_to="recorder"), seed=1)
+    assert list(told) == ["ner swa, seed 1"]
+    lines = told["ner swa, seed 1"]
+    assert [line["eval_entity_f1"] for line in lines if "eval_entity_f1" in line] == list(reported.dev_scores)
+    assert [line["loss"] > 0 for line in lines if "loss" in line] == [True, True]
+    assert torch.equal(reported.model.classifier.weight, silent.model.classifier.weight)
+    assert "report_to" not in settings.used("ner")
+    with pytest.raises(ValueError, match="nowhere is not supported, only .*trackio"):
+        finetune(model, tokenizer, ner, settings.replace(report_to="nowhere"), seed=1)
 
 
 def test_progress_is_logged_and_changes_nothing(model, tokenizer, ner, quick, monkeypatch, caplog, capfd):

@@ -28,6 +28,7 @@ from hf_afro.evaluation.models import (
     save_finetuned,
     with_own_pooler,
 )
+from hf_afro.export import export_sentence_transformer
 from hf_afro.pretrained import load_model
 from hf_afro.recipes import load_recipe, run_recipe
 from hf_afro.students import AfroStudentForMaskedLM
@@ -211,3 +212,15 @@ def test_a_pooler_counts_where_a_head_stands_on_it(config, counts):
     with torch.no_grad():
         model.pooler.dense.bias += 1
     assert (model_fingerprint(model) != before) == counts
+
+
+def test_an_embedder_tells_its_prompts(model, tokenizer, tmp_path):
+    pytest.importorskip("sentence_transformers")
+    export_sentence_transformer(model, tokenizer, tmp_path)
+    assert model_facts(model.base_model, tmp_path)["library"] == "sentence-transformers"
+    assert "prompts" not in model_facts(model.base_model, tmp_path)
+    path = tmp_path / "config_sentence_transformers.json"
+    told = {"prompts": {"query": "query: ", "document": ""}, "default_prompt_name": "query"}
+    path.write_text(json.dumps({**json.loads(path.read_text("utf-8")), **told}), "utf-8")
+    facts = model_facts(model.base_model, tmp_path)
+    assert (facts["prompts"], facts["default_prompt"]) == ({"query": "query: "}, "query: ")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import re
 import zipfile
 from pathlib import Path
 
@@ -279,6 +280,37 @@ def adapter(folder: Path, base: str) -> Path:
     (folder / "model.safetensors").rename(folder / "adapter_model.safetensors")
     (folder / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": base}), "utf-8")
     return folder
+
+
+def test_a_folder_of_adapters_or_models_names_those_in_it(tmp_path):
+    for name in ("yor", "swa"):
+        adapter(tmp_path / "adapters" / name, "ama/model")
+    small_model(tmp_path / "adapters" / "swa" / "checkpoint-5")
+    told = "adapters is no model itself and holds the adapters swa, yor; push each by itself, as in `hf-afro push"
+    with pytest.raises(ValueError, match=re.escape(f"{told} {tmp_path}/adapters/swa`. Nothing was sent")):
+        gather(tmp_path / "adapters")
+    assert gather(tmp_path / "adapters" / "swa").files
+    assert gather(tmp_path / "adapters", kind="dataset").files
+    for name in ("ner-swa-1", "ner-swa-2"):
+        small_model(tmp_path / "scores" / "models" / name)
+    with pytest.raises(ValueError, match="holds the models models/ner-swa-1, models/ner-swa-2; push each by itself"):
+        gather(tmp_path / "scores")
+
+
+def test_scores_for_leaderboards_go_with_the_model_and_with_the_card(tmp_path, model):
+    (model / ".eval_results").mkdir()
+    (model / ".eval_results" / "old.yaml").write_text("- value: 0.5\n", "utf-8")
+    assert ".eval_results/old.yaml" in names(model)
+    card = small_model(tmp_path / "card")
+    (card / ".eval_results").mkdir()
+    (card / ".eval_results" / "new.yaml").write_text("- value: 0.6\n", "utf-8")
+    assert [name for name in names(model, card=card) if name.endswith(".yaml")] == [
+        ".eval_results/new.yaml",
+        ".eval_results/old.yaml",
+    ]
+    (card / ".eval_results" / "new.yaml").write_text("source: /home/ama/scores\n", "utf-8")
+    with pytest.raises(ValueError, match=r"\.eval_results/new\.yaml: "):
+        gather(model, card=card)
 
 
 def test_an_adapter_says_where_its_model_is(tmp_path, monkeypatch):

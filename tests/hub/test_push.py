@@ -7,11 +7,12 @@ import logging
 
 import huggingface_hub.constants
 import pytest
-from huggingface_hub import CommitOperationAdd
+import yaml
+from huggingface_hub import CommitOperationAdd, EvalResultEntry, eval_result_entries_to_yaml
 
 from hf_afro.hub import PushFailed, PushRefused, push
 from tests.hub.faults import Fault
-from tests.hub.folders import counts, held, here, small_model, trained_model
+from tests.hub.folders import CARD, counts, held, here, small_model, trained_model
 from tests.hub.server import Hub
 
 NAME = "ama/model"
@@ -147,6 +148,16 @@ def test_what_else_is_there_stays_and_is_told_or_goes(hub, send, api, tmp_path, 
     assert held(hub, NAME) == here(model)
     assert set(report.deleted) == set(here(shards)) - set(here(model))
     assert commits(hub) == 4
+
+
+def test_scores_for_leaderboards_arrive(hub, send, tmp_path, model):
+    (tmp_path / "card" / ".eval_results").mkdir(parents=True)
+    (tmp_path / "card" / "README.md").write_text(CARD, "utf-8")
+    entries = eval_result_entries_to_yaml([EvalResultEntry("masakhane/masakhaner2", "ner_swa", 0.55)])
+    (tmp_path / "card" / ".eval_results" / "masakhaner2.yaml").write_text(yaml.safe_dump(entries), "utf-8")
+    send(model, card=tmp_path / "card")
+    (entry,) = yaml.safe_load(held(hub, NAME)[".eval_results/masakhaner2.yaml"])
+    assert entry == {"dataset": {"id": "masakhane/masakhaner2", "task_id": "ner_swa"}, "value": 0.55}
 
 
 def test_counts_go_to_a_dataset(hub, send, tmp_path):

@@ -206,7 +206,7 @@ def test_a_student_of_a_teachers_layers_is_distilled_in_a_recipe(saved_model, tm
     for code in ("amh", "swa"):
         (text / f"{code}.txt").write_text("Mvua kubwa ilinyesha jana\nWakulima wanauza mahindi sokoni\n", "utf-8")
     recipe = distilled(tmp_path, saved_model, f"student_layers: 1\n  unlabelled: {text}")
-    assert "3 models, 2 sets, 2 seeds: 12 runs" in plan_recipe(recipe)["evaluate"].note
+    assert "3 models, the student has 1 layer, 2 sets, 2 seeds: 12 runs" in plan_recipe(recipe)["evaluate"].note
     result = run_recipe(recipe, tmp_path / "out")[-1]
     names = [one.report.name for one in load_reports(expanded([str(result.folder)]))]
     assert names == ["base-1-layers", "base-1-layers-labels", "base"]

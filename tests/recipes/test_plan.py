@@ -18,6 +18,7 @@ from hf_afro.recipes import RecipeError, load_recipe
 from hf_afro.recipes.runner import plan_recipe
 from hf_afro.steps.plans import parameters_of, positions_of_config
 from hf_afro.students import build_student
+from hf_afro.students.building import keep_layers
 
 
 def planned(folder, *stages: str):
@@ -36,6 +37,27 @@ def teacher(kind, **settings):
     config = kind(**{"vocab_size": 100, "max_position_embeddings": 40, **sizes, **settings})
     torch.manual_seed(0)
     return AutoModelForMaskedLM.from_config(config)
+
+
+def test_a_student_distilled_on_a_task_has_the_parameters_planned(tmp_path, tokenizer):
+    model = teacher(XLMRobertaConfig, vocab_size=len(tokenizer), num_hidden_layers=3, type_vocab_size=1)
+    model.save_pretrained(tmp_path / "m")
+    tokenizer.save_pretrained(tmp_path / "m")
+    tasks = "tasks: {data: {topic: sample}, languages: {topic: swa}}"
+    evaluate = "evaluate: {teacher: base, student_layers: 2, seeds: [1, 2]}"
+    plan = planned(tmp_path, f"base: {{model: {tmp_path}/m}}", tasks, evaluate)["evaluate"]
+    student = keep_layers(model, 2)
+    assert plan.parameters == student.base_model.num_parameters()
+    assert plan.vocabulary == len(tokenizer)
+    assert plan.note == "3 models, the student has 2 layers, 1 set, 2 seeds: 6 runs"
+
+
+def test_the_recipe_of_task_distillation_shows_the_size_of_its_student():
+    plan = plan_recipe(load_recipe("task-distil"))["evaluate"]
+    width, inner, positions = 384, 1536, 512
+    layer = 4 * (width * width + width) + 2 * width * inner + inner + width + 2 * 2 * width
+    embeddings = (30_000 + positions + 2) * width + 2 * width
+    assert (plan.vocabulary, plan.parameters) == (30_000, embeddings + 6 * layer)
 
 
 def test_xlm_roberta_base_has_the_parameters_known_of_it():

@@ -126,6 +126,16 @@ def test_changed_text_reruns_all_and_moved_text_nothing(tiny_file, data, run_fol
     assert ran(run_recipe(recipe, run_folder, dry_run=True)) == STAGES
 
 
+def test_a_missing_folder_of_data_is_found_in_a_dry_run_too(tiny_file, tmp_path):
+    recipe = load_recipe(str(tiny_file), ["--data", str(tmp_path / "typo")])
+    for dry_run in (True, False):
+        with pytest.raises(
+            FileNotFoundError, match="--data .*typo is not a folder; expected the one with the recipe's"
+        ):
+            run_recipe(recipe, tmp_path / "out", dry_run=dry_run)
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_result_that_lost_a_file_is_made_again(load, run_folder):
     (run_folder / "report" / "index.html").unlink()
     assert ran(run_recipe(load(), run_folder)) == ["report"]

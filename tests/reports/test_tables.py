@@ -59,6 +59,12 @@ def test_text_is_aligned_and_the_best_has_a_star():
     assert lines[3] == "Amharic (amh)  1,234     1.610*   1.630     2.200"
 
 
+def test_the_star_is_explained_where_there_is_one():
+    assert str(ODD).splitlines()[-3:] == ["", "* The best of its row.", "Note #1."]
+    plain = dataclasses.replace(ODD, rows=((Cell("x"), Cell("1"), Cell("2")),), notes=())
+    assert str(plain).splitlines()[-1] == "x           1     2"
+
+
 def test_html_is_well_formed_and_escaped():
     table = Table("<title>", ("a&b", "<c>"), ((Cell("<row>"), Cell("1 < 2", best=True)),), ("<note>",))
     root = ET.fromstring(f"<div>{table.as_html()}</div>")

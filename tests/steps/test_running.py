@@ -101,7 +101,7 @@ def test_a_filled_folder_is_refused_and_with_overwrite_replaced_whole(tmp_path):
         return Outcome()
 
     make(tmp_path / "out")
-    with pytest.raises(ValueError, match="is not empty; name a new folder, or replace it with --overwrite"):
+    with pytest.raises(ValueError, match="out is finished already, by `hf-afro small`: use it as it is, name a new"):
         make(tmp_path / "out", other)
     assert names(tmp_path / "out") == [RECORD_FILE, "result"]
     with pytest.raises(KeyError):
@@ -224,7 +224,7 @@ def test_a_run_killed_while_it_moved_its_result_has_left_it(tmp_path, resumable,
     make(tmp_path / "out")
     killed(work)
     assert (tmp_path / "out").exists() == (moves == 2)
-    with pytest.raises(ValueError, match="is not empty"):
+    with pytest.raises(ValueError, match="is finished already"):
         make(tmp_path / "out", resumable=resumable)
     assert names(tmp_path / "out") == [RECORD_FILE, "other"]
     make(tmp_path / "out", resumable=resumable, overwrite=True)

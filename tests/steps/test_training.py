@@ -24,6 +24,11 @@ def test_the_folder_is_that_of_the_step_and_what_was_given_is_kept(tmp_path):
     assert not arguments(tmp_path, disable_tqdm=False).disable_tqdm
 
 
+def test_a_run_is_reported_under_the_name_of_its_folder(tmp_path):
+    assert arguments(tmp_path / "adapted.unfinished").run_name == "adapted"
+    assert arguments(tmp_path / "adapted.unfinished", run_name="mine").run_name == "mine"
+
+
 def test_another_checkpoint_is_named_as_the_model(tmp_path):
     with pytest.raises(ValueError, match="an interrupted run resumes by itself when the same command is repeated"):
         arguments(tmp_path, resume_from_checkpoint="run/checkpoint-3")

@@ -311,13 +311,20 @@ def test_where_it_came_from_is_logged_saved_and_loaded(xlm_roberta, tmp_path, ca
     with caplog.at_level(logging.INFO, logger="hf_afro.students.building"):
         student = build(xlm_roberta, num_hidden_layers=2, hidden_size=16, embedding_size=embedding_size, seed=7)
     built_from = student.config.built_from
-    assert str(built_from) in caplog.text
+    assert "layers of width 16: the layers are initialised; the embeddings are projected" in caplog.text
     assert built_from["teacher"] == "large"  # no path of somebody's machine in a file made to be published
     assert (built_from["seed"], built_from["embeddings"], built_from["layers"]) == (7, "projected", "initialised")
     student.save_pretrained(tmp_path)
     loaded = type(student).from_pretrained(tmp_path)
     assert loaded.config.built_from == built_from
     assert torch.equal(logits(loaded, batch), logits(student, batch))
+
+
+def test_the_layers_that_were_copied_are_logged_as_counted_from_1(xlm_roberta, caplog):
+    with caplog.at_level(logging.INFO, logger="hf_afro.students.building"):
+        student = build(xlm_roberta, num_hidden_layers=2, layers=[0, 3])
+    assert student.config.built_from["layers"] == [0, 3]
+    assert "the layers are 1, 4 of the teacher, counted from 1; the embeddings are copied" in caplog.text
 
 
 def test_a_teacher_in_half_precision_gives_a_student_in_single(xlm_roberta):
@@ -433,7 +440,8 @@ def test_a_student_of_bert_counts_from_the_padding_id_of_the_tokenizer(sizes, ca
     config = student.config
     assert (config.pad_token_id, config.bos_token_id, config.eos_token_id) == (1, 0, 2)
     assert config.max_position_embeddings == teacher.config.max_position_embeddings + 2
-    assert "pad_token_id=0 and its tokenizer pads with 1; the student takes the tokenizer's" in caplog.text
+    told = "pad_token_id=0 and its tokenizer pads with 1; the student takes the tokenizer's. No result changes"
+    assert told in caplog.text
     ids = torch.full((2, 66), 9)  # the teacher's full length
     ids[:, 0], ids[1, 40:] = 0, 1
     batch = {"input_ids": ids, "attention_mask": (ids != 1).long()}

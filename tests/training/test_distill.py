@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 
 import numpy as np
 import pytest
@@ -103,6 +104,16 @@ def test_first_step_is_the_papers_loss_of_the_global_batch(teacher, tokenizer, t
             total += mean.item() * len(batch["input_ids"])
         sequences += len(batch["input_ids"])
     assert steps_of(trainer)[0][0] == pytest.approx(total / sequences, rel=1e-6)
+
+
+def test_what_is_compared_is_logged_in_sentences(teacher, tokenizer, tmp_path, caplog):
+    with caplog.at_level(logging.INFO, logger="hf_afro.training.distill"):
+        distill_trainer(teacher, tokenizer, tmp_path)
+    heads, weights = (record.getMessage() for record in caplog.records if record.name == "hf_afro.training.distill")
+    told = "layer 2 teaches layer 1 (layers are counted from 1; the teacher has 2, the student 1)."
+    assert heads.startswith("minilmv2, ")
+    assert heads.endswith(f"heads: {told}")
+    assert weights == "weights: relation 1, query 1, key 1, value 1."
 
 
 def test_padding_side_does_not_matter(teacher, tokenizer, tmp_path):

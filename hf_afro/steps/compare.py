@@ -67,7 +67,8 @@ def run(config: Config, folder: Path | None) -> Outcome:
     """
     sources = {} if config.text is None else read_text(config.text, config.languages)
     texts = {code: islice(lines, config.max_lines) for code, lines in sources.items()}
-    audit = compare_vocabularies(*config.models, texts)
+    original, cut = config.models
+    audit = compare_vocabularies(original, cut, texts)
     shown = tables(audit)
     if folder is not None:
         audit.save(folder)
@@ -130,7 +131,7 @@ def _summary(audit: VocabularyAudit) -> list[tuple[Cell, ...]]:
 def _of_text(title: str, counted: Mapping[str, SplitCounts]) -> Table:
     header = (
         *("", "lines", "tokens", "lost", "<unk> before", "after"),
-        *("tokens per word before", "after", "lines split alike", "split otherwise, all kept"),
+        *("tokens per word before", "after", "lines split alike", "split otherwise"),
     )
     rows = [
         _row(
@@ -145,7 +146,8 @@ def _of_text(title: str, counted: Mapping[str, SplitCounts]) -> Table:
         )
         for name, one in counted.items()
     ]
-    return Table(title, header, tuple(rows))
+    note = "Split otherwise: lines whose tokens are all kept and that are not split as before; 0 in an exact cut."
+    return Table(title, header, tuple(rows), notes=(note,))
 
 
 def _row(*values: str | int) -> tuple[Cell, ...]:

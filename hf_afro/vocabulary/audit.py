@@ -161,17 +161,14 @@ class VocabularyAudit:
             if facts.pop("format") != _FORMAT:
                 raise ValueError(message)
             del facts["verdict"]
-            by_name = {
-                name: {key: SplitCounts(**one) for key, one in facts.pop(name).items()}
-                for name in ("languages", "scripts")
-            }
             return cls(
                 rows=tuple(RowComparison(**one) for one in facts.pop("rows")),
                 groups={name: (before, after) for name, (before, after) in facts.pop("groups").items()},
+                languages={name: SplitCounts(**one) for name, one in facts.pop("languages").items()},
+                scripts={name: SplitCounts(**one) for name, one in facts.pop("scripts").items()},
                 drawn=SplitCounts(**facts.pop("drawn")),
                 findings=tuple(facts.pop("findings")),
                 notes=tuple(facts.pop("notes")),
-                **by_name,
                 **facts,
             )
         except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -357,10 +354,11 @@ class _Audit:
             if not name.endswith("_token_id") or not isinstance(old_id, int):
                 continue
             new_id = getattr(self.new_model.config, name, None)
+            found = None if new_id is None else after.get(new_id)
             # The original's own id may be wrong, as multilingual-e5-small's; that of the tokenizer is always right.
-            if after.get(new_id) != before.get(old_id) and new_id != getattr(self.new_tokenizer, name, new_id):
+            if found != before.get(old_id) and new_id != getattr(self.new_tokenizer, name, new_id):
                 self.findings.append(
-                    f"its configuration has {name} {new_id} ({after.get(new_id)!r}), which in the original is "
+                    f"its configuration has {name} {new_id} ({found!r}), which in the original is "
                     f"{before.get(old_id)!r}"
                 )
 

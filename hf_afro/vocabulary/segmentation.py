@@ -174,9 +174,18 @@ class SplitCounts:
             unknown_id: The id of the unknown token in the original.
         """
         alike = before == after
-        unknown = [0, 0] if unknown_id is None else [before.count(unknown_id), after.count(unknown_id)]
-        words = sum(1 for word in text.split(" ") if word)
-        return cls(1, words, len(before), len(after), lost, *unknown, alike, not lost, alike and not lost)
+        return cls(
+            lines=1,
+            words=sum(1 for word in text.split(" ") if word),
+            old_tokens=len(before),
+            new_tokens=len(after),
+            lost_tokens=lost,
+            old_unknown=0 if unknown_id is None else before.count(unknown_id),
+            new_unknown=0 if unknown_id is None else after.count(unknown_id),
+            lines_alike=alike,
+            lines_kept=not lost,
+            lines_kept_alike=alike and not lost,
+        )
 
     def __add__(self, other: SplitCounts) -> SplitCounts:
         return SplitCounts(*map(operator.add, dataclasses.astuple(self), dataclasses.astuple(other)))

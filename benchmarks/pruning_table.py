@@ -167,7 +167,7 @@ def print_row(name: str, model: PreTrainedModel, tokenizer: PreTrainedTokenizerB
     lines = [line for side in (text.counted, text.unseen) for own in side.values() for line in own]
     rows = rows_equal(model, tokenizer, new_model, new_tokenizer)
     ids = highest_id(new_tokenizer, lines) < new_model.get_input_embeddings().weight.shape[0]
-    tried = [*lines, *probe_texts(read_table(tokenizer), keep, seed=0)]
+    tried = [*lines, *probe_texts(read_table(tokenizer), keep.old_ids, seed=0)]
     alike = compare_segmentation(tried, tokenizer, new_tokenizer, keep)
     whole = [line for line in lines if keep.keeps(tokenizer(line, truncation=True)["input_ids"]).all()][:LINES_RUN]
     hidden, logits = differences(model, tokenizer, new_model, new_tokenizer, whole, keep)

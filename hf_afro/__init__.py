@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from hf_afro.vocabulary import (
         TokenCounts,
         VocabularyMap,
+        compare_vocabularies,
         count_tokens,
         prune_checkpoint,
         prune_vocabulary,
@@ -63,6 +64,7 @@ _ROOMS = {
     "vocabulary": (
         "TokenCounts",
         "VocabularyMap",
+        "compare_vocabularies",
         "count_tokens",
         "prune_checkpoint",
         "prune_vocabulary",

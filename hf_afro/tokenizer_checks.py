@@ -89,6 +89,26 @@ def check_built_from(tokenizer: PreTrainedTokenizerBase, file: dict[str, Any], n
             )
 
 
+def differing_steps(original: dict[str, Any], cut: dict[str, Any]) -> dict[str, str]:
+    """Compare what decides how two tokenizers of one kind split text, besides their tokens and merges.
+
+    Args:
+        original: The backend of one tokenizer in JSON form.
+        cut: That of another one, whose ids may differ.
+
+    Returns:
+        The first differences by part: `normalizer`, `pre_tokenizer` or `model`; empty if there is none.
+    """
+    before, after = _parts(original), _parts(cut)
+    for parts in (before, after):
+        parts["model"].pop("unk_id")
+    return {
+        part: _shown(before[part], after[part], "in the original", "in the cut")
+        for part in ("normalizer", "pre_tokenizer", "model")
+        if before[part] != after[part]
+    }
+
+
 def _file_of(name: str, settings: dict[str, Any]) -> Path | None:
     """Return the tokenizer.json that a tokenizer was loaded from; None if there is none."""
     if Path(name).is_dir():
@@ -172,10 +192,10 @@ def _model_as(model: dict[str, Any]) -> dict[str, Any]:
     return settings
 
 
-def _shown(written: Any, built: Any) -> str:
+def _shown(written: Any, built: Any, here: str = f"in {_FILE}", there: str = "as built") -> str:
     """Describe the first differences between two values."""
     first = itertools.islice(_differences(written, built), _MOST_SHOWN)
-    return "; ".join(f"{where}{_brief(one)} in {_FILE}, {_brief(other)} as built" for where, one, other in first)
+    return "; ".join(f"{where}{_brief(one)} {here}, {_brief(other)} {there}" for where, one, other in first)
 
 
 def _differences(written: Any, built: Any, where: str = "") -> Iterator[tuple[str, Any, Any]]:

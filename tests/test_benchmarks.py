@@ -339,3 +339,21 @@ def test_a_round_trip_loses_nothing_and_goes_on_where_it_stopped(tmp_path, token
     again = run("real_round_trip", *options).partition("step ")[2].splitlines()[1:]
     assert again[:-1] == printed[:-1]
     assert again[-1].split()[2] == printed[-1].split()[2]
+
+
+def test_an_audit_of_a_cut_by_pooled_frequency_says_who_starves(tmp_path, tokenizer, model):
+    original, text = tmp_path / "original", tmp_path / "text"
+    model.save_pretrained(original)
+    tokenizer.save_pretrained(original)
+    text.mkdir()
+    for language in ("swa", "amh"):
+        lines = SENTENCES[language] if language == "amh" else SENTENCES[language] * 50
+        (text / f"{language}.txt").write_text("\n".join(lines), "utf-8")
+    printed = run(
+        "audit",
+        *("--text", str(text), "--pooled", str(original), "--counted", str(text), "--budget", "120"),
+        *("--output_dir", str(tmp_path / "cuts"), "--tables"),
+    )
+    last = next(line for line in printed.splitlines() if line.startswith("pooled-original: "))
+    assert last.startswith("pooled-original: exact renumbering: 120 of 518 tokens")
+    assert last.partition("lost: ")[2].startswith(("amh ", "Ethiopic "))

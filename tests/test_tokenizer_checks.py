@@ -13,7 +13,7 @@ from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
 
 from hf_afro.evaluation.models import load_encoder
 from hf_afro.pretrained.loading import load_tokenizer
-from hf_afro.tokenizer_checks import check_built_as_written, check_built_from
+from hf_afro.tokenizer_checks import check_built_as_written, check_built_from, differing_steps
 from hf_afro.vocabulary import (
     VerificationError,
     count_tokens,
@@ -239,3 +239,16 @@ def test_verify_refuses_a_pruned_folder_that_is_built_otherwise(tmp_path):
     set_settings(tmp_path / "pruned", do_lower_case=None)
     with pytest.raises(VerificationError, match="normalizer"):
         verify(tmp_path / "pruned", model, tokenizer)
+
+
+def test_steps_that_differ_are_named_and_ids_do_not_count():
+    cased, lower = (json.loads(bert(lower=one).backend_tokenizer.to_str()) for one in (False, True))
+    assert differing_steps(cased, cased) == {}
+    assert set(differing_steps(cased, lower)) == {"normalizer"}
+    assert (
+        "BertNormalizer.lowercase is false in the original, true in the cut"
+        in differing_steps(cased, lower)["normalizer"]
+    )
+    unigram = json.loads(trained_tokenizer().backend_tokenizer.to_str())
+    moved = {**unigram, "model": {**unigram["model"], "unk_id": 7}}
+    assert differing_steps(unigram, moved) == {}

@@ -49,8 +49,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: The arguments after the program's name; those of the process by default.
 
     Returns:
-        0 on success, 2 for a mistake of the user, 1 for a failure, 130 after Ctrl-C, 143 after SIGTERM, once a
-        checkpoint is saved.
+        0 on success, 2 for a mistake of the user, 1 for a failure and where `compare` finds something wrong, 130 after
+        Ctrl-C, 143 after SIGTERM, once a checkpoint is saved.
     """
     words = list(sys.argv[1:] if argv is None else argv)
     if not words or words[0] in ("-h", "--help"):
@@ -68,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     show_log()
     left = 0
     try:
-        _run(command, rest)
+        left = _run(command, rest)
     except SystemExit as leave:  # after --help, or after SIGTERM with a checkpoint saved
         left = _code_of(leave)
     except KeyboardInterrupt as interruption:
@@ -87,13 +87,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     return left
 
 
-def _run(command: str, words: list[str]) -> None:
+def _run(command: str, words: list[str]) -> int:
     # A command imports what it needs, so that `hf-afro --help` answers at once.
     if command == "run":
         from hf_afro.cli.run import run
 
         run(words, common_parser())
-        return
+        return 0
     from hf_afro.steps.parsing import StepParser, read_config
     from hf_afro.steps.running import check_inputs, run_step, say
 
@@ -110,12 +110,15 @@ def _run(command: str, words: list[str]) -> None:
         if step.needs_folder:
             raise ValueError("--output_dir is missing; expected the folder to write")
         check_inputs(step, config)
-        step.run(config, None)
-        return
+        outcome = step.run(config, None)
+        if outcome.text:
+            say(outcome.text)
+        return outcome.exit_code
     finished = run_step(step, config, options.output_dir, overwrite=options.overwrite)
     if finished.text:
         say(finished.text)
     say(f"written to {options.output_dir}")
+    return finished.exit_code
 
 
 def _code_of(leave: SystemExit) -> int:

@@ -90,16 +90,7 @@ def render_page(
     if not names or len(set(names)) < len(names):
         raise ValueError(f"expected at least one report, each with a different name; received {names}")
     work = work or Work()
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("hf_afro.reports"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["fact"] = format_fact
-    environment.filters["html"] = lambda table: Markup(table.as_html())
-    return environment.get_template("page.html").render(
+    return _template("page.html").render(
         title=title,
         reports=reports,
         work=work,
@@ -112,6 +103,31 @@ def render_page(
         languages=language_table(reports, work.languages),
         removed=removed_table(work.removed) if work.removed else None,
     )
+
+
+def render_tables(title: str, lead: str, points: Sequence[str], tables: Sequence[Table]) -> str:
+    """Return a page of tables as HTML, in the style of `render_page`.
+
+    Args:
+        title: The title of the page.
+        lead: The result in one sentence.
+        points: What is to be said of it, one sentence each.
+        tables: The tables.
+    """
+    return _template("tables.html").render(title=title, lead=lead, points=points, tables=tables)
+
+
+def _template(name: str) -> jinja2.Template:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("hf_afro.reports"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["fact"] = format_fact
+    environment.filters["html"] = lambda table: Markup(table.as_html())
+    return environment.get_template(name)
 
 
 def write_page(

@@ -50,11 +50,13 @@ class Finished:
         status: `DONE`, `RESUMED`, or `UP_TO_DATE` if there was nothing to do.
         record: What its folder was made from, and its figures.
         text: What a command prints.
+        exit_code: What the command returns.
     """
 
     status: str
     record: Record
     text: str = ""
+    exit_code: int = 0
 
 
 def is_main_process() -> bool:
@@ -99,7 +101,7 @@ def run_step(
         check_free(target, overwrite=overwrite)
     if not is_main_process():  # the main process makes and moves the folder
         outcome = step.run(config, unfinished(target))
-        return Finished(DONE, Record(step.name, {}, {}, key=""), outcome.text)
+        return Finished(DONE, Record(step.name, {}, {}, key=""), outcome.text, outcome.exit_code)
     with parents_made(target), only_run(target):
         finish_move(unfinished(target), target)
         remove_leftovers_of(target)
@@ -145,7 +147,7 @@ def _run_beside(step: Step, config: Any, target: Path, begun: Record, *, overwri
     except BaseException as error:
         _clean_up(step, work, error)
         raise
-    return Finished(RESUMED if resumes else DONE, record, outcome.text)
+    return Finished(RESUMED if resumes else DONE, record, outcome.text, outcome.exit_code)
 
 
 def _clean_up(step: Step, work: Path, error: BaseException) -> None:

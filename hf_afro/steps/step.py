@@ -18,10 +18,12 @@ class Outcome:
     Attributes:
         facts: Figures that JSON can hold; they are kept in the record of the folder.
         text: What a command prints.
+        exit_code: What the command returns: 0, or 1 if what it checked is wrong.
     """
 
     facts: Mapping[str, Any] = field(default_factory=dict)
     text: str = ""
+    exit_code: int = 0
 
 
 @dataclass(frozen=True)

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from hf_afro.vocabulary.audit import (
+    VocabularyAudit as VocabularyAudit,
+    compare_vocabularies as compare_vocabularies,
+)
 from hf_afro.vocabulary.checkpoint import (
     PrunedCheckpoint as PrunedCheckpoint,
     foresee_pruning as foresee_pruning,
     prune_checkpoint as prune_checkpoint,
     prune_model as prune_model,
+)
+from hf_afro.vocabulary.contents import (
+    VocabularyContents as VocabularyContents,
+    inspect_vocabulary as inspect_vocabulary,
 )
 from hf_afro.vocabulary.counting import count_tokens as count_tokens, count_with_cache as count_with_cache
 from hf_afro.vocabulary.counts import TextSize as TextSize, TokenCounts as TokenCounts

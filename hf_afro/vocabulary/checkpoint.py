@@ -220,7 +220,7 @@ def prune_checkpoint(
         _write_configuration(model, found, keep, beside)
         original.save_pruned(keep, beside)
         prompts = [] if modules is None else [*modules.prompts.values()]
-        probes = [*probe_texts(original.table, keep, seed=0), *prompts]
+        probes = [*probe_texts(original.table, keep.old_ids, seed=0), *prompts]
         needed = ids_found_in(probes, original.part, original.table)
         keep.save(beside / MAP_FILE)
         written = CheckpointWeights(files, weights.index)

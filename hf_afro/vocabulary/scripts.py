@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections import Counter
 from collections.abc import Iterable
 
 import numpy as np
@@ -90,18 +92,27 @@ def scripts_in(table: TokenizerTable, counts: np.ndarray) -> tuple[str, ...]:
     specials = set(table.special_ids)
     totals: dict[str, np.ndarray] = {}
     for index in seen.tolist():
-        script = None if index in specials else _script_of(bare_text(table.pieces[index]))
+        script = None if index in specials else script_of(bare_text(table.pieces[index]))
         if script is not None:
             totals[script] = totals.get(script, 0) + counts[:, index]
     running = np.maximum(counts.sum(axis=1), 1)
     return tuple(sorted(name for name, total in totals.items() if np.any(total >= FOUND_SHARE * running)))
 
 
-def _script_of(text: str) -> str | None:
+def script_of(text: str) -> str | None:
     """Return the script of the first letter, if it is one of `_SCRIPTS`; None without a letter."""
     letter = next((character for character in text if character.isalpha()), None)
-    if letter is None:
-        return None
+    return None if letter is None else _script_of_letter(letter)
+
+
+def main_script(line: str) -> str | None:
+    """Return the script in which most words of a line begin; None if no word has a letter of `_SCRIPTS`."""
+    found = Counter(filter(None, map(script_of, line.split())))
+    return found.most_common(1)[0][0] if found else None
+
+
+@functools.cache
+def _script_of_letter(letter: str) -> str | None:
     match = _ANY_SCRIPT.match(letter)
     return match.lastgroup if match is not None else None
 

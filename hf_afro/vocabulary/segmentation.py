@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import bisect
+import dataclasses
 import itertools
 import logging
+import operator
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -25,10 +27,10 @@ _BATCH = 1024
 _PROBES, _PIECES_A_PROBE = 256, 16
 
 
-def probe_texts(table: TokenizerTable, keep: VocabularyMap, seed: int) -> list[str]:
-    """Make texts of uniformly drawn kept tokens."""
+def probe_texts(table: TokenizerTable, old_ids: np.ndarray, seed: int) -> list[str]:
+    """Make texts of tokens drawn uniformly from those kept, `old_ids`."""
     generator = np.random.default_rng(seed)
-    drawn = generator.choice(keep.old_ids, size=(_PROBES, _PIECES_A_PROBE))
+    drawn = generator.choice(old_ids, size=(_PROBES, _PIECES_A_PROBE))
     spell = kind_named(table.kind).spell
     return [spell([table.pieces[old_id] for old_id in row]) for row in drawn.tolist()]
 
@@ -72,7 +74,7 @@ def _words_before_the_model(texts: Sequence[str], tokenizer: PreTrainedTokenizer
     model = models.BPE({f"<0x{byte:02X}>": byte for byte in range(256)}, [], byte_fallback=True)
     backend = plain_backend(tokenizer, model=model)
     words = set()
-    for encoding in _encode(backend, list(texts)):
+    for encoding in encode(backend, list(texts)):
         spelt: dict[int | None, bytearray] = {}
         for one, word in zip(encoding.ids, encoding.word_ids, strict=True):
             if one < 256:  # larger ids are added tokens
@@ -115,8 +117,8 @@ def compare_segmentation(
     old_backend, new_backend = plain_backend(old), plain_backend(new)
     kept = other = 0
     first_difference = None
-    for batch in _batches(texts):
-        pairs = zip(batch, _encode(old_backend, batch), _encode(new_backend, batch), strict=True)
+    for batch in batches(texts):
+        pairs = zip(batch, encode(old_backend, batch), encode(new_backend, batch), strict=True)
         for text, before, after in pairs:
             ids = np.array(before.ids, dtype=np.int64)
             if old_ids is not None:
@@ -128,6 +130,80 @@ def compare_segmentation(
             if first_difference is None and keep.to_new(ids).tolist() != after.ids:
                 first_difference = text
     return Segmentation(kept, other, first_difference)
+
+
+@dataclass(frozen=True)
+class SplitCounts:
+    """How texts are split by the original and by the pruned tokenizer, in numbers that add up over texts.
+
+    Attributes:
+        lines: Number of lines.
+        words: Number of words, separated by spaces (U+0020).
+        old_tokens: Number of tokens of the original.
+        new_tokens: Number of tokens of the pruned tokenizer.
+        lost_tokens: Number of tokens of the original that the pruned tokenizer does not have.
+        old_unknown: Number of unknown tokens of the original.
+        new_unknown: Number of unknown tokens of the pruned tokenizer.
+        lines_alike: Number of lines split into the same tokens.
+        lines_kept: Number of lines of which every token is kept; an exact pruning splits them alike.
+        lines_kept_alike: Number of those that are split into the same tokens.
+    """
+
+    lines: int = 0
+    words: int = 0
+    old_tokens: int = 0
+    new_tokens: int = 0
+    lost_tokens: int = 0
+    old_unknown: int = 0
+    new_unknown: int = 0
+    lines_alike: int = 0
+    lines_kept: int = 0
+    lines_kept_alike: int = 0
+
+    @classmethod
+    def of(
+        cls, text: str, before: Sequence[int], after: Sequence[int], lost: int, unknown_id: int | None
+    ) -> SplitCounts:
+        """Count one line.
+
+        Args:
+            text: The line.
+            before: Its ids in the original.
+            after: Its ids in the pruned tokenizer as ids of the original, -1 for a token that the original lacks.
+            lost: How many of `before` were not kept.
+            unknown_id: The id of the unknown token in the original.
+        """
+        alike = before == after
+        return cls(
+            lines=1,
+            words=sum(1 for word in text.split(" ") if word),
+            old_tokens=len(before),
+            new_tokens=len(after),
+            lost_tokens=lost,
+            old_unknown=0 if unknown_id is None else before.count(unknown_id),
+            new_unknown=0 if unknown_id is None else after.count(unknown_id),
+            lines_alike=alike,
+            lines_kept=not lost,
+            lines_kept_alike=alike and not lost,
+        )
+
+    def __add__(self, other: SplitCounts) -> SplitCounts:
+        return SplitCounts(*map(operator.add, dataclasses.astuple(self), dataclasses.astuple(other)))
+
+    @property
+    def lost_share(self) -> float:
+        """Share of the original's running tokens that were not kept, 0 to 1."""
+        return self.lost_tokens / max(self.old_tokens, 1)
+
+    @property
+    def unknown_rates(self) -> tuple[float, float]:
+        """Share of unknown tokens before and after, 0 to 1."""
+        return self.old_unknown / max(self.old_tokens, 1), self.new_unknown / max(self.new_tokens, 1)
+
+    @property
+    def tokens_per_word(self) -> tuple[float, float]:
+        """Tokens per word before and after."""
+        return self.old_tokens / max(self.words, 1), self.new_tokens / max(self.words, 1)
 
 
 @dataclass(frozen=True)
@@ -206,38 +282,37 @@ class _Splitter:
 def _report_on(
     lines: Iterable[str], old: _Splitter, new: _Splitter, keep: VocabularyMap, wanted: regex.Pattern[str]
 ) -> TextReport:
-    total = alike = words = unknown = unknown_wanted = 0
-    tokens, unknowns = [0, 0], [0, 0]
-    for batch in _batches(lines):
-        for text, before, after in zip(batch, _encode(old.backend, batch), _encode(new.backend, batch), strict=True):
-            total += 1
-            words += sum(1 for word in text.split(" ") if word)
-            alike += keep.to_old(after.ids) == before.ids
-            lost = [before.ids.count(old.unknown_id), after.ids.count(new.unknown_id)]
-            tokens = [tokens[0] + len(before.ids), tokens[1] + len(after.ids)]
-            unknowns = [unknowns[0] + lost[0], unknowns[1] + lost[1]]
-            if lost[1]:
+    total, unknown, unknown_wanted = SplitCounts(), 0, 0
+    for batch in batches(lines):
+        for text, before, after in zip(batch, encode(old.backend, batch), encode(new.backend, batch), strict=True):
+            dropped = int((~keep.keeps(np.array(before.ids, dtype=np.int64))).sum())
+            own = SplitCounts.of(text, before.ids, keep.to_old(after.ids), dropped, keep.old_unknown_id)
+            total += own
+            if own.new_unknown:
                 normalized = new.normalize(text)
                 unknown += len(new.unknown_places(normalized) - old.unknown_places(normalized))
-                own = "".join(character for character in normalized if wanted.match(character))
-                unknown_wanted += len(new.unknown_places(own) - old.unknown_places(own))
+                kept = "".join(character for character in normalized if wanted.match(character))
+                unknown_wanted += len(new.unknown_places(kept) - old.unknown_places(kept))
+    (old_unknown, new_unknown), (old_length, new_length) = total.unknown_rates, total.tokens_per_word
     return TextReport(
-        lines=total,
-        lines_alike=alike / max(total, 1),
-        old_unknown_rate=unknowns[0] / max(tokens[0], 1),
-        new_unknown_rate=unknowns[1] / max(tokens[1], 1),
-        old_tokens_per_word=tokens[0] / max(words, 1),
-        new_tokens_per_word=tokens[1] / max(words, 1),
+        lines=total.lines,
+        lines_alike=total.lines_alike / max(total.lines, 1),
+        old_unknown_rate=old_unknown,
+        new_unknown_rate=new_unknown,
+        old_tokens_per_word=old_length,
+        new_tokens_per_word=new_length,
         new_unknown=unknown,
         new_unknown_wanted=unknown_wanted,
     )
 
 
-def _encode(backend: Tokenizer, batch: list[str]) -> list[Encoding]:
+def encode(backend: Tokenizer, batch: list[str]) -> list[Encoding]:
+    """Split texts, without special tokens around them."""
     return backend.encode_batch(batch, add_special_tokens=False)
 
 
-def _batches(texts: Iterable[str]) -> Iterable[list[str]]:
+def batches(texts: Iterable[str]) -> Iterable[list[str]]:
+    """Yield texts in lists of at most 1,024."""
     batch: list[str] = []
     for text in texts:
         batch.append(text)

@@ -101,7 +101,7 @@ def verify(
     keep = VocabularyMap.load(folder / MAP_FILE)
     state = backend_state(tokenizer)
     table = table_of(state, tokenizer.unk_token)
-    tried = [*probe_texts(table, keep, seed), *texts]
+    tried = [*probe_texts(table, keep.old_ids, seed), *texts]
     original = (tokenizer, np.arange(len(table)))
     classes, texts_kept, texts_other = verify_tokenizer(folder, original, state, table, keep, tried)
     base = without_adapters(model)
@@ -394,7 +394,7 @@ def compare_outputs(
         new |= {"decoder_input_ids": decoder_ids, "decoder_attention_mask": decoder_mask}
     old = {name: keep.to_old(value) if name.endswith("input_ids") else value for name, value in new.items()}
     with evaluating(model), evaluating(pruned):
-        pairs = zip(_hidden_states(model, old), _hidden_states(pruned, new), strict=True)
+        pairs = zip(hidden_states(model, old), hidden_states(pruned, new), strict=True)
         hidden = max(float((before - after).abs().max()) for before, after in pairs)
         if model.get_output_embeddings() is None:
             return hidden, None
@@ -417,7 +417,7 @@ def check_comparable(model: PreTrainedModel) -> None:
     if _has_decoder(model):
         inputs |= {"decoder_input_ids": ids, "decoder_attention_mask": torch.ones_like(ids)}
     with evaluating(model):
-        _hidden_states(model, inputs)
+        hidden_states(model, inputs)
         if model.get_output_embeddings() is not None:
             _logits(model, inputs)
 
@@ -442,8 +442,12 @@ def _draw(
     return new_ids, mask
 
 
-def _hidden_states(model: PreTrainedModel, inputs: dict[str, torch.Tensor]) -> list[torch.Tensor]:
-    """Return the last hidden states of a model, or of its encoder and decoder."""
+def hidden_states(model: PreTrainedModel, inputs: dict[str, torch.Tensor]) -> list[torch.Tensor]:
+    """Return the last hidden states of a model, or of its encoder and decoder.
+
+    Raises:
+        NotComparable: If the model does not run on these inputs.
+    """
     if not _has_decoder(model):
         return [_forward(model.base_model, inputs)[0]]
     # Neither is run by itself, because models connect them differently; and `output_hidden_states` would leave hooks

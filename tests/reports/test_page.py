@@ -9,7 +9,8 @@ from html.parser import HTMLParser
 import pytest
 
 from hf_afro.reports import EvalReport
-from hf_afro.reports.page import Stage, Work, figures, render_page, write_page
+from hf_afro.reports.page import Stage, Work, figures, render_page, render_tables, write_page
+from hf_afro.reports.tables import Cell, Table
 from tests.reports.examples import crossed, report, score, three
 from tests.reports.test_plots import CURVE
 
@@ -145,3 +146,13 @@ def test_transfer_has_a_section_of_its_own():
     page = render_page([teacher, report("student")])
     assert "trained on (rows), measured on (columns)" in page
     assert "mean of the others" in page
+
+
+def test_a_page_of_tables_is_well_formed_and_escaped():
+    table = Table("Rows", ("", "before"), ((Cell("<unk>"), Cell("5")),))
+    reader = read(render_tables("A & B", "not <exact>", ["'<s>' is missing"], [table, table]))
+    assert reader.names.count("table") == 2
+    text = " ".join(reader.text.split())
+    for part in ("A & B", "not <exact>", "'<s>' is missing", "<unk>"):
+        assert part in text
+    assert reader.names.count("li") == 1

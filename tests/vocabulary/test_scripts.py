@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from hf_afro.vocabulary.scripts import character_ids, script_pattern, scripts_in
+from hf_afro.vocabulary.scripts import character_ids, main_script, script_pattern, scripts_in
 from hf_afro.vocabulary.tokenizers.table import TokenizerTable
 
 
@@ -63,3 +63,16 @@ def test_scripts_found_in_counts():
     pieces = table("ab", "\u2581ж", "ሀለ", "中", "1")
     counts = np.array([[5, 990, 0, 10, 9, 900], [0, 10, 10, 0, 0, 0]])
     assert scripts_in(pieces, counts) == ("Cyrillic", "Latin")
+
+
+@pytest.mark.parametrize(
+    ("line", "script"),
+    [
+        ("Abiy Ahmed ና ሌሎች", "Latin"),
+        ("“ሰላም” ለዓለም, Addis!", "Ethiopic"),
+        ("2026 — 15 %", None),
+        ("", None),
+    ],
+)
+def test_the_script_of_a_line_is_that_of_most_words(line, script):
+    assert main_script(line) == script

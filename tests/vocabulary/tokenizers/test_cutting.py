@@ -89,7 +89,7 @@ def test_the_pieces_found_in_texts_are_all_that_decides(saved, source, texts, se
     table = read_table(tokenizer)
     texts = [
         *texts,
-        *probe_texts(table, keep, seed)[:2],
+        *probe_texts(table, keep.old_ids, seed)[:2],
         f"{texts[0]}{table.pieces[table.special_ids[-1]]} {texts[-1]}",
     ]
     part, old_ids = source.with_at_least(ids_found_in(texts, source.part, source.table))
@@ -117,7 +117,7 @@ def test_a_checkpoint_is_pruned_without_it(name, tmp_path, monkeypatch):
     whole = hf.AutoTokenizer.from_pretrained(tmp_path / "source")
     without_whole(monkeypatch, tmp_path / "source")
     verified = prune_checkpoint(tmp_path / "source", keep, tmp_path / "out").verification
-    probes = probe_texts(read_table(whole), keep, seed=0)
+    probes = probe_texts(read_table(whole), keep.old_ids, seed=0)
     expected = compare_segmentation(probes, whole, hf.AutoTokenizer.from_pretrained(tmp_path / "out"), keep)
     assert (verified.texts_kept, verified.texts_other) == (expected.kept, expected.other)
     assert min(expected.kept, expected.other) > 0

@@ -14,6 +14,7 @@ SUMMARIES = {
     "prepare": "Clean text, remove evaluation sentences from it, and hold lines out.",
     "count": "Count how often each language uses each token.",
     "prune": "Cut a model's vocabulary to the tokens its languages use.",
+    "extend": "Add tokens for words or scripts to a model's vocabulary.",
     "maft": "Adapt a masked language model to the languages of your text (MAFT).",
     "distill": "Distil a large encoder into a small student by its self-attention relations.",
     "tasks": "Read the sets a model will be evaluated on, and collect their sentences.",

@@ -163,7 +163,11 @@ def tokens_of_scripts(
 
 
 def _unigram_tokens(
-    old: OldTokenizer, words: Counter[str], num_tokens: int, letter: regex.Pattern[str], check_room: Callable
+    old: OldTokenizer,
+    words: Counter[str],
+    num_tokens: int,
+    letter: regex.Pattern[str],
+    check_room: Callable[[int], None],
 ) -> NewTokens:
     """Add subwords with their scores as learnt."""
     learnt = _learnt(words, num_tokens, letter)
@@ -187,7 +191,11 @@ def _with_scores(old: OldTokenizer, new: list[tuple[str, float]]) -> dict[str, A
 
 
 def _wordpiece_tokens(
-    old: OldTokenizer, words: Counter[str], num_tokens: int, letter: regex.Pattern[str], check_room: Callable
+    old: OldTokenizer,
+    words: Counter[str],
+    num_tokens: int,
+    letter: regex.Pattern[str],
+    check_room: Callable[[int], None],
 ) -> NewTokens:
     """Add subwords, and every letter for both places: at the start of a word and inside."""
     _check_spellable(old)
@@ -244,7 +252,7 @@ def _bpe_tokens(
     num_tokens: int,
     letter: regex.Pattern[str],
     letters: set[str],
-    check_room: Callable,
+    check_room: Callable[[int], None],
     shared_bytes: bool,
 ) -> NewTokens:
     """Add tokens with merges after the old ones: first what makes letters whole, then the most frequent pairs."""
@@ -312,7 +320,8 @@ def _beginning(own: bytes) -> list[str]:
     """Return the assigned characters whose UTF-8 form begins with at least two bytes."""
     size = 3 if own[0] < 0xF0 else 4
     low, high = (ord((own + fill * (size - len(own))).decode()) for fill in (b"\x80", b"\xbf"))
-    return regex.findall(r"[^\p{Cn}\p{Cs}]", "".join(map(chr, range(low, high + 1))))
+    assigned = regex.compile(r"[^\p{Cn}\p{Cs}]")
+    return [one for one in map(chr, range(low, high + 1)) if assigned.match(one)]
 
 
 def _learn_merges(
@@ -425,7 +434,9 @@ def _whole_words_first(old: OldTokenizer) -> dict[str, Any]:
         return state
     if cuts_at_marks(state):
         if any(split(name)[0].offsets != (0, 1) for name in BYTE_PIECES & state["model"]["vocab"].keys()):
-            raise ValueError("the BPE model joins the first letters of names of bytes such as <0x0A>; expected '<' alone")
+            raise ValueError(
+                "the BPE model joins the first letters of names of bytes such as <0x0A>; expected '<' alone"
+            )
         steps = [_isolated(_MARKED_WORD), _isolated(r"\A<(?=0x[0-9A-F]{2}>\z)")]
         state = {**state, "pre_tokenizer": {"type": "Sequence", "pretokenizers": steps}}
     steps_of = Tokenizer.from_str(json.dumps(state))
@@ -438,7 +449,9 @@ def _whole_words_first(old: OldTokenizer) -> dict[str, Any]:
         text = text if steps_of.normalizer is None else steps_of.normalizer.normalize_str(text)
         return steps_of.pre_tokenizer is None or len(steps_of.pre_tokenizer.pre_tokenize_str(text)) == 1
 
-    not_merged = (one for one in state["model"]["vocab"] if one not in added and [t.value for t in split(one)] != [one])
+    not_merged = (
+        one for one in state["model"]["vocab"] if one not in added and [t.value for t in split(one)] != [one]
+    )
     if found := [piece for piece in not_merged if is_one_part(piece)]:
         raise ValueError(
             f"the BPE model has {len(found)} tokens that its merges do not give, such as {', '.join(found[:4])}; if "

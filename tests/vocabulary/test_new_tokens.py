@@ -137,7 +137,9 @@ def test_the_words_that_save_most_come_first(made):
 @pytest.mark.parametrize("name", KINDS)
 def test_rows_specials_and_the_reloaded_folder(made, with_new, name, script, tmp_path):
     old, new = made[name], with_new[name, script]
-    assert new.new_tokens_per_word < new.old_tokens_per_word or (name == "bert, lower" and script)  # <unk> is one per word
+    assert new.new_tokens_per_word < new.old_tokens_per_word or (
+        name == "bert, lower" and script
+    )  # <unk> is one per word
     assert new.tokenizer.special_tokens_map == old.special_tokens_map
     assert new.tokenizer.all_special_ids == old.all_special_ids
     assert new.tokenizer.model_input_names == old.model_input_names
@@ -153,7 +155,10 @@ def test_rows_specials_and_the_reloaded_folder(made, with_new, name, script, tmp
     for at in spelt[:40]:
         torch.testing.assert_close(table[len(old) + at], table[parts_of(new.pieces[at])].mean(0))
     new.save_pretrained(tmp_path / "new")
-    loaded, model = AutoTokenizer.from_pretrained(tmp_path / "new"), AutoModelForMaskedLM.from_pretrained(tmp_path / "new")
+    loaded, model = (
+        AutoTokenizer.from_pretrained(tmp_path / "new"),
+        AutoModelForMaskedLM.from_pretrained(tmp_path / "new"),
+    )
     mask = old.mask_token
     for text in [*LINES[:8], *lines_of(LETTERS.get(script, NKO), 3), f"kitabu {mask} kipya.", f"a{mask}b"]:
         batch = loaded([text, "maji"], padding=True, return_tensors="pt")

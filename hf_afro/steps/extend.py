@@ -26,7 +26,7 @@ Without --scripts, the words that save the most tokens in the text become one to
 before. With --scripts, subwords with a letter of these scripts are learnt from the text and added. Any kind of
 tokenizer will do. Each new row begins as the mean of the rows of the tokens that it replaces.
 
-  hf-afro extend --model FacebookAI/xlm-roberta-base --text texts --languages zul --num_tokens 2000 --output_dir extended
+  hf-afro extend --model FacebookAI/xlm-roberta-base --text texts --languages zul --output_dir extended
   hf-afro extend --model jhu-clsp/mmBERT-base --text texts --languages nqo --scripts Nko --output_dir extended
 
 Train the model on the text afterwards: hf-afro maft --model extended --embedding_warmup_steps 500.

@@ -83,8 +83,8 @@ def extend_vocabulary(
 
     Args:
         model: A model with any head, without adapters.
-        tokenizer: Its tokenizer, of kind Unigram (XLM-R), WordPiece (BERT), byte-level BPE (RoBERTa, ModernBERT) or BPE
-            (mmBERT).
+        tokenizer: Its tokenizer, of kind Unigram (XLM-R), WordPiece (BERT), byte-level BPE (RoBERTa, ModernBERT) or
+            BPE (mmBERT).
         texts: Lines of text; with `scripts`, words of other scripts are ignored.
         num_tokens: Maximum number of tokens to add; fewer if the text yields fewer.
         scripts: As `hf_afro.languages.script_names` takes them, such as ``"Nko"`` and ``"Tifinagh"``; None for words.

@@ -1,7 +1,7 @@
-"""New tokens for a tokenizer of any kind: which ones, and how its backend takes them without splitting other text anew.
+"""New tokens for a tokenizer of any kind: which ones, and how they are added so that other text is split as before.
 
-A token of a Unigram or WordPiece model is used only where its own text stands, so adding it is enough. A BPE model makes
-tokens by merges, which act wherever their two parts meet. So there are two ways, and both leave other text alone:
+A token of a Unigram or WordPiece model is used only where its own text stands, so adding it is enough. A BPE model
+makes tokens by merges, which act wherever their two parts meet. So there are two ways, and both leave other text alone:
 
 - Tokens of a script get merges after all old ones. Text is then split as before at first, and what a new merge joins
   is allowed only if it holds a whole letter of the script. Letters of three and four bytes are the one exception, see
@@ -116,8 +116,8 @@ class OldTokenizer:
     def with_tokens(self, pieces: Sequence[str], **model: Any) -> dict[str, Any]:
         """Return a backend with a dict of tokens in JSON form, with more after the old ones, so that no id changes.
 
-        Added tokens after the model's own tokens become tokens of the model, or the new ones would take their ids. They
-        are still matched before the model sees the text, like XLM-R's mask, which is in both lists.
+        Added tokens after the model's own tokens become tokens of the model, or the new ones would take their ids.
+        They are still matched before the model sees the text, like XLM-R's mask, which is in both lists.
 
         Args:
             pieces: The new tokens.
@@ -222,8 +222,8 @@ def _check_spellable(old: OldTokenizer) -> None:
     }
     if missing := sorted(spelling - known):
         raise ValueError(
-            f"the vocabulary lacks {', '.join(missing[:5])}{' and others' if missing[5:] else ''}, single letters inside "
-            "words that longer tokens contain; a word that is known could become unknown. Expected each of them"
+            f"the vocabulary lacks {', '.join(missing[:5])}{' and others' if missing[5:] else ''}, single letters "
+            "inside words that longer tokens contain; a known word could become unknown. Expected each of them"
         )
 
 
@@ -308,8 +308,8 @@ def _letter_merges(
         if others:
             raise ValueError(
                 f"letters of the scripts begin with the bytes {own.hex(' ').upper()}, as do {len(others)} other "
-                f"characters from U+{ord(others[0]):04X} to U+{ord(others[-1]):04X}; a token of these bytes would also "
-                "be used in them. If your text has none of them, or may have them split otherwise, set shared_bytes"
+                f"characters from U+{ord(others[0]):04X} to U+{ord(others[-1]):04X}; a token of these bytes would be "
+                "used in them too. If your text has none of them, or may have them split otherwise, set shared_bytes"
             )
         return True
 
@@ -411,8 +411,8 @@ def tokens_of_words(old: OldTokenizer, texts: Iterable[str], num_tokens: int) ->
 def _winning_score(table: TokenizerTable, ids: list[int]) -> float:
     """Return a score that wins against the tokens that spelt a word, and hardly changes how longer words are split.
 
-    It is the sum of their scores, slightly raised, so that in a longer word the new token replaces them where they stood.
-    Where that is below the lowest score, which must not change, it is the lowest score.
+    It is the sum of their scores, slightly raised, so that in a longer word the new token replaces them where they
+    stood. Where that is below the lowest score, which must not change, it is the lowest score.
     """
     lowest = _lowest(table)
     if any(table.pieces[one] in BYTE_PIECES for one in ids):

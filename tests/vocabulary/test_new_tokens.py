@@ -226,7 +226,7 @@ def test_characters_that_begin_with_bytes():
 
 
 def test_merges_are_learnt_by_frequency():
-    """ab occurs 5 + 2 times; then (ab, c) 5 times and (c, d) 4 times; x may not be joined."""
+    """The pair (a, b) occurs 5 + 2 times; then (ab, c) 5 times and (c, d) 4 times; x may not be joined."""
     words = [(list("abc"), 5), (list("cd"), 4), (list("abx"), 2)]
     assert _learn_merges(words, 2, 2, lambda *pair: "x" not in pair) == [("a", "b"), ("ab", "c")]
     assert words[0][0] == ["abc"]

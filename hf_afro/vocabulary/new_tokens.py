@@ -1,7 +1,7 @@
 """New tokens for a tokenizer of any kind: which ones, and how they are added so that other text is split as before.
 
 A token of a Unigram or WordPiece model is used only where its own text stands, so adding it is enough. A BPE model
-makes tokens by merges, which act wherever their two parts meet. So there are two ways, and both leave other text alone:
+makes tokens by merges, which act wherever their two parts meet. There are two ways, and both leave other text alone:
 
 - Tokens of a script get merges after all old ones. Text is then split as before at first, and what a new merge joins
   is allowed only if it holds a whole letter of the script. Letters of three and four bytes are the one exception, see

@@ -36,7 +36,7 @@ def test_words_and_scripts_as_the_library_adds_them(
         "nko": ((nko_folder, "--scripts", "N'Ko", "--num_tokens", 60), (lines_of(NKO), 60), {"scripts": ["Nko"]}),
     }
     for name, ((text, *more), (lines, size), settings) in cases.items():
-        out = tmp_path / name
+        out = tmp_path / f"with-{name}"
         assert main(words_of(model_folder, text, out, *more)) == 0
         expected = extend_vocabulary(model, tokenizer, lines, size, **settings)
         loaded = AutoTokenizer.from_pretrained(out)
@@ -59,7 +59,7 @@ def test_words_and_scripts_as_the_library_adds_them(
         (["--scripts", "Klingon"], "'Klingon' is not a Unicode script"),
         (["--scripts", "Nko"], "the texts hold no word of Nko"),
         (["--shared_bytes"], "--shared_bytes is about letters of --scripts"),
-        (["--num_tokens", 0], "--num_tokens"),
+        (["--num_tokens", 0], "num_tokens is 0; expected at least 1"),
     ],
 )
 def test_refusals(refused, model_folder, text_folder, tmp_path, more, message):

@@ -64,7 +64,7 @@ def bpe_with_bytes(lines: list[str], size: int) -> PreTrainedTokenizerBase:
     backend.normalizer = normalizers.Replace(" ", "\u2581")
     backend.pre_tokenizer = pre_tokenizers.Split(" ", "merged_with_previous")
     trainer = trainers.BpeTrainer(vocab_size=size, special_tokens=[*SPECIALS, *_BYTES], show_progress=False)
-    backend.train_from_iterator([f"{word} " for line in lines for word in line.split()], trainer)
+    backend.train_from_iterator([f" {word}" for line in lines for word in line.split()], trainer)
     backend = with_every_merge(backend, SPECIALS)
     backend.decoder = decoders.Sequence([decoders.Replace("\u2581", " "), decoders.ByteFallback(), decoders.Fuse()])
     backend.add_special_tokens(["<mask>"])

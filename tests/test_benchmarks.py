@@ -189,6 +189,16 @@ def test_the_runs_on_real_text(name, side, shared_data, tmp_path):
 
 
 @pytest.mark.slow
+def test_extending_prints_both_cases_of_every_kind(shared_data):
+    printed = run(
+        "extending",
+        *("--small", "--tokenizer", str(shared_data / "xlm-roberta-base"), "--text", str(shared_data / "corpora")),
+    )
+    for kind in ("XLM-R, cut", "WordPiece", "byte-level BPE", "BPE, bytes"):
+        assert sum(line.startswith(kind) for line in printed.splitlines()) == 2, kind
+
+
+@pytest.mark.slow
 def test_the_real_vocabulary(shared_data):
     printed = run(
         "real_vocabulary",

@@ -16,6 +16,7 @@ SUMMARIES = {
     "prune": "Cut a model's vocabulary to the tokens its languages use.",
     "compare": "Audit a reduced vocabulary, made by whatever tool, against the model it was cut from.",
     "inspect": "Show what a vocabulary holds by script, and what its embedding weighs.",
+    "extend": "Add tokens for words or scripts to a model's vocabulary.",
     "maft": "Adapt a masked language model to the languages of your text (MAFT).",
     "distill": "Distil a large encoder into a small student by its self-attention relations.",
     "tasks": "Read the sets a model will be evaluated on, and collect their sentences.",

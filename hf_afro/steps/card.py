@@ -254,7 +254,7 @@ def made_facts(facts: CardFacts, report: EvalReport, model: Path | None) -> Card
     records = [record for _, record in made]
     steps = [record.step for record in records]
     bases = [record.facts["model"] for record in records if record.step == "base" and "revision" in record.facts]
-    read = [record.inputs.get("model", {}) for record in records if record.step in ("prune", "maft", "base")]
+    read = [record.inputs.get("model", {}) for record in records if record.step in ("prune", "extend", "maft", "base")]
     # What is on the Hub has its name as its fingerprint; a folder may be gone by now.
     bases = bases or [name for places in read for name, found in places.items() if name == found]
     # A fine-tuned model is for the languages of its task, whatever its encoder was made for.

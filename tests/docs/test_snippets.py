@@ -24,7 +24,7 @@ from tests.texts import SENTENCES
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted((ROOT / "docs").rglob("*.md"))
-SNIPPETS = 38
+SNIPPETS = 39
 """Python and shell snippets of all pages together; that none has dropped out of what is run."""
 
 # Trainings of the pages take hours; here each takes a step or two. A student is built at the width of the small model.

@@ -131,7 +131,7 @@ def test_the_same_seed_gives_the_same_rows(model, tokenizer):
     ("lines", "size", "scripts", "message"),
     [
         (["kitabu"], 10, ["Nko"], "hold no word of Nko"),
-        (lines_of(NKO), 10, ["Nko"], "33 letters of Nko without a token"),
+        (lines_of(NKO), 10, ["Nko"], "33 letters of Nko, for which 33 tokens are missing"),
         (lines_of(NKO), 50, ["Klingon"], "'Klingon' is not a Unicode script"),
         (lines_of(NKO), 50, [], "hold no word of no script"),
     ],
@@ -148,8 +148,3 @@ def test_the_script_may_be_spelt_as_people_do(model, tokenizer, nko):
 def test_one_string_is_no_list_of_scripts(model, tokenizer):
     with pytest.raises(TypeError, match=r"scripts is 'Nko', one string; expected a list of names: \['Nko'\]"):
         extend_vocabulary(model, tokenizer, ["x"], 5, scripts="Nko")
-
-
-def test_other_kinds_are_refused_by_name(model):
-    with pytest.raises(ValueError, match="of kind WordPiece; tokens can be added to kind Unigram only"):
-        extend_vocabulary(model, FAMILIES["WordPiece"](OLD_LINES, 500), lines_of(NKO), 50, scripts=["Nko"])

@@ -80,8 +80,16 @@ def prune_tokenizer(
 
 
 @gc_paused()
-def rebuild_tokenizer(tokenizer: PreTrainedTokenizerBase, state: dict[str, Any]) -> PreTrainedTokenizerBase:
-    """Return a tokenizer of the same class and settings with another backend, given in JSON form.
+def rebuild_tokenizer(
+    tokenizer: PreTrainedTokenizerBase, state: dict[str, Any], loader: Any = None, **settings: Any
+) -> PreTrainedTokenizerBase:
+    """Return a tokenizer of the same settings with another backend, given in JSON form.
+
+    Args:
+        tokenizer: The old tokenizer, which is not changed.
+        state: The backend.
+        loader: The class; that of the old tokenizer by default.
+        **settings: Settings of the class that it would otherwise lack.
 
     Raises:
         ValueError: If the class builds a different backend, for example because its steps were changed in memory.
@@ -92,7 +100,7 @@ def rebuild_tokenizer(tokenizer: PreTrainedTokenizerBase, state: dict[str, Any])
         config.pop("added_tokens_decoder", None)  # holds old ids
         _write_json(Path(name, _CONFIG), {**config, **_set_later(tokenizer)})
         splits = {"split_special_tokens": True} if tokenizer.split_special_tokens else {}
-        rebuilt = _build(Path(name), state, type(tokenizer), **splits)
+        rebuilt = _build(Path(name), state, loader or type(tokenizer), **splits, **settings)
     rebuilt.name_or_path = tokenizer.name_or_path
     build_model = kind_of(state).build_model
     if build_model is not None:  # the library does not read scores from JSON exactly

@@ -83,7 +83,7 @@ def word_cut(state: dict[str, Any]) -> WordCut | None:
     if marks and inside and types <= _CHARACTER_NORMALIZERS:
         return WordCut("|".join([_crossing(alone=True), *added]), with_space=False)
     opens = first["type"] == "ByteLevel" and first["use_regex"] and not others and types <= {"NFC"}
-    if opens or (not others and _is_gemma(state["model"], normalizers, first)):
+    if opens or cuts_at_marks(state):
         return WordCut("|".join([_crossing(alone=True), *added]), with_space=True)
     return None
 
@@ -105,11 +105,19 @@ def _added_tokens(tokens: list[dict[str, Any]], normalizers: set[str]) -> list[s
     return None
 
 
-def _is_gemma(model: dict[str, Any], normalizers: list[dict[str, Any]], first: dict[str, Any]) -> bool:
-    """Return whether a BPE model gets whole lines with marked spaces and no merge joins a mark to text before it."""
+def cuts_at_marks(state: dict[str, Any]) -> bool:
+    """Return whether a BPE model gets whole lines with marked spaces and no merge joins a mark to text before it.
+
+    Each word with the marks before it is then split as it would be alone (Gemma, mmBERT).
+
+    Args:
+        state: The tokenizer's backend in JSON form.
+    """
+    model, normalizers = state["model"], flat_steps(state["normalizer"], "normalizers")
+    steps = flat_steps(state["pre_tokenizer"], "pretokenizers")
     marked = [{"type": "Replace", "pattern": {"String": " "}, "content": _SPACE_MARK}]
     # There is nothing to split at after spaces are marked.
-    whole = first["type"] is None or (first["type"] == "Split" and first["pattern"] == {"String": " "})
+    whole = all(step["type"] == "Split" and step["pattern"] == {"String": " "} for step in steps)
     if model["type"] != "BPE" or normalizers != marked or not whole or model.get("ignore_merges"):
         return False
     if model.get("continuing_subword_prefix") or model.get("end_of_word_suffix") or _SPACE_MARK not in model["vocab"]:

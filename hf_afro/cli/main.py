@@ -105,7 +105,7 @@ def _run(command: str, words: list[str]) -> int:
     if step.preview is not None and options.dry_run:
         check_inputs(step, config)
         say(step.preview(config))
-        return
+        return 0
     if options.output_dir is None:
         if step.needs_folder:
             raise ValueError("--output_dir is missing; expected the folder to write")

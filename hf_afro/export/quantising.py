@@ -73,8 +73,8 @@ def write_int4(source: Path, target: Path) -> None:
 def quantise_rows(graph: Any, *, only_shared: bool = False) -> None:
     """Replace the embedding tables of a graph by int8 tables with one scale per row.
 
-    Rows are gathered first and multiplied by their scales afterwards, so no table is ever held in fp32 unless something
-    else than a lookup reads it, as the output of a masked-LM head does.
+    Rows are gathered first and multiplied by their scales afterwards, so no table is ever held in fp32, unless
+    something else than a lookup reads it, as the output of a masked-LM head does.
 
     Args:
         graph: An `onnx.GraphProto`, changed in place. Its tables are the fp32 matrices whose rows a `Gather` looks up.

@@ -26,9 +26,13 @@ from transformers import (
 
 import hf_afro
 from hf_afro.cli.main import main
+from hf_afro.evaluation import FineTuned, load_task
+from hf_afro.evaluation.metrics import task_scores
 from hf_afro.export import EXPORT_FILE, export_onnx, onnx
 from hf_afro.export.quantising import FORMATS
 from hf_afro.hub import gather
+from hf_afro.sample import write_tasks
+from hf_afro.steps.card import exported_figures
 from tests.conftest import tiny_config
 from tests.students.conftest import student_config
 from tests.students.test_modeling_afro_student import make
@@ -232,6 +236,33 @@ def test_the_command_writes_the_layout_of_transformers_js_and_nothing_of_this_ma
     report = json.loads((out / "export.json").read_text("utf-8"))
     assert (report["to"], report["output"]) == ("onnx", "logits")
     assert "onnx/model_quantized.onnx" in capsys.readouterr().out
+
+
+def test_the_command_scores_every_graph_and_the_card_shows_it(tmp_path, tokenizer, capsys):
+    """The score of torch is what its own predictions have, and each graph's is counted from its own."""
+    write_tasks(tmp_path / "tasks", sizes={"train": 16, "dev": 4, "test": 6}, languages=["swa"])
+    data = load_task("ner", str(tmp_path / "tasks" / "ner"), "swa")
+    labels = {"id2label": dict(enumerate(data.labels)), "label2id": {name: at for at, name in enumerate(data.labels)}}
+    model = make("ForTokenClassification", student_config(len(tokenizer), max_position_embeddings=130, **labels))
+    with torch.no_grad():
+        model.classifier.weight.mul_(20)
+    model.save_pretrained(tmp_path / "m")
+    tokenizer.save_pretrained(tmp_path / "m")
+    options = ["--to", "onnx", "--formats", "fp32,int4", "--data", f"ner={tmp_path / 'tasks' / 'ner'}"]
+    assert main(["export", str(tmp_path / "m"), *options, "--output_dir", str(tmp_path / "out")]) == 0
+    record = json.loads((tmp_path / "out" / EXPORT_FILE).read_text("utf-8"))
+    tuned = FineTuned(model, tokenizer, "ner", data.labels, 128, 1, (), 0, 0.0)
+    wanted = task_scores("ner", data.labels, data.gold(), tuned.predict(data))["entity_f1"]
+    assert wanted > 0
+    assert record["torch"]["score"] == record["graphs"]["fp32"]["score"] == pytest.approx(wanted)
+    assert (record["metric"], list(record["graphs"])) == ("entity_f1", ["fp32", "int4"])
+    printed = [line.split() for line in capsys.readouterr().out.splitlines()]
+    (row,) = [line for line in printed if line[:1] == [FORMATS["int4"]]]
+    score = record["graphs"]["int4"]["score"]
+    assert row[-2:] == [f"{100 * score:.2f}", f"{100 * (wanted - score):.2f}"]
+    figures = exported_figures(tmp_path / "out")
+    assert figures[FORMATS["int4"]]["entity F1"] == round(100 * score, 2)
+    assert figures["torch"]["lost"] == 0
 
 
 @pytest.fixture

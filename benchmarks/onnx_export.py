@@ -3,11 +3,11 @@ r"""A model in ONNX Runtime beside XLM-R-base in torch, on the same real sentenc
     python -m benchmarks.onnx_export --tokenizer xlm-roberta-base --text corpora --ner masakhaner1/swa
 
 First `--model`, such as a student that `benchmarks.real_text` left, or else a new model of random weights, is
-fine-tuned for entities and exported in every format; the F1 of its test set is taken in torch and of each graph. (For a
-model that is fine-tuned already, `hf-afro export MODEL --to onnx --formats fp32 fp16 int8 int4 --data ner=FOLDER`
-prints one table of size, milliseconds and F1.) Then encoders of random weights, on which times do not depend, are timed
-on the same sentences, each split by its own tokenizer: XLM-R-base of 250,002 tokens, and a student of 6 layers and
-width 384 whose vocabulary is pruned to `--budget` tokens counted on the text.
+fine-tuned for entities and exported in every format; the F1 of its test set is taken in torch and of each graph. (For
+a model that is fine-tuned already, `hf-afro export MODEL --to onnx --formats fp32 fp16 int8 int4 --data ner=FOLDER`
+prints one table of size, milliseconds and F1.) Then encoders of random weights, on which times do not depend, are
+timed on the same sentences, each split by its own tokenizer: XLM-R-base of 250,002 tokens, and a student of 6 layers
+and width 384 whose vocabulary is pruned to `--budget` tokens counted on the text.
 """
 
 from __future__ import annotations

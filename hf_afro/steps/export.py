@@ -89,6 +89,8 @@ def check(config: Config) -> None:
             raise ValueError(f"--{name} is for --to onnx, which is compared on it; leave it out with --to {config.to}")
     if config.data is not None and "=" not in config.data:
         raise ValueError(f"--data is {config.data!r}; expected TASK=FOLDER, such as ner={config.data}")
+    if config.data is None and config.languages is not None:
+        raise ValueError("--languages names those of --data, which is missing")
     check_formats(config.formats)
     modules = sentence_modules_of(config.model) if Path(config.model).is_dir() else None
     if modules is not None:

@@ -11,7 +11,7 @@ import statistics
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -189,11 +189,11 @@ def export_onnx(
         for batch in _batches(tokenizer, [(sentence,) for sentence in sentences[:_TIMED]], limit, size=1)
     ]
     size = sum(weight.numel() * weight.element_size() for weight in model.parameters())
-    of_torch = Figures(size, _milliseconds(model, alone), score=score and score(model))
     write_graph(model, batches[0], folder / GRAPH)
     with torch.inference_mode():
         wanted = [model(**batch)[0].numpy() for batch in batches]
-    graphs = {}
+    models: dict[str, Any] = {"torch": model}
+    figures = {"torch": Figures(size, 0.0, score=score and score(model))}
     for name in FORMATS:
         path = folder / FORMATS[name]
         if name in _WRITERS and name in formats:
@@ -211,15 +211,17 @@ def export_onnx(
         if not np.isfinite(difference):
             raise ValueError(f"the {name} graph of {type(model).__name__} returns numbers that are not finite")
         if name in formats:
-            figures = (path.stat().st_size, _milliseconds(graph, alone), difference, agreement)
-            graphs[name] = Figures(*figures, score=score and score(graph))
+            models[name] = graph
+            figures[name] = Figures(path.stat().st_size, 0.0, difference, agreement, score and score(graph))
     if "fp32" not in formats:
         (folder / GRAPH).unlink()
+    times = _milliseconds(models, alone)
+    timed = {name: replace(one, milliseconds=times[name]) for name, one in figures.items()}
     done = OnnxExport(
         inputs=inputs,
         output=output,
-        torch=of_torch,
-        graphs=graphs,
+        torch=timed.pop("torch"),
+        graphs=timed,
         metric=metric,
         sentences=len(sentences),
         pairs=len(pairs),
@@ -410,16 +412,17 @@ def _compare(
 
 
 @torch.inference_mode()
-def _milliseconds(model: nn.Module, batches: list[dict[str, torch.Tensor]]) -> float:
-    """Return the median time of a batch, the first of several rounds left out."""
-    times = []
+def _milliseconds(models: dict[str, Any], batches: list[dict[str, torch.Tensor]]) -> dict[str, float]:
+    """Return each model's median time for a batch; they take turns, and the first of several rounds is left out."""
+    times: dict[str, list[float]] = {name: [] for name in models}
     for number in range(1 + _ROUNDS):
         for batch in batches:
-            started = time.perf_counter()
-            model(**batch)
-            if number:
-                times.append(time.perf_counter() - started)
-    return round(1000 * statistics.median(times), 3)
+            for name, model in models.items():
+                started = time.perf_counter()
+                model(**batch)
+                if number:
+                    times[name].append(time.perf_counter() - started)
+    return {name: round(1000 * statistics.median(own), 3) for name, own in times.items()}
 
 
 def _versions() -> dict[str, str]:

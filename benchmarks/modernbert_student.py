@@ -196,8 +196,8 @@ def main() -> None:
             told["steps"], told["loss"] = len(losses), f"{losses[0]:.2e} to {losses[-1]:.2e}"
         with step("onnx") as told:
             done = export_onnx(student, cut, home / "onnx", kept)
-            told["difference"], told["int8 agreement"] = done.fp32_difference, done.int8_agreement
-            told["MB"] = {graph: round(size / 1e6, 1) for graph, size in done.bytes.items()}
+            told["difference"], told["int8 agreement"] = done.graphs["fp32"].difference, done.graphs["int8"].agreement
+            told["MB"] = {name: round(graph.bytes / 1e6, 1) for name, graph in done.graphs.items()}
         with step("sentence") as told:
             told["width"] = export_sentence_transformer(student, cut, home / "embedder")
         with step("elsewhere") as told:

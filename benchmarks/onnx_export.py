@@ -3,10 +3,11 @@ r"""A model in ONNX Runtime beside XLM-R-base in torch, on the same real sentenc
     python -m benchmarks.onnx_export --tokenizer xlm-roberta-base --text corpora --ner masakhaner1/swa
 
 First `--model`, such as a student that `benchmarks.real_text` left, or else a new model of random weights, is
-fine-tuned for entities and exported; the F1 of its test set is taken in torch, of the graph in fp32 and of the graph
-in int8. Then encoders of random weights, on which times do not depend, are timed on the same sentences, each split by
-its own tokenizer: XLM-R-base of 250,002 tokens, and a student of 6 layers and width 384 whose vocabulary is pruned to
-`--budget` tokens counted on the text.
+fine-tuned for entities and exported in every format; the F1 of its test set is taken in torch and of each graph. (For
+a model that is fine-tuned already, `hf-afro export MODEL --to onnx --formats fp32 fp16 int8 int4 --data ner=FOLDER`
+prints one table of size, milliseconds and F1.) Then encoders of random weights, on which times do not depend, are
+timed on the same sentences, each split by its own tokenizer: XLM-R-base of 250,002 tokens, and a student of 6 layers
+and width 384 whose vocabulary is pruned to `--budget` tokens counted on the text.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from hf_afro.evaluation.encoding import encode, words_of
 from hf_afro.evaluation.finetuning import finetune
 from hf_afro.evaluation.metrics import task_scores
 from hf_afro.export import OnnxExport, export_onnx
-from hf_afro.export.onnx import GRAPH, QUANTISED
+from hf_afro.export.quantising import FORMATS
 
 BASE = {"hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12, "intermediate_size": 3072}
 STUDENT = {"hidden_size": 384, "num_hidden_layers": 6, "num_attention_heads": 6, "intermediate_size": 1536}
@@ -76,11 +77,10 @@ def timed(run: onnxruntime.InferenceSession, batches: Batches) -> Callable[[], N
 
 def told(name: str, done: OnnxExport) -> None:
     """Print how far the graphs are from torch, and how large they are."""
-    print(f"{name}: {done.sentences} sentences, {done.tokens:,} tokens; fp32 {done.fp32_difference:.1e} from torch")
-    agreement = "" if done.int8_agreement is None else f", decisions alike {done.int8_agreement:.2%}"
-    print(f"  int8 {done.int8_difference:.2g} from torch{agreement}")
-    sizes = {"torch fp32": done.torch_bytes, **done.bytes}
-    print("  " + ", ".join(f"{part} {size / 1e6:.1f} MB" for part, size in sizes.items()), flush=True)
+    print(f"{name}: {done.sentences} sentences, {done.tokens:,} tokens; torch fp32 {done.torch.bytes / 1e6:.1f} MB")
+    for form, graph in done.graphs.items():
+        agreement = "" if graph.agreement is None else f", decisions alike {graph.agreement:.2%}"
+        print(f"  {form} {graph.bytes / 1e6:.1f} MB, {graph.difference:.2g} from torch{agreement}", flush=True)
 
 
 def pruned(args: argparse.Namespace, tokenizer):
@@ -94,7 +94,7 @@ def pruned(args: argparse.Namespace, tokenizer):
 
 
 def entities(args: argparse.Namespace, tokenizer, sentences: list[str], folder: Path) -> None:
-    """Fine-tune, export, and print the F1 of torch and of both graphs."""
+    """Fine-tune, export, and print the F1 of torch and of each graph."""
     from hf_afro.pretrained import load_model, load_tokenizer
 
     data = load_task("ner", args.ner, args.language)
@@ -110,10 +110,10 @@ def entities(args: argparse.Namespace, tokenizer, sentences: list[str], folder: 
     )
     tuned = finetune(body, tokenizer, data, settings, seed=1)
     model: PreTrainedModel = tuned.model.eval()
-    told("tagger", export_onnx(model, tokenizer, folder, sentences))
+    told("tagger", export_onnx(model, tokenizer, folder, sentences, formats=list(FORMATS)))
     rows = encode("ner", data.splits["test"], tokenizer, 128)
     found = {"torch": tuned.predict(data)}
-    for graph in (GRAPH, QUANTISED):
+    for graph in FORMATS.values():
         run = session(folder / graph, args.threads)
         found[graph] = []
         for row in rows:
@@ -131,7 +131,7 @@ def entities(args: argparse.Namespace, tokenizer, sentences: list[str], folder: 
 
 
 def times(args: argparse.Namespace, full, cut, sentences: list[str], folder: Path) -> None:
-    """Time XLM-R-base in torch and the student in torch and in both graphs."""
+    """Time XLM-R-base in torch and the student in torch and in every graph."""
     torch.manual_seed(0)
     shapes = (TINY, TINY) if args.small else (BASE, STUDENT)
     config = XLMRobertaConfig(vocab_size=len(full), **SHAPES, **shapes[0])
@@ -139,12 +139,12 @@ def times(args: argparse.Namespace, full, cut, sentences: list[str], folder: Pat
     student = AfroStudentModel(
         AfroStudentConfig(vocab_size=len(cut), unpad=True, **SHAPES, **shapes[1]), add_pooling_layer=False
     ).eval()
-    done = export_onnx(student, cut, folder, sentences)
+    done = export_onnx(student, cut, folder, sentences, formats=list(FORMATS))
     told("encoder", done)
     size = sum(weight.numel() * 4 for weight in base.parameters())
     print(f"  XLM-R-base in torch {size / 1e6:.1f} MB")
     encoded = [one(sentences, truncation=True, max_length=256)["input_ids"] for one in (full, cut)]
-    graphs = {"student, ONNX fp32": GRAPH, "student, ONNX int8": QUANTISED}
+    graphs = {f"student, ONNX {form}": path for form, path in FORMATS.items()}
     for batch_size in (1, args.batch_size):
         wide, narrow = (batched(rows, batch_size, one) for rows, one in zip(encoded, (full, cut), strict=True))
         sides = {"XLM-R-base, torch": over(base, wide), "student, torch": over(student, narrow)}

@@ -256,7 +256,11 @@ class Trip:
                 wanted = model(**batch)[0]
             differences.append(apart(held(found, batch), held(wanted, batch)))
         largest = float(np.max(differences))
-        return {"difference": largest, "recorded": done.fp32_difference, "int8": done.int8_difference or 0.0}
+        return {
+            "difference": largest,
+            "recorded": done.graphs["fp32"].difference,
+            "int8": done.graphs["int8"].difference,
+        }
 
     def to_sentence_transformer(self, trained: Path, target: Path) -> dict[str, float]:
         """Export to sentence-transformers; a vector has to be the mean of the hidden states, of length one."""

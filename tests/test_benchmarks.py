@@ -302,9 +302,10 @@ def test_the_export_to_onnx_prints_differences_sizes_scores_and_times(tmp_path, 
         *("--tokenizer", str(tmp_path / "tokenizer"), "--text", str(tmp_path / "texts"), "--languages", "swa", "yor"),
         *("--ner", str(tmp_path / "tasks" / "ner")),
     )
-    assert printed.count("entity F1") == 3
-    assert printed.count(" from torch\n") + printed.count(" from torch,") == 4
-    for side in ("XLM-R-base, torch", "student, torch", "student, ONNX fp32", "student, ONNX int8"):
+    assert printed.count("entity F1") == 5
+    assert printed.count(" from torch\n") + printed.count(" from torch,") == 8
+    graphs = [f"student, ONNX {form}" for form in ("fp32", "fp16", "int8", "int4")]
+    for side in ("XLM-R-base, torch", "student, torch", *graphs):
         assert sum(line.startswith(f"  {side} ") and line.endswith("x") for line in printed.splitlines()) == 2, side
 
 

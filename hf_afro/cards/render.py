@@ -98,6 +98,7 @@ def render_card(reports: Sequence[EvalReport], facts: CardFacts | None = None, *
         default_prompt=own.model.get("default_prompt", ""),
         languages=_language_table(own, facts).as_markdown(heading=False) if facts.languages else "",
         vocabulary=_vocabulary_table(facts.vocabulary).as_markdown(heading=False) if facts.vocabulary else "",
+        efficiency=_figures_table("weights", facts.efficiency).as_markdown(heading=False) if facts.efficiency else "",
         removed=removed_table(facts.removed).as_markdown(heading=False) if facts.removed else "",
         tables=[
             (table.title, table.as_markdown(heading=False))
@@ -176,13 +177,16 @@ def _language_table(own: EvalReport, facts: CardFacts) -> Table:
 
 
 def _vocabulary_table(vocabulary: Mapping[str, Mapping[str, Any]]) -> Table:
-    """Return what pruning kept of each language, with a dash for missing figures."""
-    names = list(dict.fromkeys(name for figures in vocabulary.values() for name in figures))
-    rows = [
-        (Cell(find_language(code).name), *(Cell(format_fact(name, figures.get(name))) for name in names))
-        for code, figures in vocabulary.items()
-    ]
-    return Table("Vocabulary", ("language", *names), tuple(rows))
+    """Return what pruning kept of each language."""
+    return _figures_table("language", {find_language(code).name: figures for code, figures in vocabulary.items()})
+
+
+def _figures_table(first: str, figures: Mapping[str, Mapping[str, Any]]) -> Table:
+    """Return a table with one row per entry, and a dash for missing figures; what all lack has no column."""
+    held = [name for own in figures.values() for name, value in own.items() if value is not None]
+    names = list(dict.fromkeys(held))
+    rows = [(Cell(key), *(Cell(format_fact(name, own.get(name))) for name in names)) for key, own in figures.items()]
+    return Table(first, (first, *names), tuple(rows))
 
 
 def _settings(own: EvalReport) -> list[tuple[str, str]]:

@@ -1,4 +1,4 @@
-"""Export for ONNX Runtime and Transformers.js: graphs in fp32 and int8, compared with torch."""
+"""Export for ONNX Runtime and Transformers.js: graphs in fp32, fp16, int8 and 4 bits, compared with torch."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ import copy
 import inspect
 import json
 import logging
+import statistics
+import time
 import warnings
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -17,57 +19,111 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.modeling_outputs import TokenClassifierOutput
 
 from hf_afro.export.folder import check_no_adapters, write_record
 from hf_afro.export.plain import plain_class_name, plain_config
+from hf_afro.export.quantising import FORMATS, write_fp16, write_int4, write_int8
 from hf_afro.families import position_offset_of
 from hf_afro.files import write_whole
+from hf_afro.messages import nearest
 from hf_afro.version import __version__
 
-GRAPH, QUANTISED = "onnx/model.onnx", "onnx/model_quantized.onnx"
+DEFAULT_FORMATS = ("fp32", "int8")
+GRAPH = FORMATS["fp32"]
 LARGEST_DIFFERENCE = 1e-4
 _INPUTS, _TYPES = ("input_ids", "attention_mask"), "token_type_ids"
 _STATES, _LOGITS = "last_hidden_state", "logits"
 _HEADS = ("ForMaskedLM", "ForSequenceClassification", "ForTokenClassification")
 _REQUIRED = ("onnx", "onnxscript", "onnxruntime")
+_WRITERS = {"fp16": write_fp16, "int8": write_int8, "int4": write_int4}
 # A protocol buffer holds at most 2 GiB; the graph itself takes a few hundred kilobytes.
 _LARGEST = (1 << 31) - (16 << 20)
 _BATCH = 8
+_TIMED = 32  # sentences that are timed, each by itself
+_ROUNDS = 3
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Figures of the weights in torch, or of one graph.
+
+    Attributes:
+        bytes: Size of the file, or of the weights.
+        milliseconds: Median time of one sentence in a batch of its own.
+        difference: Largest absolute difference from torch's output over all tokens of the sentences; None of torch.
+        agreement: Share of decisions (largest logit) on which a graph agrees with torch; None without logits.
+        score: What `score` returned, if it was given.
+    """
+
+    bytes: int
+    milliseconds: float
+    difference: float | None = None
+    agreement: float | None = None
+    score: float | None = None
 
 
 @dataclass(frozen=True)
 class OnnxExport:
-    """Sizes of the exported graphs and their differences from torch.
+    """Figures of the exported graphs beside those of torch.
 
     Attributes:
         inputs: Names of the graph's inputs: `input_ids`, `attention_mask` and, if the model has several token types
             and its tokenizer returns them, `token_type_ids`.
         output: Name of the graph's output: `logits` or `last_hidden_state`.
-        bytes: Size of each graph, by its path in the folder.
-        torch_bytes: Size of the same weights in fp32.
-        fp32_difference: Largest absolute difference from torch's output over all tokens of the sentences.
-        int8_difference: The same for the quantised graph; None without one.
-        int8_agreement: Share of decisions (largest logit) on which the quantised graph agrees with torch; None without
-            logits or without a quantised graph.
+        torch: Figures of torch, in fp32.
+        graphs: Figures of each graph, by its format; `FORMATS` has their paths.
+        metric: Name of `score`; None without one.
         sentences: Number of sentences compared.
         pairs: Number of sentence pairs compared: as many as there are sentences if the model has token types or
             classifies sequences, otherwise 0.
         tokens: Number of tokens in all of these.
+        threads: Number of threads that torch and ONNX Runtime were timed with.
         versions: Versions of the libraries that made the graphs.
     """
 
     inputs: tuple[str, ...]
     output: str
-    bytes: dict[str, int]
-    torch_bytes: int
-    fp32_difference: float
-    int8_difference: float | None
-    int8_agreement: float | None
+    torch: Figures
+    graphs: dict[str, Figures]
+    metric: str | None
     sentences: int
     pairs: int
     tokens: int
+    threads: int
     versions: dict[str, str]
+
+
+class OnnxModel(nn.Module):
+    """A graph that is called as the model it was made of.
+
+    Args:
+        path: The graph.
+        config: The configuration of that model.
+    """
+
+    device = torch.device("cpu")
+
+    def __init__(self, path: str | Path, config: PretrainedConfig) -> None:
+        import onnxruntime
+
+        super().__init__()
+        self.config = config
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = torch.get_num_threads()
+        self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        self._inputs = [one.name for one in self._session.get_inputs()]
+
+    def forward(
+        self, input_ids: torch.Tensor, attention_mask: torch.Tensor, token_type_ids: torch.Tensor | None = None
+    ) -> TokenClassifierOutput:
+        """Return the output of the graph as `logits`, hidden states too; inputs that it does not have are left out."""
+        given = {"input_ids": input_ids, "attention_mask": attention_mask, _TYPES: token_type_ids}
+        if _TYPES in self._inputs and token_type_ids is None:
+            given[_TYPES] = torch.zeros_like(input_ids)
+        (found,) = self._session.run(None, {name: given[name].numpy() for name in self._inputs})  # type: ignore[union-attr]
+        return TokenClassifierOutput(logits=torch.from_numpy(found))
 
 
 def export_onnx(
@@ -76,14 +132,15 @@ def export_onnx(
     folder: str | Path,
     sentences: Sequence[str],
     *,
-    int8: bool = True,
+    formats: Sequence[str] = DEFAULT_FORMATS,
+    score: Callable[[Any], float] | None = None,
+    metric: str | None = None,
 ) -> OnnxExport:
     """Write a model for ONNX Runtime and compare it with torch.
 
-    The folder holds `onnx/model.onnx`, `onnx/model_quantized.onnx`, `tokenizer.json`, `config.json` and the other
-    files of the tokenizer, which is the layout that Transformers.js reads, and `export.json`. It holds no torch
-    weights. The configuration of a student says ``xlm-roberta``, which is what its graph computes and what
-    Transformers.js knows.
+    The folder holds a graph per format in `onnx/`, `tokenizer.json`, `config.json` and the other files of the
+    tokenizer, which is the layout that Transformers.js reads, and `export.json`. It holds no torch weights. The
+    configuration of a student says ``xlm-roberta``, which is what its graph computes and what Transformers.js knows.
 
     Args:
         model: A student or another encoder, without a head or with one for masked words, sequences or tokens; it is
@@ -92,17 +149,22 @@ def export_onnx(
         folder: Folder to write to; created if needed. After an error its content is of no use.
         sentences: Two or more sentences of different lengths to compare on. A model that has token types or
             classifies sequences is also compared on pairs, each sentence with the next.
-        int8: Whether to write the quantised graph too.
+        formats: Graphs to write: names in `FORMATS`. In ``int8`` each row of the embedding has its own scale; ``int4``
+            is the smallest, and no faster than fp32 on most processors.
+        score: Returns the score of a model, in [0, 1]; it is called with torch's model and with each graph as an
+            `OnnxModel`.
+        metric: Name of that score, such as ``entity_f1``.
 
     Raises:
         ModuleNotFoundError: If a package of the extra `onnx` is missing.
-        ValueError: If the model cannot be exported, its tokenizer has no `tokenizer.json`, there are too few
-            sentences, the fp32 graph differs from torch by more than 1e-4, or an output is not finite.
+        ValueError: If a format is unknown, the model cannot be exported, its tokenizer has no `tokenizer.json`, there
+            are too few sentences, the fp32 graph differs from torch by more than 1e-4, or an output is not finite.
 
     Example:
-        >>> export_onnx(student, tokenizer, "exported", lines).fp32_difference < 1e-4  # doctest: +SKIP
+        >>> export_onnx(student, tokenizer, "exported", lines).graphs["fp32"].difference < 1e-4  # doctest: +SKIP
         True
     """
+    check_formats(formats)
     missing = [name for name in _REQUIRED if find_spec(name) is None]
     if missing:
         raise ModuleNotFoundError(f"ONNX needs {', '.join(missing)}; pip install 'hf_afro[onnx]'")
@@ -122,37 +184,62 @@ def export_onnx(
         for texts in ([(sentence,) for sentence in sentences], pairs)
         for batch in _batches(tokenizer, texts, limit)
     ]
+    alone = [
+        {name: batch[name] for name in inputs}
+        for batch in _batches(tokenizer, [(sentence,) for sentence in sentences[:_TIMED]], limit, size=1)
+    ]
+    size = sum(weight.numel() * weight.element_size() for weight in model.parameters())
     write_graph(model, batches[0], folder / GRAPH)
     with torch.inference_mode():
         wanted = [model(**batch)[0].numpy() for batch in batches]
-    difference, _ = _compare(folder / GRAPH, batches, wanted, output)
-    if not difference <= LARGEST_DIFFERENCE:
-        raise ValueError(
-            f"the graph of {type(model).__name__} differs from torch by {difference:.2g} on {len(sentences)} "
-            f"sentences; expected at most {LARGEST_DIFFERENCE}. Please report the model's configuration"
-        )
-    graphs, int8_difference, int8_agreement = [GRAPH], None, None
-    if int8:
-        _quantise(folder / GRAPH, folder / QUANTISED)
-        graphs.append(QUANTISED)
-        int8_difference, int8_agreement = _compare(folder / QUANTISED, batches, wanted, output)
-        if not np.isfinite(int8_difference):
-            raise ValueError(f"the int8 graph of {type(model).__name__} returns numbers that are not finite")
+    models: dict[str, Any] = {"torch": model}
+    figures = {"torch": Figures(size, 0.0, score=score and score(model))}
+    for name in FORMATS:
+        path = folder / FORMATS[name]
+        if name in _WRITERS and name in formats:
+            with _quiet():
+                _WRITERS[name](folder / GRAPH, path)
+        elif name in _WRITERS:
+            continue
+        graph = OnnxModel(path, model.config)
+        difference, agreement = _compare(graph, batches, wanted, output)
+        if name == "fp32" and not difference <= LARGEST_DIFFERENCE:
+            raise ValueError(
+                f"the graph of {type(model).__name__} differs from torch by {difference:.2g} on {len(sentences)} "
+                f"sentences; expected at most {LARGEST_DIFFERENCE}. Please report the model's configuration"
+            )
+        if not np.isfinite(difference):
+            raise ValueError(f"the {name} graph of {type(model).__name__} returns numbers that are not finite")
+        if name in formats:
+            models[name] = graph
+            figures[name] = Figures(path.stat().st_size, 0.0, difference, agreement, score and score(graph))
+    if "fp32" not in formats:
+        (folder / GRAPH).unlink()
+    times = _milliseconds(models, alone)
+    timed = {name: replace(one, milliseconds=times[name]) for name, one in figures.items()}
     done = OnnxExport(
         inputs=inputs,
         output=output,
-        bytes={graph: (folder / graph).stat().st_size for graph in graphs},
-        torch_bytes=sum(weight.numel() * weight.element_size() for weight in model.parameters()),
-        fp32_difference=difference,
-        int8_difference=int8_difference,
-        int8_agreement=int8_agreement,
+        torch=timed.pop("torch"),
+        graphs=timed,
+        metric=metric,
         sentences=len(sentences),
         pairs=len(pairs),
         tokens=sum(int(batch["attention_mask"].sum()) for batch in batches),
+        threads=torch.get_num_threads(),
         versions=_versions(),
     )
     write_record(folder, "onnx", model, **asdict(done))
     return done
+
+
+def check_formats(formats: Sequence[str]) -> None:
+    """Raise `ValueError` for formats that are not in `FORMATS`, or none."""
+    for name in formats:
+        if name not in FORMATS:
+            raise ValueError(f"formats has {name!r}; {nearest(name, FORMATS, every=True)}")
+    if not formats:
+        raise ValueError(f"formats is empty; expected some of {', '.join(FORMATS)}")
 
 
 def inputs_of(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> tuple[str, ...]:
@@ -221,10 +308,10 @@ def _takes_pairs(model: PreTrainedModel, inputs: tuple[str, ...]) -> bool:
 
 
 def _batches(
-    tokenizer: PreTrainedTokenizerBase, texts: Sequence[tuple[str, ...]], limit: int
+    tokenizer: PreTrainedTokenizerBase, texts: Sequence[tuple[str, ...]], limit: int, size: int = _BATCH
 ) -> Iterator[dict[str, torch.Tensor]]:
     """Yield ragged batches of texts or text pairs, and finally the first by itself."""
-    groups = [texts[start : start + _BATCH] for start in range(0, len(texts), _BATCH)]
+    groups = [texts[start : start + size] for start in range(0, len(texts), size)]
     for group in filter(None, (*groups, texts[:1])):
         columns = map(list, zip(*group, strict=True))
         yield tokenizer(*columns, padding=True, truncation=True, max_length=limit, return_tensors="pt")
@@ -290,44 +377,31 @@ def write_graph(model: PreTrainedModel, example: dict[str, torch.Tensor], path: 
     path.write_bytes(model_proto.SerializeToString())
 
 
-def _quantise(source: Path, target: Path) -> None:
-    """Write a graph with int8 weights, those of the embedding included, and dynamically quantised activations."""
-    from onnxruntime.quantization import QuantType, quantize_dynamic
-    from onnxruntime.quantization.shape_inference import quant_pre_process
-
-    prepared = target.with_suffix(".prepared")
-    try:
-        with _quiet():
-            quant_pre_process(source, prepared, skip_optimization=True, skip_symbolic_shape=True)
-            quantize_dynamic(prepared, target, weight_type=QuantType.QInt8, per_channel=False)
-    finally:
-        prepared.unlink(missing_ok=True)
-
-
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Suppress the exporter's notes about itself: torchvision is missing, axes are renamed, APIs will change."""
-    log = logging.getLogger("torch.onnx._internal.exporter._registration")
-    level = log.level
-    log.setLevel(logging.ERROR)
+    """Suppress what exporter and quantisers say about themselves, and the root logger's handler that one installs."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx._internal.exporter._registration", "", "onnxruntime")]
+    levels = [one.level for one in loggers]
+    handlers = list(logging.root.handlers)
+    for one in loggers:
+        one.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        log.setLevel(level)
+        for one, level in zip(loggers, levels, strict=True):
+            one.setLevel(level)
+        logging.root.handlers[:] = handlers
 
 
 def _compare(
-    path: Path, batches: list[dict[str, torch.Tensor]], wanted: list[np.ndarray], output: str
+    graph: OnnxModel, batches: list[dict[str, torch.Tensor]], wanted: list[np.ndarray], output: str
 ) -> tuple[float, float | None]:
     """Return a graph's largest difference from torch at tokens, and the share of equal decisions."""
-    import onnxruntime
-
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     largest, equal, decisions = 0.0, 0, 0
     for batch, expected in zip(batches, wanted, strict=True):
-        (found,) = session.run(None, {name: given.numpy() for name, given in batch.items()})
+        found = graph(**batch).logits.numpy()
         if expected.ndim == 3:  # [batch, length, width]: values at padding are undefined
             held = batch["attention_mask"].numpy() != 0
             found, expected = found[held], expected[held]
@@ -335,6 +409,20 @@ def _compare(
         equal += int((found.argmax(-1) == expected.argmax(-1)).sum())
         decisions += len(found)
     return largest, equal / decisions if output == _LOGITS else None
+
+
+@torch.inference_mode()
+def _milliseconds(models: dict[str, Any], batches: list[dict[str, torch.Tensor]]) -> dict[str, float]:
+    """Return each model's median time for a batch; they take turns, and the first of several rounds is left out."""
+    times: dict[str, list[float]] = {name: [] for name in models}
+    for number in range(1 + _ROUNDS):
+        for batch in batches:
+            for name, model in models.items():
+                started = time.perf_counter()
+                model(**batch)
+                if number:
+                    times[name].append(time.perf_counter() - started)
+    return {name: round(1000 * statistics.median(own), 3) for name, own in times.items()}
 
 
 def _versions() -> dict[str, str]:

@@ -20,11 +20,13 @@ from hf_afro.evaluation.comparison import difference_tables, kept_tables
 from hf_afro.evaluation.distillation import MODELS, load_classifier, model_name
 from hf_afro.evaluation.models import model_facts
 from hf_afro.export import EXPORT_FILE
+from hf_afro.export.quantising import FORMATS
 from hf_afro.files import read_limited, write_whole
 from hf_afro.hub.contents import RESULTS_FOLDER
 from hf_afro.model_folders import MAP_FILE
 from hf_afro.reports import EvalReport, Score
 from hf_afro.reports.evaluation_report import LoadedReport, load_reports
+from hf_afro.reports.formatting import describe_metric
 from hf_afro.sample import SAMPLE
 from hf_afro.steps.records import Record, history
 from hf_afro.steps.report import (
@@ -93,7 +95,7 @@ class Config(StepConfig):
         default=None, help="output of `hf-afro prune`: what each language kept goes on the card"
     )
     export: Annotated[str | None, Input("export")] = HfArg(
-        default=None, help="output of `hf-afro export --to onnx`: sizes and differences go on the card"
+        default=None, help="output of `hf-afro export --to onnx`: its table of graphs goes on the card"
     )
 
     def __post_init__(self) -> None:
@@ -318,14 +320,20 @@ def exported_figures(folder: Path) -> dict[str, dict[str, Any]]:
         raise FileNotFoundError(f"{file} does not exist; --export takes what `hf-afro export --to onnx` wrote")
     try:
         report = json.loads(read_limited(file, _LONGEST))
-        differences = (report["fp32_difference"], report["int8_difference"])
-        agreements = (None, report["int8_agreement"])
-        figures: dict[str, dict[str, Any]] = {"torch": {"bytes": report["torch_bytes"]}}
-        for (path, size), difference, agreement in zip(report["bytes"].items(), differences, agreements, strict=False):
-            figures[path] = {"bytes": size, "largest difference from torch": difference}
-            if agreement is not None:
-                figures[path]["share of decisions alike"] = agreement
-            figures[path] |= {"sentences compared": report["sentences"], "tokens compared": report["tokens"]}
+        metric = report["metric"] and describe_metric(report["metric"]).name
+        figures = {}
+        for name, one in {"torch": report["torch"], **report["graphs"]}.items():
+            own = {
+                "bytes": one["bytes"],
+                "milliseconds for a sentence": one["milliseconds"],
+                "largest difference from torch": one["difference"],
+                "share of decisions alike": one["agreement"],
+                "tokens compared": None if name == "torch" else report["tokens"],
+            }
+            if metric:
+                own[metric] = round(100 * one["score"], 2)
+                own["lost"] = round(100 * (report["torch"]["score"] - one["score"]), 2)
+            figures[FORMATS.get(name, name)] = own
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(
             f"{file} is not a report of an export to ONNX ({error!r}); export the model again with --to onnx"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,15 +11,24 @@ from typing import Annotated, Any, Literal
 
 from transformers.hf_argparser import HfArg
 
+from hf_afro.evaluation import FineTuned
+from hf_afro.evaluation.data.descriptions import described_files
+from hf_afro.evaluation.encoding import longest
+from hf_afro.evaluation.metrics import task_scores
 from hf_afro.export import export_onnx, export_plain, export_sentence_transformer, export_with_code
+from hf_afro.export.onnx import DEFAULT_FORMATS, check_formats
 from hf_afro.export.plain import PLAIN
+from hf_afro.export.quantising import FORMATS
 from hf_afro.pretrained import load_encoder_config, load_model, load_tokenizer
+from hf_afro.reports.formatting import describe_metric
 from hf_afro.reports.tables import format_table
 from hf_afro.sample import SAMPLE
 from hf_afro.sentence_modules import encoder_of, sentence_modules_of
-from hf_afro.steps.settings import Input, Model, StepConfig
+from hf_afro.steps.settings import Input, Model, OptionalLanguages, StepConfig, Words
 from hf_afro.steps.step import Outcome, Step
+from hf_afro.steps.tasks import load_sets
 from hf_afro.steps.text import read_text
+from hf_afro.tasks import kind_of
 
 DESCRIPTION = """\
 Export a model for other libraries and runtimes.
@@ -26,19 +36,21 @@ Export a model for other libraries and runtimes.
   plain                  a student as a plain XLM-R, which loads with transformers alone; for a factorised
                          student with a masked-LM head only the encoder, since XLM-R has no such head
   remote-code            a student with its code beside it, for trust_remote_code=True where hf_afro is not installed
-  onnx                   for ONNX Runtime and Transformers.js, in fp32 and int8, compared with torch beforehand
+  onnx                   for ONNX Runtime and Transformers.js, in fp32, fp16, int8 and 4 bits, compared with torch
   sentence-transformers  its encoder with pooling, for text embeddings; a sentence-transformers model keeps its own
                          modules, in this form and in the others
 
   hf-afro export student --to onnx --output_dir exported
+  hf-afro export tagger --to onnx --formats fp16 int8 int4 --data ner=masakhaner1 --languages swa --output_dir exported
   hf-afro export student --to plain --output_dir plain
 
 ONNX needs `pip install 'hf_afro[onnx]'`, sentence-transformers `hf_afro[sentence]`. Models of any family are written
 as ONNX, without a head or with one for masked words, texts or tokens.
 
-Output: a folder with the tokenizer. For onnx: onnx/model.onnx, onnx/model_quantized.onnx, tokenizer.json,
-config.json, and export.json with sizes and differences, which `hf-afro card --export` puts on the card. For
-plain: export.json names the weights that were left out.
+Output: a folder with the tokenizer. For onnx: onnx/model.onnx (fp32), model_fp16.onnx, model_quantized.onnx (int8) and
+model_q4.onnx (int4), which Transformers.js calls fp32, fp16, q8 and q4, tokenizer.json, config.json, and export.json
+with sizes, times, differences and scores, which `hf-afro card --export` puts on the card. For plain: export.json names
+the weights that were left out.
 """
 _SENTENCES_PER_LANGUAGE = 4
 
@@ -52,20 +64,34 @@ class Config(StepConfig):
     text: Annotated[str | None, Input("text")] = HfArg(
         default=None, help="for onnx: text to compare on, with one file per language; by default the sample"
     )
-    no_int8: bool = HfArg(default=False, help="for onnx: leave the quantised graph out")
+    formats: Annotated[list[str], Words()] = HfArg(
+        default_factory=lambda: list(DEFAULT_FORMATS), help=f"for onnx: graphs to write, of {', '.join(FORMATS)}"
+    )
+    data: Annotated[str | None, Input("tasks", must_exist=False, files=described_files)] = HfArg(
+        default=None,
+        help="for onnx: TASK=FOLDER with one folder per language, on whose test split a classifier and its graphs are "
+        "scored",
+    )
+    languages: OptionalLanguages = HfArg(default=None, help="only these languages of data; by default all")
     pooling: Literal["mean", "cls", "max"] | None = HfArg(
         default=None, help="for sentence-transformers, if the model has no modules of its own; by default mean"
     )
 
 
 def check(config: Config) -> None:
-    """Refuse settings of another form, and modules that cannot be carried.
+    """Refuse settings of another form, unknown formats, and modules that cannot be carried.
 
     Raises:
         ValueError: If there are any.
     """
-    if config.text is not None and config.to != "onnx":
-        raise ValueError(f"--text is for --to onnx, which is compared on it; leave it out with --to {config.to}")
+    for name in ("text", "data"):
+        if getattr(config, name) is not None and config.to != "onnx":
+            raise ValueError(f"--{name} is for --to onnx, which is compared on it; leave it out with --to {config.to}")
+    if config.data is not None and "=" not in config.data:
+        raise ValueError(f"--data is {config.data!r}; expected TASK=FOLDER, such as ner={config.data}")
+    if config.data is None and config.languages is not None:
+        raise ValueError("--languages names those of --data, which is missing")
+    check_formats(config.formats)
     modules = sentence_modules_of(config.model) if Path(config.model).is_dir() else None
     if modules is not None:
         modules.check(pruned=False)
@@ -111,16 +137,54 @@ def write_with_code(_config: Config, model: Any, tokenizer: Any, folder: Path) -
 
 
 def write_onnx(config: Config, model: Any, tokenizer: Any, folder: Path) -> str:
-    """Write the graphs, compare them, and show the differences."""
-    done = export_onnx(model, tokenizer, folder, sentences(config.text), int8=not config.no_int8)
-    rows: list[list[object]] = [["torch, fp32", done.torch_bytes / 1e6, None, None]]
-    figures = ((done.fp32_difference, None), (done.int8_difference, done.int8_agreement))
-    for (path, size), (difference, agreement) in zip(done.bytes.items(), figures, strict=False):
-        rows.append([path, size / 1e6, f"{difference:.1e}", agreement and f"{agreement:.2%}"])
-    table = format_table(["weights", "MB", f"{done.output}: largest difference", "decisions alike"], rows)
+    """Write the graphs, compare them, and show their figures."""
+    score, metric = (None, None) if config.data is None else scorer(config.data, config.languages, model, tokenizer)
+    lines = sentences(config.text)
+    done = export_onnx(model, tokenizer, folder, lines, formats=config.formats, score=score, metric=metric)
+    figures = {"torch, fp32": done.torch, **{FORMATS[name]: one for name, one in done.graphs.items()}}
+    header = ["weights", "MB", "ms", f"{done.output}: largest difference", "decisions alike"]
+    rows: list[list[object]] = [
+        [
+            name,
+            one.bytes / 1e6,
+            one.milliseconds,
+            one.difference and f"{one.difference:.1e}",
+            one.agreement and f"{one.agreement:.2%}",
+        ]
+        for name, one in figures.items()
+    ]
+    if metric is not None:
+        header += [describe_metric(metric).name, "lost"]
+        for row, one in zip(rows, figures.values(), strict=True):
+            row += [f"{100 * one.score:.2f}", f"{100 * (done.torch.score - one.score):.2f}"]  # type: ignore[operator]
     pairs = f" and {done.pairs} pairs of them" if done.pairs else ""
     compared = f"compared on {done.sentences} sentences{pairs}, {done.tokens:,} tokens"
-    return f"{table}\n{compared}; inputs {', '.join(done.inputs)}"
+    timed = f"ms for one sentence, threads: {done.threads}"
+    return f"{format_table(header, rows)}\n{compared}; {timed}; inputs {', '.join(done.inputs)}"
+
+
+def scorer(data: str, languages: list[str] | None, model: Any, tokenizer: Any) -> tuple[Callable[[Any], float], str]:
+    """Return what scores a classifier or its graph, one sentence at a time as a browser runs it, and the metric.
+
+    The score is the mean of the task's main metric over the languages.
+
+    Args:
+        data: ``TASK=FOLDER``.
+        languages: Those to score, by ISO 639-3 code; None for all.
+        model: The classifier.
+        tokenizer: Its tokenizer.
+    """
+    task = data.partition("=")[0]
+    sets, metric = load_sets([task], [data], languages), kind_of(task).main_metric
+    labels = tuple(model.config.id2label[index] for index in sorted(model.config.id2label))
+    limit = longest(model, tokenizer.model_max_length)
+
+    def score(one: Any) -> float:
+        own = FineTuned(one, tokenizer, task, labels, limit, eval_batch_size=1, dev_scores=(), best_epoch=0, seconds=0)
+        scores = [task_scores(task, labels, each.gold(), own.predict(each)) for each in sets]
+        return statistics.fmean(each[metric] for each in scores)
+
+    return score, metric
 
 
 def write_sentence_transformer(config: Config, model: Any, tokenizer: Any, folder: Path) -> str:

@@ -159,20 +159,31 @@ def test_what_each_language_kept_goes_on_the_card(refused, reports, tmp_path, to
 
 
 def test_what_was_exported_goes_on_the_card(refused, reports, tmp_path):
-    report = {"torch_bytes": 75_400_000, "bytes": {"onnx/model.onnx": 75_500_000, "onnx/q.onnx": 18_900_000}}
-    report |= {"fp32_difference": 2.6e-6, "int8_difference": 0.063, "int8_agreement": 0.9987}
-    report |= {"sentences": 64, "tokens": 3966}
+    report = {
+        "torch": {"bytes": 75_400_000, "milliseconds": 12.25, "difference": None, "agreement": None, "score": 0.8125},
+        "graphs": {
+            "fp32": {"bytes": 75_500_000, "milliseconds": 9.5, "difference": 2.6e-6, "agreement": 1, "score": 0.8125},
+            "int4": {
+                "bytes": 14_900_000, "milliseconds": 9.75, "difference": 0.63, "agreement": 0.9987, "score": 0.8091
+            },
+        },
+        "metric": "entity_f1",
+        "tokens": 3966,
+    }  # fmt: skip
     (tmp_path / "export.json").write_text(json.dumps(report), "utf-8")
     out = tmp_path / "card"
     assert main(["card", reports[2], "--export", str(tmp_path), "--output_dir", str(out)]) == 0
     card = (out / "README.md").read_text("utf-8")
     (section,) = re.findall(r"^## Efficiency\n\n(.*?)\n\n## ", card, re.M | re.S)
-    assert section.splitlines() == [
-        "- torch: bytes 75.4 MB.",
-        "- onnx/model.onnx: bytes 75.5 MB, largest difference from torch 2.6e-06, sentences compared 64, "
-        "tokens compared 3,966.",
-        "- onnx/q.onnx: bytes 18.9 MB, largest difference from torch 0.063, share of decisions alike 99.87 %, "
-        "sentences compared 64, tokens compared 3,966.",
+    header, _, *rows = ([cell.strip() for cell in line.strip("|").split("|")] for line in section.splitlines())
+    assert header == [
+        "weights", "bytes", "milliseconds for a sentence", "entity F1", "lost", "largest difference from torch",
+        "share of decisions alike", "tokens compared",
+    ]  # fmt: skip
+    assert rows == [
+        ["torch", "75.4 MB", "12.25", "81.25", "0", "–", "–", "–"],
+        ["onnx/model.onnx", "75.5 MB", "9.5", "81.25", "0", "2.6e-06", "100 %", "3,966"],
+        ["onnx/model\\_q4.onnx", "14.9 MB", "9.75", "80.91", "0.34", "0.63", "99.87 %", "3,966"],
     ]
     again = tmp_path / "again"
     assert main(["card", reports[2], "--facts", str(out), "--output_dir", str(again)]) == 0

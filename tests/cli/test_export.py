@@ -95,6 +95,14 @@ def test_what_needs_no_other_form_is_said_to_need_none(refused, tmp_path, model,
     said = refused("export", tmp_path / "m", "--to", "remote-code", "--output_dir", out)
     assert "is of type xlm-roberta, which loads with transformers alone: use it as it is" in said
     assert "--to" in refused("export", tmp_path / "m", "--output_dir", out)
+    for options, message in (
+        (("--formats", "int8,q4"), "formats has 'q4'"),
+        (("--data", "masakhaner1"), "expected TASK=FOLDER, such as ner=masakhaner1"),
+        (("--languages", "swa"), "--languages names those of --data, which is missing"),
+    ):
+        assert message in refused("export", tmp_path / "m", "--to", "onnx", *options, "--output_dir", out)
+    said = refused("export", tmp_path / "m", "--to", "plain", "--data", "ner=sets", "--output_dir", out)
+    assert "--data is for --to onnx" in said
     said = refused("export", tmp_path / "m", "--to", "onnx", "--overwrite", "--output_dir", tmp_path / "m")
     assert "would replace what --model" in said
     assert not out.exists()

@@ -26,8 +26,13 @@ from transformers import (
 
 import hf_afro
 from hf_afro.cli.main import main
+from hf_afro.evaluation import FineTuned, load_task
+from hf_afro.evaluation.metrics import task_scores
 from hf_afro.export import EXPORT_FILE, export_onnx, onnx
+from hf_afro.export.quantising import FORMATS
 from hf_afro.hub import gather
+from hf_afro.sample import write_tasks
+from hf_afro.steps.card import exported_figures
 from tests.conftest import tiny_config
 from tests.students.conftest import student_config
 from tests.students.test_modeling_afro_student import make
@@ -93,11 +98,11 @@ def pair_classifier(tmp_path_factory) -> SimpleNamespace:
 def test_a_student_is_exported_padded_and_gives_the_same(tmp_path, tokenizer, head):
     model = make(head, student_config(len(tokenizer), unpad=True)).bfloat16()
     before = {name: weight.clone() for name, weight in model.state_dict().items()}
-    done = export_onnx(model, tokenizer, tmp_path, LINES, int8=False)
+    done = export_onnx(model, tokenizer, tmp_path, LINES, formats=["fp32"])
     assert model.dtype == torch.bfloat16
     assert all(torch.equal(weight, before[name]) for name, weight in model.state_dict().items())
     assert done.output == ("last_hidden_state" if head == "Model" else "logits")
-    assert (done.sentences, done.fp32_difference < 1e-4) == (20, True)
+    assert (done.sentences, done.graphs["fp32"].difference < 1e-4) == (20, True)
     for texts in (LINES[:3], LINES[:1], LINES[7:19]):
         found, held = ran(tmp_path, texts)
         wanted = of_torch(model.float(), tokenizer, texts)
@@ -118,7 +123,7 @@ def test_a_graph_knows_which_text_of_a_pair_a_token_is_of(pair_classifier):
         of_one_type = model(**{**batch, "token_type_ids": torch.zeros_like(batch["token_type_ids"])})[0].numpy()
     assert np.abs(wanted - of_one_type).max() > 0.5
     given = {name: values.numpy() for name, values in batch.items()}
-    for graph, largest in ((onnx.GRAPH, 1e-4), (onnx.QUANTISED, 2 * done.int8_difference)):
+    for graph, largest in ((onnx.GRAPH, 1e-4), (FORMATS["int8"], 2 * done.graphs["int8"].difference)):
         session = onnxruntime.InferenceSession(folder / graph)
         assert [one.name for one in session.get_inputs()] == list(done.inputs)
         np.testing.assert_allclose(session.run(None, given)[0], wanted, rtol=0, atol=largest)
@@ -139,12 +144,50 @@ def test_a_pruned_classifier_in_both_precisions(tagger):
     found, held = ran(tagger.folder, LINES)
     wanted = of_torch(tagger.model, tagger.tokenizer, LINES)
     np.testing.assert_allclose(found[held], wanted[held], atol=1e-4)
-    assert tagger.done.bytes[onnx.QUANTISED] < 0.6 * tagger.done.bytes[onnx.GRAPH]
-    quantised, _ = ran(tagger.folder, LINES, onnx.QUANTISED)
+    graphs = tagger.done.graphs
+    assert graphs["int8"].bytes < 0.6 * graphs["fp32"].bytes
+    assert graphs["int8"].bytes == (tagger.folder / FORMATS["int8"]).stat().st_size
+    quantised, _ = ran(tagger.folder, LINES, FORMATS["int8"])
     difference = np.abs(quantised - wanted)[held].max()
     assert 0 < difference < 0.1
-    assert tagger.done.int8_difference == pytest.approx(difference, abs=0.02)
-    assert 0.5 < tagger.done.int8_agreement <= 1
+    assert graphs["int8"].difference == pytest.approx(difference, abs=0.02)
+    assert 0.5 < graphs["int8"].agreement <= 1
+    assert min(one.milliseconds for one in (tagger.done.torch, *graphs.values())) > 0
+
+
+def test_each_format_is_compared_and_only_those_asked_for_are_written(tagger, tmp_path):
+    """fp16 is nearer to torch than int8, int8 than 4 bits; the score of each is that of the graph itself."""
+    wanted = of_torch(tagger.model, tagger.tokenizer, LINES)
+    batch = tagger.tokenizer(LINES, padding=True, return_tensors="pt")
+    held = batch["attention_mask"].bool()
+
+    @torch.no_grad()
+    def score(model) -> float:
+        return float((model(**batch).logits[held] - torch.from_numpy(wanted)[held]).abs().mean())
+
+    small = ["int4", "fp16", "int8"]
+    done = export_onnx(tagger.model, tagger.tokenizer, tmp_path, LINES, formats=small, score=score, metric="distance")
+    assert {path.name for path in (tmp_path / "onnx").iterdir()} == {
+        "model_fp16.onnx", "model_quantized.onnx", "model_q4.onnx"
+    }  # fmt: skip
+    assert (done.metric, done.torch.score, done.torch.difference) == ("distance", pytest.approx(0, abs=1e-6), None)
+    figures = [done.graphs[name] for name in ("fp16", "int8", "int4")]
+    assert list(done.graphs) == ["fp16", "int8", "int4"]
+    for name in ("difference", "score"):
+        values = [getattr(one, name) for one in figures]
+        assert 0 < values[0] < values[1] < values[2] < 1, name
+    record = json.loads((tmp_path / EXPORT_FILE).read_text("utf-8"))
+    assert record["graphs"]["int4"]["score"] == figures[2].score
+    assert record["threads"] == torch.get_num_threads()
+
+
+def test_a_graph_is_called_as_its_model(pair_classifier):
+    graph = onnx.OnnxModel(pair_classifier.folder / onnx.GRAPH, pair_classifier.model.config)
+    batch = pair_classifier.tokenizer(LINES[:4], LINES[4:8], padding=True, return_tensors="pt")
+    with torch.inference_mode():
+        torch.testing.assert_close(graph(**batch).logits, pair_classifier.model(**batch).logits, rtol=0, atol=1e-4)
+        del batch["token_type_ids"]
+        torch.testing.assert_close(graph(**batch)[0], pair_classifier.model(**batch)[0], rtol=0, atol=1e-4)
 
 
 def test_a_folder_with_graphs_beside_its_weights_can_be_published(tagger):
@@ -195,6 +238,33 @@ def test_the_command_writes_the_layout_of_transformers_js_and_nothing_of_this_ma
     assert "onnx/model_quantized.onnx" in capsys.readouterr().out
 
 
+def test_the_command_scores_every_graph_and_the_card_shows_it(tmp_path, tokenizer, capsys):
+    """The score of torch is what its own predictions have, and each graph's is counted from its own."""
+    write_tasks(tmp_path / "tasks", sizes={"train": 16, "dev": 4, "test": 6}, languages=["swa"])
+    data = load_task("ner", str(tmp_path / "tasks" / "ner"), "swa")
+    labels = {"id2label": dict(enumerate(data.labels)), "label2id": {name: at for at, name in enumerate(data.labels)}}
+    model = make("ForTokenClassification", student_config(len(tokenizer), max_position_embeddings=130, **labels))
+    with torch.no_grad():
+        model.classifier.weight.mul_(20)
+    model.save_pretrained(tmp_path / "m")
+    tokenizer.save_pretrained(tmp_path / "m")
+    options = ["--to", "onnx", "--formats", "fp32,int4", "--data", f"ner={tmp_path / 'tasks' / 'ner'}"]
+    assert main(["export", str(tmp_path / "m"), *options, "--output_dir", str(tmp_path / "out")]) == 0
+    record = json.loads((tmp_path / "out" / EXPORT_FILE).read_text("utf-8"))
+    tuned = FineTuned(model, tokenizer, "ner", data.labels, 128, 1, (), 0, 0.0)
+    wanted = task_scores("ner", data.labels, data.gold(), tuned.predict(data))["entity_f1"]
+    assert wanted > 0
+    assert record["torch"]["score"] == record["graphs"]["fp32"]["score"] == pytest.approx(wanted)
+    assert (record["metric"], list(record["graphs"])) == ("entity_f1", ["fp32", "int4"])
+    printed = [line.split() for line in capsys.readouterr().out.splitlines()]
+    (row,) = [line for line in printed if line[:1] == [FORMATS["int4"]]]
+    score = record["graphs"]["int4"]["score"]
+    assert row[-2:] == [f"{100 * score:.2f}", f"{100 * (wanted - score):.2f}"]
+    figures = exported_figures(tmp_path / "out")
+    assert figures[FORMATS["int4"]]["entity F1"] == round(100 * score, 2)
+    assert figures["torch"]["lost"] == 0
+
+
 @pytest.fixture
 def stale_graph(tagger, monkeypatch):
     """Let every export write the graph of the tagger as it was exported, whatever the model is now."""
@@ -229,12 +299,14 @@ def test_the_comparison_runs_on_pairs(pair_classifier, tmp_path, monkeypatch):
     graph = pair_classifier.folder / onnx.GRAPH
     monkeypatch.setattr(onnx, "write_graph", lambda model, example, path: shutil.copy(graph, path))
     with pytest.raises(ValueError, match="differs from torch by .* on 20 sentences"):
-        export_onnx(model, pair_classifier.tokenizer, tmp_path, LINES, int8=False)
+        export_onnx(model, pair_classifier.tokenizer, tmp_path, LINES, formats=["fp32"])
 
 
 def test_what_is_not_exported_is_said_before_work_begins(tmp_path, tokenizer, model, monkeypatch):
     with pytest.raises(ValueError, match="AfroStudentForQuestionAnswering is not exported to ONNX"):
         export_onnx(make("ForQuestionAnswering", student_config(len(tokenizer))), tokenizer, tmp_path / "a", LINES)
+    with pytest.raises(ValueError, match="formats has 'q4'; .*fp32, fp16, int8, int4"):
+        export_onnx(model, tokenizer, tmp_path / "a", LINES, formats=["fp32", "q4"])
     with pytest.raises(ValueError, match="received 1 sentences to compare on"):
         export_onnx(model, tokenizer, tmp_path / "a", LINES[:1])
     monkeypatch.setattr(onnx, "_LARGEST", 1000)

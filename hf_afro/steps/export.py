@@ -180,7 +180,17 @@ def scorer(data: str, languages: list[str] | None, model: Any, tokenizer: Any) -
     limit = longest(model, tokenizer.model_max_length)
 
     def score(one: Any) -> float:
-        own = FineTuned(one, tokenizer, task, labels, limit, eval_batch_size=1, dev_scores=(), best_epoch=0, seconds=0)
+        own = FineTuned(
+            model=one,
+            tokenizer=tokenizer,
+            task=task,
+            labels=labels,
+            max_length=limit,
+            eval_batch_size=1,
+            dev_scores=(),
+            best_epoch=0,
+            seconds=0,
+        )
         scores = [task_scores(task, labels, each.gold(), own.predict(each)) for each in sets]
         return statistics.fmean(each[metric] for each in scores)
 

@@ -251,7 +251,17 @@ def test_the_command_scores_every_graph_and_the_card_shows_it(tmp_path, tokenize
     options = ["--to", "onnx", "--formats", "fp32,int4", "--data", f"ner={tmp_path / 'tasks' / 'ner'}"]
     assert main(["export", str(tmp_path / "m"), *options, "--output_dir", str(tmp_path / "out")]) == 0
     record = json.loads((tmp_path / "out" / EXPORT_FILE).read_text("utf-8"))
-    tuned = FineTuned(model, tokenizer, "ner", data.labels, 128, 1, (), 0, 0.0)
+    tuned = FineTuned(
+        model=model,
+        tokenizer=tokenizer,
+        labels=data.labels,
+        dev_scores=(),
+        best_epoch=0,
+        seconds=0.0,
+        task="ner",
+        max_length=128,
+        eval_batch_size=1,
+    )
     wanted = task_scores("ner", data.labels, data.gold(), tuned.predict(data))["entity_f1"]
     assert wanted > 0
     assert record["torch"]["score"] == record["graphs"]["fp32"]["score"] == pytest.approx(wanted)

@@ -8,7 +8,7 @@ import inspect
 import json
 import logging
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -48,8 +48,8 @@ class OnnxExport:
         torch_bytes: Size of the same weights in fp32.
         fp32_difference: Largest absolute difference from torch's output over all tokens of the sentences.
         int8_difference: The same for the quantised graph; None without one.
-        int8_agreement: Share of decisions (largest logit) on which the quantised graph agrees with torch; None without
-            logits or without a quantised graph.
+        int8_agreement: Share of decisions (largest logit; all logits above 0, where a text has several labels) on
+            which the quantised graph agrees with torch; None without decisions or without a quantised graph.
         sentences: Number of sentences compared.
         pairs: Number of sentence pairs compared: as many as there are sentences if the model has token types or
             classifies sequences, otherwise 0.
@@ -125,7 +125,8 @@ def export_onnx(
     write_graph(model, batches[0], folder / GRAPH)
     with torch.inference_mode():
         wanted = [model(**batch)[0].numpy() for batch in batches]
-    difference, _ = _compare(folder / GRAPH, batches, wanted, output)
+    decide = _decisions_of(model)
+    difference, _ = _compare(folder / GRAPH, batches, wanted, decide)
     if not difference <= LARGEST_DIFFERENCE:
         raise ValueError(
             f"the graph of {type(model).__name__} differs from torch by {difference:.2g} on {len(sentences)} "
@@ -135,7 +136,7 @@ def export_onnx(
     if int8:
         _quantise(folder / GRAPH, folder / QUANTISED)
         graphs.append(QUANTISED)
-        int8_difference, int8_agreement = _compare(folder / QUANTISED, batches, wanted, output)
+        int8_difference, int8_agreement = _compare(folder / QUANTISED, batches, wanted, decide)
         if not np.isfinite(int8_difference):
             raise ValueError(f"the int8 graph of {type(model).__name__} returns numbers that are not finite")
     done = OnnxExport(
@@ -318,8 +319,21 @@ def _quiet() -> Iterator[None]:
         log.setLevel(level)
 
 
+def _decisions_of(model: PreTrainedModel) -> Callable[[np.ndarray], np.ndarray] | None:
+    """Return what a model's logits decide, ``[items, decisions]``; None for hidden states and numbers."""
+    problem = getattr(model.config, "problem_type", None)
+    if _output_of(model) != _LOGITS or problem == "regression":
+        return None
+    if problem == "multi_label_classification":
+        return lambda logits: logits > 0
+    return lambda logits: logits.argmax(-1)[..., None]
+
+
 def _compare(
-    path: Path, batches: list[dict[str, torch.Tensor]], wanted: list[np.ndarray], output: str
+    path: Path,
+    batches: list[dict[str, torch.Tensor]],
+    wanted: list[np.ndarray],
+    decide: Callable[[np.ndarray], np.ndarray] | None,
 ) -> tuple[float, float | None]:
     """Return a graph's largest difference from torch at tokens, and the share of equal decisions."""
     import onnxruntime
@@ -332,9 +346,10 @@ def _compare(
             held = batch["attention_mask"].numpy() != 0
             found, expected = found[held], expected[held]
         largest = float(np.maximum(largest, np.abs(found - expected).max()))  # max() would lose a NaN
-        equal += int((found.argmax(-1) == expected.argmax(-1)).sum())
-        decisions += len(found)
-    return largest, equal / decisions if output == _LOGITS else None
+        if decide is not None:
+            equal += int((decide(found) == decide(expected)).all(-1).sum())
+            decisions += len(found)
+    return largest, equal / decisions if decisions else None
 
 
 def _versions() -> dict[str, str]:

@@ -63,8 +63,9 @@ _SETS: dict[str, str] = {
     "afrihate": "amh arq ary hau ibo kin orm pcm som swa tir twi xho yor zul",
     # Yu et al. 2025, with English
     "injongo": "amh eng ewe hau ibo kin lin lug orm sna sot swa twi wol xho yor zul",
-    # Muhammad et al. 2025b and Belay et al. 2025, those of SemEval 2025 in this table; por is that of Mozambique
-    "brighter": "afr amh arq ary eng hau ibo kin orm pcm por som swa tir yor",
+    # Muhammad et al. 2025b and Belay et al. 2025, those of SemEval 2025 in this table; por is that of Mozambique.
+    # The English test split has no labels there.
+    "brighter": "afr amh arq ary hau ibo kin orm pcm por som swa tir yor",
     # Ousidhoum et al. 2024; those with a training split
     "semrel": "amh arq ary eng hau kin",
 }

@@ -107,7 +107,8 @@ def evaluate_model(
             the report counts them; or what `clean_unlabelled` made of it. A run uses the text of the languages it is
             trained or measured on.
         perturb: Names in `hf_afro.tasks.PERTURBATIONS`: each run is also measured on test text changed in these ways,
-            and the report has by how much its main metric is lower there, with an interval.
+            in the languages it was trained on, and the report has by how much its main metric is lower there, with an
+            interval.
         efficiency: Whether to measure latency, throughput and memory on test sentences; see
             `hf_afro.evaluation.efficiency`.
         processes: The number of runs at a time; see `hf_afro.evaluation.runs.make_runs`.

@@ -102,7 +102,7 @@ _EMOTIONS = ("anger", "disgust", "fear", "joy", "sadness", "surprise")
 _INJONGO = {"train": "{language}/train.jsonl", "dev": "{language}/dev.jsonl", "test": "{language}/test.jsonl"}
 
 LAYOUTS: tuple[tuple[str, SetDescription], ...] = (
-    # emotion-analysis-project/SemEval2025-Task11; Afrikaans has no surprise and English no disgust
+    # emotion-analysis-project/SemEval2025-Task11; Afrikaans has no surprise
     (
         "task-dataset/semeval-2025-task11-dataset/track_a",
         SetDescription(

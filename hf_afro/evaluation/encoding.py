@@ -56,7 +56,7 @@ def encode(task: str, split: Dataset, tokenizer: PreTrainedTokenizerBase, max_le
         return encode_words(split["tokens"], split["tags"], tokenizer, max_length)
     labels: Sequence[Any] = split["label"]
     if kind.multi_label or kind.regression:
-        labels = list(np.asarray(labels, dtype=np.float32))
+        labels = list(np.asarray(list(labels), dtype=np.float32))
     if kind.pairs:
         return encode_pairs(split["text"], split["text_pair"], labels, tokenizer, max_length)
     rows = encode_texts(split["text"], tokenizer, max_length)

@@ -100,7 +100,7 @@ def fit_probe(
     fitted, scores = [], []
     for strength in STRENGTHS:
         classifier = _regression(data.kind, strength)
-        fitted.append(classifier.fit(train - centre, np.array(data.splits["train"]["label"])))
+        fitted.append(classifier.fit(train - centre, np.array(list(data.splits["train"]["label"]))))
         found = _answers(data.kind, classifier.predict(dev - centre))
         scores.append(task_scores(data.task, data.labels, data.gold("dev"), found)[data.kind.main_metric])
     best = int(np.argmax(scores))

@@ -45,7 +45,8 @@ from tests.tiny_families import tiny
 def test_a_task_is_learnt_and_the_model_given_stays_as_it_was(model, tokenizer, quick, task, capfd):
     data = make(task)
     before = copy.deepcopy(model.state_dict())
-    settings = quick.replace(batch_size=8, learning_rate=5e-3) if task == "emotion" else quick
+    longer = quick.replace(batch_size=4, learning_rate=3e-3, epochs=25, patience=None)
+    settings = longer if task == "emotion" else quick
     tuned = finetune(model, tokenizer, data, settings, seed=1)
     scores = task_scores(task, data.labels, data.gold(), tuned.predict(data))
     assert scores[data.kind.main_metric] > 0.9

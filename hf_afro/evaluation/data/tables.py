@@ -301,16 +301,16 @@ def _labelled(
 
 
 def _pair(place: str, row: Mapping[str, Any], columns: Columns) -> tuple[str, str]:
-    first, second = _joined(place, row, columns.text), _joined(place, row, (columns.text_pair,))
     if columns.text != (columns.text_pair,):
-        return first, second
-    parts = first.split("\n")
-    if first and len(parts) != 2:
+        return _joined(place, row, columns.text), _joined(place, row, (columns.text_pair,))
+    both = _joined(place, row, columns.text)
+    parts = both.split("\n") if both else ["", ""]
+    if len(parts) != 2:
         raise ValueError(
             f"{place}: {columns.text_pair!r} holds {counted(len(parts), 'line')}; expected the two texts of a pair "
             "with one line feed between them"
         )
-    first, second = (part if part.strip() else "" for part in (parts if first else ("", "")))
+    first, second = (part if part.strip() else "" for part in parts)
     return first, second
 
 

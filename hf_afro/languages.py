@@ -59,6 +59,15 @@ _SETS: dict[str, str] = {
     "mos nqo nso nya orm por run rus sna som sot ssw swa tam tha tir tsn tso twi tzm wol xho yor zho zul",
     # Adelani et al. 2024b, with English and French
     "afrixnli": "amh eng ewe fra hau ibo kin lin lug orm sna sot swa twi wol xho yor zul",
+    # Muhammad et al. 2025a
+    "afrihate": "amh arq ary hau ibo kin orm pcm som swa tir twi xho yor zul",
+    # Yu et al. 2025, with English
+    "injongo": "amh eng ewe hau ibo kin lin lug orm sna sot swa twi wol xho yor zul",
+    # Muhammad et al. 2025b and Belay et al. 2025, those of SemEval 2025 in this table; por is that of Mozambique.
+    # The English test split has no labels there.
+    "brighter": "afr amh arq ary hau ibo kin orm pcm por som swa tir yor",
+    # Ousidhoum et al. 2024; those with a training split
+    "semrel": "amh arq ary eng hau kin",
 }
 
 # Unicode Script names with their ISO 15924 codes.
@@ -406,7 +415,7 @@ def languages_in(set_name: str) -> tuple[str, ...]:
 
     Args:
         set_name: One of ``afroxlmr``, ``antc``, ``masakhaner1``, ``masakhaner2``, ``masakhanews``, ``afrisenti``,
-            ``masakhapos``, ``sib200`` and ``afrixnli``.
+            ``masakhapos``, ``sib200``, ``afrixnli``, ``afrihate``, ``injongo``, ``brighter`` and ``semrel``.
 
     Raises:
         ValueError: If there is no such set; the message lists all.

@@ -1,4 +1,4 @@
-"""Tasks: what is labelled (words, texts or pairs of texts) and which metrics score it.
+"""Tasks: what is labelled (words, texts or pairs of texts), with what, and which metrics score it.
 
 Every other module takes the names of tasks and their metrics from here.
 """
@@ -8,6 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from hf_afro.messages import nearest
+
+MULTI_LABEL, REGRESSION = "multi_label_classification", "regression"
+"""Values of `problem_type` in the configurations of transformers."""
 
 BITS_PER_BYTE = "bits_per_byte"
 """The task and metric name of bits per byte in reports."""
@@ -26,6 +29,8 @@ class TaskKind:
         tagged: Whether every word has a label; otherwise each text or pair has one.
         spans: Whether labels are IOB2 tags and scored as entities.
         pairs: Whether an example is a pair of texts.
+        problem_type: What the head of a text or pair learns, as transformers names it: one label, any number of
+            labels (`MULTI_LABEL`) or a number (`REGRESSION`).
         counted: What `n` of a score counts.
     """
 
@@ -34,12 +39,28 @@ class TaskKind:
     tagged: bool = False
     spans: bool = False
     pairs: bool = False
+    problem_type: str = "single_label_classification"
     counted: str = "examples"
 
     @property
     def main_metric(self) -> str:
         """The metric that selects the best epoch and that papers report first."""
         return self.metrics[0]
+
+    @property
+    def multi_label(self) -> bool:
+        """Whether a text has any number of labels, none included."""
+        return self.problem_type == MULTI_LABEL
+
+    @property
+    def regression(self) -> bool:
+        """Whether a text or pair has a number, and no label."""
+        return self.problem_type == REGRESSION
+
+    @property
+    def lists_labels(self) -> bool:
+        """Whether an example has a list of labels: one per word, or any number of a text's."""
+        return self.tagged or self.multi_label
 
     @property
     def has_rare_labels(self) -> bool:
@@ -56,6 +77,9 @@ _SPANS = TaskKind("Spans", ("entity_f1", "entity_precision", "entity_recall"), t
 _TAGS = TaskKind("Word tags", ("accuracy", "macro_f1", "weighted_f1"), tagged=True)
 _TEXTS = TaskKind("Text classes", ("weighted_f1", "macro_f1", "accuracy"))
 _PAIRS = TaskKind("Classes of text pairs", ("accuracy", "macro_f1", "weighted_f1"), pairs=True)
+_MULTI_LABEL = TaskKind("Texts with several labels", ("macro_f1", "micro_f1"), problem_type=MULTI_LABEL)
+_REGRESSION = TaskKind("Texts with a number", ("pearson", "spearman"), problem_type=REGRESSION)
+_PAIR_REGRESSION = TaskKind("Text pairs with a number", ("spearman", "pearson"), pairs=True, problem_type=REGRESSION)
 
 KINDS: dict[str, TaskKind] = {
     "ner": replace(_SPANS, title="Named entities"),
@@ -63,11 +87,19 @@ KINDS: dict[str, TaskKind] = {
     "sentiment": replace(_TEXTS, title="Sentiment"),
     "pos": replace(_TAGS, title="Parts of speech"),
     "nli": replace(_PAIRS, title="Natural language inference"),
+    "hate": replace(_TEXTS, title="Hate speech", metrics=("macro_f1", "weighted_f1", "accuracy")),
+    "intent": replace(_TEXTS, title="Intents", metrics=("accuracy", "macro_f1", "weighted_f1")),
+    "slots": replace(_SPANS, title="Slots"),
+    "emotion": replace(_MULTI_LABEL, title="Emotions"),
+    "relatedness": replace(_PAIR_REGRESSION, title="Semantic relatedness"),
     # For a set of your own that is none of the above.
     "spans": _SPANS,
     "tags": _TAGS,
     "texts": _TEXTS,
     "pairs": _PAIRS,
+    "multi_label": _MULTI_LABEL,
+    "regression": _REGRESSION,
+    "pair_regression": _PAIR_REGRESSION,
 }
 """By the name of the task, in the order of tables."""
 
@@ -82,6 +114,13 @@ MEASURED: dict[str, TaskKind] = {
 """What is measured without training, so that it has no examples with labels and is not in `KINDS`."""
 
 TASKS = tuple(KINDS)
+
+PERTURBATIONS = {"no_diacritics": "without diacritics", "lower_case": "in lower case"}
+"""How test text is changed to measure robustness, with the words for headings; see
+`hf_afro.evaluation.perturbation`."""
+
+DROP = "_drop_"
+"""Between a metric and a perturbation: how much lower the score is on the changed text."""
 
 STANDARD = ("ner", "topic", "sentiment", BITS_PER_BYTE)
 """What models are compared by in print; a card says which of these were not measured."""

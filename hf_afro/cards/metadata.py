@@ -15,7 +15,7 @@ from hf_afro.model_folders import MASKED_LM_HEAD
 from hf_afro.reports import EvalReport, Score
 from hf_afro.reports.formatting import describe_metric, describe_seeds, language_name, task_name
 from hf_afro.reports.published_sets import BENCHMARK_TASKS, hub_id_of, set_title
-from hf_afro.tasks import BITEXT, BITS_PER_BYTE, KINDS, metrics_of
+from hf_afro.tasks import BITEXT, BITS_PER_BYTE, DROP, KINDS, metrics_of
 
 DIGITS = 4
 """Decimals of the scores in the model index."""
@@ -24,6 +24,9 @@ HUB_METRICS = {
     "entity_f1": "f1",
     "macro_f1": "f1",
     "weighted_f1": "f1",
+    "micro_f1": "f1",
+    "pearson": "pearsonr",
+    "spearman": "spearmanr",
     "entity_precision": "precision",
     "entity_recall": "recall",
     "accuracy_at_1": "accuracy",
@@ -78,7 +81,8 @@ def card_metadata(report: EvalReport, facts: CardFacts) -> ModelCardData:
         datasets=list(dict.fromkeys(filter(None, datasets))) or None,
         pipeline_tag=use.pipeline,
         model_name=facts.model_name,
-        eval_results=[evaluation_result(score) for score in report.scores] or None,
+        # A drop is the difference of two scores, and no metric of the Hub.
+        eval_results=[evaluation_result(score) for score in report.scores if DROP not in score.metric] or None,
     )
 
 

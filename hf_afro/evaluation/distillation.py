@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import math
 import os
-import unicodedata
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,7 @@ from transformers import (
 from hf_afro.batching.collators import IGNORED
 from hf_afro.corpora import EvaluationSentences, PreparedCorpora, TextSource, prepare_corpora
 from hf_afro.corpora.decontamination import parts_of
+from hf_afro.evaluation.data.tables import split_words
 from hf_afro.evaluation.data.task_data import sampled_places
 from hf_afro.evaluation.encoding import longest
 from hf_afro.evaluation.finetuning import FineTuned
@@ -113,6 +114,11 @@ def check_finetuned(folder: Path, data: TaskData) -> None:
     name, wanted = (config.architectures or ["no model"])[0], _CLASSIFIERS[0 if data.kind.tagged else 1]
     if not name.endswith(wanted):
         raise ValueError(f"{folder} holds {name}; expected a model fine-tuned on {data.task}, a {wanted}")
+    problem = getattr(config, "problem_type", None)
+    if not data.kind.tagged and problem not in (None, data.kind.problem_type):
+        raise ValueError(
+            f"{folder} has the problem_type {problem!r}; expected {data.kind.problem_type!r}, as {data.task} has"
+        )
     if set(config.id2label.values()) != set(data.labels):
         raise ValueError(
             f"{folder} has the labels {', '.join(config.id2label.values())}, and {data.dataset} has "
@@ -238,7 +244,7 @@ def sampled(lines: Sequence[str], most: int | None) -> list[str]:
     return [lines[place] for place in sampled_places(len(lines), most)]
 
 
-def unlabelled_split(task: str, lines: Iterable[str]) -> Dataset:
+def unlabelled_split(task: str, lines: Iterable[str], labels: int = 1) -> Dataset:
     """Return lines as a split of a task without labels.
 
     Sentences of tagged tasks are split into words as the sets are: at white space, with the punctuation around a word
@@ -247,6 +253,7 @@ def unlabelled_split(task: str, lines: Iterable[str]) -> Dataset:
     Args:
         task: A name in `hf_afro.tasks.KINDS`.
         lines: Texts; for pairs, two texts with a tab between them.
+        labels: The number of labels; it only matters where a text has several.
 
     Raises:
         ValueError: If a line of a task of pairs has not exactly one tab.
@@ -255,9 +262,10 @@ def unlabelled_split(task: str, lines: Iterable[str]) -> Dataset:
     if kind.tagged:
         tokens = [split_words(line) for line in lines]
         return Dataset.from_dict({"tokens": tokens, "tags": [[IGNORED] * len(words) for words in tokens]})
-    labels = [IGNORED] * len(lines)
+    none: Any = [math.nan] * labels if kind.multi_label else math.nan if kind.regression else IGNORED
+    column = [none] * len(lines)
     if not kind.pairs:
-        return Dataset.from_dict({"text": lines, "label": labels})
+        return Dataset.from_dict({"text": lines, "label": column})
     pairs = [line.split("\t") for line in lines]
     if odd := [line for line, pair in zip(lines, pairs, strict=True) if len(pair) != 2]:
         raise ValueError(
@@ -265,28 +273,4 @@ def unlabelled_split(task: str, lines: Iterable[str]) -> Dataset:
             "texts with a tab between them"
         )
     first, second = zip(*pairs, strict=True) if pairs else ((), ())
-    return Dataset.from_dict({"text": list(first), "text_pair": list(second), "label": labels})
-
-
-def split_words(line: str) -> list[str]:
-    """Split a sentence at white space, and punctuation and symbols from the ends of words.
-
-    Marks inside a word, as in `ng'ombe` and `dị-iche`, stay.
-    """
-    return [part for word in line.split() for part in _peeled(word)]
-
-
-def _peeled(word: str) -> Iterator[str]:
-    start, end = 0, len(word)
-    while start < end and _is_punctuation(word[start]):
-        start += 1
-    while end > start and _is_punctuation(word[end - 1]):
-        end -= 1
-    yield from word[:start]
-    if start < end:
-        yield word[start:end]
-    yield from word[end:]
-
-
-def _is_punctuation(character: str) -> bool:
-    return unicodedata.category(character)[0] in "PS"
+    return Dataset.from_dict({"text": list(first), "text_pair": list(second), "label": column})

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 NO_TOKEN = -1
 
 Row = dict[str, Any]
-"""`input_ids` and `labels`; for a tagged sentence `positions`, the position of each word's first token, or -1; for a
+"""`input_ids` and `labels`: an id, float32 0 or 1 for each label where a text has several, or a number, float32;
+for a tagged sentence `positions`, the position of each word's first token, or -1; for a
 pair `token_type_ids`, if the tokenizer has them; with a teacher `teacher_logits`, see `with_teacher_logits`."""
 
 
@@ -53,10 +54,13 @@ def encode(task: str, split: Dataset, tokenizer: PreTrainedTokenizerBase, max_le
     kind = kind_of(task)
     if kind.tagged:
         return encode_words(split["tokens"], split["tags"], tokenizer, max_length)
+    labels: Sequence[Any] = split["label"]
+    if kind.multi_label or kind.regression:
+        labels = list(np.asarray(list(labels), dtype=np.float32))
     if kind.pairs:
-        return encode_pairs(split["text"], split["text_pair"], split["label"], tokenizer, max_length)
+        return encode_pairs(split["text"], split["text_pair"], labels, tokenizer, max_length)
     rows = encode_texts(split["text"], tokenizer, max_length)
-    return [{"input_ids": row, "labels": label} for row, label in zip(rows, split["label"], strict=True)]
+    return [{"input_ids": row, "labels": label} for row, label in zip(rows, labels, strict=True)]
 
 
 def encode_texts(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase, max_length: int) -> list[np.ndarray]:
@@ -128,7 +132,7 @@ def encode_words(
 def encode_pairs(
     first: Sequence[str],
     second: Sequence[str],
-    labels: Sequence[int],
+    labels: Sequence[Any],
     tokenizer: PreTrainedTokenizerBase,
     max_length: int,
 ) -> list[Row]:
@@ -139,7 +143,7 @@ def encode_pairs(
     Args:
         first: The first texts.
         second: The second texts.
-        labels: The label ids, one per pair.
+        labels: The label ids or numbers, one per pair.
         tokenizer: A tokenizer backed by the tokenizers library.
         max_length: The maximum number of tokens, special ones included.
 
@@ -233,10 +237,11 @@ class TaskCollator:
         batch = PaddingCollator(self.pad_id)([{"input_ids": np.asarray(row["input_ids"])} for row in rows])
         if self.token_types and "token_type_ids" in rows[0]:
             batch["token_type_ids"] = torch.from_numpy(pad_rows([row["token_type_ids"] for row in rows], 0))
-        if isinstance(rows[0]["labels"], np.ndarray):
-            batch["labels"] = torch.from_numpy(pad_rows([row["labels"] for row in rows], IGNORED))
+        labels = [row["labels"] for row in rows]
+        if "positions" in rows[0]:
+            batch["labels"] = torch.from_numpy(pad_rows(labels, IGNORED))
         else:
-            batch["labels"] = torch.tensor([row["labels"] for row in rows], dtype=torch.int64)
+            batch["labels"] = torch.from_numpy(np.array(labels))
         if "teacher_logits" in rows[0]:
             logits = [torch.from_numpy(row["teacher_logits"]) for row in rows]
             is_tagged = logits[0].dim() == 2

@@ -35,6 +35,7 @@ from hf_afro.evaluation.models import add_head
 from hf_afro.families import encoder_of
 from hf_afro.losses import logit_distance, logit_matching
 from hf_afro.progress_log import LogProgress
+from hf_afro.tasks import MULTI_LABEL, REGRESSION, kind_of
 from hf_afro.training.model_checks import check_bidirectional, check_padding, check_rows, fit_padding
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ class FineTuned(Fitted):
     eval_batch_size: int
 
     def predict(self, data: TaskData, split: str = "test") -> list[Any]:
-        """Return the predicted label ids of a split: one list per sentence for tagged tasks, otherwise one per text.
+        """Return the predicted answers of a split, in the form of `TaskData.gold`.
 
         Args:
             data: The task in any language, with the model's labels.
@@ -151,6 +152,7 @@ def finetune(
     fit_padding(classifier, tokenizer, logging.INFO)  # the same for every run of an evaluation
     train, dev = (encode(data.task, data.splits[split], tokenizer, max_length) for split in ("train", "dev"))
     if teacher is not None:
+        check_logit_loss(data.task, settings)
         train = _taught(train, data, tokenizer, max_length, teacher, unlabelled)
     elif unlabelled is not None:
         raise ValueError("unlabelled text was given without a teacher to label it; pass teacher=")
@@ -210,6 +212,20 @@ def _taught(
         labelled = [*labelled, *encode(data.task, unlabelled, tokenizer, max_length)]
         logits += teacher.logits(unlabelled)
     return [with_teacher_logits(row, own[..., columns]) for row, own in zip(labelled, logits, strict=True)]
+
+
+def check_logit_loss(task: str, settings: FineTuningSettings) -> None:
+    """Refuse to match distributions over labels where the logits of a text are none.
+
+    Raises:
+        ValueError: If `logit_loss` is `kl` and texts have several labels or a number.
+    """
+    kind = kind_of(task)
+    if settings.logit_loss == "kl" and settings.logit_weight and (kind.multi_label or kind.regression):
+        raise ValueError(
+            f"logit_loss is kl, which compares probabilities that sum to 1 over the labels, and those of {task} do "
+            "not; expected mse"
+        )
 
 
 def check_tokenizer(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
@@ -352,21 +368,36 @@ def training_arguments(
 def mean_loss(
     outputs: Any, labels: torch.Tensor, num_items_in_batch: torch.Tensor | int | None = None
 ) -> torch.Tensor:
-    """Return the cross entropy of a micro-batch as its part of the whole step's mean.
+    """Return the loss of a micro-batch as its part of the whole step's mean, as the heads of transformers compute it.
+
+    That is the cross entropy; where texts have several labels, the binary cross entropy of each label, present ones
+    not weighted; and for numbers the squared error.
 
     The heads' own loss is the mean of the micro-batch although they take `num_items_in_batch`: the Trainer then
     divides by nothing, and the gradient grows with the number of accumulation steps (huggingface/transformers#47688).
 
     Args:
         outputs: With `logits`, ``[batch, length, labels]`` or ``[batch, labels]``.
-        labels: ``[batch, length]`` with -100 for none, or ``[batch]``.
-        num_items_in_batch: The number of labelled words or texts in the step, over all processes.
+        labels: Ids, ``[batch, length]`` with -100 for none, or ``[batch]``; for several labels 0 or 1, float
+            ``[batch, labels]``, and for numbers float ``[batch]``, with NaN for none.
+        num_items_in_batch: The number of labels (words, texts, or texts times labels) in the step, over all processes.
     """
-    logits = outputs["logits"].flatten(0, -2).float()
-    total = functional.cross_entropy(logits, labels.flatten(), ignore_index=-100, reduction="sum")
+    logits, there = outputs["logits"].float(), _is_label(labels)
+    if labels.is_floating_point():
+        loss = functional.binary_cross_entropy_with_logits if labels.dim() == 2 else functional.mse_loss
+        total = loss(logits.reshape(labels.shape)[there], labels[there], reduction="sum")
+    else:
+        total = functional.cross_entropy(
+            logits.flatten(0, -2), labels.flatten(), ignore_index=IGNORED, reduction="sum"
+        )
     # In a batch whose every word was truncated there is nothing to learn, and the loss is zero.
-    items = (labels != -100).sum() if num_items_in_batch is None else torch.as_tensor(num_items_in_batch)
+    items = there.sum() if num_items_in_batch is None else torch.as_tensor(num_items_in_batch)
     return total / items.clamp_min(1).to(total.device)
+
+
+def _is_label(labels: torch.Tensor) -> torch.Tensor:
+    """Return where there is a label, and not the value that stands for none."""
+    return ~labels.isnan() if labels.is_floating_point() else labels != IGNORED
 
 
 def teacher_loss(logits: torch.Tensor, taught: torch.Tensor, settings: FineTuningSettings) -> torch.Tensor:
@@ -453,12 +484,14 @@ class TaskTrainer(Trainer):
 
 
 def _counts(batch: dict[str, torch.Tensor]) -> torch.Tensor:
-    """Return how many words or texts have a label, and how many a teacher's logits, int64 ``[2]``."""
-    return torch.stack([(batch["labels"] != IGNORED).sum(), (~batch["teacher_logits"][..., 0].isnan()).sum()])
+    """Return how many labels there are, and how many words or texts have a teacher's logits, int64 ``[2]``."""
+    return torch.stack([_is_label(batch["labels"]).sum(), (~batch["teacher_logits"][..., 0].isnan()).sum()])
 
 
 class KeepBest(TrainerCallback):
     """Keeps the weights of the best epoch on dev in memory, and stops training without improvement.
+
+    A score of 0 does not count: where labels are rare, a model predicts none of them in its first epochs.
 
     Args:
         metric: The metric to compare, higher being better.
@@ -474,7 +507,8 @@ class KeepBest(TrainerCallback):
     def on_evaluate(self, args: Any, state: Any, control: Any, metrics: dict[str, float], **others: Any) -> None:
         """Compare this epoch with the best."""
         self.scores.append(metrics[f"eval_{self.metric}"])
-        if self.epoch == 0 or self.scores[-1] > self.scores[self.epoch - 1]:
+        best = self.scores[self.epoch - 1] if self.epoch else 0.0
+        if self.epoch == 0 or self.scores[-1] > best:
             self.epoch = len(self.scores)
             model = others["model"]
             # Frozen weights are the same in every epoch.
@@ -484,7 +518,7 @@ class KeepBest(TrainerCallback):
                 for name, tensor in model.state_dict().items()
                 if name not in frozen
             }
-        elif self.patience is not None and len(self.scores) - self.epoch >= self.patience:
+        elif self.patience is not None and best > 0 and len(self.scores) - self.epoch >= self.patience:
             control.should_training_stop = True
 
     def on_train_end(self, args: Any, state: Any, control: Any, **others: Any) -> None:
@@ -495,7 +529,10 @@ class KeepBest(TrainerCallback):
 
 
 def predict(model: PreTrainedModel, rows: list[Row], collate: TaskCollator, batch_size: int) -> list[Any]:
-    """Return the most probable label of each row's text, or of each of its words, in the order of the rows.
+    """Return the answer to each row, or to each of its words, in the order of the rows.
+
+    An answer is the most probable label; where texts have several, the labels whose probability is above 0.5; or the
+    number.
 
     Args:
         model: A classifier; its mode is restored.
@@ -506,8 +543,16 @@ def predict(model: PreTrainedModel, rows: list[Row], collate: TaskCollator, batc
     Raises:
         FloatingPointError: If a logit is not finite.
     """
-    labels = (logits.argmax(-1) for logits in logits_of(model, rows, collate, batch_size))
-    return [words_of(row, own) if "positions" in row else int(own) for row, own in zip(rows, labels, strict=True)]
+    found = zip(rows, logits_of(model, rows, collate, batch_size), strict=True)
+    problem = model.config.problem_type
+    return [words_of(row, own.argmax(-1)) if "positions" in row else _answer(own, problem) for row, own in found]
+
+
+def _answer(logits: np.ndarray, problem_type: str | None) -> Any:
+    """Return the answer that the logits of a text stand for; see `predict`."""
+    if problem_type == MULTI_LABEL:
+        return np.flatnonzero(logits > 0).tolist()  # a probability of 0.5 is a logit of 0
+    return float(logits[0]) if problem_type == REGRESSION else int(logits.argmax())
 
 
 @torch.no_grad()

@@ -12,6 +12,7 @@ from typing import Any
 import evaluate
 from datasets import Features, List, Value
 
+from hf_afro.evaluation.significance import MEASURES, score_of, task_counts
 from hf_afro.tasks import kind_of
 
 
@@ -89,13 +90,22 @@ def task_scores(
     Args:
         task: A name in `hf_afro.tasks.KINDS`.
         labels: The names of the labels, by id.
-        references: The correct ids: one list per sentence for tagged tasks, otherwise one per text.
-        predictions: The predicted ids, in the same shape.
+        references: The correct answers, in the form of `TaskData.gold`: ids; lists of ids for sentences, and for texts
+            with several labels; or numbers.
+        predictions: The predicted answers, in the same form.
+
+    Returns:
+        The metrics by name. With several labels, `macro_f1` is the mean over the labels that occur in references or
+        predictions, and `micro_f1` that of all together; correlations are in [-1, 1], and 0 if one side is constant.
 
     Raises:
         ValueError: If the task is unknown or the numbers differ.
     """
     kind = kind_of(task)
+    if kind.multi_label or kind.regression:
+        _check_lengths(references, predictions)
+        counts = task_counts(task, labels, references, predictions)
+        return {metric: score_of(counts, MEASURES[metric]) for metric in kind.metrics}
     if kind.spans:
         return entity_scores(*([[labels[tag] for tag in tags] for tags in own] for own in (references, predictions)))
     return tag_scores(references, predictions) if kind.tagged else classification_scores(references, predictions)

@@ -115,7 +115,8 @@ def add_head(model: PreTrainedModel, task: str, labels: tuple[str, ...], seed: i
 
     Args:
         model: Any Hugging Face model, with or without a head; not changed.
-        task: Tagged tasks such as `ner` get a head for token classification, the others one for the sequence.
+        task: Tagged tasks such as `ner` get a head for token classification, the others one for the sequence, with
+            the `problem_type` of the task.
         labels: The names of the labels, by id.
         seed: Of the head's initialisation.
 
@@ -127,7 +128,7 @@ def add_head(model: PreTrainedModel, task: str, labels: tuple[str, ...], seed: i
     config.label2id = {label: index for index, label in enumerate(labels)}
     kind: Any = AutoModelForTokenClassification
     if not kind_of(task).tagged:
-        kind, config.problem_type = AutoModelForSequenceClassification, "single_label_classification"
+        kind, config.problem_type = AutoModelForSequenceClassification, kind_of(task).problem_type
     set_seed(seed)
     classifier = kind.from_config(config, dtype=torch.float32)
     result = encoder_of(classifier).load_state_dict(encoder_of(model).state_dict(), strict=False)

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from hf_afro.evaluation.data.task_data import AND, TaskData
+from hf_afro.evaluation.data.task_data import AND, TaskData, named
 from hf_afro.evaluation.significance import task_counts
 from hf_afro.files import written_whole
 from hf_afro.tasks import BITEXT, kind_of
@@ -27,8 +27,8 @@ class Predictions:
     """The predictions of one model for one task and language, as read from a file.
 
     Attributes:
-        gold: The correct labels by name: one list per sentence for tagged tasks, otherwise one per text. Of bitext
-            retrieval, the line of each sentence.
+        gold: The correct labels by name: one list per sentence for tagged tasks, one list per text where texts have
+            several, otherwise one per text; or numbers. Of bitext retrieval, the line of each sentence.
         predicted: The predicted labels in the same shape, by seed, or by direction of bitext retrieval.
         in_train: Whether train has the example's text; empty where the file does not say.
         index: The number of each example in the file of the test split.
@@ -40,10 +40,12 @@ class Predictions:
     index: tuple[int, ...] = ()
 
     def labels(self, task: str) -> tuple[str, ...]:
-        """Return all labels that are correct or predicted somewhere, sorted."""
-        tagged = kind_of(task).tagged
+        """Return all labels that are correct or predicted somewhere, sorted; none of a task with numbers."""
+        kind = kind_of(task)
+        if kind.regression:
+            return ()
         every = (one for own in (self.gold, *self.predicted.values()) for one in own)
-        return tuple(sorted({name for one in every for name in (one if tagged else (one,))}))
+        return tuple(sorted({name for one in every for name in (one if kind.lists_labels else (one,))}))
 
     def right_or_wrong(self) -> Predictions:
         """Return predictions that only say whether each answer is the correct one."""
@@ -67,12 +69,14 @@ class Predictions:
         if deduplicated and len(self.in_train) != len(self.gold):
             raise ValueError("the predictions do not say which examples train has; evaluate again, or score all")
         kept = [index for index in range(len(self.gold)) if not (deduplicated and self.in_train[index])]
-        tagged = kind_of(task).tagged
+        kind = kind_of(task)
         labels = tuple(labels) or self.labels(task)
         ids = {name: index for index, name in enumerate(labels)}
 
         def numbers(own: Sequence[Any]) -> list[Any]:
-            return [[ids[name] for name in own[index]] if tagged else ids[own[index]] for index in kept]
+            if kind.regression:
+                return [own[index] for index in kept]
+            return [[ids[name] for name in own[index]] if kind.lists_labels else ids[own[index]] for index in kept]
 
         gold = numbers(self.gold)
         return [task_counts(task, labels, gold, numbers(own)) for own in self.predicted.values()]
@@ -153,6 +157,24 @@ def write_transfer(folder: Path, data: TaskData, trained: TaskData, predicted: M
     return _write(folder, stem, _lines(data, trained.labels, predicted))
 
 
+def write_perturbed(
+    folder: Path, data: TaskData, trained: TaskData, perturbation: str, predicted: Mapping[int, list[Any]]
+) -> str:
+    """Write the predictions on changed test text, without `in_train`.
+
+    Args:
+        folder: Of the report.
+        data: The task in the language measured.
+        trained: What the model was trained on.
+        perturbation: A name in `hf_afro.tasks.PERTURBATIONS`.
+        predicted: Ids of `trained`'s labels by seed.
+
+    Returns:
+        The path of the file, relative to the folder.
+    """
+    return _write(folder, f"{data.task}-{data.language}-{perturbation}", _lines(data, trained.labels, predicted))
+
+
 def write_bitext(folder: Path, language: str, lines: Iterator[dict[str, Any]]) -> str:
     """Write what bitext retrieval found, and return the path of the file, relative to the folder.
 
@@ -176,12 +198,8 @@ def file_stem(language: str) -> str:
 
 def _lines(data: TaskData, labels: Sequence[str], predicted: Mapping[int, list[Any]]) -> Iterator[dict[str, Any]]:
     for place, (number, gold) in enumerate(zip(data.numbers_of(), data.gold(), strict=True)):
-        own = {str(seed): _named(labels, answers[place]) for seed, answers in predicted.items()}
-        yield {"index": number, "gold": _named(data.labels, gold), "predicted": own}
-
-
-def _named(names: Sequence[str], labels: int | list[int]) -> str | list[str]:
-    return names[labels] if isinstance(labels, int) else [names[label] for label in labels]
+        own = {str(seed): named(data.kind, labels, answers[place]) for seed, answers in predicted.items()}
+        yield {"index": number, "gold": named(data.kind, data.labels, gold), "predicted": own}
 
 
 def _write(folder: Path, stem: str, lines: Iterator[dict[str, Any]] | list[dict[str, Any]]) -> str:

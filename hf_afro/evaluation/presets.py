@@ -61,8 +61,8 @@ class FineTuningSettings:
     )
     patience: int | None = _setting(
         None,
-        "Epochs without improvement on dev after which training stops; none to train all epochs. The best epoch on "
-        "dev is kept either way.",
+        "Epochs without improvement on dev after which training stops, from the first score above 0; none to train "
+        "all epochs. The best epoch on dev is kept either way.",
     )
     max_train: int | None = _setting(None, "Maximum number of training examples, sampled with seed 0; none for all.")
     max_dev: int | None = _setting(None, "Maximum number of dev examples, sampled with seed 0; none for all.")

@@ -1,10 +1,13 @@
-"""`fit_probe`: classify texts by a logistic regression on the vectors of an encoder that stays as it is."""
+"""`fit_probe`: classify texts by a logistic regression on the vectors of an encoder that stays as it is.
+
+Texts with several labels get one regression per label, and numbers a linear one (ridge).
+"""
 
 from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,10 +15,9 @@ from hf_afro.evaluation.data.task_data import TaskData
 from hf_afro.evaluation.fitted import Fitted
 from hf_afro.evaluation.metrics import task_scores
 from hf_afro.evaluation.sentence_vectors import sentence_vectors
-from hf_afro.tasks import kind_of
+from hf_afro.tasks import TaskKind, kind_of
 
 if TYPE_CHECKING:
-    from sklearn.linear_model import LogisticRegression
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from hf_afro.evaluation.presets import FineTuningSettings
@@ -31,16 +33,16 @@ class Probe(Fitted):
 
     Attributes:
         settings: How texts are encoded: its `of_vectors` is used.
-        classifier: The regression, on vectors less `centre`.
+        classifier: The regression, on vectors less `centre`; for several labels or a number, see `fit_probe`.
         centre: The mean of the training vectors, ``[features]``.
     """
 
     settings: FineTuningSettings
-    classifier: LogisticRegression
+    classifier: Any
     centre: np.ndarray
 
-    def predict(self, data: TaskData, split: str = "test") -> list[int]:
-        """Return the predicted label id of each text of a split.
+    def predict(self, data: TaskData, split: str = "test") -> list[Any]:
+        """Return the predicted answer to each text of a split, in the form of `TaskData.gold`.
 
         Args:
             data: The task in any language, with the probe's labels.
@@ -52,7 +54,7 @@ class Probe(Fitted):
         if data.labels != self.labels:
             raise ValueError(f"{data.dataset} has the labels {data.labels}; expected the probe's, {self.labels}")
         features = features_of(self.model, self.tokenizer, data, split, self.settings) - self.centre
-        return self.classifier.predict(features).tolist()
+        return _answers(data.kind, self.classifier.predict(features))
 
 
 def fit_probe(
@@ -63,6 +65,9 @@ def fit_probe(
     seed: int = 0,
 ) -> Probe:
     """Fit a multinomial logistic regression to the vectors of the training texts.
+
+    Texts with several labels get a binary one for each, whose labels are those above a probability of 0.5. Numbers get
+    a linear regression with the penalty 1 / C.
 
     The strength of regularisation is chosen on dev by the task's main metric; of equal ones the strongest is kept.
 
@@ -76,8 +81,6 @@ def fit_probe(
     Raises:
         ValueError: If the task labels words.
     """
-    from sklearn.linear_model import LogisticRegression
-
     check_probe(data.task)
     started = time.perf_counter()
     train, dev = (features_of(model, tokenizer, data, split, settings) for split in ("train", "dev"))
@@ -85,9 +88,9 @@ def fit_probe(
     centre = train.mean(0)
     fitted, scores = [], []
     for strength in STRENGTHS:
-        classifier = LogisticRegression(C=strength, max_iter=_MOST_STEPS)
-        fitted.append(classifier.fit(train - centre, data.gold("train")))
-        found = classifier.predict(dev - centre).tolist()
+        classifier = _regression(data.kind, strength)
+        fitted.append(classifier.fit(train - centre, np.array(list(data.splits["train"]["label"]))))
+        found = _answers(data.kind, classifier.predict(dev - centre))
         scores.append(task_scores(data.task, data.labels, data.gold("dev"), found)[data.kind.main_metric])
     best = int(np.argmax(scores))
     return Probe(
@@ -101,6 +104,22 @@ def fit_probe(
         best_epoch=best + 1,
         seconds=time.perf_counter() - started,
     )
+
+
+def _regression(kind: TaskKind, strength: float) -> Any:
+    from sklearn.linear_model import LogisticRegression, Ridge
+    from sklearn.multiclass import OneVsRestClassifier
+
+    if kind.regression:
+        return Ridge(alpha=1 / strength)
+    logistic = LogisticRegression(C=strength, max_iter=_MOST_STEPS)
+    return OneVsRestClassifier(logistic) if kind.multi_label else logistic
+
+
+def _answers(kind: TaskKind, predicted: np.ndarray) -> list[Any]:
+    if kind.multi_label:  # 0 or 1 per label; without the second axis if there is only one label
+        return [np.flatnonzero(own).tolist() for own in predicted.reshape(len(predicted), -1)]
+    return predicted.tolist()
 
 
 def check_probe(task: str) -> None:

@@ -31,8 +31,9 @@ from hf_afro.evaluation.distillation import (
     unlabelled_split,
 )
 from hf_afro.evaluation.encoding import longest
-from hf_afro.evaluation.finetuning import FineTuned, finetune
+from hf_afro.evaluation.finetuning import FineTuned, check_logit_loss, finetune
 from hf_afro.evaluation.models import save_finetuned
+from hf_afro.evaluation.perturbation import perturbed
 from hf_afro.evaluation.presets import FineTuningSettings
 from hf_afro.evaluation.probe import Probe, fit_probe
 from hf_afro.evaluation.processes import in_processes
@@ -59,11 +60,12 @@ class Run:
     """The result of one fine-tuning run.
 
     Attributes:
-        predicted: Label ids for test: one list per sentence for tagged tasks, otherwise one per text.
+        predicted: The answers for test, in the form of `TaskData.gold`.
         dev_scores: The main metric on dev after each epoch; of a probe, for each strength of regularisation.
         best_epoch: The place of the one that was kept, from 1.
         seconds: The duration of training.
         elsewhere: By language, the predictions for the test splits of other languages, in the ids of this model.
+        perturbed: By perturbation, the predictions for changed test text; see `Job.perturbed`.
     """
 
     predicted: list[Any]
@@ -71,6 +73,7 @@ class Run:
     best_epoch: int
     seconds: float
     elsewhere: Mapping[str, list[Any]] = field(default_factory=dict)
+    perturbed: Mapping[str, list[Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,6 +112,7 @@ class Job:
         elsewhere: The task in other languages, to be measured too.
         parts: The languages that `data` joins, if it does.
         teaching: How the student is distilled; None for labels alone.
+        perturbed: By perturbation, the task with changed test text, to be measured too.
         shown_as: The name of the model in reports; it names the run for `report_to`.
     """
 
@@ -120,6 +124,7 @@ class Job:
     elsewhere: tuple[TaskData, ...] = ()
     parts: tuple[TaskData, ...] = ()
     teaching: Teaching | None = None
+    perturbed: Mapping[str, TaskData] = field(default_factory=dict)
     shown_as: str = ""
 
     @property
@@ -155,6 +160,7 @@ class Job:
                 other.language: tuned.predict(dataclasses.replace(other, labels=self.data.labels))
                 for other in self.elsewhere
             },
+            perturbed={name: tuned.predict(changed) for name, changed in self.perturbed.items()},
         )
         if self.kept is not None:
             with folder_written_whole(self.kept, "config.json") as beside:
@@ -181,7 +187,9 @@ class Job:
             self.settings,
             self.seed,
             teacher=teacher if self.settings.logit_weight else None,
-            unlabelled=unlabelled_split(self.data.task, lines) if lines and self.settings.logit_weight else None,
+            unlabelled=unlabelled_split(self.data.task, lines, len(self.data.labels))
+            if lines and self.settings.logit_weight
+            else None,
             keep_head=layers is not None,
             run_name=run_name,
         )
@@ -209,6 +217,7 @@ def plan_runs(
     student_layers: int | None = None,
     unlabelled: Mapping[str, Sequence[str]] | None = None,
     shown_as: str = "",
+    perturb: Sequence[str] = (),
 ) -> list[Job]:
     """Return one run per set and seed or, for joint training, one per task and seed.
 
@@ -226,6 +235,7 @@ def plan_runs(
         student_layers: See `Teaching`.
         unlabelled: Texts by language. A run learns from those of all languages that it is trained or measured on.
         shown_as: See `Job`.
+        perturb: Perturbations of the test text that models are measured on too, where they change any.
 
     Raises:
         FileNotFoundError: If a run has no teacher.
@@ -237,6 +247,7 @@ def plan_runs(
         _check_same_settings(parts, settings)
         own_settings = settings[key_of(parts[0] if parts else task)]
         elsewhere = _elsewhere(data, parts or (task,)) if transfer is not None else ()
+        changed = {name: other for name in perturb if (other := perturbed(task, name)) is not None}
         languages = [one.language for one in (*(parts or (task,)), *elsewhere)]
         lines = tuple(
             line
@@ -249,10 +260,11 @@ def plan_runs(
             if teacher is not None:
                 place = teacher_folder(teacher, task, seed)
                 check_finetuned(place, task)
+                check_logit_loss(task.task, own_settings)
                 teaching = Teaching(place, student_layers, lines)
-            key = run_key(model_fingerprint, tokenizer, task, own_settings, seed, elsewhere, teaching)
+            key = run_key(model_fingerprint, tokenizer, task, own_settings, seed, elsewhere, teaching, changed)
             kept = None if models is None else models / MODELS / model_name(task.task, task.language, seed)
-            jobs.append(Job(task, own_settings, seed, key, kept, elsewhere, parts, teaching, shown_as))
+            jobs.append(Job(task, own_settings, seed, key, kept, elsewhere, parts, teaching, changed, shown_as))
     return jobs
 
 
@@ -311,6 +323,7 @@ def run_key(
     seed: int,
     elsewhere: Sequence[TaskData] = (),
     teaching: Teaching | None = None,
+    changed: Mapping[str, TaskData] | None = None,
 ) -> str:
     """Return the SHA-256 of everything that a run's predictions depend on."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
@@ -324,6 +337,7 @@ def run_key(
         seed,
         [other.fingerprint_of("test") for other in elsewhere],
         *([] if teaching is None else [teaching.fingerprint]),
+        *([{name: other.fingerprint for name, other in changed.items()}] if changed else []),
     ]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 

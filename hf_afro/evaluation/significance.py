@@ -1,7 +1,7 @@
 """Significance: bootstrap intervals over sentences, and paired tests of two models on the same sentences.
 
-Everything works on counts per sentence: the score of a resample is a function of sums of counts, so that a thousand
-resamples are one product of matrices.
+Everything but correlations works on counts per sentence: the score of a resample is a function of sums of counts, so
+that a thousand resamples are one product of matrices. A correlation is computed from the numbers of each resample.
 
 References:
     Koehn 2004, *Statistical significance tests for machine translation evaluation*, for the paired bootstrap.
@@ -23,10 +23,12 @@ from hf_afro.tasks import BITEXT, kind_of
 if TYPE_CHECKING:
     from hf_afro.evaluation.predictions import Predictions
 
-Measure = Callable[[np.ndarray], np.ndarray]
-"""From sums of counts ``[..., classes, 3]`` to a score ``[...]``."""
+Measure = Callable[..., np.ndarray]
+"""From sums of counts ``[..., classes, 3]`` to a score ``[...]``; of a correlation, from the correct and the predicted
+number of each example, ``[..., examples, 2]``, and how often it is drawn, ``[..., examples]``."""
 
 _BLOCK = 1 << 22  # numbers drawn at a time: 32 MB
+_ROUNDING = 1e-24  # of the sum of squares; numbers in single precision that differ at all differ by more
 
 
 @dataclass(frozen=True)
@@ -67,19 +69,25 @@ def task_counts(task: str, labels: Sequence[str], references: Sequence[Any], pre
     Args:
         task: A name in `hf_afro.tasks.KINDS`.
         labels: The names of the labels, by id.
-        references: The correct ids: one list per sentence for tagged tasks, otherwise one per text.
-        predictions: The predicted ids, in the same shape.
+        references: The correct answers, in the form of `TaskData.gold`.
+        predictions: The predicted answers, in the same form.
 
     Returns:
         ``[sentences, classes, 3]``, int64: correct, predicted, reference. Spans have one class, any entity; other
-        tasks one per label.
+        tasks one per label. For numbers, which are not counted, ``[examples, 2]``, float64: reference, predicted.
 
     Raises:
         ValueError: If the numbers of sentences or words differ.
     """
     kind = kind_of(task)
+    if kind.regression:
+        return np.stack([np.asarray(own, dtype=np.float64) for own in (references, predictions)], axis=-1)
     counts = np.zeros((len(references), 1 if kind.spans else len(labels), 3), dtype=np.int64)
     for index, (correct, predicted) in enumerate(zip(references, predictions, strict=True)):
+        if kind.multi_label:
+            for column, own in enumerate((set(correct) & set(predicted), predicted, correct)):
+                counts[index, list(own), column] += 1
+            continue
         if not kind.tagged:
             correct, predicted = [correct], [predicted]
         if len(correct) != len(predicted):
@@ -124,13 +132,60 @@ def accuracy(sums: np.ndarray) -> np.ndarray:
     return sums[..., 0].sum(-1) / np.maximum(sums[..., 2].sum(-1), 1)
 
 
+def pearson(numbers: np.ndarray, times: np.ndarray) -> np.ndarray:
+    """Return Pearson's correlation of two numbers of each example, ``[..., examples, 2]``; 0 if one is constant.
+
+    Args:
+        numbers: The two numbers.
+        times: How often each example counts, ``[..., examples]``.
+    """
+    first, second = (_centred(numbers[..., side], times) for side in (0, 1))
+    squares = (times * first**2).sum(-1) * (times * second**2).sum(-1)
+    return (times * first * second).sum(-1) / np.sqrt(np.where(squares > 0, squares, np.inf))
+
+
+def spearman(numbers: np.ndarray, times: np.ndarray) -> np.ndarray:
+    """Return Spearman's correlation, which is Pearson's of the ranks; equal numbers share their mean rank."""
+    ranks = np.stack([_ranks(numbers[..., side], times) for side in (0, 1)], axis=-1)
+    return pearson(ranks, times)
+
+
+def _centred(values: np.ndarray, times: np.ndarray) -> np.ndarray:
+    """Return values less their mean, ``[..., examples]``; zeros for those that differ by rounding alone."""
+    mean = (times * values).sum(-1, keepdims=True) / times.sum(-1, keepdims=True)
+    centred = values - mean
+    spread, size = ((times * own**2).sum(-1, keepdims=True) for own in (centred, values))
+    return np.where(spread > _ROUNDING * size, centred, 0.0)
+
+
+def _ranks(values: np.ndarray, times: np.ndarray) -> np.ndarray:
+    """Return the mean rank of each value in the sample that holds it so many times, ``[..., examples]``."""
+    values, times = np.broadcast_arrays(values, times)
+    order = np.argsort(values, axis=-1, kind="stable")
+    ordered, weights = (np.take_along_axis(own, order, -1) for own in (values, times))
+    places = np.arange(values.shape[-1])
+    is_first = np.ones(values.shape, dtype=bool)
+    is_first[..., 1:] = ordered[..., 1:] != ordered[..., :-1]
+    is_last = np.roll(is_first, -1, axis=-1)  # before the first of the next, or at the end
+    first = np.maximum.accumulate(np.where(is_first, places, 0), axis=-1)
+    last = np.minimum.accumulate(np.where(is_last, places, len(places))[..., ::-1], axis=-1)[..., ::-1]
+    until = np.cumsum(weights, axis=-1)
+    before = np.take_along_axis(until - weights, first, -1)
+    ranks = np.empty(values.shape)
+    np.put_along_axis(ranks, order, (before + 1 + np.take_along_axis(until, last, -1)) / 2, -1)
+    return ranks
+
+
 MEASURES: dict[str, Measure] = {
     "entity_f1": micro_f1,
     "macro_f1": macro_f1,
     "weighted_f1": weighted_f1,
     "accuracy": accuracy,
+    "micro_f1": micro_f1,
+    "pearson": pearson,
+    "spearman": spearman,
 }
-"""By the names of `hf_afro.evaluation.metrics`; `entity_f1` for spans, the others for the rest."""
+"""By the names of metrics; see `TaskKind.metrics` for those of a task."""
 
 
 def bootstrap_interval(
@@ -155,6 +210,35 @@ def bootstrap_interval(
     drawn = np.concatenate([_scores(runs, measure, times) for times in _draws(len(runs[0]), resamples, seed)])
     low, high = np.quantile(drawn, [(1 - confidence) / 2, (1 + confidence) / 2])
     return Interval(_score(runs, measure), float(low), float(high), confidence)
+
+
+def bootstrap_drop(
+    first: Sequence[np.ndarray],
+    second: Sequence[np.ndarray],
+    measure: Measure,
+    *,
+    confidence: float = 0.95,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> Interval:
+    """Return by how much a second score of the same sentences is lower, each drawn in both at once.
+
+    Args:
+        first: The counts of each run, see `bootstrap_interval`.
+        second: The counts of each run under other conditions.
+        measure: One of `MEASURES`.
+        confidence: The share of resamples inside, in (0, 1).
+        resamples: The number of draws.
+        seed: Of the draws.
+
+    Raises:
+        ValueError: If there is nothing to compare, or the numbers of sentences differ.
+    """
+    _check([*first, *second], resamples)
+    blocks = _draws(len(first[0]), resamples, seed)
+    drawn = np.concatenate([_scores(first, measure, times) - _scores(second, measure, times) for times in blocks])
+    low, high = np.quantile(drawn, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return Interval(_score(first, measure) - _score(second, measure), float(low), float(high), confidence)
 
 
 def paired_bootstrap(
@@ -323,8 +407,8 @@ def same_examples(first: Predictions, second: Predictions) -> bool:
 def _measure(task: str, metric: str) -> Measure:
     kind = kind_of(task)
     name = metric or kind.main_metric
-    if name not in MEASURES or (name == "entity_f1") != kind.spans:
-        fitting = [one for one in MEASURES if (one == "entity_f1") == kind.spans]
+    fitting = [one for one in MEASURES if one in kind.metrics]
+    if name not in fitting:
         raise ValueError(f"unknown metric {name!r} for {task}; expected {' or '.join(fitting)}")
     return MEASURES[name]
 
@@ -333,6 +417,13 @@ def _scores_of_swaps(
     first: Sequence[np.ndarray], second: Sequence[np.ndarray], measure: Measure, swapped: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     pairs = list(zip(first, second, strict=True))
+    if first[0].ndim == 2:
+        chosen, once = swapped[..., None].astype(bool), np.ones(swapped.shape)
+        sides = [(np.where(chosen, other, own), np.where(chosen, own, other)) for own, other in pairs]
+        return (
+            np.mean([measure(own, once) for own, _ in sides], axis=0),
+            np.mean([measure(other, once) for _, other in sides], axis=0),
+        )
     moved = [_sums(other - own, swapped) for own, other in pairs]
     one = [measure(own.sum(0) + change) for (own, _), change in zip(pairs, moved, strict=True)]
     two = [measure(other.sum(0) - change) for (_, other), change in zip(pairs, moved, strict=True)]
@@ -344,12 +435,19 @@ def _f1(counts: np.ndarray) -> np.ndarray:
     return 2 * counts[..., 0] / np.maximum(counts[..., 1] + counts[..., 2], 1)
 
 
+def score_of(counts: np.ndarray, measure: Measure) -> float:
+    """Return the score of one run's counts, or of its numbers; see `task_counts`."""
+    return float(measure(counts, np.ones(len(counts))) if counts.ndim == 2 else measure(counts.sum(0)))
+
+
 def _score(runs: Sequence[np.ndarray], measure: Measure) -> float:
-    return float(np.mean([measure(counts.sum(0)) for counts in runs]))
+    return float(np.mean([score_of(counts, measure) for counts in runs]))
 
 
 def _scores(runs: Sequence[np.ndarray], measure: Measure, times: np.ndarray) -> np.ndarray:
-    return np.mean([measure(_sums(counts, times)) for counts in runs], axis=0)
+    return np.mean(
+        [measure(counts, times) if counts.ndim == 2 else measure(_sums(counts, times)) for counts in runs], axis=0
+    )
 
 
 def _sums(counts: np.ndarray, times: np.ndarray) -> np.ndarray:

@@ -20,17 +20,18 @@ from hf_afro.evaluation.efficiency import measure_efficiency
 from hf_afro.evaluation.encoding import longest
 from hf_afro.evaluation.metrics import task_scores
 from hf_afro.evaluation.models import load_encoder, model_facts, model_fingerprint
-from hf_afro.evaluation.predictions import write_bitext, write_predictions, write_transfer
+from hf_afro.evaluation.perturbation import check_perturbations, perturbed
+from hf_afro.evaluation.predictions import write_bitext, write_perturbed, write_predictions, write_transfer
 from hf_afro.evaluation.presets import SEEDS, FineTuningSettings, check_seeds, preset
 from hf_afro.evaluation.probe import check_probe
 from hf_afro.evaluation.runs import Job, OnRun, Run, forget_runs, key_of, make_runs, plan_runs
-from hf_afro.evaluation.significance import MEASURES, bootstrap_interval, task_counts
+from hf_afro.evaluation.significance import MEASURES, bootstrap_drop, bootstrap_interval, score_of, task_counts
 from hf_afro.pretrained import load_tokenizer
 from hf_afro.reports import EvalReport, Score
 from hf_afro.reports.evaluation_report import REPORT_FILE
 from hf_afro.sentence_modules import sentence_modules_of
 from hf_afro.students.building import keep_layers
-from hf_afro.tasks import BITEXT
+from hf_afro.tasks import BITEXT, DROP
 from hf_afro.version import __version__
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ def evaluate_model(
     teacher: str | os.PathLike[str] | None = None,
     student_layers: int | None = None,
     unlabelled: Mapping[str, Iterable[str]] | PreparedCorpora | None = None,
+    perturb: Sequence[str] = (),
     efficiency: bool = False,
     processes: int = 1,
     on_run: OnRun | None = None,
@@ -104,6 +106,9 @@ def evaluate_model(
         unlabelled: Text by ISO 639-3 code, lines of any source. Dev and test sentences of `data` are taken out, and
             the report counts them; or what `clean_unlabelled` made of it. A run uses the text of the languages it is
             trained or measured on.
+        perturb: Names in `hf_afro.tasks.PERTURBATIONS`: each run is also measured on test text changed in these ways,
+            in the languages it was trained on, and the report has by how much its main metric is lower there, with an
+            interval.
         efficiency: Whether to measure latency, throughput and memory on test sentences; see
             `hf_afro.evaluation.efficiency`.
         processes: The number of runs at a time; see `hf_afro.evaluation.runs.make_runs`.
@@ -126,6 +131,7 @@ def evaluate_model(
     """
     _check(data, seeds, bool(extra_scores or parallel), transfer)
     _check_teacher(model, teacher, student_layers, unlabelled)
+    check_perturbations(perturb)
     if processes < 1:
         raise ValueError(f"processes={processes}; expected at least 1")
     chosen = {key_of(task): _settings_of(settings, task.task, task.dataset) for task in data}
@@ -160,12 +166,13 @@ def evaluate_model(
         student_layers=student_layers,
         unlabelled=None if cleaned is None else cleaned.train,
         shown_as=name,
+        perturb=perturb,
     )
     facts = model_facts(encoder, model_folder)
     runs = make_runs(encoder, own_tokenizer, jobs, folder, processes=processes, on_run=on_run)
     if efficiency:
         facts |= measure_efficiency(encoder, own_tokenizer, limited)
-    scores, elsewhere, predictions = _gathered(jobs, runs, folder)
+    scores, elsewhere, predictions = _gathered(jobs, runs, folder, perturb)
     for text in parallel:
         own = chosen[text.key]
         found = bitext_retrieval(encoder, own_tokenizer, text.limited(own.max_test), **own.of_vectors)
@@ -318,7 +325,7 @@ def _provenance_of(task: TaskData) -> dict[str, Any]:
 
 
 def _gathered(
-    jobs: Sequence[Job], runs: Sequence[Run], folder: Path
+    jobs: Sequence[Job], runs: Sequence[Run], folder: Path, perturb: Sequence[str] = ()
 ) -> tuple[list[Score], list[Score], dict[str, str]]:
     """Return the scores of each set, those of transfer, and the files of predictions that both were made from."""
     by_set: dict[str, dict[int, Run]] = {}
@@ -326,13 +333,22 @@ def _gathered(
     for job, run in zip(jobs, runs, strict=True):
         by_set.setdefault(key_of(job.data), {})[job.seed] = run
         first.setdefault(key_of(job.data), job)
-    scores, elsewhere, predictions = [], [], {}
+    scores: list[Score] = []
+    elsewhere: list[Score] = []
+    predictions: dict[str, str] = {}
     for key, own in by_set.items():
         data, parts = first[key].data, first[key].parts
         for index, part in enumerate(parts or (data,)):
-            predicted = {seed: predicted_for(run, parts, index) for seed, run in own.items()}
+            predicted = {seed: predicted_for(run.predicted, parts, index) for seed, run in own.items()}
             scores.extend(scores_of(part, predicted, data if parts else None))
             predictions[key_of(part)] = write_predictions(folder, part, predicted, data)
+            for name in perturb:
+                changed = None
+                if perturbed(part, name) is not None:
+                    changed = {seed: predicted_for(run.perturbed[name], parts, index) for seed, run in own.items()}
+                    key_changed = f"{key_of(part)} {name}"
+                    predictions[key_changed] = write_perturbed(folder, part, data, name, changed)
+                scores.append(drop_score(part, name, predicted, changed, data if parts else None))
         for other in first[key].elsewhere:
             predicted = {seed: run.elsewhere[other.language] for seed, run in own.items()}
             elsewhere.extend(transfer_scores(other, data, predicted))
@@ -340,12 +356,12 @@ def _gathered(
     return scores, elsewhere, predictions
 
 
-def predicted_for(run: Run, parts: Sequence[TaskData], index: int) -> list[Any]:
-    """Return the predictions of a run for one of the languages it joins; all of them where it joins none."""
+def predicted_for(predicted: list[Any], parts: Sequence[TaskData], index: int) -> list[Any]:
+    """Return the predictions for one of the languages that a run joins; all of them where it joins none."""
     if not parts:
-        return run.predicted
+        return predicted
     start = sum(len(one.splits["test"]) for one in parts[:index])
-    return run.predicted[start : start + len(parts[index].splits["test"])]
+    return predicted[start : start + len(parts[index].splits["test"])]
 
 
 def scores_of(data: TaskData, predicted: Mapping[int, list[Any]], trained: TaskData | None = None) -> list[Score]:
@@ -374,6 +390,52 @@ def scores_of(data: TaskData, predicted: Mapping[int, list[Any]], trained: TaskD
     return [dataclasses.replace(score, together=together) for score in scores]
 
 
+def drop_score(
+    data: TaskData,
+    perturbation: str,
+    predicted: Mapping[int, list[Any]],
+    changed: Mapping[int, list[Any]] | None,
+    trained: TaskData | None = None,
+) -> Score:
+    """Return by how much the main metric is lower on changed test text, with its interval.
+
+    Args:
+        data: The task.
+        perturbation: A name in `hf_afro.tasks.PERTURBATIONS`.
+        predicted: Label ids by seed.
+        changed: The same on the changed text; None if nothing in it changed, which the score's note says.
+        trained: See `scores_of`.
+    """
+    note = "" if changed else f"{perturbation} changes no text of this set"
+    changed = changed or predicted
+    labels, predicted = _common_labels(data, trained or data, predicted)
+    changed = _common_labels(data, trained or data, changed)[1]
+    main, gold = data.kind.main_metric, data.gold()
+    first, second = (
+        [task_counts(data.task, labels, gold, own) for own in sides.values()] for sides in (predicted, changed)
+    )
+    measure = MEASURES[main]
+    drop = bootstrap_drop(first, second, measure)
+    collapsed = _collapsed(data, labels, predicted)
+    return Score(
+        task=data.task,
+        language=data.language,
+        metric=f"{main}{DROP}{perturbation}",
+        values=tuple(
+            score_of(one, measure) - score_of(other, measure) for one, other in zip(first, second, strict=True)
+        ),
+        seeds=tuple(predicted),
+        n=len(gold),
+        split="test",
+        dataset=data.dataset,
+        fingerprint=data.fingerprint,
+        note="; ".join(filter(None, [_collapse_note(collapsed), note])),
+        interval=(drop.low, drop.high),
+        collapsed=tuple(collapsed),
+        together=() if trained is None else tuple(trained.language.split(AND)),
+    )
+
+
 def transfer_scores(data: TaskData, trained: TaskData, predicted: Mapping[int, list[Any]]) -> list[Score]:
     """Return the scores of runs that were trained on another language.
 
@@ -395,7 +457,9 @@ def _common_labels(
     ids = [every.index(name) for name in trained.labels]
 
     def known(own: list[Any]) -> list[Any]:
-        return [[ids[tag] for tag in tags] for tags in own] if data.kind.tagged else [ids[label] for label in own]
+        if data.kind.regression:
+            return own
+        return [[ids[one] for one in several] for several in own] if data.kind.lists_labels else [ids[i] for i in own]
 
     return every, {seed: known(own) for seed, own in predicted.items()}
 
@@ -453,13 +517,20 @@ def collapse_of(data: TaskData, predicted: Sequence[Any], labels: Sequence[str] 
         predicted: Label ids.
         labels: The names of the ids; by default the labels of the data.
     """
-    gold = data.gold()
+    gold, names = data.gold(), labels or data.labels
     if data.kind.tagged:
         gold, predicted = ([tag for tags in sentences for tag in tags] for sentences in (gold, predicted))
+    elif data.kind.multi_label:
+        gold, predicted = ([tuple(own) for own in several] for several in (gold, predicted))
     answers = set(predicted)
     if len(answers) > 1 or set(gold) == answers:
         return ""
-    return f"every {'word' if data.kind.tagged else 'text'} is {(labels or data.labels)[answers.pop()]!r}"
+    answer = answers.pop()
+    if data.kind.multi_label:
+        return f"every text is {', '.join(names[label] for label in answer) or 'without a label'}"
+    if data.kind.regression:
+        return f"every number is {answer:.4g}"
+    return f"every {'word' if data.kind.tagged else 'text'} is {names[answer]!r}"
 
 
 def _collapse_note(collapsed: Mapping[int, str]) -> str:

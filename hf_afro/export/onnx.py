@@ -53,7 +53,8 @@ class Figures:
         bytes: Size of the file, or of the weights.
         milliseconds: Median time of one sentence in a batch of its own.
         difference: Largest absolute difference from torch's output over all tokens of the sentences; None of torch.
-        agreement: Share of decisions (largest logit) on which a graph agrees with torch; None without logits.
+        agreement: Share of decisions (largest logit; all logits above 0, where a text has several labels) on which a
+            graph agrees with torch; None without decisions.
         score: What `score` returned, if it was given.
     """
 
@@ -192,6 +193,7 @@ def export_onnx(
     write_graph(model, batches[0], folder / GRAPH)
     with torch.inference_mode():
         wanted = [model(**batch)[0].numpy() for batch in batches]
+    decide = _decisions_of(model)
     models: dict[str, Any] = {"torch": model}
     figures = {"torch": Figures(size, 0.0, score=score and score(model))}
     for name in FORMATS:
@@ -202,7 +204,7 @@ def export_onnx(
         elif name in _WRITERS:
             continue
         graph = OnnxModel(path, model.config)
-        difference, agreement = _compare(graph, batches, wanted, output)
+        difference, agreement = _compare(graph, batches, wanted, decide)
         if name == "fp32" and not difference <= LARGEST_DIFFERENCE:
             raise ValueError(
                 f"the graph of {type(model).__name__} differs from torch by {difference:.2g} on {len(sentences)} "
@@ -395,8 +397,21 @@ def _quiet() -> Iterator[None]:
         logging.root.handlers[:] = handlers
 
 
+def _decisions_of(model: PreTrainedModel) -> Callable[[np.ndarray], np.ndarray] | None:
+    """Return what a model's logits decide, ``[items, decisions]``; None for hidden states and numbers."""
+    problem = getattr(model.config, "problem_type", None)
+    if _output_of(model) != _LOGITS or problem == "regression":
+        return None
+    if problem == "multi_label_classification":
+        return lambda logits: logits > 0
+    return lambda logits: logits.argmax(-1)[..., None]
+
+
 def _compare(
-    graph: OnnxModel, batches: list[dict[str, torch.Tensor]], wanted: list[np.ndarray], output: str
+    graph: OnnxModel,
+    batches: list[dict[str, torch.Tensor]],
+    wanted: list[np.ndarray],
+    decide: Callable[[np.ndarray], np.ndarray] | None,
 ) -> tuple[float, float | None]:
     """Return a graph's largest difference from torch at tokens, and the share of equal decisions."""
     largest, equal, decisions = 0.0, 0, 0
@@ -406,9 +421,10 @@ def _compare(
             held = batch["attention_mask"].numpy() != 0
             found, expected = found[held], expected[held]
         largest = float(np.maximum(largest, np.abs(found - expected).max()))  # max() would lose a NaN
-        equal += int((found.argmax(-1) == expected.argmax(-1)).sum())
-        decisions += len(found)
-    return largest, equal / decisions if output == _LOGITS else None
+        if decide is not None:
+            equal += int((decide(found) == decide(expected)).all(-1).sum())
+            decisions += len(found)
+    return largest, equal / decisions if decisions else None
 
 
 @torch.inference_mode()

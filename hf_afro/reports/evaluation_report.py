@@ -30,7 +30,8 @@ class Score:
         task: The task, such as `ner`, `topic`, `sentiment` or `bits_per_byte`.
         language: ISO 639-3 code.
         metric: The metric, such as `entity_f1`, `macro_f1`, `accuracy` or `bits_per_byte`. F1 and accuracy are in
-            [0, 1]; bits per byte are not negative, and lower is better.
+            [0, 1], correlations in [-1, 1]; bits per byte are not negative, and lower is better. With `_drop_` and the
+            name of a perturbation, by how much a metric is lower on changed text.
         values: One value per seed, at least one.
         seeds: The seeds, in the order of `values`; empty if nothing was trained.
         n: The number of examples: sentences, texts, or masked words.

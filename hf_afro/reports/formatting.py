@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from hf_afro.languages import Language, find_language
 from hf_afro.reports.evaluation_report import EvalReport, Score
-from hf_afro.tasks import KINDS, MEASURED
+from hf_afro.tasks import DROP, KINDS, MEASURED, PERTURBATIONS
 
 DASH = "–"
 
@@ -20,7 +20,7 @@ class Metric:
     Attributes:
         name: The name in headings, such as `entity F1`.
         higher_is_better: None if unknown.
-        percent: Whether the value, in [0, 1], is shown in percent.
+        percent: Whether the value, in [0, 1] or of a correlation in [-1, 1], is shown in percent.
     """
 
     name: str
@@ -34,6 +34,9 @@ METRICS: dict[str, Metric] = {
     "weighted_f1": Metric("weighted F1", True, True),
     "macro_f1": Metric("macro F1", True, True),
     "accuracy": Metric("accuracy", True, True),
+    "micro_f1": Metric("micro F1", True, True),
+    "spearman": Metric("Spearman correlation", True, True),
+    "pearson": Metric("Pearson correlation", True, True),
     "entity_precision": Metric("entity precision", True, True),
     "entity_recall": Metric("entity recall", True, True),
     "accuracy_at_1": Metric("accuracy at 1", True, True),
@@ -50,6 +53,10 @@ def describe_metric(metric: str) -> Metric:
     if base != metric and base in METRICS:
         own = METRICS[base]
         return Metric(f"{own.name}, without examples that are in train", own.higher_is_better, own.percent)
+    base, drop, perturbation = metric.partition(DROP)
+    if drop and base in METRICS and perturbation in PERTURBATIONS:
+        own = METRICS[base]
+        return Metric(f"{own.name} lost {PERTURBATIONS[perturbation]}", False, own.percent)
     return METRICS.get(metric) or Metric(metric.replace("_", " "), None, False)
 
 
@@ -63,6 +70,12 @@ def tasks_in(reports: Iterable[EvalReport]) -> tuple[str, ...]:
 def metrics_in(reports: Iterable[EvalReport], task: str) -> tuple[str, ...]:
     """Return the metrics of a task that were measured, the main one first."""
     return order_metrics(task, (score.metric for report in reports for score in report.select(task=task)))
+
+
+def shown_metrics(reports: Iterable[EvalReport], task: str) -> tuple[str, ...]:
+    """Return the main metric of a task, and how much lower it is on changed text where that was measured."""
+    main, *others = metrics_in(reports, task)
+    return (main, *(metric for metric in others if DROP in metric))
 
 
 def order_metrics(task: str, metrics: Iterable[str]) -> tuple[str, ...]:

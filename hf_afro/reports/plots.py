@@ -197,7 +197,7 @@ def language_plot(reports: Sequence[EvalReport], task: str, metric: str) -> Figu
         axes.set_ylim(len(rows) - 0.5, -0.5)
         axes.grid(axis="y", visible=False)
         low, high = axes.get_xlim()
-        if described.percent:
+        if described.percent and min(one.mean for scores in scored for one in scores) >= 0:
             axes.set_xlim(max(low, 0.0), min(high, 1.01))
         _label_metric(axes.xaxis, metric)
         _legend(axes, drawn)

@@ -38,6 +38,16 @@ PUBLISHED_SETS: dict[str, PublishedSet] = {
         ("afrisentitwittersentiment", "afrisentisemeval2023", "afrisentsemeval2023"),
     ),
     "afrixnli": PublishedSet("AfriXNLI", "masakhane/afrixnli"),
+    "afrihate": PublishedSet("AfriHate", "afrihate/afrihate"),
+    "injongo": PublishedSet("INJONGO", "masakhane/InjongoIntent", ("injongointent",)),
+    "brighter": PublishedSet(
+        "BRIGHTER",
+        "brighter-dataset/BRIGHTER-emotion-categories",
+        ("brighteremotioncategories", "semeval2025task11", "semeval2025task11dataset"),
+    ),
+    "semrel": PublishedSet(
+        "SemRel2024", "SemRel/SemRel2024", ("semrel2024", "semanticrelatednesssemeval2024", "semanticrelatedness")
+    ),
     "mafand": PublishedSet("MAFAND-MT", "masakhane/mafand", ("mafandmt", "lafandmt")),
 }
 """Keyed by the part of `Score.dataset` before the slash."""

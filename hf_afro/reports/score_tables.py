@@ -19,6 +19,7 @@ from hf_afro.reports.formatting import (
     language_name,
     metrics_in,
     order_metrics,
+    shown_metrics,
     task_name,
     tasks_in,
 )
@@ -87,8 +88,12 @@ def comparison_table(reports: Sequence[EvalReport], task: str, metric: str | Non
 
 
 def comparison_tables(reports: Sequence[EvalReport]) -> tuple[Table, ...]:
-    """Return one comparison per task that was measured, by its main metric."""
-    return tuple(comparison_table(reports, task) for task in tasks_in(reports))
+    """Return one comparison per task that was measured, by its main metric, and by what that loses on changed text."""
+    return tuple(
+        comparison_table(reports, task, metric)
+        for task in tasks_in(reports)
+        for metric in shown_metrics(reports, task)
+    )
 
 
 def other_tables(reports: Sequence[EvalReport]) -> tuple[Table, ...]:
@@ -96,15 +101,16 @@ def other_tables(reports: Sequence[EvalReport]) -> tuple[Table, ...]:
     return tuple(
         comparison_table(reports, task, metric)
         for task in tasks_in(reports)
-        for metric in metrics_in(reports, task)[1:]
+        for metric in metrics_in(reports, task)
+        if metric not in shown_metrics(reports, task)
     )
 
 
 def interval_tables(reports: Sequence[EvalReport]) -> tuple[Table, ...]:
-    """Return the bootstrap intervals of the main metric of each task that has any."""
+    """Return the bootstrap intervals of the main metric of each task, and of what it loses on changed text."""
     tables = []
-    for task in tasks_in(reports):
-        metric = metrics_in(reports, task)[0]
+    shown = [(task, metric) for task in tasks_in(reports) for metric in shown_metrics(reports, task)]
+    for task, metric in shown:
         found = _scores(reports, task, metric)
         examples = sorted({example for scores in found for example, score in scores.items() if score.interval})
         rows = tuple(

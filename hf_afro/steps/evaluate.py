@@ -28,7 +28,9 @@ from hf_afro.evaluation.comparison import difference_tables, kept_tables
 from hf_afro.evaluation.data.descriptions import described_files
 from hf_afro.evaluation.data.loading import HUB, SAMPLE, check_splits
 from hf_afro.evaluation.distillation import LABELS_ONLY, MODELS, clean_unlabelled, is_finetuned
+from hf_afro.evaluation.finetuning import check_logit_loss
 from hf_afro.evaluation.models import with_own_pooler
+from hf_afro.evaluation.perturbation import check_perturbations
 from hf_afro.evaluation.presets import OF_BITEXT, OF_PROBES, OF_TEACHER, OF_VECTORS, adapted, check_seeds
 from hf_afro.evaluation.runs import check_teachers, forget_runs, has_runs
 from hf_afro.families import encoder_of
@@ -57,7 +59,7 @@ from hf_afro.steps.step import Outcome, Plan, Step
 from hf_afro.steps.tasks import load_sets
 from hf_afro.steps.text import held_out_text, is_prepared, read_text
 from hf_afro.students.building import config_with_fewer_layers, empty_model
-from hf_afro.tasks import BITEXT, BITS_PER_BYTE, MEASURED, TASKS, metrics_of
+from hf_afro.tasks import BITEXT, BITS_PER_BYTE, DROP, MEASURED, PERTURBATIONS, TASKS, metrics_of
 
 DESCRIPTION = """\
 Fine-tune models on tasks and score them, or measure bits per byte of text or bitext retrieval.
@@ -69,6 +71,7 @@ is scored on test. The model itself stays as it is.
   hf-afro evaluate adapted --tasks ner,topic --data ner=masakhaner1 topic=masakhanews --output_dir scores
   hf-afro evaluate student=small teacher=adapted --data tasks --output_dir scores
   hf-afro evaluate adapted --tasks ner --data masakhaner1 --transfer swa,yor --output_dir transfer
+  hf-afro evaluate adapted --tasks ner --data masakhaner1 --perturb no_diacritics lower_case --output_dir typed
   hf-afro evaluate adapted --tasks bits_per_byte --text held_out --output_dir bits
   hf-afro evaluate embedder --tasks bitext --parallel mafand --prompt "query: " --output_dir bitext
   hf-afro evaluate embedder --tasks topic --data masakhanews --adaptation probe --output_dir probes
@@ -82,13 +85,17 @@ from labels alone is measured beside it, as NAME-labels.
 
 --data is a folder with one folder per language, as the sets are published: swa/train.txt, dev.txt and test.txt with
 one token and its tag per line for ner (MasakhaNER) and pos (MasakhaPOS); swa/train.tsv, dev.tsv and test.tsv for topic
-(MasakhaNEWS, ANTC), sentiment (AfriSenti) and nli (AfriXNLI). It may also be a set's description in YAML, a
+(MasakhaNEWS, ANTC), sentiment (AfriSenti), hate (AfriHate) and nli (AfriXNLI); or a copy of the repository of BRIGHTER
+(emotion), SemRel (relatedness) or INJONGO (intent, slots). It may also be a set's description in YAML, a
 folder of such sets, as in data/ner/masakhaner1, or the output of `hf-afro tasks`; TASK=FOLDER names one per task.
 
 --parallel is a folder with one folder per language and two files of as many lines: swa/test.swa and swa/test.en. The
 vector of each sentence is compared with those of all translations: accuracy at 1 is the share whose own translation
 is the nearest. --adaptation probe fits a logistic regression on such vectors, for which each text is read once.
 Vectors are made as the modules of a sentence-transformers folder say, and otherwise are the mean over the tokens.
+
+--perturb measures the same fine-tuned models on test text without the marks on its Latin letters, or in lower case,
+and shows by how much the score falls.
 
 The settings of fine-tuning replace those of the preset for every task. An interrupted run resumes with the languages
 and seeds that are missing when the same command is repeated; --processes may differ.
@@ -156,6 +163,11 @@ class Config(StepConfig):
     unlabelled: Annotated[str | None, Input("text")] = HfArg(
         default=None, help="with teacher: text that it labels, a folder with one file per language or prepared text"
     )
+    perturb: Annotated[list[str] | None, Words()] = HfArg(
+        default=None,
+        help="also measure on changed test text, and show by how much the score falls: "
+        f"{', '.join(PERTURBATIONS)} (no_diacritics leaves scripts other than Latin as they are)",
+    )
     efficiency: bool = HfArg(default=False, help="measure latency, throughput and memory on the test's own sentences")
     processes: Annotated[int, Limits(low=1), NoEffect()] = HfArg(
         default=1, help="runs at a time; each gets its share of threads, or a GPU"
@@ -172,6 +184,7 @@ class Config(StepConfig):
         for task in self.tasks or ():
             if task not in (*TASKS, *MEASURED):
                 raise ValueError(f"--tasks has {task!r}; {nearest(task, (*TASKS, *MEASURED), every=True)}")
+        check_perturbations(self.perturb or ())
         if len(set(self.seeds)) < len(self.seeds):
             raise ValueError(f"--seeds {' '.join(map(str, self.seeds))}: give each seed once")
         check_seeds(seeds_of(self.seeds))
@@ -263,7 +276,7 @@ def check(config: Config) -> None:
 
 def _check_training(config: Config, *, trains: bool) -> None:
     """Refuse settings of training where nothing is trained, and names of models that cannot be folders."""
-    flags = ("save_models", "transfer", "joint", "efficiency", "teacher")
+    flags = ("save_models", "transfer", "joint", "efficiency", "teacher", "perturb")
     given = [name for name in (*flags, *config.arguments) if getattr(config, name, True)]
     allowed = OF_BITEXT if config.measures_bitext else ()
     idle = " ".join(f"--{name}" for name in given if name not in allowed)
@@ -366,6 +379,9 @@ def _distilled(
     source: Any = config.teacher
     reports: dict[str, EvalReport] = {}
     # What is wrong with the text or the sizes is found before the teacher is fine-tuned.
+    for task, settings in _settings_of(config, data).items():
+        if task != BITEXT:
+            check_logit_loss(task, settings)
     unlabelled = None
     if config.unlabelled is not None:
         unlabelled = clean_unlabelled(read_text(config.unlabelled, config.languages, config.errors), data)
@@ -403,7 +419,10 @@ def _evaluate(
     if model is not None:
         tokenizer = load_tokenizer(model)
         encoder = with_own_pooler(load_model(model, dtype=torch.float32), model)
-    names = ("tasks", "data", "text", "parallel", "languages", "errors", "preset", "seeds", "transfer", "joint")
+    names = (
+        *("tasks", "data", "text", "parallel", "languages", "errors", "preset", "seeds"),
+        *("transfer", "joint", "perturb"),
+    )
     asked = {key: value for key in (*names, "arguments") if (value := getattr(config, key)) not in (None, False, {})}
     settings = _settings_of(config, data)
     if logit_weight is not None:
@@ -424,6 +443,7 @@ def _evaluate(
             save_models=save_models or config.save_models,
             transfer=transfer,
             joint=config.joint,
+            perturb=config.perturb or (),
             efficiency=config.efficiency and bool(data),
             processes=config.processes,
             on_run=tell,
@@ -523,6 +543,7 @@ def show(report: EvalReport) -> str:
         for codes in dict.fromkeys(score.together for score in report.select(task=task) if score.together):
             parts.append(f"trained jointly on {', '.join(codes)}")
         parts.append(_task_table(report, task))
+        parts += _drop_parts(report, task)
     for task in dict.fromkeys(score.task for score in report.transfer):
         parts += _transfer_parts(report, task)
     if (told := report.provenance.get("distillation", {})).get("evaluation_sentences"):
@@ -549,10 +570,9 @@ def _task_table(report: EvalReport, task: str) -> str:
         by_metric = {other.metric: other for other in report.select(task=task, language=score.language)}
         spread = None if score.spread is None else scale * score.spread
         means = (scale * by_metric[metric].mean for metric in metrics)
-        interval = "" if score.interval is None else f"{100 * score.interval[0]:.1f} to {100 * score.interval[1]:.1f}"
         sound = score.sound_mean
         note = score.note if sound is None else f"{score.note}; {100 * sound:.2f} without"
-        rows.append([score.language, score.n, *means, spread, interval, note])
+        rows.append([score.language, score.n, *means, spread, _percent(score.interval), note])
     if len(first) > 1:
         every = (report.mean(task, metric) for metric in metrics)
         note = "includes collapsed runs" if any(score.collapsed for score in first) else ""
@@ -560,6 +580,22 @@ def _task_table(report: EvalReport, task: str) -> str:
     counted = MEASURED[task].counted if task in MEASURED else "examples"
     header = ["language", counted, *metrics, "spread", "95 %", ""]
     return format_table(header, rows)
+
+
+def _drop_parts(report: EvalReport, task: str) -> list[str]:
+    """Return by how much the main metric falls on changed test text: one row per language and change."""
+    metric = f"{metrics_of(task)[0]}{DROP}"
+    scores = [score for score in report.select(task=task) if score.metric.startswith(metric)]
+    rows: list[list[object]] = [
+        [score.language, score.metric.removeprefix(metric), 100 * score.mean, _percent(score.interval), score.note]
+        for score in scores
+    ]
+    title = f"\n{metrics_of(task)[0]} lost on changed test text"
+    return [title, format_table(["language", "changed", "lost", "95 %", ""], rows)] if rows else []
+
+
+def _percent(interval: tuple[float, float] | None) -> str:
+    return "" if interval is None else f"{100 * interval[0]:.1f} to {100 * interval[1]:.1f}"
 
 
 def _transfer_parts(report: EvalReport, task: str) -> list[str]:

@@ -37,6 +37,10 @@ def data_folder(tmp_path):
             (ner / f"{split}.txt").write_text("\n\n".join(blocks) + "\n", "utf-8")
             lines = ("\t".join(example) for example in labelled(32, seed))
             (topic / f"{split}.tsv").write_text("text\tlabel\n" + "\n".join(lines) + "\n", "utf-8")
+            (tmp_path / "data" / "emotion" / split).mkdir(parents=True, exist_ok=True)
+            (tmp_path / "data" / "emotion" / split / f"{language}.csv").write_text(
+                "id,text,joy,anger\n1,Nzuri sana,1,0\n2,Mbaya,0,1\n3,Leo,0,0\n", "utf-8"
+            )
     return tmp_path / "data"
 
 
@@ -62,6 +66,20 @@ def test_a_task_gives_a_report_and_a_table(model_folder, data_folder, tmp_path, 
     assert [line.split()[0] for line in (swa, yor, mean)] == ["swa", "yor", "mean"]
     assert float(mean.split()[2]) == pytest.approx(100 * report.mean("ner", "entity_f1"), abs=0.1)
     assert last == f"written to {out}"
+
+
+def test_what_is_lost_on_changed_text_stands_below(model_folder, data_folder, tmp_path, capsys):
+    out = tmp_path / "scores"
+    more = ("--task", "topic", "--data", data_folder / "topic", "--languages", "swa", "--seeds", 1)
+    assert main(words_of(model_folder, out, *more, "--perturb", "lower_case,no_diacritics", *QUICK)) == 0
+    shown = capsys.readouterr().out
+    assert "weighted_f1 lost on changed test text" in shown
+    (row,) = [line for line in shown.splitlines() if line.split()[:2] == ["swa", "lower_case"]]
+    (score,) = EvalReport.load(out).select(metric="weighted_f1_drop_lower_case")
+    assert float(row.split()[2]) == pytest.approx(100 * score.mean, abs=0.1)
+    assert "no_diacritics changes no text of this set" in shown
+    assert main(["report", str(out), "--output_dir", str(tmp_path / "page")]) == 0
+    assert "weighted F1 lost in lower case" in (tmp_path / "page" / "index.html").read_text("utf-8")
 
 
 def test_an_interrupted_evaluation_goes_on(model_folder, data_folder, tmp_path, monkeypatch, capsys):
@@ -448,12 +466,23 @@ def test_lines_that_are_not_utf8_are_skipped_where_that_is_asked_for(model_folde
         (("--tasks", "topic,ner", "--data", "topic", "ner"), "name them by task, as in topic=topic"),
         (("--tasks", "topic,ner", "--data", "topic=topic"), "--data names no set for ner"),
         (("--tasks", "topic,ner", "--data", "topic"), "has no folder topic; expected one per task"),
+        (("--task", "ner", "--data", "ner", "--perturb", "lower"), "'lower'; did you mean 'lower_case'?"),
+        (("--task", "bitext", "--parallel", "ner", "--perturb", "lower_case"), "leave --perturb out"),
     ],
 )
 def test_mistakes_leave_nothing(refused, model_folder, data_folder, tmp_path, monkeypatch, more, message):
     monkeypatch.chdir(data_folder)
     assert message in refused(*words_of(model_folder, tmp_path / "out", *more))
     assert [path.name for path in tmp_path.iterdir()] == ["data"]
+
+
+def test_a_loss_that_does_not_suit_the_task_is_refused_before_the_teacher_is_tuned(
+    refused, model_folder, data_folder, tmp_path
+):
+    more = ("--task", "emotion", "--data", data_folder / "emotion", "--student_layers", 1, "--logit_loss", "kl")
+    words = ["evaluate", "--teacher", model_folder, "--output_dir", tmp_path / "out", *more]
+    assert "those of emotion do not; expected mse" in refused(*map(str, words))
+    assert not (tmp_path / "out").exists()
 
 
 def test_several_processes_are_refused(refused, model_folder, data_folder, tmp_path, monkeypatch):

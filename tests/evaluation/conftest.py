@@ -34,8 +34,39 @@ def labelled(count: int, seed: int) -> list[tuple[str, str]]:
     return [(LINES[label].format(draw.choice(PLACES)), label) for label in labels]
 
 
+WORDS = {"farming": "mahindi", "rain": "mvua", "music": "muziki"}
+VALUES = {"farming": 0.1, "rain": 0.5, "music": 0.9}
+
+
+def with_several_labels(count: int, seed: int) -> list[tuple[str, list[str]]]:
+    """A word for each label, of which there may be none."""
+    draw = random.Random(seed)
+    examples = []
+    for _ in range(count):
+        labels = [label for label in sorted(LINES) if draw.random() < 0.4]
+        examples.append((" ".join(["Leo", *(WORDS[label] for label in labels)]), labels))
+    return examples
+
+
+def with_a_number(count: int, seed: int) -> list[tuple[str, float]]:
+    return [(text, VALUES[label]) for text, label in labelled(count, seed)]
+
+
+def with_a_number_for_two(count: int, seed: int) -> list[tuple[tuple[str, str], float]]:
+    pairs = zip(with_a_number(count, seed), with_a_number(count, seed + 100), strict=True)
+    return [((first, second), (one + other) / 2) for (first, one), (second, other) in pairs]
+
+
+EXAMPLES = {
+    "ner": tagged,
+    "emotion": with_several_labels,
+    "regression": with_a_number,
+    "relatedness": with_a_number_for_two,
+}
+
+
 def make(task: str, language: str = "swa", train: int = 64, other: int = 16) -> TaskData:
-    examples = tagged if task == "ner" else labelled
+    examples = EXAMPLES.get(task, labelled)
     sizes = {"train": train, "dev": other, "test": other}
     rows = {split: examples(size, seed) for seed, (split, size) in enumerate(sizes.items())}
     return make_task_data(task, language, f"made/{language}", rows)

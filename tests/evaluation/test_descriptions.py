@@ -349,3 +349,44 @@ def test_the_languages_of_a_folder_and_of_a_description(tmp_path):
         languages_of("pos", path)
     with pytest.raises(FileNotFoundError):
         languages_of("pos", tmp_path / "none.yaml")
+
+
+def test_several_labels_in_a_cell_a_list_or_columns_of_their_own(tmp_path):
+    facts = {"name": "own", "task": "multi_label"}
+    tables = {
+        "csv": ('text,label\nNzuri,"joy, pride"\nLeo,\nMbaya,anger\n', {}),
+        "jsonl": (
+            '{"text": "Nzuri", "label": ["joy", "pride"]}\n{"text": "Leo", "label": []}\n'
+            '{"text": "Mbaya", "label": ["anger"]}\n',
+            {},
+        ),
+        "tsv": (
+            "text\tJ\tpride\tanger\nNzuri\t1\t1\t0\nLeo\t0\t0\t0\nMbaya\t0\t0\t1\n",
+            {
+                "columns": {"labels": ["J", "pride", "anger"]},
+                "labels": {"J": "joy", "pride": "pride", "anger": "anger"},
+            },
+        ),
+    }
+    for suffix, (text, more) in tables.items():
+        for split in ("train", "dev", "test"):
+            (tmp_path / f"{split}.{suffix}").write_text(text, "utf-8")
+        files = {split: f"{split}.{suffix}" for split in ("train", "dev", "test")}
+        data = load_described(describe({**facts, "files": files, **more}), "swa", tmp_path)
+        assert data.labels == ("anger", "joy", "pride")
+        assert data.gold() == [[1, 2], [], [0]]
+    with pytest.raises(ValueError, match="the column of labels is .'J', 1.; expected a name, or a list of names"):
+        describe({**facts, "files": files, "columns": {"labels": ["J", 1]}})
+
+
+def test_a_number_and_spans_of_characters(tmp_path):
+    row = {"text": "Amina yuko Kano", "anger": 2, "entities": [{"start": 11, "end": 15, "label": "LOC"}]}
+    for split in ("train", "dev", "test"):
+        (tmp_path / f"{split}.jsonl").write_text(json.dumps(row) + "\n", "utf-8")
+    files = {split: f"{split}.jsonl" for split in ("train", "dev", "test")}
+    number = describe({"name": "own", "task": "regression", "files": files, "columns": {"label": "anger"}})
+    assert load_described(number, "swa", tmp_path).gold() == [2.0]
+    spans = describe({"name": "own", "task": "spans", "files": files, "columns": {"spans": "entities"}})
+    data = load_described(spans, "swa", tmp_path)
+    assert (data.texts(), data.labels) == ([["Amina", "yuko", "Kano"]], ("O", "B-LOC", "I-LOC"))
+    assert data.gold() == [[0, 0, 1]]

@@ -18,13 +18,13 @@ from transformers import AutoModelForTokenClassification, XLMRobertaForMaskedLM
 
 from hf_afro.evaluation import evaluate_model, finetune, task_evaluation
 from hf_afro.evaluation.comparison import difference_tables, kept_tables
+from hf_afro.evaluation.data.tables import split_words
 from hf_afro.evaluation.data.task_data import make_task_data
 from hf_afro.evaluation.distillation import (
     clean_unlabelled,
     folder_fingerprint,
     load_finetuned,
     sampled,
-    split_words,
     teacher_folder,
     unlabelled_split,
 )
@@ -39,7 +39,7 @@ from hf_afro.evaluation.significance import Interval, share_kept
 from hf_afro.reports.evaluation_report import load_reports
 from hf_afro.students.building import keep_layers
 from tests.conftest import tiny_config
-from tests.evaluation.conftest import LINES, PLACES, make, tagged
+from tests.evaluation.conftest import EXAMPLES, LINES, PLACES, make, tagged
 from tests.evaluation.distilled_gradients import gradients_of
 
 SCRIPT = Path(__file__).with_name("distilled_gradients.py")
@@ -159,6 +159,38 @@ def test_a_student_of_all_layers_is_the_teacher_and_keeps_its_head(teacher, toke
 def test_more_layers_than_there_are_are_refused(teacher):
     with pytest.raises(ValueError, match="5 layers cannot be copied from a teacher with 4"):
         keep_layers(teacher.model, 5)
+
+
+@pytest.mark.parametrize("task", ["emotion", "regression"])
+def test_unlabelled_text_has_no_label_of_a_task_with_several_or_a_number(task, tokenizer, quick):
+    """The teacher's logits alone are matched there."""
+    data = make(task)
+    torch.manual_seed(0)
+    model = XLMRobertaForMaskedLM(tiny_config(len(tokenizer))).eval()
+    teacher = finetune(model, tokenizer, data, quick.replace(epochs=5), seed=1)
+    texts = unlabelled_split(task, [text for text, _ in EXAMPLES[task](24, seed=9)], len(data.labels))
+    rows = encode(task, texts, tokenizer, 32)
+    assert all(np.isnan(row["labels"]).all() for row in rows)
+    settings = quick.replace(epochs=1, batch_size=8)
+    taught, alone = (
+        finetune(model, tokenizer, data, settings, seed=1, teacher=teacher, unlabelled=own).model.classifier
+        for own in (texts, None)
+    )
+    # A label of NaN that counted would make every weight one.
+    assert all(torch.isfinite(tensor).all() for tensor in taught.parameters())
+    assert not torch.equal(taught.out_proj.weight, alone.out_proj.weight)
+    with pytest.raises(ValueError, match=f"those of {task} do not; expected mse"):
+        finetune(model, tokenizer, data, quick.replace(logit_loss="kl"), seed=1, teacher=teacher)
+
+
+def test_a_teacher_of_another_problem_type_is_refused(tokenizer, quick, tmp_path):
+    data = make("emotion")
+    model = XLMRobertaForMaskedLM(tiny_config(len(tokenizer))).eval()
+    tuned = finetune(model, tokenizer, data, quick.replace(epochs=1), seed=1)
+    tuned.model.config.problem_type = "single_label_classification"
+    save_finetuned(tuned.model, tokenizer, tmp_path)
+    with pytest.raises(ValueError, match="'single_label_classification'; expected 'multi_label_classification'"):
+        load_finetuned(tmp_path, data, quick)
 
 
 def test_lora_learns_from_a_teacher_too(teacher, deep, tokenizer, ner, quick):

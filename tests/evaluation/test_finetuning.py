@@ -8,10 +8,17 @@ import math
 import re
 from contextlib import nullcontext
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
-from transformers import AutoModelForTokenClassification, Trainer, TrainerCallback
+from transformers import (
+    AutoModelForSequenceClassification,
+    AutoModelForTokenClassification,
+    Trainer,
+    TrainerCallback,
+    pipeline,
+)
 from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
 
 from hf_afro import progress_log
@@ -35,15 +42,18 @@ from tests.evaluation.conftest import make
 from tests.tiny_families import tiny
 
 
-@pytest.mark.parametrize("task", ["ner", "topic"])
+@pytest.mark.parametrize("task", ["ner", "topic", "emotion", "regression", "relatedness"])
 def test_a_task_is_learnt_and_the_model_given_stays_as_it_was(model, tokenizer, quick, task, capfd):
     data = make(task)
     before = copy.deepcopy(model.state_dict())
-    tuned = finetune(model, tokenizer, data, quick, seed=1)
+    longer = quick.replace(batch_size=4, learning_rate=3e-3, epochs=25, patience=None)
+    settings = longer if task == "emotion" else quick
+    tuned = finetune(model, tokenizer, data, settings, seed=1)
     scores = task_scores(task, data.labels, data.gold(), tuned.predict(data))
     assert scores[data.kind.main_metric] > 0.9
     assert not model.training
     assert model.config.num_labels == 2
+    assert tuned.model.config.num_labels == len(data.labels)
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
     assert capfd.readouterr().out == ""
 
@@ -139,7 +149,7 @@ def test_progress_is_logged_and_changes_nothing(model, tokenizer, ner, quick, mo
     assert capfd.readouterr() == ("", "")
 
 
-@pytest.mark.parametrize("task", ["ner", "topic"])
+@pytest.mark.parametrize("task", ["ner", "topic", "emotion", "regression"])
 def test_16_by_1_is_4_by_4(model, tokenizer, quick, task):
     data = make(task)
     whole = first_gradients(model, tokenizer, data, quick)
@@ -165,6 +175,40 @@ def test_the_loss_of_a_batch_without_a_label_is_zero():
     assert logits.grad.abs().max() == 0
 
 
+def test_several_labels_and_numbers_have_the_losses_of_the_heads_of_transformers():
+    """Binary cross entropies of (1/2, 3/4) against (1, 0), and squared errors, of the rows that have a label."""
+    none, ln3 = math.nan, math.log(3)
+    several = mean_loss({"logits": torch.tensor([[0.0, ln3], [5.0, 5.0]])}, torch.tensor([[1.0, 0.0], [none, none]]))
+    assert several.item() == pytest.approx((math.log(2) + math.log(4)) / 2)
+    number = mean_loss({"logits": torch.tensor([[1.0], [3.0], [7.0]])}, torch.tensor([0.0, 1.0, none]))
+    assert number.item() == pytest.approx((1 + 4) / 2)
+    assert mean_loss({"logits": torch.zeros(1, 1)}, torch.tensor([3.0]), 9).item() == 1
+
+
+@pytest.mark.parametrize(
+    ("task", "problem"), [("emotion", "multi_label_classification"), ("regression", "regression")]
+)
+def test_a_saved_model_answers_through_transformers_as_it_did_here(task, problem, model, tokenizer, quick, tmp_path):
+    data = make(task)
+    tuned = finetune(model, tokenizer, data, quick.replace(epochs=4), seed=1)
+    save_finetuned(tuned.model, tokenizer, tmp_path)
+    loaded = AutoModelForSequenceClassification.from_pretrained(tmp_path)
+    assert (loaded.config.problem_type, loaded.config.num_labels) == (problem, len(data.labels))
+    found = pipeline("text-classification", str(tmp_path), top_k=None)(data.texts()[:6])
+    if task == "emotion":
+        # A sigmoid for each label.
+        expected = [{data.labels[label] for label in own} for own in tuned.predict(data)[:6]]
+        assert [{one["label"] for one in own if one["score"] > 0.5} for own in found] == expected
+    else:
+        assert [own[0]["score"] for own in found] == pytest.approx(tuned.predict(data)[:6], abs=1e-5)
+
+
+def test_a_probability_of_one_half_is_no_label():
+    logits = np.array([-0.1, 0.0, 0.1], dtype=np.float32)
+    assert finetuning._answer(logits, "multi_label_classification") == [2]
+    assert finetuning._answer(logits, None) == 2
+
+
 def test_the_best_epoch_is_kept_and_training_ends_when_none_gets_better(model, tokenizer, ner, quick, monkeypatch):
     dev = iter([0.2, 0.5, 0.4, 0.5, 0.1])
     weights = []
@@ -181,6 +225,16 @@ def test_the_best_epoch_is_kept_and_training_ends_when_none_gets_better(model, t
     assert tuned.best_epoch == 2
     assert torch.equal(tuned.model.classifier.weight, weights[1])
     assert not torch.equal(weights[1], weights[3])
+
+
+def test_training_goes_on_while_nothing_is_right():
+    best, control = KeepBest("macro_f1", 2), type("Control", (), {"should_training_stop": False})()
+    stops = []
+    for value in (0.0, 0.0, 0.0, 0.0, 0.3, 0.0, 0.2):
+        best.on_evaluate(None, None, control, {"eval_macro_f1": value}, model=torch.nn.Linear(1, 1))
+        stops.append(control.should_training_stop)
+    assert stops == [False] * 6 + [True]
+    assert best.epoch == 5
 
 
 def test_without_patience_all_epochs_are_trained():

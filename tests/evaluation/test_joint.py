@@ -32,7 +32,7 @@ def test_labels_of_all_languages_by_name():
     assert [both.labels[label] for label in both.gold()] == ["sport", "arts", "health", "sport", "health"]
     assert both.texts("train") == ["a", "b", "c", "d", "e"]
     run = Run([2, 0, 1, 2, 0], (), 1, 0.0)
-    assert [predicted_for(run, [hausa, swahili], index) for index in (0, 1)] == [[2, 0], [1, 2, 0]]
+    assert [predicted_for(run.predicted, [hausa, swahili], index) for index in (0, 1)] == [[2, 0], [1, 2, 0]]
 
 
 def test_words_keep_their_tags():

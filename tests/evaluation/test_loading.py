@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import pytest
 
 from benchmarks.task_counts import FOLDERS, count
-from hf_afro.evaluation.data.loading import languages_of, load_task
+from hf_afro.evaluation.data.loading import check_splits, languages_of, load_task
 
 CONLL = "Eshe B-PER\nyupo O\n\nKano B-LOC\n"
 TWEETS = "tweet\tlabel\nvizuri\tpositive\nvibaya\tnegative\n"
@@ -274,3 +275,101 @@ def test_sentences_and_spans_agree_with_an_independent_reading(shared_data, fold
             pairs = zip(["", *tags], tags, strict=False)
             spans = sum(tag[:1] == "B" or (tag[:1] == "I" and before[2:] != tag[2:]) for before, tag in pairs)
             assert sum(data.labels[tag].startswith("B-") for own in rows["tags"] for tag in own) == spans
+
+
+def write(path, text):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, "utf-8")
+
+
+def test_brighter_is_read_from_its_repository_or_any_folder_in_it(tmp_path):
+    track = tmp_path / "SemEval2025-Task11" / "task-dataset" / "semeval-2025-task11-dataset" / "track_a"
+    for split in ("train", "dev", "test"):
+        write(
+            track / split / "hau.csv",
+            "id,text,anger,disgust,fear,joy,sadness,surprise\n"
+            'x_1,"Na yi farin ciki, da mamaki",0,0,0,1,0,1\nx_2,Yau Litinin,0,0,0,0,0,0\n'
+            'x_3,"Ina ""fushi""",1,0,0,0,0,0\n',
+        )
+        write(
+            track / split / "afr.csv",
+            "id,text,anger,disgust,fear,joy,sadness\na_1,Ek is bly,0,0,0,1,0\na_2,Nee,1,0,0,0,0\n",
+        )
+        write(track / split / "ptmz.csv", "id,text,anger,disgust,fear,joy,sadness,surprise\nm_1,Que bom,0,0,0,1,0,0\n")
+    for place in (tmp_path / "SemEval2025-Task11", track.parent, track):
+        assert languages_of("emotion", place) == ("afr", "hau", "por")
+        data = load_task("emotion", place, "ha")
+        assert (data.dataset, data.labels) == ("brighter/hau", ("anger", "joy", "surprise"))
+        assert data.gold() == [[1, 2], [], [0]]
+        assert data.texts()[2] == 'Ina "fushi"'
+    afrikaans = load_task("emotion", track, "afr")
+    assert afrikaans.gold() == [[1], [0]]
+    assert afrikaans.repairs["rows without the column 'surprise'"] == 6
+    assert load_task("emotion", track, "pt").gold() == [[0]]
+    check_splits("emotion", track, "hau")
+    with pytest.raises(FileNotFoundError, match=re.escape("test/yor.csv does not exist")):
+        check_splits("emotion", track, "yor")
+    # Intensities of the other track are no labels.
+    write(track / "test" / "yor.csv", "id,text,anger,joy\ny_1,Inu mi dun,0,3\n")
+    with pytest.raises(ValueError, match="'joy' is '3'; expected 0 or 1"):
+        load_task("emotion", track, "yor", trained=False)
+
+
+def test_semrel_has_both_sentences_in_one_cell(tmp_path):
+    own = tmp_path / "relatedness" / "copy" / "Track A" / "kin"
+    for split in ("train", "dev_with_labels", "test_with_labels"):
+        write(
+            own / f"kin_{split}.csv",
+            'PairID,Text,Score\nk_1,"Imvura iragwa.\nImvura nyinshi.",0.75\nk_2,"Ishuri\nIsoko",0\n',
+        )
+    write(own / "kin_test.csv", 'PairID,Text\nk_1,"Imvura iragwa.\nImvura nyinshi."\n')
+    data = load_task("relatedness", tmp_path, "kin")
+    assert languages_of("relatedness", tmp_path) == ("kin",)
+    assert data.dataset == "semrel/kin"
+    assert data.texts() == [("Imvura iragwa.", "Imvura nyinshi."), ("Ishuri", "Isoko")]
+    assert data.gold() == [0.75, 0.0]
+    write(own / "kin_test_with_labels.csv", 'PairID,Text,Score\nk_1,"a\nb\nc",0.75\n')
+    with pytest.raises(ValueError, match="'Text' holds 3 lines; expected the two texts of a pair"):
+        load_task("relatedness", tmp_path, "kin")
+    write(own / "kin_test_with_labels.csv", 'PairID,Text,Score\nk_1,"a\nb",high\n')
+    with pytest.raises(ValueError, match="the number is 'high'; expected one such as 0.5"):
+        load_task("relatedness", tmp_path, "kin")
+
+
+def test_injongo_has_intents_and_slots_in_the_same_files(tmp_path):
+    rows = [
+        {
+            "intent": "alarm",
+            "text": "weka kengele saa 3:30 usiku.",
+            "spans": [{"start_byte": 13, "limit_byte": 27, "label": "TIME"}],
+        },
+        # Offsets are in characters, whatever they are called; the span leaves out the prefix of a word.
+        {"intent": "balance", "text": "በአባይ ባንክ", "spans": [{"start_byte": 1, "limit_byte": 8, "label": "BANK_NAME"}]},
+        {"intent": "alarm", "text": "seti kengele", "spans": []},
+    ]
+    for split in ("train", "dev", "test"):
+        write(
+            tmp_path / "data" / "cleaned-dataset" / "swa" / f"{split}.jsonl",
+            "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows),
+        )
+    intents = load_task("intent", tmp_path, "sw")
+    assert (intents.dataset, intents.labels, intents.gold()) == ("injongo/swa", ("alarm", "balance"), [0, 1, 0])
+    slots = load_task("slots", tmp_path / "data" / "cleaned-dataset", "sw")
+    assert slots.texts()[:2] == [["weka", "kengele", "saa", "3:30", "usiku", "."], ["በአባይ", "ባንክ"]]
+    named = [[slots.labels[tag] for tag in tags] for tags in slots.gold()]
+    assert named == [
+        ["O", "O", "B-TIME", "I-TIME", "I-TIME", "O"],
+        ["B-BANK_NAME", "I-BANK_NAME"],
+        ["O", "O"],
+    ]
+    assert slots.repairs["spans widened to whole words"] == 3
+
+
+def test_afrihate_is_a_folder_of_tables(tmp_path):
+    for split in ("train", "dev", "test"):
+        write(
+            tmp_path / "afrihate" / "yor" / f"{split}.tsv",
+            "id\ttweet\tlabel\n1\tẸ kú iṣẹ́\tNormal\n2\tkọ\tAbuse\n3\trárá\tHate\n",
+        )
+    data = load_task("hate", tmp_path / "afrihate", "yor")
+    assert (data.dataset, data.labels, data.gold()) == ("afrihate/yor", ("Abuse", "Hate", "Normal"), [2, 0, 1])

@@ -8,6 +8,7 @@ from collections import Counter, defaultdict
 import evaluate
 import numpy as np
 import pytest
+import scipy.stats
 import seqeval.metrics
 import sklearn.metrics
 
@@ -170,3 +171,29 @@ def test_predictions_of_real_texts_score_as_by_scikit_learn(shared_data, task, f
     answers = model.predict(words.transform(data.texts())).tolist()
     check_classes(data.gold(), answers)
     assert len(set(answers)) > 1
+
+
+def test_several_labels_by_hand():
+    right, predicted = [[0], [0, 1], [], [1]], [[0], [0], [], [1, 2]]
+    # F1 of the labels: 1, 2/3, and 0 for one that is only predicted; a fourth occurs nowhere and does not count.
+    scores = task_scores("emotion", ("a", "b", "c", "d"), right, predicted)
+    assert scores == pytest.approx({"macro_f1": (1 + 2 / 3 + 0) / 3, "micro_f1": 3 / 4})
+    columns = [[[label in own for label in range(3)] for own in side] for side in (right, predicted)]
+    for average in ("macro", "micro"):
+        theirs = sklearn.metrics.f1_score(*columns, average=average, zero_division=0)
+        assert scores[f"{average}_f1"] == pytest.approx(theirs)
+    assert task_scores("emotion", ("a",), [[], []], [[], []]) == {"macro_f1": 0, "micro_f1": 0}
+
+
+def test_correlations_by_hand():
+    # Deviations -1.5, -0.5, 0.5, 1.5 against -0.5, -1.5, 1.5, 0.5: 3 / 5.
+    assert task_scores("regression", ("number",), [1, 2, 3, 4], [2, 1, 4, 3]) == pytest.approx(
+        {"pearson": 0.6, "spearman": 0.6}
+    )
+    scores = task_scores("relatedness", ("number",), [1, 2, 3, 4], [20, 10, 400, 300])
+    assert scores["spearman"] == pytest.approx(0.6)
+    assert scores["pearson"] == pytest.approx(scipy.stats.pearsonr([1, 2, 3, 4], [20, 10, 400, 300])[0])
+    # A model that always answers alike has no correlation.
+    assert task_scores("regression", ("number",), [1, 2, 3], [0.1, 0.1, 0.1]) == {"pearson": 0, "spearman": 0}
+    with pytest.raises(ValueError, match="3 references and 2 predictions"):
+        task_scores("regression", ("number",), [1, 2, 3], [1, 2])

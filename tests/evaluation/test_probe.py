@@ -8,7 +8,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, Ridge
 
 from hf_afro.evaluation import evaluate_model, runs, sentence_vectors
 from hf_afro.evaluation.data.task_data import make_task_data
@@ -136,3 +136,24 @@ def test_the_modules_of_the_model_say_how(model, tokenizer, topic, tmp_path):
     report = evaluate_model(folder, None, [topic], name="m", output_dir=tmp_path / "other", settings=given)
     own = report.settings["topic/swa"]
     assert (own["pooling"], own["prompt"], own["max_length"]) == ("max", "", 16)
+
+
+def test_each_of_several_labels_has_a_regression_of_its_own(model, tokenizer):
+    data = make("emotion")
+    probe = fit_probe(model, tokenizer, data, SETTINGS)
+    train, test = (sentence_vectors(model, tokenizer, data.texts(own), max_length=32) for own in ("train", "test"))
+    gold = np.array(data.splits["train"]["label"])
+    strength = STRENGTHS[probe.best_epoch - 1]
+    alone = [LogisticRegression(C=strength, max_iter=1000).fit(train, gold[:, label]) for label in range(3)]
+    expected = np.stack([one.predict(test) for one in alone], axis=1)
+    assert probe.predict(data) == [np.flatnonzero(own).tolist() for own in expected]
+    assert task_scores("emotion", data.labels, data.gold(), probe.predict(data))["macro_f1"] > 0.8
+
+
+def test_numbers_have_a_linear_regression(model, tokenizer):
+    data = make("relatedness")
+    probe = fit_probe(model, tokenizer, data, SETTINGS)
+    train, test = (features_of(model, tokenizer, data, split, SETTINGS) for split in ("train", "test"))
+    ridge = Ridge(alpha=1 / STRENGTHS[probe.best_epoch - 1]).fit(train, data.gold("train"))
+    np.testing.assert_allclose(probe.predict(data), ridge.predict(test), atol=1e-3)
+    assert task_scores("relatedness", data.labels, data.gold(), probe.predict(data))["spearman"] > 0.8

@@ -88,6 +88,15 @@ def test_sib200_is_named_by_script(monkeypatch):
     assert data.labels == ("sports", "travel")
 
 
+def test_semrel_has_pairs_with_a_number_and_a_dev_split(monkeypatch):
+    rows = Dataset.from_dict({"sentence1": ["a", "c"], "sentence2": ["b", "d"], "label": [0.25, 1.0]})
+    asked = hub(monkeypatch, rows)
+    data = load_hub_task("relatedness", "hau")
+    assert asked[0]["repository"] == "SemRel/SemRel2024"
+    assert asked[0]["data_files"]["dev"] == "hau/dev/*.parquet"
+    assert (data.texts(), data.gold()) == ([("a", "b"), ("c", "d")], [0.25, 1.0])
+
+
 def test_afrixnli_is_trained_on_the_english_of_xnli(monkeypatch):
     rows = Dataset.from_dict({"premise": ["a", "c"], "hypothesis": ["b", "d"], "label": [0, 2]})
     asked = hub(monkeypatch, rows)

@@ -6,6 +6,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+import scipy.stats
 from sklearn.metrics import accuracy_score, f1_score
 
 from hf_afro.evaluation.data.task_data import make_task_data
@@ -13,13 +14,18 @@ from hf_afro.evaluation.metrics import task_scores
 from hf_afro.evaluation.predictions import read_predictions, write_predictions
 from hf_afro.evaluation.significance import (
     MEASURES,
+    _ranks,
     accuracy,
     approximate_randomisation,
+    bootstrap_drop,
     bootstrap_interval,
     compare,
     macro_f1,
     micro_f1,
     paired_bootstrap,
+    pearson,
+    score_of,
+    spearman,
     task_counts,
 )
 from tests.evaluation.conftest import make
@@ -246,3 +252,71 @@ def test_what_cannot_be_compared_is_named(tmp_path):
         path.write_text(content, "utf-8")
         with pytest.raises(ValueError, match=message):
             read_predictions(path)
+
+
+def numbers(count: int, seed: int, noise: float) -> np.ndarray:
+    """Correct numbers of eleven values, and predictions with some noise, so rounded that some tie."""
+    gold = np.random.default_rng(0).integers(0, 11, size=count) / 10
+    return np.stack([gold, (gold + noise * np.random.default_rng(seed).normal(size=count)).round(1)], axis=1)
+
+
+def test_correlations_of_a_resample_are_those_of_scipy_on_the_examples_drawn():
+    own, draw = numbers(40, 1, 0.3), np.random.default_rng(2)
+    drawn = draw.integers(0, 40, size=(5, 40))
+    times = np.stack([np.bincount(one, minlength=40) for one in drawn])
+    for measure, theirs in ((pearson, scipy.stats.pearsonr), (spearman, scipy.stats.spearmanr)):
+        expected = [theirs(*own[one].T).statistic for one in drawn]
+        np.testing.assert_allclose(measure(own, times), expected, atol=1e-12)
+    # Of 10, 10, 20, 30 the two tens share ranks 1 and 2.
+    assert _ranks(np.array([10, 20, 20, 30]), np.array([2, 1, 0, 1])).tolist() == [1.5, 3, 3, 4]
+
+
+def test_a_constant_has_no_correlation():
+    constant = np.stack([np.arange(9.0), np.full(9, 0.1)], axis=1)
+    assert pearson(constant, np.ones(9)) == spearman(constant, np.ones(9)) == 0
+
+
+def test_an_interval_of_a_correlation_holds_it_and_is_narrower_for_more_examples():
+    few, many = (bootstrap_interval([numbers(count, 1, 0.3)], spearman) for count in (50, 800))
+    assert few.low < few.score < few.high
+    assert many.high - many.low < (few.high - few.low) / 2
+    assert few.score == pytest.approx(scipy.stats.spearmanr(*numbers(50, 1, 0.3).T).statistic)
+
+
+@pytest.mark.parametrize("measure", [pearson, spearman])
+def test_correlations_are_tested_by_swapping_and_by_resampling(measure):
+    good, alike, bad = (numbers(120, *way) for way in ((1, 0.1), (2, 0.1), (3, 0.8)))
+    for test in (approximate_randomisation, paired_bootstrap):
+        told = test([good], [bad], measure)
+        assert told.difference == pytest.approx(score_of(good, measure) - score_of(bad, measure))
+        assert told.p_value < 0.01
+        assert test([good], [alike], measure).p_value > 0.05
+        assert test([good], [good], measure).p_value == 1
+    # Two examples can be swapped in four ways; half of them change the sign, none the size.
+    one, other = np.array([[0.0, 0.0], [1.0, 1.0]]), np.array([[0.0, 1.0], [1.0, 0.0]])
+    assert approximate_randomisation([one], [other], pearson, resamples=400).p_value == pytest.approx(0.5, abs=0.1)
+
+
+def test_the_drop_by_hand():
+    first, second = answers([True] * 4), answers([True, True, True, False])
+    drop = bootstrap_drop([first], [second], accuracy)
+    assert drop.score == 0.25
+    assert (drop.low, drop.high) == (0, 0.75)
+    assert bootstrap_drop([first], [first], accuracy).high == 0
+
+
+def test_predictions_with_several_labels_and_with_numbers_are_kept_and_compared(tmp_path):
+    for task, answer in (("emotion", lambda own: []), ("regression", lambda own: 1 - own)):
+        data = make(task)
+        gold = data.gold()
+        first = read_predictions(tmp_path / write_predictions(tmp_path, data, {1: gold}))
+        assert first.gold == first.predicted["1"]
+        worse = [answer(own) if index % 4 else own for index, own in enumerate(gold)]
+        second = read_predictions(tmp_path / write_predictions(tmp_path, data, {1: worse}))
+        told = compare(first, second, task)
+        scores = [task_scores(task, data.labels, gold, own)[data.kind.main_metric] for own in (gold, worse)]
+        assert told.difference == pytest.approx(scores[0] - scores[1])
+        assert told.p_value < 0.05
+    assert first.gold[0] in (0.1, 0.5, 0.9)
+    with pytest.raises(ValueError, match="unknown metric 'accuracy' for regression; expected pearson or spearman"):
+        compare(first, second, "regression", "accuracy")

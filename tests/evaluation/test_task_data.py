@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 
-from hf_afro.evaluation.data.task_data import loose_key, make_task_data, seen_in
+from hf_afro.evaluation.data.task_data import joined, loose_key, make_task_data, seen_in
 from tests.evaluation.conftest import make
 
 ROWS = {"train": [("a", "x"), ("b", "y"), ("c", "x")], "dev": [("c", "y")], "test": [("a", "x"), ("d", "x")]}
@@ -139,3 +139,37 @@ def test_sentences_of_tagged_words():
     rows = [(["Kano", "."], ["B-LOC", "O"]), (["Eshe"], ["B-PER"])]
     data = make_task_data("ner", "swa", "set/swa", {"train": rows, "dev": rows, "test": [*rows, (["na"], ["O"])]})
     assert data.seen_in_train().tolist() == [True, True, False]
+
+
+def test_texts_have_any_number_of_labels():
+    rows = [("Ninafurahi na kushangaa", ["surprise", "joy"]), ("Leo ni Jumatatu", []), ("Nalia", ("sadness",))]
+    data = make_task_data("emotion", "swa", "own/swa", {split: rows for split in ("train", "dev", "test")})
+    assert data.labels == ("joy", "sadness", "surprise")
+    assert data.splits["test"]["label"][:] == [[1.0, 0.0, 1.0], [0.0, 0.0, 0.0], [0.0, 1.0, 0.0]]
+    assert data.gold() == [[0, 2], [], [1]]
+    other = make_task_data(
+        "emotion", "swa", "own/swa", {**dict.fromkeys(("train", "dev"), rows), "test": [(rows[0][0], ["joy"])]}
+    )
+    assert other.fingerprint != data.fingerprint
+    with pytest.raises(ValueError, match="dev has the labels anger, which train lacks"):
+        make_task_data("emotion", "swa", "own", {"train": rows, "dev": [("Hasira", ["anger"])], "test": rows})
+
+
+def test_several_languages_share_their_labels():
+    rows = {"swa": [("Nalia", ["sadness"]), ("Leo", [])], "hau": [("Farin ciki", ["joy"]), ("Yau", [])]}
+    both = joined(
+        [
+            make_task_data("emotion", code, f"own/{code}", dict.fromkeys(("train", "dev", "test"), own))
+            for code, own in rows.items()
+        ]
+    )
+    assert both.labels == ("joy", "sadness")
+    assert both.gold() == [[1], [], [0], []]
+
+
+def test_texts_have_a_number():
+    rows = [(("Mvua", "Mvua kubwa"), 0.75), (("Mvua", "Muziki"), 0)]
+    data = make_task_data("relatedness", "swa", "own/swa", {split: rows for split in ("train", "dev", "test")})
+    assert data.labels == ("number",)
+    assert data.gold() == [0.75, 0.0]
+    assert data.texts()[0] == ("Mvua", "Mvua kubwa")

@@ -8,13 +8,14 @@ import pytest
 import torch
 from transformers import XLMRobertaForMaskedLM, pipeline
 
+from hf_afro.cards import render_card
 from hf_afro.evaluation import runs
 from hf_afro.evaluation.data.task_data import make_task_data
 from hf_afro.evaluation.finetuning import finetune
 from hf_afro.evaluation.metrics import task_scores
 from hf_afro.evaluation.predictions import read_predictions, write_predictions
 from hf_afro.evaluation.presets import FineTuningSettings
-from hf_afro.evaluation.significance import MEASURES, bootstrap_interval
+from hf_afro.evaluation.significance import MEASURES, bootstrap_interval, score_of
 from hf_afro.evaluation.task_evaluation import collapse_of, evaluate_model, scores_of
 from hf_afro.reports import EvalReport, Score
 from tests.conftest import tiny_config
@@ -254,6 +255,49 @@ def test_the_score_without_what_train_has_stands_beside(tmp_path):
     assert list(scores)[-1] == "weighted_f1_deduplicated"
     lines = (tmp_path / write_predictions(tmp_path, data, predicted)).read_text("utf-8").splitlines()
     assert [json.loads(line)["in_train"] for line in lines] == [True, False, False]
+
+
+def test_several_labels_and_numbers_are_evaluated_together_and_abroad(model, tokenizer, quick, tmp_path):
+    data = [make(task, code) for task in ("emotion", "relatedness") for code in ("hau", "swa")]
+    report = evaluate_model(
+        model,
+        tokenizer,
+        data,
+        name="tiny",
+        output_dir=tmp_path,
+        settings=quick.replace(batch_size=8, learning_rate=5e-3, epochs=12),
+        seeds=[1, 2],
+        transfer=["swa"],
+        save_models=True,
+    )
+    assert {score.metric for score in report.select(task="emotion")} >= {"macro_f1", "micro_f1"}
+    for one in data:
+        swahili = one.language == "swa"
+        file = report.predictions[f"{one.task}/{one.language}" + ("" if swahili else " from swa")]
+        told = read_predictions(tmp_path / file)
+        main = one.kind.main_metric
+        (score,) = [
+            own
+            for own in (report.scores if swahili else report.transfer)
+            if (own.task, own.language, own.metric) == (one.task, one.language, main)
+        ]
+        assert score.mean > 0.5
+        assert score.interval[0] <= score.mean <= score.interval[1]
+        labels = () if one.kind.regression else one.labels
+        values = [score_of(counts, MEASURES[main]) for counts in told.counts(one.task, labels)]
+        assert values == pytest.approx(score.values)
+    assert (tmp_path / "models" / "relatedness-swa-1" / "config.json").is_file()
+    card = render_card([report])
+    assert "Semantic relatedness, Spearman correlation" in card
+    assert "type: spearmanr" in card
+
+
+def test_runs_that_always_answer_alike_have_collapsed():
+    emotion, number = make("emotion"), make("regression")
+    assert collapse_of(emotion, [[]] * 16) == "every text is without a label"
+    assert collapse_of(emotion, [[0, 2]] * 16) == "every text is farming, rain"
+    assert collapse_of(emotion, [[0, 2]] * 15 + [[2]]) == ""
+    assert collapse_of(number, [0.125] * 16) == "every number is 0.125"
 
 
 @pytest.mark.parametrize("task", ["pos", "nli"])

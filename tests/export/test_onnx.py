@@ -312,6 +312,26 @@ def test_the_comparison_runs_on_pairs(pair_classifier, tmp_path, monkeypatch):
         export_onnx(model, pair_classifier.tokenizer, tmp_path, LINES, formats=["fp32"])
 
 
+def test_decisions_are_those_of_the_kind_of_problem(pair_classifier):
+    model, logits = copy.deepcopy(pair_classifier.model), np.array([[1.0, 2.0, -1.0]])
+    assert onnx._decisions_of(model)(logits).tolist() == [[1]]
+    model.config.problem_type = "multi_label_classification"
+    assert onnx._decisions_of(model)(logits).tolist() == [[True, True, False]]
+    model.config.problem_type = "regression"
+    assert onnx._decisions_of(model) is None
+
+
+def test_a_model_of_several_labels_and_one_of_a_number_are_exported(tmp_path, tokenizer):
+    for problem, labels in (("multi_label_classification", 3), ("regression", 1)):
+        config = tiny_config(len(tokenizer), problem_type=problem, num_labels=labels)
+        model = XLMRobertaForSequenceClassification(config).eval()
+        done = export_onnx(model, tokenizer, tmp_path / problem, LINES)
+        assert (done.int8_agreement is None) == (problem == "regression")
+        found, _ = ran(tmp_path / problem, LINES[:3])
+        assert found.shape == (3, labels)
+        np.testing.assert_allclose(found, of_torch(model, tokenizer, LINES[:3]), rtol=0, atol=1e-4)
+
+
 def test_what_is_not_exported_is_said_before_work_begins(tmp_path, tokenizer, model, monkeypatch):
     with pytest.raises(ValueError, match="AfroStudentForQuestionAnswering is not exported to ONNX"):
         export_onnx(make("ForQuestionAnswering", student_config(len(tokenizer))), tokenizer, tmp_path / "a", LINES)

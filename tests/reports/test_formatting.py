@@ -26,6 +26,8 @@ from tests.reports.examples import report, score
         ("bits_per_byte", 1.23456, "1.235"),
         ("bits_per_byte_restricted", 1.23456, "1.235"),
         ("latency", 12.3456, "12.35"),
+        ("spearman", -0.0512, "-5.1"),
+        ("spearman_drop_no_diacritics", 0.0512, "5.1"),
     ],
 )
 def test_values(metric, value, text):
@@ -65,6 +67,8 @@ def test_tasks_and_metrics_have_an_order():
 
 def test_what_is_not_in_the_tables_is_shown_as_it_is():
     assert describe_metric("exact_match").name == "exact match"
+    assert describe_metric("entity_f1_drop_nothing").higher_is_better is None
+    assert describe_metric("entity_f1_drop_no_diacritics").name == "entity F1 lost without diacritics"
     assert describe_metric("exact_match").higher_is_better is None
     assert task_name("question_answering") == "Question answering"
     assert language_name("swa") == "Swahili (swa)"

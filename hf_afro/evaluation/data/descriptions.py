@@ -8,7 +8,7 @@ files:
   dev: "{language}/dev.conll"
   test: "{language}/test.conll"
 languages: {swa: kiswahili}     # replaces {language}; see below
-columns: {tokens: 0, tags: 3}   # names in tables, numbers in CoNLL
+columns: {tokens: 0, tags: 3}   # names in tables (see `Columns`), numbers in CoNLL
 scheme: iob1
 labels: {PERSON: PER, PLACE: LOC, MISC: O}
 ```
@@ -250,11 +250,14 @@ def _columns(columns: dict[str, Any], source: str) -> dict[str, Any]:
         if set(columns) - set(numbers) or set(numbers) - {"tokens", "tags"}:
             raise ValueError(f"{source}: columns are {columns}; expected names, or numbers for tokens and tags")
         return {"places": (numbers.get("tokens", 0), numbers.get("tags", -1))}
-    text = columns.get("text")
-    named = {**columns, **({} if text is None else {"text": (text,) if isinstance(text, str) else tuple(text)})}
-    wrong = next((name for name, value in named.items() if name != "text" and not isinstance(value, str)), None)
-    if wrong:
-        raise ValueError(f"{source}: the column of {wrong} is {named[wrong]!r}; expected a name")
+    named: dict[str, Any] = {}
+    for name, value in columns.items():
+        several = name in ("text", "labels")
+        values = value if several and isinstance(value, list) else [value]
+        if not values or not all(isinstance(one, str) for one in values):
+            expected = "a name, or a list of names" if several else "a name"
+            raise ValueError(f"{source}: the column of {name} is {value!r}; expected {expected}")
+        named[name] = tuple(values) if several else value
     return {"columns": Columns(**named)}
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from hf_afro import sample
 from hf_afro.evaluation.data.conll import ConllForm, Example, Repairs, read_conll
 from hf_afro.evaluation.data.descriptions import SetDescription, is_description, read_description
-from hf_afro.evaluation.data.published import hub_set_of, load_hub_task, read_tsv
+from hf_afro.evaluation.data.published import find_layout, hub_set_of, languages_there, load_hub_task, read_tsv
 from hf_afro.evaluation.data.tables import dataset_rows, examples_of, read_rows
 from hf_afro.evaluation.data.task_data import SPLITS, TaskData, make_task_data
 from hf_afro.languages import LANGUAGES, find_language, languages_in
@@ -46,6 +46,7 @@ def load_task(task: str, place: str | os.PathLike[str], language: str, *, traine
             - a folder with one folder per language, named by any of its codes, each with `train`, `dev` and `test`:
               `.txt` (CoNLL) for tagged tasks, `.tsv` for the others. Instead of `train.tsv`, `train.fewshot50.tsv` is
               accepted, and for pairs that of English;
+            - a copy of the repository of a set in `LAYOUTS` (BRIGHTER, SemRel, INJONGO);
             - a folder that holds such a folder under the name of the task, as `ner/` or `ner/masakhaner1/`;
             - the YAML file of a `SetDescription`;
             - `sample`, the tasks that ship with the library;
@@ -73,6 +74,8 @@ def load_task(task: str, place: str | os.PathLike[str], language: str, *, traine
     code = find_language(language).iso639_3
     if place == SAMPLE:
         return _sample_task(task, code)
+    if layout := find_layout(task, root):
+        return load_described(layout[0], language, layout[1], trained=trained)
     return _folder_task(task, folder_of(task, root), code, trained=trained)
 
 
@@ -92,6 +95,8 @@ def languages_of(task: str, place: str | os.PathLike[str]) -> tuple[str, ...]:
         _check_sample(task)
         return sample.task_languages()
     root = Path(place)
+    if layout := find_layout(task, root):
+        return languages_there(*layout)
     if not is_description(root):
         root = folder_of(task, root)
         found = language_folders(root)
@@ -189,11 +194,11 @@ def check_splits(task: str, place: str | os.PathLike[str], code: str, *, trained
         ValueError: If the set lacks the language.
     """
     root, kind = Path(place), kind_of(task)
-    if is_description(root):
-        description = read_description(root)
+    if layout := (read_description(root), root.parent) if is_description(root) else find_layout(task, root):
+        description, folder = layout
         if not description.repository:
-            names = description.names_in(root.parent, find_language(code))
-            _described_files(description, names, root.parent, trained=trained)
+            names = description.names_in(folder, find_language(code))
+            _described_files(description, names, folder, trained=trained)
         return
     homes = language_folders(folder_of(task, root))
     if code not in homes:

@@ -1,4 +1,4 @@
-"""Published sets: the forms of their TSV files, and where they are on the Hub.
+"""Published sets: the forms of their files, and where they are on the Hub.
 
 On the Hub, sets are read from the Parquet conversion that it keeps of every public set, since the repositories hold
 loading scripts, which `datasets` no longer runs. The conversion is the branch ``refs/convert/parquet``, with one
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from hf_afro.evaluation.data.conll import Example, Repairs
+from hf_afro.evaluation.data.descriptions import SetDescription
 from hf_afro.evaluation.data.tables import (
     Columns,
     Labels,
@@ -24,7 +25,7 @@ from hf_afro.evaluation.data.tables import (
     header_of,
     read_rows,
 )
-from hf_afro.evaluation.data.task_data import TaskData, make_task_data
+from hf_afro.evaluation.data.task_data import SPLITS, TaskData, make_task_data
 from hf_afro.languages import find_language, languages_in
 from hf_afro.reports.published_sets import hub_id_of
 from hf_afro.tasks import KINDS, TaskKind, kind_of
@@ -59,6 +60,8 @@ FORMS = (
     # AfriSenti; its Oromo and Tigrinya begin with an ID
     PublishedForm(("tweet", "label"), Columns(text=("tweet",)), quoted=False),
     PublishedForm(("ID", "tweet", "label"), Columns(text=("tweet",)), quoted=False),
+    # AfriHate, as its configurations on the Hub have it
+    PublishedForm(("id", "tweet", "label"), Columns(text=("tweet",))),
     # SIB-200
     PublishedForm(("index_id", "category", "text"), Columns(label="category")),
     # AfriXNLI; some files have `language` and other columns too
@@ -95,8 +98,89 @@ def read_tsv(
     return examples_of(rows, kind, form.columns, Labels(form.labels, "none"), repairs, numbers)
 
 
+_EMOTIONS = ("anger", "disgust", "fear", "joy", "sadness", "surprise")
+_INJONGO = {"train": "{language}/train.jsonl", "dev": "{language}/dev.jsonl", "test": "{language}/test.jsonl"}
+
+LAYOUTS: tuple[tuple[str, SetDescription], ...] = (
+    # emotion-analysis-project/SemEval2025-Task11; Afrikaans has no surprise
+    (
+        "task-dataset/semeval-2025-task11-dataset/track_a",
+        SetDescription(
+            name="brighter",
+            task="emotion",
+            files={split: f"{split}/{{language}}.csv" for split in ("train", "dev", "test")},
+            languages={**{code: code for code in languages_in("brighter")}, "por": "ptmz", "vmw": "vmw"},
+            columns=Columns(labels=_EMOTIONS),
+        ),
+    ),
+    # semantic-textual-relatedness/Semantic_Relatedness_SemEval2024; both sentences are in one cell
+    (
+        "Track A",
+        SetDescription(
+            name="semrel",
+            task="relatedness",
+            files={
+                "train": "{language}/{language}_train.csv",
+                "dev": "{language}/{language}_dev_with_labels.csv",
+                "test": "{language}/{language}_test_with_labels.csv",
+            },
+            languages={code: code for code in languages_in("semrel")},
+            columns=Columns(text=("Text",), text_pair="Text", label="Score"),
+        ),
+    ),
+    # McGill-NLP/Injongo
+    (
+        "data/cleaned-dataset",
+        SetDescription(
+            name="injongo",
+            task="intent",
+            files=_INJONGO,
+            languages={code: code for code in languages_in("injongo")},
+            columns=Columns(label="intent"),
+        ),
+    ),
+    (
+        "data/cleaned-dataset",
+        SetDescription(
+            name="injongo",
+            task="slots",
+            files=_INJONGO,
+            languages={code: code for code in languages_in("injongo")},
+            columns=Columns(spans="spans"),
+            unseen_labels=True,  # slots are many, and some are rare
+        ),
+    ),
+)
+"""Published sets whose files are not one folder per language with `train.tsv` or `train.txt`: the folder in their
+repository, and what is in it."""
+
+
+def find_layout(task: str, root: Path) -> tuple[SetDescription, Path] | None:
+    """Return the set of `LAYOUTS` that a folder holds for a task, and the folder that its files are relative to.
+
+    Args:
+        task: A name in `hf_afro.tasks.KINDS`.
+        root: A copy of the set's repository or of the folder in it, or a folder with such a copy in it, under the name
+            of the task or deeper.
+    """
+    own = [(Path(home).parts, description) for home, description in LAYOUTS if description.task == task]
+    below = sorted((root / task).glob("*/")) if own else []
+    for base in (root, root / task, *below):
+        for home, description in own:
+            # The whole repository, the last folder in it, or anything between.
+            for start in range(len(home), -1, -1):
+                if description.files_in(folder := base.joinpath(*home[start:]), "test"):
+                    return description, folder
+    return None
+
+
+def languages_there(description: SetDescription, folder: Path) -> tuple[str, ...]:
+    """Return the languages of a set whose test split a folder holds."""
+    files = description.files_in(folder, "test")
+    return tuple(code for code, name in description.languages.items() if name in files)
+
+
 CONVERSION = "refs/convert/parquet"
-_HUB_SPLITS = {"train": "train", "dev": "validation", "test": "test"}
 
 
 @dataclass(frozen=True)
@@ -109,6 +193,7 @@ class HubSet:
         labels: From labels as written to their names.
         tagged_by_script: Whether configurations are named such as `swh_Latn`, and not by ISO 639-3 code.
         train: Repository and configuration of the training split, where that is elsewhere.
+        dev: The name of the dev split.
     """
 
     task: str
@@ -116,6 +201,7 @@ class HubSet:
     labels: Mapping[str, str] = field(default_factory=dict)
     tagged_by_script: bool = False
     train: tuple[str, str] | None = None
+    dev: str = "validation"
 
 
 _NER = Columns(tags="ner_tags")
@@ -129,6 +215,9 @@ HUB_SETS: dict[str, HubSet] = {
     "afrixnli": HubSet(
         "nli", Columns(text=("premise",), text_pair="hypothesis"), _NLI_LABELS, train=("facebook/xnli", "en")
     ),
+    "afrihate": HubSet("hate", Columns(text=("tweet",))),
+    "injongo": HubSet("intent", Columns(label="intent")),
+    "semrel": HubSet("relatedness", Columns(text=("sentence1",), text_pair="sentence2"), dev="dev"),
 }
 """By the names that `PUBLISHED_SETS` and the language sets of `hf_afro.languages` use too. The first of a task is its
 default."""
@@ -174,7 +263,7 @@ def load_hub_task(
     if code not in languages_in(name):
         raise ValueError(f"{name} has no {code}; it has {', '.join(languages_in(name))}")
     folder = known.tag if hub_set.tagged_by_script else code
-    splits, files = _splits(name, folder, revision, _HUB_SPLITS if trained else ("test",))
+    splits, files = _splits(name, folder, revision, SPLITS if trained else ("test",))
     repairs = Repairs()
     numbers: dict[str, list[int]] = {split: [] for split in splits}
     examples = {}
@@ -214,7 +303,8 @@ def _splits(name: str, folder: str, revision: str, wanted: Iterable[str]) -> tup
     from datasets import load_dataset
 
     hub_set, repository = HUB_SETS[name], hub_id_of(name)
-    patterns = {split: f"{folder}/{_HUB_SPLITS[split]}/*.parquet" for split in wanted}
+    names = {split: hub_set.dev if split == "dev" else split for split in wanted}
+    patterns = {split: f"{folder}/{own}/*.parquet" for split, own in names.items()}
     elsewhere = hub_set.train if "train" in patterns else None
     if elsewhere:
         del patterns["train"]

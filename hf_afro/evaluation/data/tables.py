@@ -10,6 +10,9 @@ import csv
 import difflib
 import io
 import json
+import math
+import re
+import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +21,8 @@ from typing import Any
 from hf_afro.evaluation.data.conll import OUTSIDE, SCHEMES, Example, Repairs, Tagged, read_text, repaired_sentence
 from hf_afro.messages import counted
 from hf_afro.tasks import TaskKind
+
+_NO_OR_YES = {"0": False, "1": True, "0.0": False, "1.0": True, "False": False, "True": True}
 
 Row = tuple[str, dict[str, Any]]
 """The place of a row, for messages, and its values by column."""
@@ -46,23 +51,30 @@ class Columns:
 
     Attributes:
         text: The text; several columns are joined by line feeds, empty ones skipped.
-        text_pair: The second text of a pair.
-        label: The label.
+        text_pair: The second text of a pair. The column of the first, if it holds both with a line feed between them.
+        label: The label; or several, as a list or with commas between them; or the number.
+        labels: For tasks with several labels, one column per label in place of `label`, each 0 or 1. A file that
+            lacks some of them is counted among the repairs.
         tokens: The words of a sentence: a list, or a text with spaces between words.
         tags: Their tags, in the same form.
+        spans: In place of `tokens` and `tags`, the spans of `text`: a list of objects with `label`, and `start` and
+            `end`, in characters; see `words_with_spans`.
     """
 
     text: tuple[str, ...] = ("text",)
     text_pair: str = "text_pair"
     label: str = "label"
+    labels: tuple[str, ...] = ()
     tokens: str = "tokens"
     tags: str = "tags"
+    spans: str = ""
 
     def needed(self, kind: TaskKind) -> tuple[str, ...]:
         """Return the columns that examples of a kind of task need; labels come last."""
         if kind.tagged:
-            return self.tokens, self.tags
-        return (*self.text, self.text_pair, self.label) if kind.pairs else (*self.text, self.label)
+            return (*self.text, self.spans) if self.spans else (self.tokens, self.tags)
+        texts = (*self.text, self.text_pair) if kind.pairs else self.text
+        return tuple(dict.fromkeys((*texts, *(() if self.labels else (self.label,)))))
 
 
 @dataclass(frozen=True)
@@ -248,8 +260,8 @@ def examples_of(
         ValueError: If a row lacks a column or a label, has a value of the wrong type, or has more or fewer tags than
             words; the message names the line.
     """
-    make = _tagged if kind.tagged else _pair if kind.pairs else _text
     examples: list[Example] = []
+    example: Example | None
     for number, (place, row) in enumerate(rows):
         missing = [name for name in columns.needed(kind) if name not in row]
         if missing:
@@ -257,7 +269,12 @@ def examples_of(
                 f"{place}: has the columns {', '.join(map(str, row))}; expected {', '.join(missing)}. Name them with "
                 "`columns:` in a description of the set"
             )
-        example = make(place, row, columns, labels, repairs)
+        if not kind.tagged:
+            example = _labelled(place, row, kind, columns, labels, repairs)
+        elif columns.spans:
+            example = _with_spans(place, row, columns, labels, repairs)
+        else:
+            example = _tagged(place, row, columns, labels, repairs)
         if example is not None:
             examples.append(example)
             if numbers is not None:
@@ -265,22 +282,71 @@ def examples_of(
     return examples
 
 
-def _text(place: str, row: Mapping[str, Any], columns: Columns, labels: Labels, repairs: Repairs) -> Example | None:
-    text = _joined(place, row, columns.text)
-    label = labels.name(_written(place, row[columns.label], repairs), place)
-    if text:
-        return text, label
-    repairs["rows without text dropped"] += 1
+def _labelled(
+    place: str, row: Mapping[str, Any], kind: TaskKind, columns: Columns, labels: Labels, repairs: Repairs
+) -> Example | None:
+    """Return a text or a pair with its label, its labels or its number; None without text."""
+    text = _pair(place, row, columns) if kind.pairs else _joined(place, row, columns.text)
+    answer: Any
+    if kind.regression:
+        answer = _number(place, row[columns.label])
+    elif kind.multi_label:
+        answer = _several(place, row, columns, labels, repairs)
+    else:
+        answer = labels.name(_written(place, row[columns.label], repairs), place)
+    if all(text) if kind.pairs else text:
+        return text, answer
+    repairs["pairs with a missing text dropped" if kind.pairs else "rows without text dropped"] += 1
     return None
 
 
-def _pair(place: str, row: Mapping[str, Any], columns: Columns, labels: Labels, repairs: Repairs) -> Example | None:
-    pair = _joined(place, row, columns.text), _joined(place, row, (columns.text_pair,))
-    label = labels.name(_written(place, row[columns.label], repairs), place)
-    if all(pair):
-        return pair, label
-    repairs["pairs with a missing text dropped"] += 1
-    return None
+def _pair(place: str, row: Mapping[str, Any], columns: Columns) -> tuple[str, str]:
+    if columns.text != (columns.text_pair,):
+        return _joined(place, row, columns.text), _joined(place, row, (columns.text_pair,))
+    both = _joined(place, row, columns.text)
+    parts = both.split("\n") if both else ["", ""]
+    if len(parts) != 2:
+        raise ValueError(
+            f"{place}: {columns.text_pair!r} holds {counted(len(parts), 'line')}; expected the two texts of a pair "
+            "with one line feed between them"
+        )
+    first, second = (part if part.strip() else "" for part in parts)
+    return first, second
+
+
+def _number(place: str, value: Any) -> float:
+    try:
+        number = math.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not math.isfinite(number):
+        raise ValueError(f"{place}: the number is {value!r}; expected one such as 0.5")
+    return number
+
+
+def _several(
+    place: str, row: Mapping[str, Any], columns: Columns, labels: Labels, repairs: Repairs
+) -> tuple[str, ...]:
+    """Return the names of a text's labels, sorted, each once."""
+    written: list[Any] = []
+    if columns.labels:
+        there = [name for name in columns.labels if name in row]
+        if not there:
+            raise ValueError(f"{place}: has the columns {', '.join(row)}; expected {', '.join(columns.labels)}")
+        for name in columns.labels:
+            if name not in row:
+                repairs[f"rows without the column {name!r}"] += 1
+            elif str(row[name]).strip() not in _NO_OR_YES:
+                raise ValueError(f"{place}: {name!r} is {row[name]!r}; expected 0 or 1")
+            elif _NO_OR_YES[str(row[name]).strip()]:
+                written.append(name)
+    elif isinstance(value := row[columns.label], str):
+        written = [part for part in value.split(",") if part.strip()]
+    elif value is not None and not isinstance(value, list):
+        raise ValueError(f"{place}: the labels are {value!r}; expected a list, or names with commas between them")
+    else:
+        written = value or []
+    return tuple(sorted({labels.name(_written(place, one, repairs), place) for one in written}))
 
 
 def _joined(place: str, row: Mapping[str, Any], names: tuple[str, ...]) -> str:
@@ -330,3 +396,84 @@ def _listed(place: str, name: str, value: Any) -> list[Any]:
     if isinstance(value, list):
         return value
     raise ValueError(f"{place}: {name!r} is {value!r}; expected a list, or a text with spaces between words")
+
+
+def _with_spans(
+    place: str, row: Mapping[str, Any], columns: Columns, labels: Labels, repairs: Repairs
+) -> Tagged | None:
+    text, spans = _joined(place, row, columns.text), []
+    if not isinstance(row[columns.spans], list):
+        raise ValueError(f"{place}: {columns.spans!r} is {row[columns.spans]!r}; expected a list of spans")
+    for span in row[columns.spans]:
+        # INJONGO's are called bytes and count characters.
+        names = ("start_byte", "limit_byte") if isinstance(span, dict) and "start_byte" in span else ("start", "end")
+        try:
+            start, end, name = int(span[names[0]]), int(span[names[1]]), str(span["label"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"{place}: a span is {span!r}; expected start, end and label") from error
+        tag = labels.tag(f"B-{name}", place)
+        if not SCHEMES["iob2"].fullmatch(tag):
+            raise ValueError(f"{place}: the label {name!r} of a span has a space; name it with `labels:`")
+        spans += [] if tag == OUTSIDE else [(start, end, tag[2:])]
+    tokens, tags = words_with_spans(text, spans, repairs)
+    return repaired_sentence(tokens, tags, repairs)
+
+
+def words_with_spans(
+    text: str, spans: Iterable[tuple[int, int, str]], repairs: Repairs
+) -> tuple[list[str], list[str]]:
+    """Split a text into words and tag those that spans touch, in IOB2.
+
+    Words are found without looking at the spans, as they are in text without any: a span that begins or ends inside
+    a word (after a prefix, for example) takes the whole word. This, spans without a word, and spans that overlap an
+    earlier one, which are left out, are counted.
+
+    Args:
+        text: The text.
+        spans: Start, end and label of each, in characters.
+        repairs: Counts what was repaired.
+    """
+    places = word_places(text)
+    tags = [OUTSIDE] * len(places)
+    for start, end, label in sorted(spans):
+        touched = [word for word, (first, last) in enumerate(places) if first < end and last > start]
+        if not touched:
+            repairs["spans without a word left out"] += 1
+            continue
+        if any(tags[word] != OUTSIDE for word in touched):
+            repairs["spans that overlap another left out"] += 1
+            continue
+        if places[touched[0]][0] < start or places[touched[-1]][1] > end:
+            repairs["spans widened to whole words"] += 1
+        for word in touched:
+            tags[word] = f"{'B' if word == touched[0] else 'I'}-{label}"
+    return [text[first:last] for first, last in places], tags
+
+
+def word_places(text: str) -> list[tuple[int, int]]:
+    """Return start and end of each word: text between white space, less the punctuation and symbols at its ends.
+
+    Each of those is a word of its own. Marks inside a word, as in `ng'ombe` and `dị-iche`, stay.
+    """
+    places = []
+    for match in re.finditer(r"\S+", text):
+        start, end = match.span()
+        while start < end and _is_punctuation(text[start]):
+            places.append((start, start + 1))
+            start += 1
+        last = end
+        while end > start and _is_punctuation(text[end - 1]):
+            end -= 1
+        if start < end:
+            places.append((start, end))
+        places += [(place, place + 1) for place in range(end, last)]
+    return places
+
+
+def split_words(line: str) -> list[str]:
+    """Split a sentence into the words of `word_places`."""
+    return [line[start:end] for start, end in word_places(line)]
+
+
+def _is_punctuation(character: str) -> bool:
+    return unicodedata.category(character)[0] in "PS"

@@ -21,6 +21,8 @@ from hf_afro.tasks import TaskKind, kind_of
 SPLITS = ("train", "dev", "test")
 AND = "+"
 """Between the codes of languages that a model is trained on jointly."""
+NUMBER = "number"
+"""The name of the one output of a model that returns a number."""
 _FINGERPRINT = 2  # raise whenever what a fingerprint is made of changes
 _RARE = 20  # labels listed in a message
 
@@ -36,8 +38,9 @@ class TaskData:
         labels: The names of the labels, by id. For spans these are IOB2 tags with `O` first; for other tags the most
             frequent comes first, since words without a token get label 0.
         splits: `train`, `dev` and `test`; of a task that is only measured, `test` and whatever else exists. Tagged
-            tasks have the columns `tokens` (strings) and `tags` (ids, one per token); the others `text` and `label`
-            (id), and `text_pair` for pairs.
+            tasks have the columns `tokens` (strings) and `tags` (ids, one per token); the others `text` and `label`,
+            and `text_pair` for pairs. A label is an id; or 0.0 or 1.0 for each of `labels`, where a text may have
+            several; or a number.
         repairs: How often each thing was repaired or dropped while reading, by name, over all splits, and the examples
             that two splits share.
         files: The file of each split.
@@ -69,17 +72,22 @@ class TaskData:
         Labels count by name because their ids depend on the other splits.
         """
         digest = hashlib.sha256(json.dumps([_FINGERPRINT, self.task]).encode())
-        for row in self.splits[split]:
-            if self.kind.tagged:
-                named = {**row, "tags": [self.labels[tag] for tag in row["tags"]]}
-            else:
-                named = {**row, "label": self.labels[row["label"]]}
-            digest.update(json.dumps(named, sort_keys=True, ensure_ascii=False).encode("utf-8", "surrogatepass"))
+        column = "tags" if self.kind.tagged else "label"
+        for row, answer in zip(self.splits[split], self.gold(split), strict=True):
+            own = {**row, column: named(self.kind, self.labels, answer)}
+            digest.update(json.dumps(own, sort_keys=True, ensure_ascii=False).encode("utf-8", "surrogatepass"))
         return digest.hexdigest()
 
     def gold(self, split: str = "test") -> list[Any]:
-        """Return the correct label ids of a split: one list per sentence for tagged tasks, otherwise one per text."""
-        return list(self.splits[split]["tags" if self.kind.tagged else "label"])
+        """Return the correct answers of a split.
+
+        They are label ids: one list per sentence for tagged tasks, one list per text where texts have several labels,
+        otherwise one per text; or numbers.
+        """
+        answers = list(self.splits[split]["tags" if self.kind.tagged else "label"])
+        if self.kind.multi_label:
+            return [[label for label, there in enumerate(own) if there] for own in answers]
+        return answers
 
     def numbers_of(self, split: str = "test") -> Sequence[int]:
         """Return the number of each example of a split in the file it was read from."""
@@ -152,6 +160,7 @@ def make_task_data(
         language: ISO 639-3 code.
         dataset: The name of the set.
         examples: By split: (tokens, tags) for tagged tasks, ((text, text), label) for pairs, otherwise (text, label).
+            Instead of a label, a list of labels where texts have several, or a number.
         repairs: What was repaired while reading.
         files: The file of each split.
         unseen_labels: Whether dev and test may have labels that train lacks. They are counted; no model can predict
@@ -186,7 +195,7 @@ def make_task_data(
             counted[f"{split} labels that train lacks"] = sum(names[split][label] for label in extra)
         _count_shared(split, rows, counted)
     labels = _label_map(kind, names)
-    _check_labels(dataset, labels, least=2 if trained else 1)
+    _check_labels(dataset, labels, least=2 if trained and not (kind.multi_label or kind.regression) else 1)
     splits = {split: _dataset(kind, labels, own) for split, own in rows.items()}
     moved = {split: own for split, own in (numbers or {}).items() if [*own] != [*range(len(own))]}
     return TaskData(task, language, dataset, labels, splits, dict(counted), dict(files or {}), moved)
@@ -220,9 +229,15 @@ def joined(data: Sequence[TaskData]) -> TaskData:
 
 def _examples(data: TaskData, split: str) -> list[Example]:
     """Return the examples of a split with their labels by name."""
-    names, gold = data.labels, data.gold(split)
-    named = [[names[tag] for tag in own] for own in gold] if data.kind.tagged else [names[label] for label in gold]
-    return list(zip(data.texts(split), named, strict=True))
+    answers = [named(data.kind, data.labels, answer) for answer in data.gold(split)]
+    return list(zip(data.texts(split), answers, strict=True))
+
+
+def named(kind: TaskKind, labels: Sequence[str], answer: Any) -> Any:
+    """Return an answer with the names of labels in place of their ids; a number stays one."""
+    if kind.regression:
+        return answer
+    return [labels[label] for label in answer] if kind.lists_labels else labels[answer]
 
 
 def exact_key(text: Any) -> Any:
@@ -276,6 +291,10 @@ def _count_shared(split: str, rows: Mapping[str, list[Example]], counted: Counte
 
 def _label_counts(kind: TaskKind, rows: list[Example]) -> Counter[str]:
     """Count the labels of examples; for spans the types, since an I- tag may be missing from a split."""
+    if kind.regression:
+        return Counter()
+    if kind.multi_label:
+        return Counter(str(label) for _, own in rows for label in own)
     if not kind.tagged:
         return Counter(str(label) for _, label in rows)
     tags = Counter(tag for _, own in rows for tag in own)
@@ -289,6 +308,8 @@ def _label_counts(kind: TaskKind, rows: list[Example]) -> Counter[str]:
 
 
 def _label_map(kind: TaskKind, names: Mapping[str, Counter[str]]) -> tuple[str, ...]:
+    if kind.regression:
+        return (NUMBER,)
     known = sorted(set().union(*names.values()))
     if kind.spans:
         return (OUTSIDE, *(f"{prefix}-{name}" for name in known for prefix in "BI"))
@@ -318,7 +339,14 @@ def _dataset(kind: TaskKind, labels: tuple[str, ...], rows: list[Any]) -> Datase
         return Dataset.from_dict(
             {"tokens": [tokens for tokens, _ in rows], "tags": [[ids[tag] for tag in tags] for _, tags in rows]}
         )
-    label = [ids[str(label)] for _, label in rows]
+    label: list[Any]
+    if kind.regression:
+        label = [float(number) for _, number in rows]
+    elif kind.multi_label:
+        given = [{str(name) for name in own} for _, own in rows]
+        label = [[float(name in own) for name in labels] for own in given]
+    else:
+        label = [ids[str(label)] for _, label in rows]
     if not kind.pairs:
         return Dataset.from_dict({"text": [text for text, _ in rows], "label": label})
     first, second = ([pair[side] for pair, _ in rows] for side in (0, 1))

@@ -29,6 +29,11 @@ def test_a_run_is_reported_under_the_name_of_its_folder(tmp_path):
     assert arguments(tmp_path / "adapted.unfinished", run_name="mine").run_name == "mine"
 
 
+def test_nothing_is_reported_unless_asked_for(tmp_path):
+    assert arguments(tmp_path).report_to == arguments(tmp_path, report_to="none").report_to == []
+    assert arguments(tmp_path, report_to="trackio").report_to == ["trackio"]
+
+
 def test_another_checkpoint_is_named_as_the_model(tmp_path):
     with pytest.raises(ValueError, match="an interrupted run resumes by itself when the same command is repeated"):
         arguments(tmp_path, resume_from_checkpoint="run/checkpoint-3")

@@ -28,6 +28,7 @@ def run(name: str, *options: str) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "sides"),
     [
@@ -145,6 +146,7 @@ def test_a_distillation_step_against_its_forwards_and_against_maps():
         assert any(line.strip().startswith(side) and "of alone" in line for line in lines)
 
 
+@pytest.mark.slow
 def test_pruning_a_checkpoint_prints_seconds_and_memory():
     printed = run("prune_checkpoint", "--small", "--repeats", "1", "--sides", "copy", "weights only")
     figures = printed.splitlines()[-1].removeprefix("weights only").split()
@@ -288,6 +290,7 @@ def test_task_counts_prints_sizes_and_repairs(tmp_path):
     assert printed.endswith("1 set, 1 of them in print, 0 of those as printed in every split\n")
 
 
+@pytest.mark.slow
 def test_the_export_to_onnx_prints_differences_sizes_scores_and_times(tmp_path, tokenizer):
     for package in ("onnx", "onnxscript", "onnxruntime"):
         pytest.importorskip(package, reason="needs the extra `onnx`")

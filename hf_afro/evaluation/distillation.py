@@ -140,6 +140,8 @@ def load_finetuned(folder: Path, data: TaskData, settings: FineTuningSettings) -
     check_finetuned(folder, data)
     model = load_classifier(folder)
     put_labels_in_order(model, data.labels)
+    if not data.kind.tagged:  # a model from elsewhere need not say it, and a student made of its layers has to
+        model.config.problem_type = data.kind.problem_type
     device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else "cpu"
     return FineTuned(
         model=model.to(device),

@@ -76,7 +76,7 @@ class FineTuned(Fitted):
             raise ValueError(f"{data.dataset} has the labels {data.labels}; expected the model's, {self.labels}")
         rows = encode(data.task, data.splits[split], self.tokenizer, self.max_length)
         collate = TaskCollator(self.tokenizer.pad_token_id, takes_token_types(self.model))
-        return predict(self.model, rows, collate, self.eval_batch_size)
+        return predict(self.model, rows, collate, self.eval_batch_size, data.kind.problem_type)
 
     def logits(self, split: Dataset) -> list[np.ndarray]:
         """Return the logits of every text, ``[labels]``, or of every word of a sentence, ``[words, labels]``.
@@ -475,7 +475,8 @@ class TaskTrainer(Trainer):
             metric_key_prefix: Prefix of the names of scores.
         """
         rows = self.eval_dataset if eval_dataset is None else eval_dataset
-        predicted = predict(self.model, rows, self.data_collator, self.args.eval_batch_size)
+        kind = self.data.kind
+        predicted = predict(self.model, rows, self.data_collator, self.args.eval_batch_size, kind.problem_type)
         scores = task_scores(self.data.task, self.data.labels, self.data.gold("dev"), predicted)
         metrics = {f"{metric_key_prefix}_{name}": value for name, value in scores.items()}
         self.log(metrics)
@@ -528,7 +529,9 @@ class KeepBest(TrainerCallback):
             self._weights = {}
 
 
-def predict(model: PreTrainedModel, rows: list[Row], collate: TaskCollator, batch_size: int) -> list[Any]:
+def predict(
+    model: PreTrainedModel, rows: list[Row], collate: TaskCollator, batch_size: int, problem_type: str
+) -> list[Any]:
     """Return the answer to each row, or to each of its words, in the order of the rows.
 
     An answer is the most probable label; where texts have several, the labels whose probability is above 0.5; or the
@@ -539,16 +542,16 @@ def predict(model: PreTrainedModel, rows: list[Row], collate: TaskCollator, batc
         rows: The result of `encode`.
         collate: Pads them.
         batch_size: Rows per batch, of similar length.
+        problem_type: Of the task, see `hf_afro.tasks.TaskKind`; a model from elsewhere need not name its own.
 
     Raises:
         FloatingPointError: If a logit is not finite.
     """
     found = zip(rows, logits_of(model, rows, collate, batch_size), strict=True)
-    problem = model.config.problem_type
-    return [words_of(row, own.argmax(-1)) if "positions" in row else _answer(own, problem) for row, own in found]
+    return [words_of(row, own.argmax(-1)) if "positions" in row else _answer(own, problem_type) for row, own in found]
 
 
-def _answer(logits: np.ndarray, problem_type: str | None) -> Any:
+def _answer(logits: np.ndarray, problem_type: str) -> Any:
     """Return the answer that the logits of a text stand for; see `predict`."""
     if problem_type == MULTI_LABEL:
         return np.flatnonzero(logits > 0).tolist()  # a probability of 0.5 is a logit of 0

@@ -374,7 +374,7 @@ def scores_of(data: TaskData, predicted: Mapping[int, list[Any]], trained: TaskD
         predicted: Label ids by seed.
         trained: What the model was trained on, where that is several languages; its labels are those predicted.
     """
-    labels, predicted = _common_labels(data, trained or data, predicted)
+    labels, predicted = common_labels(data, trained or data, predicted)
     together = () if trained is None else tuple(trained.language.split(AND))
     collapsed = _collapsed(data, labels, predicted)
     scores = _scores(data, labels, predicted, collapsed)
@@ -408,8 +408,8 @@ def drop_score(
     """
     note = "" if changed else f"{perturbation} changes no text of this set"
     changed = changed or predicted
-    labels, predicted = _common_labels(data, trained or data, predicted)
-    changed = _common_labels(data, trained or data, changed)[1]
+    labels, predicted = common_labels(data, trained or data, predicted)
+    changed = common_labels(data, trained or data, changed)[1]
     main, gold = data.kind.main_metric, data.gold()
     first, second = (
         [task_counts(data.task, labels, gold, own) for own in sides.values()] for sides in (predicted, changed)
@@ -444,12 +444,12 @@ def transfer_scores(data: TaskData, trained: TaskData, predicted: Mapping[int, l
         trained: The task in the language or languages trained on. Labels that `data` lacks are never correct.
         predicted: Ids of `trained`'s labels by seed.
     """
-    labels, own = _common_labels(data, trained, predicted)
+    labels, own = common_labels(data, trained, predicted)
     scores = _scores(data, labels, own, _collapsed(data, labels, own))
     return [dataclasses.replace(score, source=trained.language) for score in scores]
 
 
-def _common_labels(
+def common_labels(
     data: TaskData, trained: TaskData, predicted: Mapping[int, list[Any]]
 ) -> tuple[tuple[str, ...], dict[int, list[Any]]]:
     """Return the labels of the data followed by others that the model knows, and the predictions in their ids."""

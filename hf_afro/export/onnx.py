@@ -400,7 +400,11 @@ def _quiet() -> Iterator[None]:
 def _decisions_of(model: PreTrainedModel) -> Callable[[np.ndarray], np.ndarray] | None:
     """Return what a model's logits decide, ``[items, decisions]``; None for hidden states and numbers."""
     problem = getattr(model.config, "problem_type", None)
-    if _output_of(model) != _LOGITS or problem == "regression":
+    # One output without more said about it is a number, as transformers takes it in training.
+    is_number = problem == "regression" or (
+        problem is None and type(model).__name__.endswith("ForSequenceClassification") and model.config.num_labels == 1
+    )
+    if _output_of(model) != _LOGITS or is_number:
         return None
     if problem == "multi_label_classification":
         return lambda logits: logits > 0

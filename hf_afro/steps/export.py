@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import statistics
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from hf_afro.evaluation import FineTuned
 from hf_afro.evaluation.data.descriptions import described_files
 from hf_afro.evaluation.encoding import longest
 from hf_afro.evaluation.metrics import task_scores
+from hf_afro.evaluation.task_evaluation import common_labels
 from hf_afro.export import export_onnx, export_plain, export_sentence_transformer, export_with_code
 from hf_afro.export.onnx import DEFAULT_FORMATS, check_formats
 from hf_afro.export.plain import PLAIN
@@ -171,12 +173,25 @@ def scorer(data: str, languages: list[str] | None, model: Any, tokenizer: Any) -
     Args:
         data: ``TASK=FOLDER``.
         languages: Those to score, by ISO 639-3 code; None for all.
-        model: The classifier.
+        model: The classifier. It may know more labels than a set has, in any order, as one that was trained jointly.
         tokenizer: Its tokenizer.
+
+    Raises:
+        ValueError: If the classifier lacks labels of a set, or is one of another kind of task.
     """
     task = data.partition("=")[0]
-    sets, metric = load_sets([task], [data], languages), kind_of(task).main_metric
+    sets, kind = load_sets([task], [data], languages), kind_of(task)
     labels = tuple(model.config.id2label[index] for index in sorted(model.config.id2label))
+    problem = getattr(model.config, "problem_type", None)
+    if not kind.tagged and problem not in (None, kind.problem_type):
+        raise ValueError(f"the model has the problem_type {problem!r}; expected {kind.problem_type!r}, as {task} has")
+    for each in sets:
+        if not {*each.labels} <= {*labels}:
+            raise ValueError(
+                f"{each.dataset} has the labels {', '.join(each.labels)}; expected some of the model's, "
+                f"{', '.join(labels)}"
+            )
+    known = [dataclasses.replace(each, labels=labels) for each in sets]
     limit = longest(model, tokenizer.model_max_length)
 
     def score(one: Any) -> float:
@@ -191,10 +206,13 @@ def scorer(data: str, languages: list[str] | None, model: Any, tokenizer: Any) -
             best_epoch=0,
             seconds=0,
         )
-        scores = [task_scores(task, labels, each.gold(), own.predict(each)) for each in sets]
-        return statistics.fmean(each[metric] for each in scores)
+        scores = []
+        for each, by_model in zip(sets, known, strict=True):
+            every, predicted = common_labels(each, by_model, {0: own.predict(by_model)})
+            scores.append(task_scores(task, every, each.gold(), predicted[0])[kind.main_metric])
+        return statistics.fmean(scores)
 
-    return score, metric
+    return score, kind.main_metric
 
 
 def write_sentence_transformer(config: Config, model: Any, tokenizer: Any, folder: Path) -> str:

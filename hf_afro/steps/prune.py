@@ -20,6 +20,7 @@ from hf_afro.languages import script_names
 from hf_afro.messages import counted
 from hf_afro.model_folders import check_no_adapter, counts_file
 from hf_afro.pretrained import load_tokenizer
+from hf_afro.reports.formatting import DASH
 from hf_afro.reports.plots import coverage_plot
 from hf_afro.reports.tables import format_table
 from hf_afro.sentence_modules import encoder_of, sentence_modules_of
@@ -258,19 +259,22 @@ def _foreseen(config: Config) -> tuple[VocabularyMap, PruningReport]:
 def _curve_table(keep: VocabularyMap, report: PruningReport) -> str:
     """Return what smaller budgets would keep: the size, the least covered language and the mean over the languages."""
     curve = keep.provenance["curve"]
-    bytes_per_token = (report.old_bytes - report.new_bytes) / max(report.old_size - report.new_size, 1)
+    removed = report.old_size + report.spare_rows - report.new_size - report.padding_rows
+    bytes_per_token = (report.old_bytes - report.new_bytes) / removed if removed else None
     last = len(curve["budgets"]) - 1
     rows = []
     for point in sorted({round(row * last / (_CURVE_ROWS - 1)) for row in range(_CURVE_ROWS)}):
         budget = curve["budgets"][point]
         covered = {code: shares[point] for code, shares in curve["coverage"].items()}
         least = min(covered, key=lambda code: covered[code])
-        size = report.new_bytes - (report.new_size - budget) * bytes_per_token
+        size = DASH
+        if budget == report.new_size or bytes_per_token is not None:
+            size = f"{(report.new_bytes - (report.new_size - budget) * (bytes_per_token or 0)) / 1e6:,.1f}"
         mean = sum(covered.values()) / len(covered)
         rows.append(
             [
                 f"{budget:,}",
-                f"{size / 1e6:,.1f}",
+                size,
                 shown_coverage(covered[least], None),
                 least,
                 shown_coverage(mean, None),

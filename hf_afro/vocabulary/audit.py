@@ -356,7 +356,8 @@ class _Audit:
             new_id = getattr(self.new_model.config, name, None)
             found = None if new_id is None else after.get(new_id)
             # The original's own id may be wrong, as multilingual-e5-small's; that of the tokenizer is always right.
-            if found != before.get(old_id) and new_id != getattr(self.new_tokenizer, name, new_id):
+            # A tokenizer has no id for a decoder's first token.
+            if found != before.get(old_id) and (new_id is None or new_id != getattr(self.new_tokenizer, name, None)):
                 self.findings.append(
                     f"its configuration has {name} {new_id} ({found!r}), which in the original is "
                     f"{before.get(old_id)!r}"
@@ -415,10 +416,8 @@ class _Audit:
                     )
                 ]
                 if [one.shape for one in states[0]] == [one.shape for one in states[1]]:
-                    largest = max(
-                        largest,
-                        *(float((old - new).abs().max()) for old, new in zip(*states, strict=True)),
-                    )
+                    differences = (_difference(old, new) for old, new in zip(*states, strict=True))
+                    largest = float(np.max([largest, *differences]))  # max() would lose a NaN
                     ran += 1
         except (NotComparable, IndexError) as error:
             # An id beyond the rows, which is a finding already.
@@ -427,7 +426,7 @@ class _Audit:
         self.facts |= {"hidden_texts": ran, "hidden_difference": largest if ran else None}
         if ran < len(self.split_alike):
             self.findings.append(f"{len(self.split_alike) - ran} texts that are split alike give other hidden shapes")
-        if largest > 0:
+        if largest != 0:
             self.findings.append(f"hidden states of texts that are split alike differ by up to {largest:.3g}")
 
 
@@ -510,10 +509,18 @@ def _wrong_steps(old: dict[str, Any], new: dict[str, Any]) -> Iterator[str]:
         if other:
             yield f"{len(other):,} of its tokens have another score: {_few(other)}"
     if "merges" in old["model"]:
-        merges = _merges(new)
-        lost = [merge for merge in _merges(old) if merge not in merges and {*merge, "".join(merge)} <= vocab.keys()]
+        merges, merges_before = _merges(new), _merges(old)
+        lost = [merge for merge in merges_before if merge not in merges and {*merge, "".join(merge)} <= vocab.keys()]
         if lost:
             yield f"{len(lost):,} merges of tokens that are kept are missing: {_few(map(' + '.join, lost))}"
+        if strangers := [merge for merge in merges if merge not in merges_before]:
+            yield f"{len(strangers):,} merges are not in the original: {_few(map(' + '.join, strangers))}"
+        common, ordered = (
+            [merge for merge in one if merge in other]
+            for one, other in ((merges, merges_before), (merges_before, merges))
+        )
+        if moved := [own for own, merge in zip(common, ordered, strict=True) if own != merge]:
+            yield f"its merges stand in another order than the original's, from {' + '.join(moved[0])!r} on"
 
 
 def _merges(state: dict[str, Any]) -> dict[tuple[str, ...], None]:
@@ -570,6 +577,12 @@ def _found_elsewhere(old: torch.Tensor, new: torch.Tensor, ids: Iterable[int]) -
 def _hashes_of_rows(tensor: torch.Tensor) -> list[bytes]:
     rows = tensor.contiguous().view(torch.uint8).numpy()
     return [hashlib.blake2b(row, digest_size=16).digest() for row in rows]
+
+
+def _difference(old: torch.Tensor, new: torch.Tensor) -> float:
+    """Return the largest difference, 0 where both are the same infinity or no number, NaN where only one is."""
+    same = (old == new) | (old.isnan() & new.isnan())
+    return float(torch.where(same, 0.0, (old - new).abs()).max())
 
 
 @torch.inference_mode()

@@ -229,10 +229,21 @@ def _check_spellable(old: OldTokenizer) -> None:
 
 def _learnt(words: Counter[str], room: int, letter: regex.Pattern[str]) -> list[tuple[str, float]]:
     """Return the tokens of a Unigram model trained on words, with their scores."""
-    parts = [one for word in words.elements() for one in word.replace(WORD_START, " ").split() if letter.search(one)]
+    parts: Counter[str] = Counter()
+    for word, number in words.items():
+        for one in word.replace(WORD_START, " ").split():
+            if letter.search(one):
+                parts[one] += number
+    # Candidates are substrings with different characters after them, and the end of a line counts as one: a word that
+    # has no longer forms is a candidate only if it also stands before a space.
+    lines = (
+        line
+        for one, number in sorted(parts.items())
+        for line in [f"{one} {one}"] * (number // 2) + [one] * (number % 2)
+    )
     trained = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter(sorted(parts)),
+        sentence_iterator=lines,
         model_writer=trained,
         model_type="unigram",
         vocab_size=room + len({WORD_START}.union(*parts)) + _OF_SENTENCEPIECE,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
@@ -14,7 +15,7 @@ from hf_afro.cli.main import main
 from hf_afro.steps import prune as step
 from hf_afro.steps.prune import shown_coverage
 from hf_afro.steps.records import Record
-from hf_afro.vocabulary import VocabularyMap
+from hf_afro.vocabulary import PruningReport, VocabularyMap
 
 pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")  # of PEFT
 BUDGET = 300
@@ -260,6 +261,23 @@ def test_a_dry_run_shows_what_would_be_written(pruned_folder, model_folder, coun
     assert lines[-1] == "dry run: nothing was written".split()
     assert main([*words, "--output_dir", str(tmp_path / "out")]) == 0
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("spare", "padding", "new", "sizes"),
+    [(10, 4, 60, ["4.4", "6.4"]), (0, 0, 100, ["–", "10.0"]), (10, 0, 100, ["4.0", "10.0"])],
+)
+def test_the_curve_counts_a_row_of_the_embedding_as_what_it_weighs(spare, padding, new, sizes):
+    """Of 0.1 MB a row; unused rows that go and zero rows that come are rows too."""
+    curve = {"budgets": [40, new], "coverage": {"swa": [0.5, 1.0]}}
+    keep = VocabularyMap(np.arange(new), 100, None, "f", {"curve": curve})
+    old_bytes, new_bytes = (100 + spare) * 100_000, (new + padding) * 100_000
+    report = PruningReport(
+        *("bert", 100, new, spare, padding, (), ()), old_bytes // 4, new_bytes // 4, old_bytes, new_bytes, {}
+    )
+    rows = [line.split() for line in step._curve_table(keep, report).splitlines()]
+    found = {row[0]: row[1] for row in rows}
+    assert [found["40"], found[str(new)]] == sizes
 
 
 def test_each_language_gets_a_model_of_its_own(model_folder, counts_folder, tmp_path, capsys):

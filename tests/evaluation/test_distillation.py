@@ -193,6 +193,18 @@ def test_a_teacher_of_another_problem_type_is_refused(tokenizer, quick, tmp_path
         load_finetuned(tmp_path, data, quick)
 
 
+def test_a_teacher_from_elsewhere_need_not_name_its_problem_type(deep, tokenizer, quick, tmp_path):
+    """Its student predicts lists of labels and is saved as a model of several."""
+    data = make("emotion")
+    tuned = finetune(deep, tokenizer, data, quick.replace(epochs=1), seed=1)
+    tuned.model.config.problem_type = None
+    save_finetuned(tuned.model, tokenizer, tmp_path)
+    student = keep_layers(load_finetuned(tmp_path, data, quick).model, 2)
+    learnt = finetune(student, tokenizer, data, quick, seed=1, teacher=tuned, keep_head=True)
+    assert task_scores("emotion", data.labels, data.gold(), learnt.predict(data))["macro_f1"] > 0.9
+    assert learnt.model.config.problem_type == "multi_label_classification"
+
+
 def test_lora_learns_from_a_teacher_too(teacher, deep, tokenizer, ner, quick):
     settings = quick.replace(adaptation="lora", epochs=8, learning_rate=2e-2)
     texts = unlabelled_split("ner", TEXTS)

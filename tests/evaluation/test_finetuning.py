@@ -257,8 +257,8 @@ def test_dev_scores_are_over_all_words_though_some_are_cut_away(model, tokenizer
 def test_predictions_do_not_depend_on_the_batch(model, tokenizer, ner):
     classifier = add_head(model, "ner", ner.labels, seed=1).train()
     rows = encode("ner", ner.splits["test"], tokenizer, 32)
-    collate = TaskCollator(tokenizer.pad_token_id)
-    assert predict(classifier, rows, collate, 3) == predict(classifier, rows, collate, 64)
+    collate, problem = TaskCollator(tokenizer.pad_token_id), ner.kind.problem_type
+    assert predict(classifier, rows, collate, 3, problem) == predict(classifier, rows, collate, 64, problem)
     assert classifier.training
 
 
@@ -268,7 +268,7 @@ def test_numbers_that_are_not_finite_are_an_error(model, tokenizer, ner):
         classifier.classifier.bias[0] = math.nan
     rows = encode("ner", ner.splits["test"], tokenizer, 32)
     with pytest.raises(FloatingPointError, match="not finite; lower learning_rate"):
-        predict(classifier, rows, TaskCollator(tokenizer.pad_token_id), 8)
+        predict(classifier, rows, TaskCollator(tokenizer.pad_token_id), 8, ner.kind.problem_type)
 
 
 def test_a_tokenizer_that_does_not_fit_is_refused(model, tokenizer, ner, quick):

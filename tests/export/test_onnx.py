@@ -27,11 +27,13 @@ from transformers import (
 import hf_afro
 from hf_afro.cli.main import main
 from hf_afro.evaluation import FineTuned, load_task
+from hf_afro.evaluation.data.task_data import make_task_data
 from hf_afro.evaluation.metrics import task_scores
 from hf_afro.export import EXPORT_FILE, export_onnx, onnx
 from hf_afro.export.quantising import FORMATS
 from hf_afro.hub import gather
 from hf_afro.sample import write_tasks
+from hf_afro.steps import export as steps_export
 from hf_afro.steps.card import exported_figures
 from tests.conftest import tiny_config
 from tests.students.conftest import student_config
@@ -275,6 +277,36 @@ def test_the_command_scores_every_graph_and_the_card_shows_it(tmp_path, tokenize
     assert figures["torch"]["lost"] == 0
 
 
+def test_a_model_of_more_labels_in_another_order_is_scored_by_their_names(tokenizer, monkeypatch):
+    """As one that was trained jointly; of the four answers one is a label that the set lacks."""
+    examples = [("moja", ["joy"]), ("mbili", ["joy", "fear"]), ("tatu", []), ("nne", ["fear"])]
+    data = make_task_data("emotion", "swa", "made/swa", {"train": examples, "dev": examples, "test": examples})
+    labels = ("surprise", "joy", "fear")
+    assert data.labels == ("fear", "joy")
+    names = {"id2label": dict(enumerate(labels)), "label2id": {name: at for at, name in enumerate(labels)}}
+    model = XLMRobertaForSequenceClassification(tiny_config(len(tokenizer), **names)).eval()
+    logits = torch.tensor([[-1.0, 2, -1], [-1, 3, 1], [1, -1, -1], [-1, 2, -1]])
+    ids = [tokenizer(text)["input_ids"] for text, _ in examples]
+
+    def answer(input_ids, **_others):
+        return SimpleNamespace(logits=logits[[ids.index(row) for row in input_ids.tolist()]])
+
+    monkeypatch.setattr(model, "forward", answer)
+    monkeypatch.setattr(steps_export, "load_sets", lambda *_settings: [data])
+    score, metric = steps_export.scorer("emotion=made", None, model, tokenizer)
+    # Joy: 2 right, 3 predicted, 2 correct. Fear: 1, 1, 2. Surprise: 0, 1, 0.
+    assert (metric, score(model)) == ("macro_f1", pytest.approx((4 / 5 + 2 / 3 + 0) / 3))
+    model.config.problem_type = "single_label_classification"
+    with pytest.raises(ValueError, match="the problem_type 'single_label_classification'; expected 'multi_label_cl"):
+        steps_export.scorer("emotion=made", None, model, tokenizer)
+    model.config.id2label = {0: "joy", 1: "anger"}
+    model.config.problem_type = None
+    with pytest.raises(
+        ValueError, match="made/swa has the labels fear, joy; expected some of the model's, joy, anger"
+    ):
+        steps_export.scorer("emotion=made", None, model, tokenizer)
+
+
 @pytest.fixture
 def stale_graph(tagger, monkeypatch):
     """Let every export write the graph of the tagger as it was exported, whatever the model is now."""
@@ -318,6 +350,8 @@ def test_decisions_are_those_of_the_kind_of_problem(pair_classifier):
     model.config.problem_type = "multi_label_classification"
     assert onnx._decisions_of(model)(logits).tolist() == [[True, True, False]]
     model.config.problem_type = "regression"
+    assert onnx._decisions_of(model) is None
+    model.config.problem_type, model.config.id2label = None, {0: "LABEL_0"}
     assert onnx._decisions_of(model) is None
 
 

@@ -6,6 +6,7 @@ import io
 import json
 import shutil
 
+import numpy as np
 import pytest
 import sentencepiece
 import torch
@@ -14,6 +15,7 @@ from transformers import AutoModel, XLMRobertaForMaskedLM
 
 import hf_afro
 from hf_afro.vocabulary import VocabularyAudit, count_tokens, prune_vocabulary, select_tokens
+from hf_afro.vocabulary.audit import _difference
 from hf_afro.vocabulary.segmentation import SplitCounts
 from hf_afro.vocabulary.tokenizers.cutting import save_tokenizer
 from tests.conftest import tiny_config
@@ -265,6 +267,45 @@ def test_a_missing_merge(tmp_path):
     found = findings((original, cut), AFRICAN)
     assert f"1 merges of tokens that are kept are missing: {f'{first} + {second}'!r}" in found
     assert any("texts whose tokens are all kept are split otherwise, such as " in one for one in found)
+
+
+def test_merges_in_another_order_and_merges_of_its_own(tmp_path):
+    tokenizer = EXAMPLES["roberta"].make()
+    original, cut = cut_of(model_for("roberta", tokenizer), tokenizer, tmp_path)
+    merges = json.loads((tmp_path / "cut" / TOKENIZER).read_text("utf-8"))["model"]["merges"]
+    change_json(tmp_path / "cut" / TOKENIZER, lambda content: content["model"]["merges"].reverse())
+    last = " + ".join(merges[-1])
+    assert f"its merges stand in another order than the original's, from {last!r} on" in findings((original, cut))
+
+    def other_parts(content):
+        content["model"]["merges"] = [*merges, [whole[:-1], whole[-1]]]
+
+    known = {tuple(merge) for merge in merges}
+    vocab = json.loads((tmp_path / "cut" / TOKENIZER).read_text("utf-8"))["model"]["vocab"]
+    whole = next(
+        piece for piece in vocab if {piece[:-1], piece[-1:]} <= {*vocab} and (piece[:-1], piece[-1]) not in known
+    )
+    change_json(tmp_path / "cut" / TOKENIZER, other_parts)
+    assert f"1 merges are not in the original: {f'{whole[:-1]} + {whole[-1]}'!r}" in findings((original, cut))
+
+
+def test_the_first_token_of_a_decoder_which_no_tokenizer_knows(xlmr, tmp_path):
+    for place, folder, name in ((0, "original", "▁"), (1, "cut", "</s>")):
+        shutil.copytree(xlmr[place], tmp_path / folder)
+        vocab = json.loads((tmp_path / folder / TOKENIZER).read_text("utf-8"))["model"]["vocab"]
+        own = [piece for piece, _ in vocab].index(name)
+        change_json(
+            tmp_path / folder / "config.json", lambda content, own=own: content.update(decoder_start_token_id=own)
+        )
+    (found,) = findings((str(tmp_path / "original"), tmp_path / "cut"))
+    assert found == "its configuration has decoder_start_token_id 2 ('</s>'), which in the original is '▁'"
+
+
+def test_hidden_states_that_are_no_number_in_one_model_differ():
+    one = torch.tensor([1.0, torch.nan, torch.inf])
+    assert _difference(one, one.clone()) == 0.0
+    assert _difference(one, torch.tensor([1.5, torch.nan, torch.inf])) == 0.5
+    assert np.isnan(_difference(one, torch.tensor([1.0, 2.0, torch.inf])))
 
 
 def test_lower_case_that_was_lost(tmp_path):

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 
 import numpy as np
 import pytest
+import regex
 import torch
 from hypothesis import given, settings, strategies
 from tokenizers import AddedToken, Tokenizer
 from transformers import AutoModelForMaskedLM, AutoTokenizer, PreTrainedTokenizerFast
 
 from hf_afro.vocabulary import extend_vocabulary
-from hf_afro.vocabulary.new_tokens import OldTokenizer, _beginning, _learn_merges, _winning_score
+from hf_afro.vocabulary.new_tokens import OldTokenizer, _beginning, _learn_merges, _learnt, _winning_score
 from hf_afro.vocabulary.tokenizers import TokenizerTable
 from tests.texts import SENTENCES
 from tests.vocabulary.conftest import NASTY
@@ -223,6 +225,14 @@ def test_characters_that_begin_with_bytes():
     assert _beginning(b"\xe2\xb5") == [chr(code) for code in [*range(0x2D40, 0x2D68), 0x2D6F, 0x2D70, 0x2D7F]]
     found = _beginning(b"\xf0\x9e\xa4")
     assert found == [chr(code) for code in range(0x1E900, 0x1E940)]
+
+
+def test_a_frequent_word_without_longer_forms_is_learnt():
+    """Only what different characters follow is a candidate, which the ends of lines alone do not give."""
+    words = Counter({"▁አዲስ": 50, "▁ማታ": 31, "▁ከትምህርት": 20, "▁ላይ": 1})
+    learnt = {piece for piece, _ in _learnt(words, 50, regex.compile(r"\p{Script=Ethiopic}"))}
+    assert {"▁አዲስ", "▁ማታ", "▁ከትምህርት"} <= learnt
+    assert "▁ላይ" not in learnt
 
 
 def test_merges_are_learnt_by_frequency():

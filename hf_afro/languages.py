@@ -192,9 +192,18 @@ _ROWS: tuple[tuple[str, str | None, str, str, str, tuple[str, ...]], ...] = (
 # here, as the evaluation sets treat them.
 _MEMBERS = {
     "aka": "fat twi",
+    "din": "dib dik dip diw dks",
     "ful": "ffm fub fuc fue fuf fuh fui fuq",
+    "gba": "bdt gbp gbq gmm gso gya",
+    "kau": "kby knc krt",
+    "kln": "enb eyo niq oki pko sgc spy tec tuy",
+    "kon": "kng kwy ldi",
+    "kpe": "gkp xpe",
+    "luy": "bxk ida lkb lko lks lri lrm lsm lto lts lwg nle nyd rag",
+    "man": "emk mku mlq msc mwk myq",
     "mlg": "bhr bmm bzc msh skg tdx tkg txy xmv xmw",
     "orm": "hae orc",
+    "tmh": "taq thv thz ttq",
 }
 
 

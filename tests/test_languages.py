@@ -10,7 +10,7 @@ import pytest
 import regex
 
 from hf_afro import languages
-from hf_afro.languages import LANGUAGES, find_language, find_languages, languages_in, script_names
+from hf_afro.languages import LANGUAGES, find_language, find_languages, languages_in, same_language, script_names
 
 AFROXLMR = set("afr amh hau ibo kin mlg nya orm pcm run sna som sot swa xho yor zul ara eng fra".split())
 
@@ -218,3 +218,17 @@ def test_an_unknown_set_is_refused():
 def test_the_languages_of_the_shared_text_are_known(shared_data):
     for path in sorted((shared_data / "corpora").glob("*.txt")):
         assert find_language(path.stem).iso639_3 == path.stem
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("orm", "hae", True),
+        ("knc", "kau", True),
+        ("din", "dik", True),
+        ("dik", "dip", False),
+        ("zul", "xho", False),
+    ],
+)
+def test_a_macrolanguage_is_the_same_as_its_members(one, other, same):
+    assert same_language(one, other) is same

@@ -31,8 +31,8 @@ spelling, and each row of the cut is compared with the original's row of its tok
 per language, the tables show what each language and each script pays.
 
 Output: the verdict, what is wrong, and tables; with --output_dir also index.html, one page, and vocabulary_audit.json,
-which `VocabularyAudit.load` reads. The exit code is 0 for an exact renumbering, 1 if anything is wrong, and 2 if the
-models could not be compared.
+which `VocabularyAudit.load` reads. The exit code is 0 for an exact renumbering, however many running tokens it loses;
+1 if anything is wrong; and 2 if the models could not be compared.
 """
 PAGE_FILE = "index.html"
 

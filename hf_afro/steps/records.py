@@ -23,6 +23,7 @@ RECORD_FILE = "hf_afro_run.json"
 _FORMAT = 3
 _BLOCK = 1 << 20
 _LIBRARIES = ("torch", "transformers", "tokenizers", "datasets", "numpy")
+_SHOWN_ELSEWHERE = ("report_to", "run_name", "project", "trackio_space_id", "disable_tqdm")  # arguments without effect
 
 
 @dataclass(frozen=True)
@@ -227,6 +228,10 @@ def _without_places(config: Any, inputs: Mapping[str, Mapping[str, str]]) -> dic
     settings = dataclasses.asdict(config)
     for name in _without_effect(config):
         del settings[name]
+    if "arguments" in settings:
+        settings["arguments"] = {
+            name: value for name, value in settings["arguments"].items() if name not in _SHOWN_ELSEWHERE
+        }
     for name, _, values in inputs_of(config):
         settings[name] = [value.removesuffix(place_of(value)) + inputs[name][place_of(value)] for value in values]
     return settings

@@ -87,8 +87,11 @@ def place(tmp_path, monkeypatch, tokenizer):
             part.save_pretrained(name)
     as_embedder(Path("intfloat/multilingual-e5-small"))
     Path("texts").mkdir()
+    Path("held_out").mkdir()
     for code in LANGUAGES:
         Path(f"texts/{code}.txt").write_text("\n".join(SENTENCES[code]), "utf-8")
+        Path(f"held_out/{code}.txt").write_text("\n".join(SENTENCES[code][::-1]), "utf-8")
+    Path("prompts.txt").write_text("query: \npassage: \n", "utf-8")
     Path("test_sentences.txt").write_text("Sentensi ambayo haipo popote katika matini.\n", "utf-8")
     write_tasks("sets", sizes={"train": 40, "dev": 8, "test": 8}, languages=LANGUAGES)
     Path("sets/ner").rename("masakhaner1")

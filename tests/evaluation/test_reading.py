@@ -166,3 +166,12 @@ def test_the_limit_of_a_cell_is_put_back_before_the_first_row_is_seen(tmp_path):
     rows = read_rows(path, TableForm(format="csv"), Repairs())
     next(rows)  # and no more, as where a row is refused and the error is kept
     assert csv.field_size_limit() == before
+
+
+def test_a_csv_may_end_its_lines_as_its_standard_says(tmp_path):
+    (tmp_path / "set.csv").write_bytes(b"text,label\r\nMvua kubwa leo.,rain\r\n")
+    repairs = Repairs()
+    assert list(read_rows(tmp_path / "set.csv", TableForm(format="csv"), repairs)) == [
+        (f"{tmp_path}/set.csv, line 2", {"text": "Mvua kubwa leo.", "label": "rain"})
+    ]
+    assert repairs == {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,6 +23,7 @@ class Config(StepConfig):
     parts: Annotated[list[str] | None, Input()] = None
     steps: Annotated[int, Limits(low=1)] = 3
     processes: Annotated[int, NoEffect()] = 1
+    arguments: dict[str, Any] = field(default_factory=dict)
 
 
 def write_result(config: Config, folder: Path) -> Outcome:

@@ -61,6 +61,8 @@ def test_the_key_follows_the_content_and_not_the_place(tmp_path):
     assert begun(parts=[f"x={parts[0]}"]).key != begun(parts=[f"y={parts[0]}"]).key
     assert begun(steps=3).key != begun(steps=4).key
     assert begun(processes=1).key == begun(processes=2).key
+    assert begun(arguments={"seed": 1, "report_to": "trackio"}).key == begun(arguments={"seed": 1}).key
+    assert begun(arguments={"seed": 1}).key != begun(arguments={"seed": 2}).key
     showing = step_of(shows_names=True)
     shown = [Record.begun(showing, Config(text=str(tmp_path / name))).key for name in "ab"]
     assert shown[0] != shown[1]

@@ -14,7 +14,7 @@ encoder, made once by the commands that are printed, and fine-tuned per task and
     G       F, fine-tuned with the teacher's logits on the labelled text
     H       G, and its logits on unlabelled text
     I       as H, with 4 layers and word embeddings of 128: a tenth of A
-    J       D adapted by MAFT for as long as E and F took together, fine-tuned on labels for as many steps as H
+    J       D adapted by MAFT for as long as F took, fine-tuned on labels for as many steps as H
     K       the shape of D from random weights, taught as F and H
     F-long  F fine-tuned on labels for as many steps as H
     D-H     D fine-tuned as H: what relations, hidden states and sentence vectors add to it
@@ -55,15 +55,16 @@ TEXT_LANGUAGES = "amh,eng,hau,ibo,kin,pcm,swa,yor"
 BUDGET = 30_000
 UNLABELLED = 3000  # lines per language
 EPOCHS = 5
-TRIAL_STEPS = 100  # of MAFT, to see how long one takes
+TRIAL_STEPS = 50  # of MAFT and of distillation, one after the other, to see how long each takes
 
 SHARED = (
     "--max_length 64 --no_packing --language_alpha 0.3 --per_device_train_batch_size 32 --weight_decay 0.01 "
     "--logging_steps 50 --save_steps 200 --save_total_limit 1 --no_checkpoints --seed 0"
 ).split()
 STATES = "--hidden_weight 1 --pooled_weight 1".split()
-DISTIL = "--max_steps 2000 --learning_rate 3e-4 --warmup_steps 100".split()
-ADAPT = "--max_steps 2000 --learning_rate 1e-4 --warmup_steps 100".split()
+STEPS = 2000
+DISTIL = f"--max_steps {STEPS} --learning_rate 3e-4 --warmup_steps 100".split()
+ADAPT = f"--max_steps {STEPS} --learning_rate 1e-4 --warmup_steps 100".split()
 
 
 @dataclass(frozen=True)
@@ -187,7 +188,12 @@ class Ladder:
                 name, *distil, *STATES, "--teacher", base, "--student", student, "--counts", self.out / "counts"
             )
         if name == "J":
-            steps = self.steps_in_the_time_of("E", "F")
+            trial = ["--max_steps", str(TRIAL_STEPS)]
+            adapted = self.command("J-trial", *self.adapt, "--model", self.encoder("D"), *trial)
+            distilled = self.command(
+                "F-trial", *distil, *STATES, "--teacher", base, "--student_model", self.encoder("D"), *trial
+            )
+            steps = round(STEPS * seconds_of_training(distilled) / seconds_of_training(adapted))
             return self.command(name, *self.adapt, "--model", self.encoder("D"), "--max_steps", str(steps))
         random = self.random("D-random", self.encoder("D"))
         return self.command(name, *distil, *STATES, "--teacher", base, "--student_model", random)
@@ -205,12 +211,6 @@ class Ladder:
         AutoModel.from_config(AutoConfig.from_pretrained(shape)).save_pretrained(self.out / name)
         AutoTokenizer.from_pretrained(shape).save_pretrained(self.out / name)
         return self.out / name
-
-    def steps_in_the_time_of(self, *names: str) -> int:
-        """Return how many steps of MAFT of D take as long as the training of other encoders, from a short training."""
-        trial = self.command("J-trial", *self.adapt, "--model", self.encoder("D"), "--max_steps", str(TRIAL_STEPS))
-        seconds = sum(seconds_of_training(self.encoder(name)) for name in names)
-        return round(TRIAL_STEPS * seconds / seconds_of_training(trial))
 
     def finetuned(self, name: str, task: str, seed: int) -> Path:
         """Return the folder with the report of a rung on a task, with its predictions."""

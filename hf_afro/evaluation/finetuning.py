@@ -44,6 +44,8 @@ if TYPE_CHECKING:
 
     from hf_afro.evaluation.presets import FineTuningSettings
 
+logger = logging.getLogger(__name__)
+
 _LORA_SCALE = 2  # alpha over rank
 
 
@@ -153,7 +155,7 @@ def finetune(
     train, dev = (encode(data.task, data.splits[split], tokenizer, max_length) for split in ("train", "dev"))
     if teacher is not None:
         check_logit_loss(data.task, settings)
-        train = _taught(train, data, tokenizer, max_length, teacher, unlabelled)
+        train = _taught(train, data, tokenizer, max_length, teacher, unlabelled, bf16=settings.bf16)
     elif unlabelled is not None:
         raise ValueError("unlabelled text was given without a teacher to label it; pass teacher=")
     best = KeepBest(data.kind.main_metric, settings.patience)
@@ -199,6 +201,8 @@ def _taught(
     max_length: int,
     teacher: FineTuned,
     unlabelled: Dataset | None,
+    *,
+    bf16: bool,
 ) -> list[Row]:
     """Return the rows to train on with the teacher's logits, those of unlabelled texts last."""
     if teacher.task != data.task or set(teacher.labels) != set(data.labels):
@@ -207,10 +211,12 @@ def _taught(
             f"{', '.join(data.labels)}; fine-tune the teacher on the same data"
         )
     columns = [teacher.labels.index(name) for name in data.labels]
-    logits = teacher.logits(data.splits["train"])
-    if unlabelled is not None:
-        labelled = [*labelled, *encode(data.task, unlabelled, tokenizer, max_length)]
-        logits += teacher.logits(unlabelled)
+    splits = [data.splits["train"], *([] if unlabelled is None else [unlabelled])]
+    logger.info("The teacher labels %s texts.", f"{sum(map(len, splits)):,}")
+    with torch.autocast(teacher.model.device.type, torch.bfloat16, enabled=bf16):
+        logits = [own for split in splits for own in teacher.logits(split)]
+    for split in splits[1:]:
+        labelled = [*labelled, *encode(data.task, split, tokenizer, max_length)]
     return [with_teacher_logits(row, own[..., columns]) for row, own in zip(labelled, logits, strict=True)]
 
 

@@ -56,8 +56,8 @@ class FineTuningSettings:
     weight_decay: float = _setting(0.0, "Weight decay of AdamW.")
     bf16: bool = _setting(
         False,
-        "Mixed precision: bfloat16 in the products of training, for GPUs and CPUs that have it (AMX); weights and "
-        "predictions stay in float32.",
+        "Mixed precision: bfloat16 in the products of training and of the teacher, for GPUs and CPUs that have it "
+        "(AMX); weights and predictions stay in float32.",
     )
     patience: int | None = _setting(
         None,

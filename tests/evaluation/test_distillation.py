@@ -212,6 +212,16 @@ def test_lora_learns_from_a_teacher_too(teacher, deep, tokenizer, ner, quick):
     assert task_scores("ner", ner.labels, ner.gold(), tuned.predict(ner))["entity_f1"] > 0.8
 
 
+@pytest.mark.parametrize(("bf16", "dtype"), [(False, torch.float32), (True, torch.bfloat16)])
+def test_the_teacher_computes_in_the_precision_of_training(teacher, tokenizer, ner, quick, bf16, dtype):
+    seen = set()
+    teacher.model.classifier.register_forward_hook(lambda module, inputs, output: seen.add(output.dtype))
+    student = keep_layers(teacher.model, 2)
+    settings = quick.replace(epochs=1, bf16=bf16)
+    finetune(student, tokenizer, ner, settings, 1, teacher=teacher, unlabelled=unlabelled_split("ner", TEXTS))
+    assert seen == {dtype}
+
+
 def test_words_of_running_text_are_split_as_the_sets_are():
     assert split_words("“Ng'ombe” (wa Kano), dị-iche: አበበ። 50%") == [
         "“", "Ng'ombe", "”", "(", "wa", "Kano", ")", ",", "dị-iche", ":", "አበበ", "።", "50", "%",

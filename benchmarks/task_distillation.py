@@ -43,6 +43,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--learning_rate", type=float, default=2e-4, help="of the students")
     parser.add_argument("--joint", action="store_true", help="one model for all languages")
     parser.add_argument("--max_train", type=int, help="labelled examples per language")
+    parser.add_argument("--bf16", action="store_true", help="mixed precision in training")
     parser.add_argument("--output_dir", required=True)
     return parser.parse_args()
 
@@ -59,6 +60,7 @@ def main() -> None:
         learning_rate=args.learning_rate,
         max_unlabelled=args.max_unlabelled,
         max_train=args.max_train,
+        bf16=args.bf16,
     )
     labelled = sum(min(len(one.splits["train"]), args.max_train or 10**9) for one in data)
     lines = {code: len(own) for code, own in clean_unlabelled(text, data).train.items()}

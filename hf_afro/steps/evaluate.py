@@ -68,7 +68,7 @@ A copy of a model's encoder gets a new head and is fine-tuned for each task, lan
 is scored on test. The model itself stays as it is.
 
   hf-afro evaluate adapted --tasks ner --data masakhaner1 --languages swa,yor --seeds 3 --output_dir scores
-  hf-afro evaluate adapted --tasks ner,topic --data ner=masakhaner1 topic=masakhanews --output_dir scores
+  hf-afro evaluate adapted --data ner=masakhaner1 topic=masakhanews --output_dir scores
   hf-afro evaluate student=small teacher=adapted --data tasks --output_dir scores
   hf-afro evaluate adapted --tasks ner --data masakhaner1 --transfer swa,yor --output_dir transfer
   hf-afro evaluate adapted --tasks ner --data masakhaner1 --perturb no_diacritics lower_case --output_dir typed
@@ -87,7 +87,8 @@ from labels alone is measured beside it, as NAME-labels.
 one token and its tag per line for ner (MasakhaNER) and pos (MasakhaPOS); swa/train.tsv, dev.tsv and test.tsv for topic
 (MasakhaNEWS, ANTC), sentiment (AfriSenti), hate (AfriHate) and nli (AfriXNLI); or a copy of the repository of BRIGHTER
 (emotion), SemRel (relatedness) or INJONGO (intent, slots). It may also be a set's description in YAML, a
-folder of such sets, as in data/ner/masakhaner1, or the output of `hf-afro tasks`; TASK=FOLDER names one per task.
+folder of such sets, as in data/ner/masakhaner1, or the output of `hf-afro tasks`; TASK=FOLDER names one per task, and
+--tasks can then be left out.
 
 --parallel is a folder with one folder per language and two files of as many lines: swa/test.swa and swa/test.en. The
 vector of each sentence is compared with those of all translations: accuracy at 1 is the share whose own translation
@@ -119,7 +120,7 @@ class Config(StepConfig):
     tasks: Annotated[list[str] | None, Words()] = HfArg(
         default=None,
         aliases=["--task"],
-        help=f"what is measured: {', '.join((*TASKS, *MEASURED))}; by default all that `hf-afro tasks` wrote, "
+        help=f"what is measured: {', '.join((*TASKS, *MEASURED))}; by default all that --data has, "
         f"{BITS_PER_BYTE} if there is text, and {BITEXT} if there is parallel text",
     )
     data: Annotated[list[str] | None, Input("tasks", must_exist=False, default=True, files=described_files)] = HfArg(

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 from transformers.hf_argparser import HfArg
 
 from hf_afro.evaluation import TaskData, languages_of, load_task
-from hf_afro.evaluation.data.descriptions import described_files
+from hf_afro.evaluation.data.descriptions import described_files, is_description, read_description
 from hf_afro.evaluation.data.loading import HUB, check_splits
 from hf_afro.evaluation.data.task_data import SPLITS
 from hf_afro.files import write_whole
@@ -130,7 +130,7 @@ def load_sets(
     """Return tasks in the languages asked for, reporting repairs.
 
     Args:
-        tasks: Their names; None for all that `given` has, if that is the output of the step `tasks`.
+        tasks: Their names; None for all that `given` has or names.
         given: That output, or places: see `places_of`.
         languages: Those requested, by ISO 639-3 code; None for all.
         sources: Those to train on, by ISO 639-3 code, the others need no train split; None or empty for all.
@@ -140,16 +140,36 @@ def load_sets(
     """
     if len(given) == 1 and (Path(given[0]) / TASKS_FILE).is_file():
         data = _listed_sets(Path(given[0]), tasks, languages, sources)
-    elif tasks is None and not Path(place_of(given[0])).exists():
-        raise FileNotFoundError(f"--data {given[0]} does not exist; expected a folder, or what `hf-afro tasks` wrote")
-    elif tasks is None:
-        raise ValueError("--tasks is missing; expected tasks to evaluate, such as ner,topic")
     else:
+        tasks = _named_tasks(given) if tasks is None else tasks
         data = _found_sets(places_of(tasks, given) if tasks else {}, languages, sources)
     for one in data:
         for what, count in one.repairs.items():
             say(f"{one.dataset}: {what}: {count}")
     return data
+
+
+def _named_tasks(given: Sequence[str]) -> list[str]:
+    """Return the tasks that places name themselves: `ner=masakhaner1`, or the description of a set.
+
+    Raises:
+        FileNotFoundError: If a place does not exist.
+        ValueError: If it names no task.
+    """
+    named = []
+    for word in given:
+        place = Path(place_of(word))
+        if "=" in word:
+            named.append(word.partition("=")[0])
+        elif not place.exists():
+            raise FileNotFoundError(f"--data {word} does not exist; expected a folder, or what `hf-afro tasks` wrote")
+        elif is_description(place):
+            named.append(read_description(place).task)
+        else:
+            raise ValueError(f"--tasks is missing, and --data {word} does not name its task; expected TASK={word}")
+    for task in named:
+        kind_of(task)
+    return named
 
 
 def _listed_sets(
@@ -211,7 +231,10 @@ def places_of(tasks: Sequence[str], given: Sequence[str]) -> dict[str, str]:
     Raises:
         ValueError: If a task has no set, several, or a word names another task.
     """
-    named = dict(word.split("=", 1) for word in given if word.partition("=")[0] in tasks and "=" in word)
+    pairs = [word.split("=", 1) for word in given if word.partition("=")[0] in tasks and "=" in word]
+    named = dict(pairs)
+    if len(named) < len(pairs):
+        raise ValueError(f"--data is {' '.join(given)}; expected one set for each task")
     rest = [word for word in given if not ("=" in word and word.partition("=")[0] in named)]
     missing = [task for task in tasks if task not in named]
     if rest and not missing:

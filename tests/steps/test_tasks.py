@@ -55,6 +55,20 @@ def test_a_described_set_is_found_under_the_code_that_was_given(described):
     assert data.texts("test")[0] == "test moja"
 
 
+def test_data_may_name_its_task_itself(described):
+    for given in (str(described), f"topic={described}"):
+        (data,) = load_sets(None, [given], ["swa"])
+        assert (data.task, data.dataset) == ("topic", "council/swa")
+    with pytest.raises(ValueError, match="--tasks is missing, and --data .* does not name its task; expected TASK="):
+        load_sets(None, [str(described.parent)], ["swa"])
+    with pytest.raises(FileNotFoundError, match="--data nowhere does not exist"):
+        load_sets(None, ["nowhere"], ["swa"])
+    with pytest.raises(ValueError, match="expected one set for each task"):
+        load_sets(None, [f"topic={described}", "topic=other"], ["swa"])
+    with pytest.raises(ValueError, match="unknown task 'topics'"):
+        load_sets(None, [f"topics={described}"], ["swa"])
+
+
 @pytest.mark.parametrize("kind", [tasks.STEP, evaluate.STEP], ids=lambda step: step.name)
 def test_a_changed_data_file_of_a_described_set_makes_the_result_out_of_date(described, kind):
     more = {} if kind is tasks.STEP else {"models": ["m"]}

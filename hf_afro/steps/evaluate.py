@@ -392,6 +392,7 @@ def _distilled(
             raise ValueError(f"--student_layers {config.student_layers}; --teacher {teacher} has {depth} layers")
         source = folder / config.teacher_name
         reports[config.teacher_name] = evaluated(config.teacher_name, teacher, save_models=True)
+        _warn_of_collapse(reports[config.teacher_name], config.teacher_name)
     for name, model in config.students.items():
         start = {"teacher": source, "student_layers": config.student_layers} if model is None else {}
         alone = f"{name}{LABELS_ONLY}"
@@ -401,6 +402,16 @@ def _distilled(
     if teacher is not None and not config.save_models:
         shutil.rmtree(folder / config.teacher_name / MODELS, ignore_errors=True)
     return {name: reports[name] for name in config.shown_names if name in reports}
+
+
+def _warn_of_collapse(teacher: EvalReport, name: str) -> None:
+    """Warn of a teacher that gives one answer to everything, before its students take their time."""
+    for score in teacher.scores:
+        if score.collapsed and score.metric == metrics_of(score.task)[0]:
+            say(
+                f"the teacher {name} learnt nothing of {score.task} in {score.language} and will teach nothing: "
+                f"{score.note}; lower --learning_rate, or give it more --epochs"
+            )
 
 
 def _evaluate(
@@ -544,6 +555,8 @@ def show(report: EvalReport) -> str:
         for codes in dict.fromkeys(score.together for score in report.select(task=task) if score.together):
             parts.append(f"trained jointly on {', '.join(codes)}")
         parts.append(_task_table(report, task))
+        if any(score.collapsed for score in report.select(task=task)):
+            parts.append("a run that collapsed learnt nothing: lower --learning_rate, or give it more --epochs")
         parts += _drop_parts(report, task)
     for task in dict.fromkeys(score.task for score in report.transfer):
         parts += _transfer_parts(report, task)

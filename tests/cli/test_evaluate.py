@@ -192,6 +192,19 @@ def test_distillation_on_a_task_in_one_command(model_folder, data_folder, tmp_pa
     assert "share of" in card
 
 
+def test_a_teacher_that_learnt_nothing_is_warned_of_before_its_students_are_trained(
+    model_folder, data_folder, tmp_path, capsys
+):
+    data = ("--data", f"topic={data_folder / 'topic'}", "--languages", "swa", "--seeds", 1, *QUICK)
+    words = ("--teacher", model_folder, "--student_layers", 1, *data, "--learning_rate", 1e-9)
+    assert main(list(map(str, ("evaluate", *words, "--output_dir", tmp_path / "out")))) == 0
+    told = capsys.readouterr().out
+    name = Path(model_folder).name
+    warning = told.index(f"the teacher {name} learnt nothing of topic in swa and will teach nothing")
+    assert warning < told.index("-labels: topic swa, seed 1")
+    assert "a run that collapsed learnt nothing: lower --learning_rate, or give it more --epochs" in told
+
+
 def test_a_fine_tuned_model_has_a_card_of_its_own(model_folder, data_folder, tmp_path, tokenizer, refused):
     """Its encoder was cut to six languages; it is fine-tuned on one, and its score is that of its seed."""
     cut, scores = shutil.copytree(model_folder, tmp_path / "cut"), tmp_path / "scores"

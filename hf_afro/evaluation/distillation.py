@@ -60,8 +60,8 @@ def is_finetuned(name: str | os.PathLike[str]) -> bool:
     below = sorted(path.parent.name for path in Path(name).glob(f"*/{MODELS}"))
     if below:
         raise ValueError(
-            f"{name} holds the evaluations of several models, {', '.join(below)}; expected one, such as "
-            f"{Path(name) / below[0]}"
+            f"{name} holds evaluations in folders of their own, {', '.join(below)}; expected one, such as "
+            f"{Path(name) / below[0]}, or in a recipe a stage with one model that has no name there"
         )
     if (Path(name) / REPORT_FILE).is_file():
         raise ValueError(f"{name} holds a report and no models; evaluate the teacher again with --save_models")

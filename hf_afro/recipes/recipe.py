@@ -270,8 +270,8 @@ def _inputs(config: Any, place: str, owner: str, earlier: Sequence[Stage]) -> di
     for name, marker, values in inputs_of(config):
         named = [value for value in map(place_of, values) if value in gives]
         for value in named:
-            if gives[value] != marker.gives:
-                able = [stage for stage, kind in gives.items() if kind == marker.gives]
+            if gives[value] not in (marker.gives, marker.or_gives):
+                able = [stage for stage, kind in gives.items() if kind in (marker.gives, marker.or_gives)]
                 hint = nearest(value, able, every=True) if able else f"none before it gives {marker.gives or 'that'}"
                 raise RecipeError(f"{place}: {owner}.{name} is {value!r}, which gives {gives[value]}; {hint}")
         if named:

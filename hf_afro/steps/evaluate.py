@@ -49,7 +49,6 @@ from hf_afro.steps.settings import (
     Limits,
     NoEffect,
     OptionalLanguages,
-    OptionalModel,
     StepConfig,
     Words,
     is_folder_name,
@@ -153,7 +152,7 @@ class Config(StepConfig):
         default=False,
         help="train on all languages of a task at once, or on those of transfer; each is measured separately",
     )
-    teacher: OptionalModel = HfArg(
+    teacher: Annotated[str | None, Input("model", or_gives="reports", is_model=True, must_exist=False)] = HfArg(
         default=None,
         help="distil each model on the tasks from this one: an encoder, which is fine-tuned first; a fine-tuned "
         "model; or the output of `hf-afro evaluate --save_models`",
@@ -647,6 +646,8 @@ def plan(config: Config, inputs: Mapping[str, Plan]) -> Plan:
     """
     models, seeds = tuple(config.named_models.values()), len(seeds_of(config.seeds))
     measured = len(models) if config.teacher is None else len(config.shown_names)
+    if "teacher" in inputs and inputs["teacher"].models:
+        measured -= 1  # an earlier stage has measured the teacher
     notes, sizes = [counted(measured, "model")], {}
     teacher = inputs["teacher"].model if "teacher" in inputs else None
     if teacher is not None and config.student_layers is not None:

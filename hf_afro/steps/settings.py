@@ -51,6 +51,7 @@ class Input:
 
     Attributes:
         gives: The kind of result of an earlier stage that a recipe may name here, such as `model`.
+        or_gives: Another kind that it may name.
         default: Whether a recipe that leaves the setting out uses the last such stage before it.
         is_model: Whether it is the folder of a model: subfolders, which are checkpoints, do not count, and an adapter
             in its place is refused.
@@ -61,6 +62,7 @@ class Input:
     """
 
     gives: str = ""
+    or_gives: str = ""
     default: bool = False
     is_model: bool = False
     must_exist: bool = True

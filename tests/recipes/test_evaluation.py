@@ -104,6 +104,19 @@ def test_sets_that_were_moved_are_read_where_they_are_now(saved_model, tmp_path)
     assert results["tasks"] == UP_TO_DATE
 
 
+def test_a_teacher_may_be_evaluated_in_a_stage_of_its_own(saved_model, tmp_path):
+    recipe_with(tmp_path, saved_model, "save_models: true\n  joint: true")
+    text = (tmp_path / "transfer.yaml").read_text("utf-8").replace("{m: base}", "base\n  name: m")
+    _, _, settings = text.partition("evaluate:\n")
+    student = settings.replace("base\n  name: m", "{student: base}").replace("save_models: true", "teacher: evaluate")
+    (tmp_path / "transfer.yaml").write_text(f"{text}evaluate-student:\n{student}", "utf-8")
+    recipe = load_recipe(str(tmp_path / "transfer.yaml"))
+    assert plan_recipe(recipe)["evaluate-student"].note == "2 models, 2 sets, 2 seeds: 4 runs"
+    loaded = load_reports(expanded([str(run_recipe(recipe, tmp_path / "run")[-1].folder)]))
+    assert [one.report.name for one in loaded] == ["student", "student-labels", "m"]
+    assert loaded[0].report.provenance["distillation"] == {"teacher": "m"}
+
+
 @pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")  # peft reads it
 @pytest.mark.parametrize(
     ("more", "runs", "together", "sources"),

@@ -289,7 +289,7 @@ def test_the_settings_of_the_papers_are_those_of_the_papers():
     assert (given.mlm_probability, given.per_device_train_batch_size, given.language_alpha) == (0.15, 10, 1)
     assert (given.adam_beta1, given.adam_beta2, given.adam_epsilon) == (0.9, 0.999, 1e-8)
     assert load_recipe("afroxlmr-small").stage("prune").config.budget == 70_000
-    recipe = load_recipe("afro-mini")
+    recipe = load_recipe("afroxlmr-minilm")
     for name, layers in (("distill-12x384", 12), ("distill-6x384", 6)):
         config = recipe.stage(name).config
         sizes, given = parse_sizes(config.student), config.arguments
@@ -318,6 +318,7 @@ def test_the_settings_of_the_papers_are_those_of_the_papers():
 def test_the_recipes_that_ship():
     names = [
         "afro-mini",
+        "afroxlmr-minilm",
         "afroxlmr-small",
         "comet",
         "embedder",

@@ -90,7 +90,7 @@ def evaluate_model(
         seeds: One fine-tuning run per seed. A probe is the same for every seed, and is fitted once.
         parallel: Parallel text, from `read_parallel`, on which bitext retrieval is measured.
         extra_scores: Other scores for the report, such as those of `bits_per_byte_scores`.
-        provenance: Added to the report's.
+        provenance: Added to the report's, which names the model's folder if there is one.
         model_folder: Where a model given as an object is saved, or its name on the Hub: for its size on disk, and for
             the modules of a sentence-transformers model.
         save_models: Whether to keep every fine-tuned model with its tokenizer, in
@@ -184,6 +184,7 @@ def evaluate_model(
         scores=(*scores, *extra_scores),
         settings={key: own.used(key.partition("/")[0], taught=teacher is not None) for key, own in chosen.items()},
         provenance={
+            **({} if model_folder is None else {"model": os.fspath(model_folder)}),
             **(provenance or {}),
             **({} if teacher is None else _origin_of(teacher, student_layers, cleaned, jobs)),
             "encoder_fingerprint": identity,

@@ -215,6 +215,7 @@ def test_a_folder_and_objects_give_the_same(model, tokenizer, quick, tmp_path):
     by_object = evaluate_model(model, tokenizer, [make("topic")], output_dir=tmp_path / "b", **common)
     assert by_folder.scores == by_object.scores
     assert by_folder.model["parameters"] == by_object.model["parameters"]
+    assert by_folder.provenance["model"] == str(tmp_path / "model")
     assert by_folder.model["bytes_on_disk"] == (tmp_path / "model" / "model.safetensors").stat().st_size
 
 

@@ -55,6 +55,8 @@ def main() -> None:
         for name in names
         if all((args.folder / seed / name / "evaluation_report.json").is_file() for seed in args.seeds)
     ]
+    if not whole or (args.of or whole[0]) not in whole:
+        raise SystemExit(f"models with seeds {', '.join(args.seeds)}: {', '.join(whole) or 'none'}; --of is {args.of}")
     found = {name: joined([args.folder / seed / name for seed in args.seeds], args.task) for name in whole}
     reference = found[args.of or whole[0]]
     languages = list(reference)

@@ -392,6 +392,9 @@ def _distilled(
         source = folder / config.teacher_name
         reports[config.teacher_name] = evaluated(config.teacher_name, teacher, save_models=True)
         _warn_of_collapse(reports[config.teacher_name], config.teacher_name)
+    else:
+        for place in _report_of(source):
+            _warn_of_collapse(EvalReport.load(place), config.teacher_name)
     for name, model in config.students.items():
         start = {"teacher": source, "student_layers": config.student_layers} if model is None else {}
         alone = f"{name}{LABELS_ONLY}"
@@ -408,8 +411,8 @@ def _warn_of_collapse(teacher: EvalReport, name: str) -> None:
     for score in teacher.scores:
         if score.collapsed and score.metric == metrics_of(score.task)[0]:
             say(
-                f"the teacher {name} learnt nothing of {score.task} in {score.language} and will teach nothing: "
-                f"{score.note}; lower --learning_rate, or give it more --epochs"
+                f"the teacher {name} learnt nothing of {score.task} in {score.language} and will teach nothing there: "
+                f"{score.note}; try another --learning_rate, or more --epochs"
             )
 
 
@@ -555,7 +558,7 @@ def show(report: EvalReport) -> str:
             parts.append(f"trained jointly on {', '.join(codes)}")
         parts.append(_task_table(report, task))
         if any(score.collapsed for score in report.select(task=task)):
-            parts.append("a run that collapsed learnt nothing: lower --learning_rate, or give it more --epochs")
+            parts.append("a run that collapsed learnt nothing: try another --learning_rate, or more --epochs")
         parts += _drop_parts(report, task)
     for task in dict.fromkeys(score.task for score in report.transfer):
         parts += _transfer_parts(report, task)

@@ -141,35 +141,37 @@ def load_sets(
     if len(given) == 1 and (Path(given[0]) / TASKS_FILE).is_file():
         data = _listed_sets(Path(given[0]), tasks, languages, sources)
     else:
-        tasks = _named_tasks(given) if tasks is None else tasks
-        data = _found_sets(places_of(tasks, given) if tasks else {}, languages, sources)
+        places = _named_places(given) if tasks is None else places_of(tasks, given) if tasks else {}
+        data = _found_sets(places, languages, sources)
     for one in data:
         for what, count in one.repairs.items():
             say(f"{one.dataset}: {what}: {count}")
     return data
 
 
-def _named_tasks(given: Sequence[str]) -> list[str]:
-    """Return the tasks that places name themselves: `ner=masakhaner1`, or the description of a set.
+def _named_places(given: Sequence[str]) -> dict[str, str]:
+    """Return the tasks that places name themselves, each with its place: `ner=masakhaner1`, or a set's description.
 
     Raises:
         FileNotFoundError: If a place does not exist.
-        ValueError: If it names no task.
+        ValueError: If it names no task, or two name the same.
     """
-    named = []
+    places: dict[str, str] = {}
     for word in given:
-        place = Path(place_of(word))
-        if "=" in word:
-            named.append(word.partition("=")[0])
-        elif not place.exists():
+        place = place_of(word)
+        if place != word:
+            task = word.removesuffix(f"={place}")
+        elif not Path(place).exists():
             raise FileNotFoundError(f"--data {word} does not exist; expected a folder, or what `hf-afro tasks` wrote")
-        elif is_description(place):
-            named.append(read_description(place).task)
+        elif is_description(Path(place)):
+            task = read_description(place).task
         else:
             raise ValueError(f"--tasks is missing, and --data {word} does not name its task; expected TASK={word}")
-    for task in named:
+        if task in places:
+            raise ValueError(f"--data is {' '.join(given)}; expected one set for each task")
         kind_of(task)
-    return named
+        places[task] = place
+    return places
 
 
 def _listed_sets(

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from transformers import PrinterCallback, ProgressCallback, Trainer, TrainerCallback, TrainingArguments
 
 from hf_afro.checkpoints import BROKEN_FOLDER, checkpoints_in, fault_of, last_checkpoint
@@ -53,7 +54,9 @@ def trainer_arguments(kind: type[TrainingArguments], given: Mapping[str, Any], f
     # Without a terminal a bar is noise, and an error would start in the middle of its line.
     # The evaluation after training is a part of the run that is reported, and so is what is resumed.
     name = folder.name.removesuffix(UNFINISHED)
-    arguments = kind(**{"disable_tqdm": not sys.stderr.isatty(), "run_name": name, **given, "output_dir": str(folder)})
+    mixed = bool(given.get("bf16")) and not torch.accelerator.is_available()  # without use_cpu it is refused there
+    defaults = {"disable_tqdm": not sys.stderr.isatty(), "run_name": name, **({"use_cpu": True} if mixed else {})}
+    arguments = kind(**{**defaults, **given, "output_dir": str(folder)})
     check_processes(arguments)
     return arguments
 

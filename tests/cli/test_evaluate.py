@@ -200,9 +200,9 @@ def test_a_teacher_that_learnt_nothing_is_warned_of_before_its_students_are_trai
     assert main(list(map(str, ("evaluate", *words, "--output_dir", tmp_path / "out")))) == 0
     told = capsys.readouterr().out
     name = Path(model_folder).name
-    warning = told.index(f"the teacher {name} learnt nothing of topic in swa and will teach nothing")
+    warning = told.index(f"the teacher {name} learnt nothing of topic in swa and will teach nothing there")
     assert warning < told.index("-labels: topic swa, seed 1")
-    assert "a run that collapsed learnt nothing: lower --learning_rate, or give it more --epochs" in told
+    assert "a run that collapsed learnt nothing: try another --learning_rate, or more --epochs" in told
 
 
 def test_a_fine_tuned_model_has_a_card_of_its_own(model_folder, data_folder, tmp_path, tokenizer, refused):

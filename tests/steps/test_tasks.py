@@ -59,6 +59,12 @@ def test_data_may_name_its_task_itself(described):
     for given in (str(described), f"topic={described}"):
         (data,) = load_sets(None, [given], ["swa"])
         assert (data.task, data.dataset) == ("topic", "council/swa")
+    both = [described.parent / f"{task}.yaml" for task in ("topic", "sentiment")]
+    for path in both:
+        text = described.read_text("utf-8").replace("topic", path.stem)
+        path.write_text(f"{text}languages: [sw-KE]\n", "utf-8")
+    found = load_sets(None, list(map(str, both)), ["swa"])
+    assert [data.task for data in found] == ["topic", "sentiment"]
     with pytest.raises(ValueError, match="--tasks is missing, and --data .* does not name its task; expected TASK="):
         load_sets(None, [str(described.parent)], ["swa"])
     with pytest.raises(FileNotFoundError, match="--data nowhere does not exist"):

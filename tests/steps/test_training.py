@@ -9,6 +9,7 @@ import torch
 from accelerate.commands.launch import launch_command_parser
 from accelerate.utils.launch import prepare_simple_launcher_cmd_env
 
+from hf_afro.recipes import load_recipe
 from hf_afro.steps.training import LogLines, trainer_arguments
 from hf_afro.training import MAFTTrainingArguments, check_processes
 
@@ -22,6 +23,13 @@ def test_the_folder_is_that_of_the_step_and_what_was_given_is_kept(tmp_path):
     assert (made.output_dir, made.learning_rate) == (str(tmp_path), 3e-5)
     assert made.disable_tqdm  # a test is no terminal
     assert not arguments(tmp_path, disable_tqdm=False).disable_tqdm
+
+
+def test_mixed_precision_needs_no_other_word_on_a_cpu(tmp_path):
+    distill = load_recipe("afro-mini").stage("distill")
+    made = trainer_arguments(distill.step.arguments, distill.config.arguments, tmp_path)
+    assert made.bf16
+    assert made.use_cpu != torch.accelerator.is_available()
 
 
 def test_a_run_is_reported_under_the_name_of_its_folder(tmp_path):

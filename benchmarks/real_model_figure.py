@@ -43,8 +43,8 @@ def ladder(scores_folder: Path, languages: list[str]) -> dict[str, tuple[float, 
     means, sizes = defaultdict(list), {}
     for path in sorted(scores_folder.glob(f"*/*/{REPORT_FILE}")):
         report = load_reports([str(path.parent)])[0].report
-        scores = [score.mean for score in report.select(metric="entity_f1") if score.language in languages]
-        means[report.name].append(100 * fmean(scores))
+        scores = {score.language: score.mean for score in report.select(metric="entity_f1")}
+        means[report.name].append(100 * fmean(scores[code] for code in languages))
         sizes[report.name] = float(report.model["parameters"])
     return {name: (sizes[name], fmean(values)) for name, values in means.items()}
 

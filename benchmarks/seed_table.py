@@ -60,6 +60,8 @@ def main() -> None:
     found = {name: joined([args.folder / seed / name for seed in args.seeds], args.task) for name in whole}
     reference = found[args.of or whole[0]]
     languages = list(reference)
+    for name in [name for name, own in found.items() if list(own) != languages]:
+        print(f"{name} is left out: it has {', '.join(found.pop(name)) or 'no language'}")
     rows: list[list[object]] = []
     for name, own in found.items():
         counts = {code: own[code].counts(args.task) for code in languages}

@@ -270,9 +270,11 @@ def _inputs(config: Any, place: str, owner: str, earlier: Sequence[Stage]) -> di
     for name, marker, values in inputs_of(config):
         named = [value for value in map(place_of, values) if value in gives]
         for value in named:
-            if gives[value] not in (marker.gives, marker.or_gives):
-                able = [stage for stage, kind in gives.items() if kind in (marker.gives, marker.or_gives)]
-                hint = nearest(value, able, every=True) if able else f"none before it gives {marker.gives or 'that'}"
+            wanted = [kind for kind in (marker.gives, marker.or_gives) if kind]
+            if gives[value] not in wanted:
+                able = [stage for stage, kind in gives.items() if kind in wanted]
+                what = " or ".join(wanted) or "that"
+                hint = nearest(value, able, every=True) if able else f"none before it gives {what}"
                 raise RecipeError(f"{place}: {owner}.{name} is {value!r}, which gives {gives[value]}; {hint}")
         if named:
             inputs[name] = tuple(named)

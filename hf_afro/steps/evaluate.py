@@ -557,8 +557,13 @@ def show(report: EvalReport) -> str:
         for codes in dict.fromkeys(score.together for score in report.select(task=task) if score.together):
             parts.append(f"trained jointly on {', '.join(codes)}")
         parts.append(_task_table(report, task))
-        if any(score.collapsed for score in report.select(task=task)):
-            parts.append("a run that collapsed learnt nothing: try another --learning_rate, or more --epochs")
+        if collapsed := [score for score in report.select(task=task) if score.collapsed]:
+            own = report.settings.get(f"{task}/{collapsed[0].language}")
+            parts.append(
+                "a probe that collapsed finds nothing in the encoder's vectors: try --adaptation full"
+                if isinstance(own, Mapping) and own.get("adaptation") == "probe"
+                else "a run that collapsed learnt nothing: try another --learning_rate, or more --epochs"
+            )
         parts += _drop_parts(report, task)
     for task in dict.fromkeys(score.task for score in report.transfer):
         parts += _transfer_parts(report, task)
@@ -645,14 +650,16 @@ def plan(config: Config, inputs: Mapping[str, Plan]) -> Plan:
     """Return the number of models and fine-tuning runs, and the size of a new student without its head, if known.
 
     Raises:
-        ValueError: If the text or the sets of earlier stages lack what is asked for.
+        ValueError: If the text, the sets or the fine-tuned models of earlier stages lack what is asked for.
     """
     models, seeds = tuple(config.named_models.values()), len(seeds_of(config.seeds))
     measured = len(models) if config.teacher is None else len(config.shown_names)
-    if "teacher" in inputs and inputs["teacher"].models:
+    taught = inputs.get("teacher", Plan())
+    if taught.evaluation is not None:
         measured -= 1  # an earlier stage has measured the teacher
+        _check_teachers_of_stage(config, taught.evaluation)
     notes, sizes = [counted(measured, "model")], {}
-    teacher = inputs["teacher"].model if "teacher" in inputs else None
+    teacher = taught.model
     if teacher is not None and config.student_layers is not None:
         if config.student_layers > teacher.num_hidden_layers:
             raise ValueError(f"student_layers is {config.student_layers}; the teacher has {teacher.num_hidden_layers}")
@@ -686,7 +693,20 @@ def plan(config: Config, inputs: Mapping[str, Plan]) -> Plan:
         notes.append("bits per byte")
     if config.measures_bitext:
         notes.append("bitext retrieval")
-    return Plan(", ".join(notes), models=models, **sizes)
+    return Plan(", ".join(notes), models=models, evaluation=config, **sizes)
+
+
+def _check_teachers_of_stage(config: Config, earlier: Config) -> None:
+    """Refuse an evaluation in an earlier stage that will not hold a fine-tuned teacher for every run."""
+    stage = f"teacher is {config.teacher!r}, a stage"
+    if earlier.in_own_folders:
+        raise ValueError(f"{stage} with a folder per model; give it one model without a name, as in `models: prune`")
+    if not earlier.save_models:
+        raise ValueError(f"{stage} that keeps no models; set its save_models to true")
+    if missing := sorted(set(seeds_of(config.seeds)) - set(seeds_of(earlier.seeds))):
+        raise ValueError(f"{stage} without seed {', '.join(map(str, missing))}; give both stages the same seeds")
+    if config.joint != earlier.joint:
+        raise ValueError(f"{stage} where joint is {str(earlier.joint).lower()}; give both stages the same")
 
 
 STEP = Step(

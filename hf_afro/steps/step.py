@@ -43,6 +43,7 @@ class Plan:
         sets: The languages of each task it writes, as far as they are known.
         places: Where the sets of each task are, as the step `tasks` takes them.
         models: What it evaluates.
+        evaluation: The settings of an evaluation, whose fine-tuned models may be the teachers of a later one.
     """
 
     note: str = ""
@@ -57,6 +58,7 @@ class Plan:
     sets: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     places: Mapping[str, str] = field(default_factory=dict)
     models: tuple[str, ...] = ()
+    evaluation: Any = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,6 +20,7 @@ from hf_afro.steps import evaluate
 from hf_afro.steps.records import RECORD_FILE, Record
 from hf_afro.steps.report import expanded
 from tests.evaluation.conftest import labelled, tagged
+from tests.reports.examples import score as example_score
 from tests.texts import SENTENCES
 
 QUICK = ("--preset", "small", "--epochs", 2, "--learning_rate=5e-3", "--max-length", 32)
@@ -403,6 +404,14 @@ def test_translations_that_are_found(model_folder, parallel_folder, tmp_path, ca
     header, swa = capsys.readouterr().out.splitlines()[-5:-3]
     assert header.split()[:3] == ["language", "pairs", "accuracy_at_1"]
     assert swa.split()[:3] == ["swa", "6", "66.67"]
+
+
+def test_a_probe_that_collapsed_is_not_told_to_train_for_longer():
+    metrics = ("weighted_f1", "macro_f1", "accuracy")
+    scores = (example_score("swa", (0.1,), task="topic", metric=metric, collapsed=(1,)) for metric in metrics)
+    told = evaluate.show(EvalReport("m", {}, tuple(scores), {"topic/swa": {"adaptation": "probe"}}))
+    assert "a probe that collapsed finds nothing in the encoder's vectors: try --adaptation full" in told
+    assert "--learning_rate" not in told
 
 
 def test_a_probe_of_topics_beside_bits_and_bitext(model_folder, data_folder, text_folder, parallel_folder, tmp_path):

@@ -117,6 +117,23 @@ def test_a_teacher_may_be_evaluated_in_a_stage_of_its_own(saved_model, tmp_path)
     assert loaded[0].report.provenance["distillation"] == {"teacher": "m"}
 
 
+@pytest.mark.parametrize(
+    ("teacher", "student", "message"),
+    [
+        ("models: base\n  seeds: [1, 2]", "", "stage that keeps no models; set its save_models to true"),
+        ("models: {m: base}\n  save_models: true\n  seeds: [1, 2]", "", "a folder per model; give it one model"),
+        ("models: base\n  save_models: true\n  seeds: [1]", "", "a stage without seed 2; give both stages the same"),
+        ("models: base\n  save_models: true\n  seeds: [1, 2]", "joint: true", "a stage where joint is false; give"),
+    ],
+)
+def test_a_stage_that_will_hold_no_teacher_is_refused_before_it_runs(saved_model, tmp_path, teacher, student, message):
+    more = f"evaluate-student:\n  models: {{s: base}}\n  teacher: evaluate\n  seeds: [1, 2]\n  {student}\n"
+    base, _, _ = TRANSFER.format(model=saved_model, more="").partition("evaluate:")
+    (tmp_path / "two.yaml").write_text(f"{base}evaluate:\n  {teacher}\n{more}", "utf-8")
+    with pytest.raises(ValueError, match=message):
+        plan_recipe(load_recipe(str(tmp_path / "two.yaml")))
+
+
 @pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")  # peft reads it
 @pytest.mark.parametrize(
     ("more", "runs", "together", "sources"),

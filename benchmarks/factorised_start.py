@@ -2,9 +2,10 @@ r"""Measure what a factorised embedding costs after fine-tuning, if its start is
 
     python -m benchmarks.factorised_start --model pruned --counts counts --data masakhaner1 --output_dir runs/factors
 
-Each model is a copy of the encoder whose word embeddings have a lower rank: all layers are the encoder's own, so a
-difference in F1 is the embedding's. The first row is the encoder as it is. `counts` is what the encoder was pruned
-with. Each row is a report in a folder of its own, so an interrupted benchmark resumes.
+Each model is a copy of the encoder whose word embeddings have a lower rank: its layers are the encoder's own, so a
+difference in F1 is the embedding's. The first row is the encoder at full width. `counts` is what the encoder was
+pruned with. Each model and seed is a report in a folder of its own, so an interrupted benchmark resumes, and
+`python -m benchmarks.seed_table` joins the seeds.
 """
 
 from __future__ import annotations
@@ -17,12 +18,8 @@ from transformers import AutoModel, AutoTokenizer
 
 from hf_afro import TokenCounts, build_student
 from hf_afro.evaluation import FineTuningSettings, evaluate_model, load_task
-from hf_afro.evaluation.comparison import difference_tables
-from hf_afro.reports.evaluation_report import REPORT_FILE, load_reports
-from hf_afro.reports.score_tables import comparison_tables, interval_tables, size_table
+from hf_afro.reports.evaluation_report import REPORT_FILE
 from hf_afro.vocabulary.mapping import VocabularyMap
-
-FULL = "full width"
 
 
 def parse() -> argparse.Namespace:
@@ -33,7 +30,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--languages", nargs="+", default=["swa"])
     parser.add_argument("--ranks", type=int, nargs="+", default=[96, 128])
     parser.add_argument("--layers", type=int, help="by default all")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[1])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--learning_rate", type=float, default=1e-4)
     parser.add_argument("--bf16", action="store_true", help="mixed precision in training")
@@ -49,42 +46,35 @@ def main() -> None:
     encoder, tokenizer = AutoModel.from_pretrained(args.model), AutoTokenizer.from_pretrained(args.model)
     counts = TokenCounts.load(args.counts).pooled()[VocabularyMap.load(args.model).old_ids]
     layers = args.layers or encoder.config.num_hidden_layers
-    rows = {FULL: None} | {
+    rows = {"full width": None} | {
         f"rank {rank}, {kind}": (rank, weights)
         for rank in args.ranks
         for kind, weights in (("plain", None), ("weighted", counts))
     }
-    folders = []
     for name, start in rows.items():
-        folders.append(folder := args.output_dir / name.replace(", ", "-").replace(" ", "-"))
-        if (folder / REPORT_FILE).is_file():
-            continue
-        rank, weights = start or (None, None)
-        student = build_student(
-            encoder, tokenizer=tokenizer, num_hidden_layers=layers, embedding_size=rank, counts=weights
-        )
-        print(name, student.config.built_from, flush=True)
-        student.save_pretrained(args.output_dir / "encoders" / folder.name)
-        tokenizer.save_pretrained(args.output_dir / "encoders" / folder.name)
-        evaluate_model(
-            str(args.output_dir / "encoders" / folder.name),
-            None,
-            data,
-            name=name,
-            output_dir=folder,
-            settings=settings,
-            seeds=args.seeds,
-            joint=len(data) > 1,
-        )
-    loaded = load_reports([str(folder) for folder in folders])
-    reports = [one.report for one in loaded]
-    for table in (
-        size_table(reports),
-        *comparison_tables(reports),
-        *interval_tables(reports),
-        *difference_tables(loaded),
-    ):
-        print(f"{table}\n")
+        folder_name = name.replace(", ", "-").replace(" ", "-")
+        encoder_folder = args.output_dir / "encoders" / folder_name
+        if not encoder_folder.is_dir():
+            rank, weights = start or (None, None)
+            student = build_student(
+                encoder, tokenizer=tokenizer, num_hidden_layers=layers, embedding_size=rank, counts=weights
+            )
+            print(name, student.config.built_from, flush=True)
+            student.save_pretrained(encoder_folder)
+            tokenizer.save_pretrained(encoder_folder)
+        for seed in args.seeds:
+            folder = args.output_dir / str(seed) / folder_name
+            if not (folder / REPORT_FILE).is_file():
+                evaluate_model(
+                    str(encoder_folder),
+                    None,
+                    data,
+                    name=name,
+                    output_dir=folder,
+                    settings=settings,
+                    seeds=[seed],
+                    joint=len(data) > 1,
+                )
 
 
 if __name__ == "__main__":

@@ -433,11 +433,15 @@ def _compare(
 
 @torch.inference_mode()
 def _milliseconds(models: dict[str, Any], batches: list[dict[str, torch.Tensor]]) -> dict[str, float]:
-    """Return each model's median time for a batch; they take turns, and the first of several rounds is left out."""
+    """Return each model's median time for a batch; they take turns, and the first of several rounds is left out.
+
+    A turn is a pass over all batches: threads of ONNX Runtime go on spinning for a while after a run, which would slow
+    down torch several times if it came next each time.
+    """
     times: dict[str, list[float]] = {name: [] for name in models}
     for number in range(1 + _ROUNDS):
-        for batch in batches:
-            for name, model in models.items():
+        for name, model in models.items():
+            for batch in batches:
                 started = time.perf_counter()
                 model(**batch)
                 if number:

@@ -46,16 +46,15 @@ def main() -> None:
     encoder, tokenizer = AutoModel.from_pretrained(args.model), AutoTokenizer.from_pretrained(args.model)
     counts = TokenCounts.load(args.counts).pooled()[VocabularyMap.load(args.model).old_ids]
     layers = args.layers or encoder.config.num_hidden_layers
-    rows = {"full width": None} | {
+    rows = {"full width": (None, None)} | {
         f"rank {rank}, {kind}": (rank, weights)
         for rank in args.ranks
         for kind, weights in (("plain", None), ("weighted", counts))
     }
-    for name, start in rows.items():
+    for name, (rank, weights) in rows.items():
         folder_name = name.replace(", ", "-").replace(" ", "-")
         encoder_folder = args.output_dir / "encoders" / folder_name
         if not encoder_folder.is_dir():
-            rank, weights = start or (None, None)
             student = build_student(
                 encoder, tokenizer=tokenizer, num_hidden_layers=layers, embedding_size=rank, counts=weights
             )

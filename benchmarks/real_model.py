@@ -123,9 +123,9 @@ def parse() -> argparse.Namespace:
     return args
 
 
-def seconds_per_step(folder: Path) -> float:
-    """Return how long a step took that an encoder was trained by."""
-    return 1 / float(json.loads((folder / "metrics.json").read_text("utf-8"))["train"]["train_steps_per_second"])
+def steps_per_second(folder: Path) -> float:
+    """Return how fast an encoder was trained."""
+    return float(json.loads((folder / "metrics.json").read_text("utf-8"))["train"]["train_steps_per_second"])
 
 
 class Ladder:
@@ -193,7 +193,7 @@ class Ladder:
             distilled = self.command(
                 "F-trial", *distil, *STATES, "--teacher", base, "--student_model", self.encoder("D"), *trial
             )
-            steps = round(STEPS * seconds_per_step(distilled) / seconds_per_step(adapted))
+            steps = round(STEPS * steps_per_second(adapted) / steps_per_second(distilled))
             return self.command(name, *self.adapt, "--model", self.encoder("D"), "--max_steps", str(steps))
         random = self.random("D-random", self.encoder("D"))
         return self.command(name, *distil, *STATES, "--teacher", base, "--student_model", random)

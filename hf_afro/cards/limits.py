@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 from hf_afro.cards.card_facts import HEADS, CardFacts
 from hf_afro.cards.metadata import use_of
@@ -82,13 +82,10 @@ def _not_measured(report: EvalReport, facts: CardFacts) -> list[str]:
 
 def _about_scores(report: EvalReport) -> list[str]:
     limits = []
-    # A probe is the same for every seed.
-    told = {key: own for key, own in report.settings.items() if isinstance(own, Mapping)}
-    probes = {key for key, own in told.items() if own.get("adaptation") == "probe"}
     single = {
         score.task: None
         for score in report.scores
-        if len(score.seeds) == 1 and f"{score.task}/{score.language}" not in probes
+        if len(score.seeds) == 1 and not report.is_probe(score.task, score.language)
     }
     if single:
         names = _join([task_name(task).lower() for task in single])

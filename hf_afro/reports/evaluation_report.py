@@ -143,6 +143,11 @@ class EvalReport:
             score for score in self.scores if all(getattr(score, name) == value for name, value in asked.items())
         )
 
+    def is_probe(self, task: str, language: str) -> bool:
+        """Tell whether a task was measured by a probe on frozen vectors, which is the same for every seed."""
+        own = self.settings.get(f"{task}/{language}")
+        return isinstance(own, Mapping) and own.get("adaptation") == "probe"
+
     def mean(self, task: str, metric: str) -> float | None:
         """Average a metric over the languages of a task with equal weights; None if there is no such score."""
         scores = self.select(task=task, metric=metric)

@@ -343,7 +343,8 @@ def exported_figures(folder: Path) -> dict[str, dict[str, Any]]:
 
 def plan(config: Config, inputs: Mapping[str, Plan]) -> Plan:
     """Refuse a model that the earlier stage does not evaluate."""
-    evaluated = inputs["reports"].models
+    evaluation = inputs["reports"].evaluation
+    evaluated = () if evaluation is None else tuple(evaluation.named_models.values())
     if len(config.reports) == 1 and evaluated and config.model not in (None, *evaluated):
         raise ValueError(
             f"model is {config.model!r}, which {config.reports[0]} does not measure; expected one of "

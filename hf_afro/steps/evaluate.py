@@ -558,10 +558,9 @@ def show(report: EvalReport) -> str:
             parts.append(f"trained jointly on {', '.join(codes)}")
         parts.append(_task_table(report, task))
         if collapsed := [score for score in report.select(task=task) if score.collapsed]:
-            own = report.settings.get(f"{task}/{collapsed[0].language}")
             parts.append(
                 "a probe that collapsed finds nothing in the encoder's vectors: try --adaptation full"
-                if isinstance(own, Mapping) and own.get("adaptation") == "probe"
+                if report.is_probe(task, collapsed[0].language)
                 else "a run that collapsed learnt nothing: try another --learning_rate, or more --epochs"
             )
         parts += _drop_parts(report, task)
@@ -652,8 +651,8 @@ def plan(config: Config, inputs: Mapping[str, Plan]) -> Plan:
     Raises:
         ValueError: If the text, the sets or the fine-tuned models of earlier stages lack what is asked for.
     """
-    models, seeds = tuple(config.named_models.values()), len(seeds_of(config.seeds))
-    measured = len(models) if config.teacher is None else len(config.shown_names)
+    seeds = len(seeds_of(config.seeds))
+    measured = len(config.named_models) if config.teacher is None else len(config.shown_names)
     taught = inputs.get("teacher", Plan())
     if taught.evaluation is not None:
         measured -= 1  # an earlier stage has measured the teacher
@@ -693,7 +692,7 @@ def plan(config: Config, inputs: Mapping[str, Plan]) -> Plan:
         notes.append("bits per byte")
     if config.measures_bitext:
         notes.append("bitext retrieval")
-    return Plan(", ".join(notes), models=models, evaluation=config, **sizes)
+    return Plan(", ".join(notes), evaluation=config, **sizes)
 
 
 def _check_teachers_of_stage(config: Config, earlier: Config) -> None:

@@ -42,8 +42,7 @@ class Plan:
         held_out: Whether part of that text is held out.
         sets: The languages of each task it writes, as far as they are known.
         places: Where the sets of each task are, as the step `tasks` takes them.
-        models: What it evaluates.
-        evaluation: The settings of an evaluation, whose fine-tuned models may be the teachers of a later one.
+        evaluation: The settings of an evaluation: what it evaluates goes on cards, and may teach in a later one.
     """
 
     note: str = ""
@@ -57,7 +56,6 @@ class Plan:
     held_out: bool = True
     sets: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     places: Mapping[str, str] = field(default_factory=dict)
-    models: tuple[str, ...] = ()
     evaluation: Any = None
 
 
